@@ -1,0 +1,235 @@
+"""The words and the plugs of the pipeline: what travels between its hops, and what a plug-in must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from agent.isa95 import SegmentResponse
+
+Clock = Callable[[], datetime]  # the current time, UTC and aware
+
+
+# ── arrivals ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as it arrived: raw bytes, never interpreted before it is on disk.
+
+    `properties` are small facts of the transport that a decision or a person may need: ``retain``, ``qos``, ``user``.
+    """
+
+    topic: str  # MQTT topic, HTTP path, OPC UA node id
+    payload: bytes
+    properties: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a source noticed that belongs in the audit trail: a lost session, a gap, a refused retained message."""
+
+    action: str  # "session_lost", "sequence_gap", "retained_ignored", …
+    detail: Mapping[str, Any]
+    alarm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Deliveries that become durable together; `stored` is called once, after the commit, on the writer's thread.
+
+    `checkpoints` is source state (key, bytes) that commits with the deliveries. A batch that is never stored is
+    never acknowledged: the sender keeps it.
+    """
+
+    source: str
+    deliveries: Sequence[Delivery]
+    received_at: datetime
+    stored: Callable[[], None]
+    checkpoints: Sequence[tuple[str, bytes]] = ()
+    notices: Sequence[Notice] = ()
+
+
+class Intake(Protocol):
+    """The door to the store."""
+
+    def put(self, batch: Batch, timeout: float | None = None) -> bool:
+        """Hand a batch over from any thread; blocks while the queue is full. False: still full after `timeout` s."""
+
+    def checkpoint(self, key: str) -> bytes | None:
+        """The source state last committed under `key`."""
+
+
+class Source(Protocol):
+    """Where events come from. Constructed cold; `run` connects, delivers and reconnects until cancelled."""
+
+    name: str
+
+    async def run(self, intake: Intake) -> None: ...
+
+    def status(self) -> Mapping[str, Any]:
+        """``connected`` (bool), ``since``, ``last_delivery_at``, ``error`` and what the protocol can add."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One stored arrival."""
+
+    id: int
+    source: str
+    topic: str
+    payload: bytes
+    received_at: datetime
+    properties: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+# ── decisions ───────────────────────────────────────────────────────────────────────────────────────────────
+
+Features = tuple[float, ...]  # one row of float32 inputs, in the order of the model card
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a model says about one event. `confidence` is the probability of being normal, 0 … 1."""
+
+    confidence: float
+    model: str  # name/version
+    model_hash: str
+    features: Features
+    reasons: tuple[str, ...] = ()  # in the user's words and units, worst first
+
+
+class Kind(StrEnum):
+    """What the ERP shall do."""
+
+    GOODS_ISSUE = "goods_issue"
+    CONFIRMATION = "confirmation"
+    REVERSAL = "reversal"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One proposed posting: the business content that a person sees and signs, in plain JSON-able words.
+
+    Quantities are decimal strings. `ordering_key` names the lane: postings of one key reach the ERP in order.
+    `waits_for_held` makes it wait until no earlier posting of its lane is held (a final confirmation).
+    """
+
+    kind: Kind
+    ordering_key: str
+    payload: Mapping[str, Any]
+    value: Decimal = Decimal(0)  # money at stake, in the plant's currency
+    waits_for_held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a workflow would do about one event, and how sure it is."""
+
+    drafts: tuple[Draft, ...]
+    confidence: float = 1.0
+    holds: tuple[str, ...] = ()  # reasons why a person must look, whatever the confidence; empty: none
+    reasons: tuple[str, ...] = ()  # why it looks as it does: for people
+    subject: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # order, line, material
+
+
+class Route(StrEnum):
+    """Where a decision sends its postings. The values are event states."""
+
+    POST = "posted"
+    HOLD = "held"
+    ADVISE = "advised"
+    IGNORE = "ignored"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What authority made of a proposal; `policy` is the version of the rules that decided."""
+
+    route: Route
+    reasons: tuple[str, ...]
+    policy: str
+
+
+class Workflow(Protocol):
+    """Pure functions from a report to a proposal. Never sees a database, a network or a clock."""
+
+    name: str
+
+    def features(self, report: SegmentResponse, facts: Any) -> Features | None:
+        """The model's inputs, or None where nothing is to be scored."""
+
+    def propose(
+        self, report: SegmentResponse, facts: Any, score: Score | None, state: Mapping[str, Any]
+    ) -> tuple[Proposal, Mapping[str, Any]]:
+        """The proposal and the workflow's streaming state after it. Raises BadPayload."""
+
+    def state_key(self, report: SegmentResponse) -> str | None:
+        """Under which key the streaming state of this report lives, or None."""
+
+
+# ── postings ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What the ERP shall do, as the outbox keeps it. `wire` and `request_id` are frozen at the first claim."""
+
+    id: int
+    event_id: int | None
+    kind: Kind
+    target: str
+    ordering_key: str
+    idempotency_key: str  # 16 characters of Crockford base32; stamped in the document
+    payload: Mapping[str, Any]
+    state: str
+    version: int
+    created_at: datetime
+    attempts: int = 0
+    lookups: int = 0
+    first_sent_at: datetime | None = None
+    last_sent_at: datetime | None = None
+    request_id: str = ""  # 32 upper-case hexadecimal digits, derived from the idempotency key
+    wire: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The ERP's yes. `document` identifies what was booked, for SAP ``year/number`` or ``group/count``."""
+
+    document: str
+    found: bool = False  # true: found by looking, not answered to a post
+    warnings: tuple[str, ...] = ()  # a COGI suspicion, a differing read-back: for people
+    details: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # the ERP's answer, transactionid
+
+
+class ErpTarget(Protocol):
+    """Where postings go. Every foreign exception is mapped to an ErpError here, once."""
+
+    name: str
+    settle_seconds: float  # longer than the ERP's latest commit after a lost answer: wait this before `find`
+    lookup_reliable: bool  # two empty lookups mean: not booked
+
+    async def open(self) -> None:
+        """Read what is needed to check and freeze postings ($metadata); raises ErpUnavailable."""
+
+    async def close(self) -> None: ...
+
+    def check(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[str]:
+        """What the ERP would refuse in this payload (unknown, too long, too precise field); empty: nothing. Pure."""
+
+    def freeze(self, posting: Posting) -> bytes:
+        """The bytes that will be sent for this posting, now and at every retry. Pure."""
+
+    async def post(self, posting: Posting) -> Acknowledgement:
+        """Send it. Raises ErpUnavailable (nothing was sent), ErpInDoubt, ErpRejected."""
+
+    async def find(self, posting: Posting) -> Acknowledgement | None:
+        """Look for a document that carries the idempotency key. Raises ErpUnavailable, and ErpRejected when two are found."""
+
+    def status(self) -> Mapping[str, Any]: ...

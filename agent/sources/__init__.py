@@ -1,0 +1,1 @@
+"""Where events come from: one file per protocol, one line in the table below."""

@@ -1,0 +1,1 @@
+"""The one durable place: a SQLite file, written by one thread; SQL as small functions on a transaction."""
