@@ -1,0 +1,239 @@
+"""Master data as JSON documents, as the store keeps them and the SAP source delivers them, read strictly.
+
+Quantities are decimal strings, conversions fractions (``"1000/1"``), times ISO 8601 with their offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
+
+from agent.errors import BadPayload
+from agent.masterdata import (
+    STATUSES,
+    ZERO,
+    Bom,
+    BomItem,
+    Component,
+    Fact,
+    Material,
+    Operation,
+    Order,
+    Stock,
+    Tolerance,
+    WorkCenter,
+)
+
+Document: TypeAlias = Mapping[str, Any]
+T = TypeVar("T")
+
+
+def from_document(kind: str, document: Document) -> Fact:
+    """The fact of a JSON document. Raises BadPayload (reason ``masterdata``) naming the field and value."""
+    read = _READ.get(kind)
+    if read is None:
+        raise _bad("kind", f"unknown kind {kind!r}; known are {', '.join(_READ)}")
+    return read(_Reader(document, kind))
+
+
+def to_document(fact: Fact) -> dict[str, Any]:
+    """The JSON document of a fact; `from_document` of it is the same fact."""
+    return {name.name: _plain(getattr(fact, name.name)) for name in fields(fact)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return [{name.name: _plain(getattr(item, name.name)) for name in fields(item)} for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _bad(where: str, message: str) -> BadPayload:
+    return BadPayload(message, field=where, reason="masterdata")
+
+
+class _Reader:
+    """Takes the fields of one document; refuses what is missing, of another type, or left over."""
+
+    def __init__(self, document: Any, path: str) -> None:
+        if not isinstance(document, Mapping):
+            raise _bad(path, f"must be an object, not {document!r}")
+        self.path = path
+        self.left = dict(document)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self.left.pop(name, default)
+        if value is None or not isinstance(value, str) or (default is None and not value.strip()):
+            raise _bad(f"{self.path}.{name}", f"must be a text that is not empty, not {value!r}")
+        return value
+
+    def number(self, name: str, default: Decimal | None = None, *, least: Decimal | None = ZERO) -> Decimal:
+        value = self.left.pop(name, default)
+        try:
+            number = Decimal(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
+        except InvalidOperation:
+            number = None
+        if number is None or not number.is_finite() or abs(number.adjusted()) > 30:
+            raise _bad(f"{self.path}.{name}", f'must be a decimal number as text, such as "12.500", not {value!r}')
+        if least is not None and number < least:
+            raise _bad(f"{self.path}.{name}", f"must not be below {least}, but is {number}")
+        return number
+
+    def yes(self, name: str) -> bool:
+        value = self.left.pop(name, False)
+        if not isinstance(value, bool):
+            raise _bad(f"{self.path}.{name}", f"must be true or false, not {value!r}")
+        return value
+
+    def moment(self, name: str) -> datetime | None:
+        value = self.left.pop(name, None)
+        if value is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            raise _bad(f"{self.path}.{name}", f"must be a time like 2026-01-31T12:00:00+00:00, not {value!r}") from None
+        if moment.tzinfo is None:
+            raise _bad(f"{self.path}.{name}", f"must carry its offset from UTC, but is {value!r}")
+        return moment
+
+    def ratios(self, name: str) -> Mapping[str, Fraction]:
+        value = self.left.pop(name, {})
+        if not isinstance(value, Mapping):
+            raise _bad(f"{self.path}.{name}", f"must map a unit to a fraction, not {value!r}")
+        return MappingProxyType({unit: _ratio(text, f"{self.path}.{name}.{unit}") for unit, text in value.items()})
+
+    def each(self, name: str, read: Callable[[_Reader], T]) -> tuple[T, ...]:
+        value = self.left.pop(name, [])
+        if not isinstance(value, list | tuple):
+            raise _bad(f"{self.path}.{name}", f"must be a list, not {value!r}")
+        return tuple(read(_Reader(item, f"{self.path}.{name}[{at}]")) for at, item in enumerate(value))
+
+    def done(self, fact: T) -> T:
+        if self.left:
+            raise _bad(f"{self.path}.{min(self.left)}", "unknown field; remove it or mend its name")
+        return fact
+
+
+def _ratio(value: Any, where: str) -> Fraction:
+    try:
+        ratio = Fraction(value) if isinstance(value, str | int) else Fraction(0)
+    except (ValueError, ZeroDivisionError):
+        ratio = Fraction(0)
+    if ratio <= 0:
+        raise _bad(where, f'must be a positive fraction such as "1000/1" or "0.25", not {value!r}')
+    return ratio
+
+
+def _material(read: _Reader) -> Fact:
+    return read.done(
+        Material(
+            material=read.text("material"),
+            base_unit=read.text("base_unit"),
+            text=read.text("text", ""),
+            price=read.number("price", ZERO),
+            decimals=_decimals(read),
+            batch_managed=read.yes("batch_managed"),
+            units=read.ratios("units"),
+        )
+    )
+
+
+def _decimals(read: _Reader) -> int:
+    value = read.number("decimals", Decimal(3))
+    if value not in range(7):
+        raise _bad(f"{read.path}.decimals", f"must be a whole number from 0 to 6, not {value}")
+    return int(value)
+
+
+def _work_center(read: _Reader) -> Fact:
+    return read.done(WorkCenter(read.text("work_center"), read.text("line"), read.text("text", "")))
+
+
+def _bom(read: _Reader) -> Fact:
+    return read.done(Bom(read.text("product"), read.text("unit"), read.each("items", _bom_item)))
+
+
+def _bom_item(read: _Reader) -> BomItem:
+    item = BomItem(read.text("material"), read.number("quantity"), read.text("unit"), read.number("set_up", ZERO))
+    return read.done(item)
+
+
+def _tolerance(read: _Reader) -> Fact:
+    return read.done(
+        Tolerance(read.text("material", ""), read.text("work_center", ""), read.number("under"), read.number("over"))
+    )
+
+
+def _order(read: _Reader) -> Fact:
+    status = read.text("status")
+    if status not in STATUSES:
+        raise _bad(f"{read.path}.status", f"must be one of {', '.join(STATUSES)}, not {status!r}")
+    return read.done(
+        Order(
+            order=read.text("order"),
+            material=read.text("material"),
+            plant=read.text("plant"),
+            quantity=read.number("quantity"),
+            unit=read.text("unit"),
+            status=status,
+            operations=read.each("operations", _operation),
+            components=read.each("components", _component),
+            changed_at=read.moment("changed_at"),
+        )
+    )
+
+
+def _operation(read: _Reader) -> Operation:
+    return read.done(Operation(read.text("operation"), read.text("work_center"), read.text("unit")))
+
+
+def _component(read: _Reader) -> Component:
+    return read.done(
+        Component(
+            material=read.text("material"),
+            reservation=read.text("reservation"),
+            item=read.text("item"),
+            required=read.number("required"),
+            withdrawn=read.number("withdrawn", ZERO),
+            unit=read.text("unit"),
+            storage_location=read.text("storage_location", ""),
+            batch=read.text("batch", ""),
+            operation=read.text("operation", ""),
+            backflush=read.yes("backflush"),
+        )
+    )
+
+
+def _stock(read: _Reader) -> Fact:
+    return read.done(
+        Stock(
+            material=read.text("material"),
+            storage_location=read.text("storage_location", ""),
+            quantity=read.number("quantity", least=None),
+            unit=read.text("unit"),
+            batch=read.text("batch", ""),
+        )
+    )
+
+
+_READ: Mapping[str, Callable[[_Reader], Fact]] = {
+    "material": _material,
+    "work_center": _work_center,
+    "bom": _bom,
+    "tolerance": _tolerance,
+    "order": _order,
+    "stock": _stock,
+}

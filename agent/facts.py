@@ -1,0 +1,153 @@
+"""What a decision may look at: master data, orders and stock as one immutable, indexed snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from agent.documents import Document, from_document, to_document
+from agent.masterdata import (
+    Bom,
+    BomItem,
+    Component,
+    Fact,
+    Material,
+    Operation,
+    Order,
+    Stock,
+    Tolerance,
+    WorkCenter,
+)
+
+if TYPE_CHECKING:
+    from agent.units import UnitTable
+
+__all__ = [
+    "Bom",
+    "BomItem",
+    "Component",
+    "Document",
+    "Fact",
+    "Facts",
+    "Material",
+    "Operation",
+    "Order",
+    "Plant",
+    "Stock",
+    "Tolerance",
+    "WorkCenter",
+    "from_document",
+    "to_document",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """Where the agent stands: the SAP plant (`site`), its time zone and its currency."""
+
+    site: str
+    zone: ZoneInfo
+    currency: str
+
+    def day(self, moment: datetime) -> date:
+        """The plant's calendar day of an aware moment."""
+        return moment.astimezone(self.zone).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """An immutable snapshot. `orders_as_of` is when the order source last heard from the ERP, None without one."""
+
+    plant: Plant
+    units: UnitTable
+    version: int = 0
+    orders_as_of: datetime | None = None
+    materials: Mapping[str, Material] = field(default_factory=dict)
+    work_centers: Mapping[str, WorkCenter] = field(default_factory=dict)
+    boms: Mapping[str, Bom] = field(default_factory=dict)
+    tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    stocks: Mapping[str, Stock] = field(default_factory=dict)
+    bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
+
+    def material(self, material: str) -> Material | None:
+        """The material by its number in the ERP."""
+        return self.materials.get(material)
+
+    def order(self, order: str) -> Order | None:
+        """The order by its number."""
+        return self.orders.get(order)
+
+    def work_center(self, work_center: str) -> WorkCenter | None:
+        """The work centre by its name."""
+        return self.work_centers.get(work_center)
+
+    def component(self, order: str, material: str, operation: str = "") -> Component | None:
+        """The component of an order; see `Order.component`."""
+        found = self.orders.get(order)
+        return found.component(material, operation) if found else None
+
+    def stock(self, material: str, storage_location: str, batch: str = "") -> Stock | None:
+        """The stock of a material in a storage location, of one batch where it is kept by batch."""
+        return self.stocks.get("/".join(part for part in (material, storage_location, batch) if part))
+
+    def bom_item(self, product: str, material: str) -> tuple[str, BomItem] | None:
+        """The product's unit and its BOM line for the component."""
+        return self.bom_items.get((product, material))
+
+    def tolerance(self, material: str, work_center: str) -> Tolerance | None:
+        """The most specific tolerance: material and work centre, then material, then work centre, then any."""
+        of = self.tolerances
+        return (
+            of.get(f"{material}/{work_center}")
+            or of.get(f"{material}/*")
+            or of.get(f"*/{work_center}")
+            or of.get("*/*")
+        )
+
+    def with_order(self, order: Order) -> Facts:
+        """The snapshot with one order replaced; for many changes use `with_facts`, which copies each index once."""
+        return self.with_facts([order])
+
+    def with_documents(
+        self, documents: Iterable[tuple[str, Document]], *, orders_as_of: datetime | None = None
+    ) -> Facts:
+        """The snapshot with documents (kind, document) added or replaced. Raises BadPayload naming the field."""
+        return self.with_facts(
+            (from_document(kind, document) for kind, document in documents), orders_as_of=orders_as_of
+        )
+
+    def with_facts(self, changed: Iterable[Fact], *, orders_as_of: datetime | None = None) -> Facts:
+        """The snapshot with facts added or replaced; only indices that change are copied, once per call."""
+        indices: dict[str, dict[Any, Any]] = {}
+        for fact in changed:
+            name = _INDEX[fact.kind]
+            if name not in indices:
+                indices[name] = dict(getattr(self, name))
+            indices[name][fact.key] = fact
+        if "boms" in indices:
+            indices["bom_items"] = _bom_items(indices["boms"].values())
+        as_of = orders_as_of or self.orders_as_of
+        return replace(self, version=self.version + 1, orders_as_of=as_of, **indices)  # type: ignore[arg-type]
+
+    def facts(self) -> Iterable[Fact]:
+        """Everything the snapshot knows, kind by kind."""
+        for name in _INDEX.values():
+            yield from getattr(self, name).values()
+
+
+_INDEX = {
+    "material": "materials",
+    "work_center": "work_centers",
+    "bom": "boms",
+    "tolerance": "tolerances",
+    "order": "orders",
+    "stock": "stocks",
+}
+
+
+def _bom_items(boms: Iterable[Bom]) -> dict[tuple[str, str], tuple[str, BomItem]]:
+    return {(bom.product, item.material): (bom.unit, item) for bom in boms for item in bom.items}

@@ -1,0 +1,172 @@
+"""What the ERP and the plant's files say: materials, orders, BOMs, work centres, tolerances, stock.
+
+Quantities and money are `Decimal`; units are codes of UN/ECE Recommendation 20 (``KGM``, ``C62``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+from typing import ClassVar, TypeAlias
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A material of the ERP. `price` is money per base unit; `units` maps other units to base units per one of them."""
+
+    kind: ClassVar[str] = "material"
+    material: str
+    base_unit: str
+    text: str = ""
+    price: Decimal = ZERO
+    decimals: int = 3  # ERP precision of a quantity in the base unit
+    batch_managed: bool = False
+    units: Mapping[str, Fraction] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.material
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCenter:
+    """A work centre and the line it belongs to."""
+
+    kind: ClassVar[str] = "work_center"
+    work_center: str
+    line: str
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.work_center
+
+
+@dataclass(frozen=True, slots=True)
+class BomItem:
+    """What one unit of the product takes of a component, and what is consumed once per order to set up."""
+
+    material: str
+    quantity: Decimal
+    unit: str
+    set_up: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Bom:
+    """The bill of material of one product; item quantities are per one `unit` of the product."""
+
+    kind: ClassVar[str] = "bom"
+    product: str
+    unit: str
+    items: tuple[BomItem, ...]
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.product
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a report may deviate from what is expected, as fractions; an empty field means any."""
+
+    kind: ClassVar[str] = "tolerance"
+    material: str
+    work_center: str
+    under: Decimal
+    over: Decimal
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return f"{self.material or '*'}/{self.work_center or '*'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of an order; `unit` is the unit in which it is confirmed."""
+
+    operation: str
+    work_center: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component of an order with its reservation (SAP A_ProductionOrderComponent_3)."""
+
+    material: str
+    reservation: str
+    item: str
+    required: Decimal
+    withdrawn: Decimal
+    unit: str
+    storage_location: str = ""
+    batch: str = ""
+    operation: str = ""
+    backflush: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A production order as the ERP last told it; `status` is one of STATUSES."""
+
+    kind: ClassVar[str] = "order"
+    order: str
+    material: str
+    plant: str
+    quantity: Decimal
+    unit: str
+    status: str
+    operations: tuple[Operation, ...] = ()
+    components: tuple[Component, ...] = ()
+    changed_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.order
+
+    def operation(self, number: str) -> Operation | None:
+        """The operation by its number, compared without leading zeros as SAP does for NUMC fields."""
+        for operation in self.operations:
+            if operation.operation == number or operation.operation.lstrip("0") == number.lstrip("0"):
+                return operation
+        return None
+
+    def component(self, material: str, operation: str = "") -> Component | None:
+        """The component; where a material occurs several times, the one of `operation`, else none: no guessing."""
+        found = [component for component in self.components if component.material == material]
+        if len(found) > 1:
+            found = [component for component in found if component.operation.lstrip("0") == operation.lstrip("0")]
+        return found[0] if len(found) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """Unrestricted stock of a material in a storage location, in the material's base unit."""
+
+    kind: ClassVar[str] = "stock"
+    material: str
+    storage_location: str
+    quantity: Decimal
+    unit: str
+    batch: str = ""
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return "/".join(part for part in (self.material, self.storage_location, self.batch) if part)
+
+
+Fact: TypeAlias = Material | WorkCenter | Bom | Tolerance | Order | Stock
+STATUSES = ("created", "released", "completed", "closed", "locked", "deleted")
