@@ -1,0 +1,160 @@
+"""A YAML node tree → any frozen pydantic model, with every error at its line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, SchemaValidator, core_schema
+
+from agent.errors import ConfigError, Finding
+from agent.yamltree import Node, scan_yaml
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})?(\.[0-9]{1,40})?([eE][-+]?([12]?[0-9]|30))?")
+_PRIVATE = re.compile(r"pass|secret|token|credential|auth|private", re.IGNORECASE)
+
+
+def parse(source: str | Path | Node, model: type[Model], context: Mapping[str, Any] | None = None) -> Model:
+    """The file or node as this model. Raises ConfigError with all findings at once.
+
+    Scalars reach the model as written, so the field decides: a `str` gets ``0123``, a `Decimal` all its digits.
+    Only ``true`` and ``false`` are booleans. `context` is what validators of the model ask for (secrets).
+    """
+    node, findings = (source, []) if isinstance(source, Node) else scan_yaml(source)
+    result = None if node is None else validate(node, model, findings, context)
+    if result is None or findings:
+        raise ConfigError(sorted(findings, key=lambda finding: finding.line))
+    return result
+
+
+def validate(
+    node: Node, model: type[Model], findings: list[Finding], context: Mapping[str, Any] | None = None
+) -> Model | None:
+    """The node as this model, or None after adding what is wrong with it to `findings`."""
+    if not isinstance(node.children, Mapping):
+        findings.append(node.finding(f"must be a mapping with the keys {', '.join(_names([model]))}", ""))
+        return None
+    try:
+        result: Model = _validator(model).validate_python(_written(node), context=dict(context or {}))
+    except ValidationError as error:
+        findings.extend(_finding(node, model, details) for details in error.errors(include_url=False))
+        return None
+    return result
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint for a mistyped name: the closest known one, else all of them."""
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _written(node: Node) -> Any:
+    """What pydantic is given: numbers as text, because only the field knows whether 1.10 is a number."""
+    if isinstance(node.children, Mapping):
+        return {key: _written(child) for key, child in node.children.items()}
+    if node.children is not None:
+        return [_written(child) for child in node.children]
+    return node.value if node.value is None or isinstance(node.value, bool) else node.text
+
+
+@cache
+def _validator(model: type[BaseModel]) -> SchemaValidator:
+    """The model's own rules without pydantic's leniency: ``no`` is no boolean and ``0123`` no number."""
+    model.model_rebuild()
+    return SchemaValidator(_strict(model.__pydantic_core_schema__), _use_prebuilt=False)
+
+
+def _strict(schema: Any) -> Any:
+    """A copy of a core schema in which booleans and numbers take only what YAML 1.2 calls so."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_strict(part) for part in schema)
+    if not isinstance(schema, dict):
+        return schema
+    kind = schema.get("type")
+    values = {"default", "serialization", "metadata", "expected", "config"} if isinstance(kind, str) else set()
+    copy = {key: part if key in values else _strict(part) for key, part in schema.items()}
+    if kind == "bool":
+        return {**copy, "strict": True}
+    if kind in ("int", "decimal", "float"):
+        return core_schema.no_info_before_validator_function(_number, copy)
+    return copy
+
+
+def _number(written: Any) -> Any:
+    if isinstance(written, str) and not (written[-1:].isdigit() and _NUMBER.fullmatch(written)):
+        raise ValueError("must be a number, written like 12 or 0.95")
+    return written
+
+
+def _finding(root: Node, model: type[BaseModel], details: ErrorDetails) -> Finding:
+    """One pydantic error at its line. Parts of `loc` that are no keys of the file (tags of unions) are skipped."""
+    node, here = root, [model]
+    location = list(details["loc"])
+    unknown = location.pop() if details["type"] in ("extra_forbidden", "missing") else None
+    for part in location:
+        child = node.get(part)
+        here = list(_models_below(here, str(part)))
+        node = child if child is not None else node
+    if details["type"] == "extra_forbidden":
+        culprit = node.get(str(unknown)) or node
+        return culprit.finding(f"unknown key; {did_you_mean(str(unknown), _names(here))}", "")
+    if details["type"] == "missing":
+        path = f"{node.path}.{unknown}" if node.path else str(unknown)
+        return Finding(node.file, node.line, path, f"is required{_about(here, str(unknown))}")
+    shown = "" if _PRIVATE.search(node.path) else None
+    return node.finding(_message(details), shown)
+
+
+def _message(details: ErrorDetails) -> str:
+    text = details["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
+    return {
+        "bool_type": "must be true or false",
+        "model_type": "must be a mapping",
+        "model_attributes_type": "must be a mapping",
+        "tuple_type": "must be a list",
+        "string_type": "must be text",
+    }.get(details["type"], text)
+
+
+def _names(models: Sequence[type[BaseModel]]) -> list[str]:
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+
+
+def _about(models: Sequence[type[BaseModel]], name: str) -> str:
+    """The field's description, as a reminder of what to write."""
+    for model in models:
+        field = model.model_fields.get(name)
+        if field is not None and field.description:
+            return f": {field.description}"
+    return ""
+
+
+def _models_below(models: Sequence[type[BaseModel]], part: str) -> Iterator[type[BaseModel]]:
+    """The models that a key, an index or a union's tag of these models leads to."""
+    found = False
+    for model in models:
+        for name, field in model.model_fields.items():
+            if part in (name, field.alias):
+                found = True
+                yield from models_in(field.annotation)
+    if not found:
+        yield from models  # an index, a key of a dict, or the tag of a union
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Every model class named by an annotation: through Optional, unions, tuples, lists and mappings."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        if issubclass(annotation, BaseModel):
+            yield annotation
+        return
+    for part in typing.get_args(annotation):
+        yield from models_in(part)
