@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agent.schema import did_you_mean, parse, validate
+from agent.schema import Settings, did_you_mean, parse, validate
+from agent.secrets import Secret, SecretPlaces
 from agent.yamltree import Node, read_yaml, scan_yaml
 
-__all__ = ["Node", "did_you_mean", "parse", "read_yaml", "scan_yaml", "validate"]
+__all__ = ["Node", "Secret", "SecretPlaces", "Settings", "did_you_mean", "parse", "read_yaml", "scan_yaml", "validate"]

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator, core_schema
 
 from agent.errors import ConfigError, Finding
@@ -21,6 +21,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})?(\.[0-9]{1,40})?([eE][-+]?([12]?[0-9]|30))?")
 _PRIVATE = re.compile(r"pass|secret|token|credential|auth|private", re.IGNORECASE)
+
+
+class Settings(BaseModel):
+    """The base of everything that is configured: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 def parse(source: str | Path | Node, model: type[Model], context: Mapping[str, Any] | None = None) -> Model:
@@ -110,7 +116,7 @@ def _finding(root: Node, model: type[BaseModel], details: ErrorDetails) -> Findi
     if details["type"] == "missing":
         path = f"{node.path}.{unknown}" if node.path else str(unknown)
         return Finding(node.file, node.line, path, f"is required{_about(here, str(unknown))}")
-    shown = "" if _PRIVATE.search(node.path) else None
+    shown = "" if details["type"] == "secret" or _PRIVATE.search(node.path) else None
     return node.finding(_message(details), shown)
 
 
