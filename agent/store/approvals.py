@@ -1,0 +1,124 @@
+"""What people decide about held postings: compare-and-set on the version they saw, signed, told apart from a repeat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import apsw
+
+from agent.errors import Conflict, NotFound
+from agent.store import outbox
+from agent.store.encode import encode, from_us
+from agent.store.writer import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who decided, meaning what, and why (21 CFR 11.50); bound to the SHA-256 of the record that was shown."""
+
+    by: str
+    meaning: str  # "approve" or "refuse"
+    reason: str
+    roles: tuple[str, ...] = ()
+    session: str = ""
+    record_hash: str = ""  # SHA-256 of the payload that was shown; empty: the caller did not say
+
+
+def decide(tx: Transaction, posting_id: int, expected_version: int, signature: Signature) -> Mapping[str, Any]:
+    """Approve or refuse one held posting. Raises NotFound, and Conflict naming who was first."""
+    row = tx.execute(
+        "SELECT state, version, payload_hash, ordering_key, waits FROM posting WHERE id = ?", (posting_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no posting {posting_id}")
+    state, version, payload_hash, ordering_key, waits = row
+    if state != "held" or version != expected_version:
+        by = outbox.last_actor(tx.connection, posting_id)
+        raise Conflict(
+            f"posting {posting_id} is {state} in version {version} (you saw version {expected_version}): "
+            f"decided by {by}", by=by, version=version,
+        )  # fmt: skip
+    if signature.record_hash and signature.record_hash != payload_hash.hex():
+        raise Conflict(
+            f"posting {posting_id} is not what was shown when it was signed; look at it again", version=version
+        )
+    detail = {
+        "meaning": signature.meaning, "reason": signature.reason, "roles": list(signature.roles),
+        "session": signature.session, "record_sha256": payload_hash.hex(), "version": version,
+    }  # fmt: skip
+    if signature.meaning == "refuse":
+        outbox.refuse(tx, posting_id, by=signature.by, reason=signature.reason, detail=detail)
+        return {"id": posting_id, "state": "refused", "by": signature.by}
+    _refuse_out_of_turn(tx, posting_id, ordering_key, waits=bool(waits))
+    outbox.make_ready(tx, posting_id, "held", "approved", detail, actor=signature.by)
+    outbox.release_waiting(tx, ordering_key)
+    return {"id": posting_id, "state": "ready", "by": signature.by}
+
+
+def _refuse_out_of_turn(tx: Transaction, posting_id: int, ordering_key: str, *, waits: bool) -> None:
+    """A final confirmation may not overtake the held consumption of its order."""
+    if not waits:
+        return
+    row = tx.execute(
+        "SELECT id FROM posting WHERE state = 'held' AND ordering_key = ? AND id < ? ORDER BY id LIMIT 1",
+        (ordering_key, posting_id),
+    ).fetchone()
+    if row is not None:
+        raise Conflict(f"posting {posting_id} closes its operation: approve or refuse posting {row[0]} first")
+
+
+def held(connection: apsw.Connection, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
+    """The postings that wait for a person, oldest first."""
+    return [
+        _shown(row)
+        for row in connection.execute(
+            f"SELECT {SHOWN} FROM posting WHERE state = 'held' AND id > ? ORDER BY id LIMIT ?",  # noqa: S608  # own columns
+            (after, limit),
+        )
+    ]
+
+
+def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
+    """One posting as a person decides about it. Raises NotFound."""
+    row = connection.execute(f"SELECT {SHOWN} FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # own columns
+    if row is None:
+        raise NotFound(f"there is no posting {posting_id}")
+    return _shown(row)
+
+
+SHOWN = (
+    "id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons, state, "
+    "version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits"
+)
+
+
+def _shown(row: tuple[Any, ...]) -> dict[str, Any]:
+    (id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons,
+     state, version, created, changed, attempts, document, error, key, supersedes, waits) = row  # fmt: skip
+    return {
+        "id": id, "event_id": event_id, "workflow": workflow, "kind": kind, "target": target,
+        "ordering_key": ordering_key, "line": line, "payload": json.loads(payload), "record_hash": payload_hash.hex(),
+        "value": value, "confidence": confidence, "reasons": json.loads(reasons), "state": state, "version": version,
+        "created_at": from_us(created).isoformat(), "changed_at": from_us(changed).isoformat(), "attempts": attempts,
+        "document": document, "error": error, "idempotency_key": key, "supersedes": supersedes, "waits": bool(waits),
+    }  # fmt: skip
+
+
+def once(tx: Transaction, key: str, request: Mapping[str, Any], act: Any) -> Any:
+    """Do `act` once per `key`; the same request again gets the same answer. Raises Conflict for another request."""
+    asked = sha256(encode(request).encode()).digest()
+    row = tx.execute("SELECT request_hash, answer FROM command WHERE key = ?", (key,)).fetchone()
+    if row is not None:
+        if row[0] != asked:
+            raise Conflict(f"the idempotency key {key!r} was used for another request; take a new one")
+        return json.loads(row[1])
+    answer = act()
+    tx.execute(
+        "INSERT INTO command (key, request_hash, answer, at_us) VALUES (?, ?, ?, ?)",
+        (key, asked, encode(answer), tx.now_us),
+    )
+    return answer

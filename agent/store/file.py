@@ -1,0 +1,226 @@
+"""Opening the store file: one owner, the right library, the right pragmas, never an empty file in a corrupt one's place.
+
+Beside the file lies its high-water mark (``<file>.mark``): how far commits have been counted, and in which run. When
+file and mark disagree, the file is a restored backup and forgets what was posted since: every target is paused
+(`reconcile`) until a person resumes it, and open postings are looked up at the ERP before they are sent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+
+import apsw
+
+from agent.errors import StoreCorrupt, StoreError, StoreLocked
+from agent.ports import Clock
+from agent.store.encode import to_us
+from agent.store.schema import migrate, require_library
+
+BLOCK = 1000  # commits reserved at a time
+MARK_EVERY_S = 60.0
+PRAGMAS = (
+    ("journal_mode", "wal"),
+    ("synchronous", "full"),
+    ("busy_timeout", 5000),
+    ("trusted_schema", "off"),
+    ("cell_size_check", "on"),
+    ("mmap_size", 0),
+    ("temp_store", "memory"),
+    ("cache_size", -16384),  # KiB
+    ("wal_autocheckpoint", 2000),  # pages: 8 MiB
+    ("journal_size_limit", 16 << 20),
+)
+
+
+def configure(connection: apsw.Connection) -> None:
+    """Set the pragmas the promise rests on, and read back the two that matter."""
+    for name, value in PRAGMAS:
+        connection.pragma(name, value)
+    if connection.pragma("journal_mode") != "wal" or connection.pragma("synchronous") != 2:
+        raise StoreError(f"{connection.filename}: cannot use WAL with synchronous=FULL here; use a local file system")
+
+
+def reader(path: Path) -> apsw.Connection:
+    """A read-only connection; keep its transactions short, a long one lets the write-ahead log grow."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.pragma("busy_timeout", 2000)
+    connection.pragma("query_only", 1)
+    return connection
+
+
+class OpenFile:
+    """The open store: its connection, its lock and its high-water mark. Used by the writer's thread only."""
+
+    def __init__(self, path: Path, clock: Clock, lock: int) -> None:
+        self.path = path
+        self.findings: list[str] = []
+        self._clock = clock
+        self._lock = lock
+        self._mark_path = path.with_name(path.name + ".mark")
+        self._run = secrets.token_hex(8)
+        self._pending: int | None = None
+        self._mark_at = time.monotonic()
+        self.connection = self._connect()
+        self._reserved = self._compare_mark()
+
+    def _connect(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self.path))
+        configure(connection)
+        migrate(connection)
+        return connection
+
+    def reopen(self) -> None:
+        """Throw the connection away and open the file again, after an I/O error."""
+        self.connection.close(True)
+        if not self.path.exists():
+            raise StoreError(f"{self.path} has disappeared; the agent does not begin an empty one in its place")
+        self.connection = self._connect()
+
+    def close(self) -> None:
+        """Close the file and give up the lock."""
+        self.connection.close(True)
+        os.close(self._lock)
+
+    # ── high-water mark ─────────────────────────────────────────────────────────────────────────────────
+
+    def _compare_mark(self) -> int:
+        """Notice a restored backup, begin a run of our own, and return how far ids are reserved."""
+        meta = dict(self.connection.execute("SELECT key, value FROM meta"))
+        outside = self._read_mark()
+        used = self._commits()
+        restored = bool(used) and (
+            outside is None
+            or outside.get("run") != meta.get("run")
+            or int(outside.get("reserved", 0)) > int(meta.get("reserved", 0))
+        )
+        reserved = max(used, int(meta.get("reserved", 0)), int((outside or {}).get("reserved", 0))) + BLOCK
+        with self.connection:
+            if restored:
+                self._begin_reconcile(used, outside)
+            self._put_meta("run", self._run)
+            self._put_meta("reserved", str(reserved))
+        self._write_mark(reserved)
+        return reserved
+
+    def _begin_reconcile(self, used: int, outside: dict[str, str] | None) -> None:
+        now = to_us(self._clock())
+        told = "there is no mark beside it" if outside is None else f"the mark says {outside.get('reserved')}"
+        why = f"the store looks like a restored backup or a moved file: it ends at commit {used}, {told}"
+        self.findings.append(f"RECONCILE: {why}; posting is off until `gatepost resume target '*'`")
+        self._put_meta("reconciled_us", str(now))
+        self.connection.execute(
+            "INSERT OR REPLACE INTO pause (scope, key, by, reason, since_us) VALUES ('target', '*', 'agent', ?, ?)",
+            (why, now),
+        )
+        self.connection.execute(
+            "UPDATE posting SET check_first = 1 WHERE state IN ('held', 'ready', 'sending', 'in_doubt', 'dead')"
+        )
+
+    def reserve(self, connection: apsw.Connection, commit: int) -> None:
+        """Inside a commit: move the reserved mark when the block is used up or the minute is over."""
+        if commit < self._reserved and time.monotonic() - self._mark_at < MARK_EVERY_S:
+            return
+        self._mark_at = time.monotonic()
+        self._pending = max(commit, self._reserved) + BLOCK
+        self._put_meta("reserved", str(self._pending))
+
+    def publish_mark(self) -> None:
+        """After COMMIT, before anybody is told: write the new mark outside the file."""
+        if self._pending is not None:
+            self._write_mark(self._pending)
+            self._reserved, self._pending = self._pending, None
+
+    def _commits(self) -> int:
+        row = self.connection.execute("SELECT n FROM tally WHERE name = 'commit'").fetchone()
+        return int(row[0]) if row else 0
+
+    def _put_meta(self, key: str, value: str) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    def _read_mark(self) -> dict[str, str] | None:
+        try:
+            mark = json.loads(self._mark_path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return mark if isinstance(mark, dict) else None
+
+    def _write_mark(self, reserved: int) -> None:
+        replace_durably(self._mark_path, json.dumps({"run": self._run, "reserved": reserved}).encode())
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Write a small file so that after a power cut either the old or the new content is there."""
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def lock(path: Path) -> int:
+    """Become the owner of the store for as long as the returned descriptor is open. Raises StoreLocked."""
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StoreLocked(
+            f"{path} is in use by another agent (process {owner}); stop that one, or give this agent its own store.path"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def refuse_corrupt(path: Path) -> None:
+    """Look at the file before SQLite does: what is no database is refused, never overwritten. Raises StoreCorrupt."""
+    remains = [path.with_name(path.name + end) for end in ("-wal", ".mark")]
+    if not path.exists():
+        left = [str(one) for one in remains if one.exists() and one.stat().st_size]
+        if left:
+            raise StoreCorrupt(
+                f"{path} is missing but {', '.join(left)} is there: put the store back, or run "
+                f"`gatepost restore`; an empty store would forget what was posted"
+            )
+        return
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    if not head and not any(one.exists() for one in remains):
+        return  # killed while it was being created: nothing was ever stored
+    if head != b"SQLite format 3\0":
+        what = "is empty" if not head else f"does not begin like a SQLite file ({head[:8].hex()} …)"
+        raise StoreCorrupt(f"{path} {what}: set it aside and run `gatepost recover` or `gatepost restore`")
+
+
+def open_file(path: Path, clock: Clock) -> OpenFile:
+    """Open or create the store. Raises StoreLocked, StoreCorrupt, StoreUnfit, StoreError."""
+    require_library()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = lock(path)
+    except OSError as error:
+        raise StoreError(f"{path.parent}: {error.strerror}; the agent needs a writable data folder") from error
+    try:
+        refuse_corrupt(path)
+        return OpenFile(path, clock, held)
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        os.close(held)
+        raise StoreCorrupt(f"{path}: {error}; set it aside and run `gatepost recover`") from error
+    except apsw.Error as error:
+        os.close(held)
+        raise StoreError(f"{path}: {error}; free space or make the folder writable, then start again") from error
+    except BaseException:
+        os.close(held)
+        raise

@@ -1,0 +1,132 @@
+"""Arrivals: stored before they are acknowledged, settled once, recognised for ever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import apsw
+
+from agent.errors import Conflict, NotFound
+from agent.ports import Batch, Event
+from agent.store.encode import encode, from_us, to_us
+from agent.store.writer import Transaction
+
+NO_PROPERTIES: MappingProxyType[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How one event ended: its state, the key that makes it unique, and why."""
+
+    event_id: int
+    state: str
+    message_key: str | None = None
+    payload_hash: bytes | None = None  # set: the key is new and becomes known
+    reason: str | None = None
+
+
+def store(transaction: Transaction, batch: Batch) -> None:
+    """Write a batch of deliveries, the source's checkpoints and what it noticed."""
+    received = to_us(batch.received_at)
+    transaction.executemany(
+        "INSERT INTO event (source, topic, payload, properties, received_us) VALUES (?, ?, ?, ?, ?)",
+        [
+            (batch.source, one.topic, one.payload, encode(one.properties) if one.properties else None, received)
+            for one in batch.deliveries
+        ],
+    )
+    transaction.count("events received", len(batch.deliveries))
+    transaction.count("events undecided", len(batch.deliveries))
+    put_checkpoints(transaction, batch.checkpoints)
+    for notice in batch.notices:
+        transaction.audit(notice.action, notice.detail, actor=batch.source, alarm=notice.alarm)
+        transaction.count(f"notices {notice.action}")
+
+
+def put_checkpoints(transaction: Transaction, checkpoints: Iterable[tuple[str, bytes]]) -> None:
+    """Remember source state together with the events that moved it."""
+    for key, value in checkpoints:
+        transaction.execute("INSERT OR REPLACE INTO checkpoint (key, value) VALUES (?, ?)", (key, value))
+
+
+def checkpoint(connection: apsw.Connection, key: str) -> bytes | None:
+    """The source state last committed under `key`."""
+    row = connection.execute("SELECT value FROM checkpoint WHERE key = ?", (key,)).fetchone()
+    return row[0] if row else None
+
+
+def undecided(connection: apsw.Connection, after: int, limit: int) -> list[Event]:
+    """The oldest events that wait for a decision, in order of arrival."""
+    return [
+        Event(id, source, topic, payload, from_us(received), json.loads(properties) if properties else NO_PROPERTIES)
+        for id, source, topic, payload, properties, received in connection.execute(
+            "SELECT id, source, topic, payload, properties, received_us FROM event "
+            "WHERE state = 'undecided' AND id > ? ORDER BY id LIMIT ?",
+            (after, limit),
+        )
+    ]
+
+
+def known(connection: apsw.Connection, message_keys: Iterable[str]) -> dict[str, tuple[bytes, int]]:
+    """Which of these messages were seen before: key → (payload hash, event id)."""
+    found = {}
+    for key in message_keys:
+        row = connection.execute("SELECT payload_hash, event_id FROM identity WHERE message_key = ?", (key,)).fetchone()
+        if row is not None:
+            found[key] = (row[0], row[1])
+    return found
+
+
+def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
+    """End the events of a batch. Raises Conflict when one of them was settled already."""
+    now = transaction.now_us
+    before = transaction.connection.total_changes()
+    transaction.executemany(
+        "UPDATE event SET state = ?, message_key = ?, reason = ?, settled_us = ? WHERE id = ? AND state = 'undecided'",
+        [(one.state, one.message_key, one.reason, now, one.event_id) for one in settlements],
+    )
+    if transaction.connection.total_changes() - before != len(settlements):
+        raise Conflict("an event of this batch was decided elsewhere; the batch is read again")
+    transaction.executemany(
+        "INSERT INTO identity (message_key, payload_hash, event_id) VALUES (?, ?, ?)",
+        [(one.message_key, one.payload_hash, one.event_id) for one in settlements if one.payload_hash is not None],
+    )
+    transaction.count("events undecided", -len(settlements))
+    for one in settlements:
+        transaction.count(f"events {one.state}")
+
+
+def replay(transaction: Transaction, event_id: int, *, by: str, reason: str) -> None:
+    """Put a quarantined event before the workflows again, after the mapping was mended. Raises NotFound, Conflict."""
+    row = transaction.execute("SELECT state, reason FROM event WHERE id = ?", (event_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no event {event_id}; `gatepost quarantine list` shows those that can be replayed")
+    if row[0] != "quarantined":
+        raise Conflict(f"event {event_id} is {row[0]}, only a quarantined event can be replayed")
+    transaction.execute(
+        "UPDATE event SET state = 'undecided', reason = NULL, settled_us = NULL WHERE id = ?", (event_id,)
+    )
+    transaction.count("events quarantined", -1)
+    transaction.count("events undecided")
+    transaction.audit("replayed", {"was": row[1], "reason": reason}, actor=by, event_id=event_id)
+
+
+def put_states(transaction: Transaction, states: Iterable[tuple[str, object]]) -> None:
+    """Write streaming state in the transaction of the events that moved it."""
+    transaction.executemany(
+        "INSERT INTO state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+        [(key, encode(value)) for key, value in states],
+    )
+
+
+def states(connection: apsw.Connection, keys: Iterable[str]) -> dict[str, object]:
+    """The streaming state of these keys, where there is one."""
+    found: dict[str, object] = {}
+    for key in keys:
+        row = connection.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            found[key] = json.loads(row[0])
+    return found

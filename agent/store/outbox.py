@@ -1,0 +1,451 @@
+"""Postings: what the ERP shall do, each exactly once, in order per ordering key.
+
+        ┌──────────────────── held ───▶ refused · superseded
+        │  approve             ▲
+        ▼                      │ authority tightened
+  ┌▶ ready ────────────────────┴──▶ refused · simulated (dry-run)
+  │     │ claim: on disk before the first byte leaves
+  │     ▼
+  ├─ sending ─────────▶ acknowledged          (nothing was sent: back to ready)
+  │     │    └────────▶ dead ──▶ ready (replayed by a named person) · refused
+  │     ▼
+  │  in_doubt ────────▶ acknowledged · sending (after two empty lookups, where the lookup is reliable)
+  │     ▼
+  └─ doubtful ────────▶ acknowledged (a person names the document) · refused
+
+A lane is the queue of one ordering key at one target; only its head may be sent. A posting joins its lane when it
+becomes ready. `lane` keeps the head of each, in the same transactions, so that claiming costs the same with a
+million postings waiting. A dead or doubtful head blocks its lane and no other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+
+import apsw
+
+from agent.errors import Conflict, NotFound
+from agent.ports import Acknowledgement, Kind, Posting
+from agent.store.encode import encode, from_us
+from agent.store.keys import request_id
+from agent.store.writer import Transaction
+
+COLUMNS = (
+    "id, event_id, kind, target, ordering_key, idempotency_key, payload, state, version, created_us, attempts, "
+    "lookups, first_sent_us, last_sent_us, request_id, wire, workflow, line, value, check_first, policy"
+)
+
+
+WAITS = "waits for the held postings of its order"
+
+
+@dataclass(frozen=True, slots=True)
+class NewPosting:
+    """A posting as the decision made it. `reasons` say why it is held; empty: it goes to its lane."""
+
+    event_id: int | None
+    workflow: str
+    kind: Kind
+    target: str
+    ordering_key: str
+    line: str
+    idempotency_key: str
+    payload: Mapping[str, Any]
+    value: Decimal
+    policy: str
+    confidence: float | None = None
+    reasons: tuple[str, ...] = ()
+    waits: bool = False
+    check_first: bool = False
+    supersedes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A posting at the moment of its claim, with what authority must look at again."""
+
+    posting: Posting
+    workflow: str
+    line: str
+    value: Decimal
+    check_first: bool
+    approved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Admit: send these bytes, the same at every retry."""
+
+    wire: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Simulate:
+    """Admit as a dry run: nothing leaves the box."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldBack:
+    """Do not admit: authority has become tighter since the decision."""
+
+    reasons: tuple[str, ...]
+
+
+Admission = Send | Simulate | HoldBack
+Admit = Callable[[Waiting], Admission]
+
+
+# ── creation ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def add(transaction: Transaction, new: NewPosting) -> tuple[int, str]:
+    """Write one posting, held or ready; returns its id and state. A known idempotency key violates a constraint."""
+    waits_now = new.waits and not new.reasons and _held_before(transaction, new.ordering_key, None)
+    held = bool(new.reasons) or waits_now
+    reasons = new.reasons or ((WAITS,) if waits_now else ())
+    payload = encode(new.payload)
+    now = transaction.now_us
+    lane_seq = None if held else transaction.next_lane_seq()
+    transaction.execute(
+        "INSERT INTO posting (event_id, workflow, kind, target, ordering_key, line, idempotency_key, payload, "
+        "payload_hash, value, confidence, reasons, policy, state, waits, check_first, lane_seq, supersedes, "
+        "created_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            new.event_id, new.workflow, new.kind.value, new.target, new.ordering_key, new.line, new.idempotency_key,
+            payload, sha256(payload.encode()).digest(), f"{new.value:f}", new.confidence, encode(reasons), new.policy,
+            "held" if held else "ready", int(new.waits), int(new.check_first), lane_seq, new.supersedes, now, now,
+        ),
+    )  # fmt: skip
+    posting_id = transaction.connection.last_insert_rowid()
+    transaction.execute(
+        "INSERT INTO idempotency (idempotency_key, posting_id) VALUES (?, ?)", (new.idempotency_key, posting_id)
+    )
+    transaction.count("postings created")
+    if held:
+        transaction.count("postings held")
+        return posting_id, "held"
+    transaction.count("postings ready")
+    _join_lane(transaction, new.target, new.ordering_key, posting_id, lane_seq or 0, new.line)
+    return posting_id, "ready"
+
+
+def make_ready(transaction: Transaction, posting_id: int, state: str, action: str, detail: Any, *, actor: str) -> None:
+    """Move a held posting to the end of its lane."""
+    lane_seq = transaction.next_lane_seq()
+    row = transaction.execute(
+        "UPDATE posting SET state = 'ready', lane_seq = ?, approved = 1, version = version + 1, changed_us = ?, "
+        "next_us = 0 WHERE id = ? AND state = ? RETURNING target, ordering_key, line, event_id",
+        (lane_seq, transaction.now_us, posting_id, state),
+    ).fetchone()
+    if row is None:
+        raise Conflict(f"posting {posting_id} is no longer {state}")
+    target, ordering_key, line, event_id = row
+    _moved(transaction, posting_id, event_id, state, "ready", action, detail, actor=actor)
+    _join_lane(transaction, target, ordering_key, posting_id, lane_seq, line)
+
+
+def release_waiting(transaction: Transaction, ordering_key: str) -> None:
+    """Let go of what only waited for the held postings before it."""
+    held: list[Any] = transaction.execute(
+        "SELECT id, reasons FROM posting WHERE state = 'held' AND ordering_key = ? AND waits = 1 ORDER BY id",
+        (ordering_key,),
+    ).fetchall()
+    for posting_id, reasons in held:
+        only_waited = json.loads(reasons) == [WAITS]
+        if only_waited and not _held_before(transaction, ordering_key, posting_id):
+            make_ready(transaction, posting_id, "held", "released", {"why": "nothing before it is held"}, actor="agent")
+
+
+def _held_before(transaction: Transaction, ordering_key: str, posting_id: int | None) -> bool:
+    return (
+        transaction.execute(
+            "SELECT 1 FROM posting WHERE state = 'held' AND ordering_key = ? AND id < ? LIMIT 1",
+            (ordering_key, posting_id if posting_id is not None else 1 << 62),
+        ).fetchone()
+        is not None
+    )
+
+
+# ── lanes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _join_lane(tx: Transaction, target: str, ordering_key: str, posting_id: int, lane_seq: int, line: str) -> None:
+    tx.execute(
+        "INSERT INTO lane (target, ordering_key, head, head_seq, line, state) VALUES (?, ?, ?, ?, ?, 'ready') "
+        "ON CONFLICT (target, ordering_key) DO NOTHING",
+        (target, ordering_key, posting_id, lane_seq, line),
+    )
+
+
+def _advance_lane(tx: Transaction, target: str, ordering_key: str) -> None:
+    """Give the lane its next head, or close it; the head's state is the lane's."""
+    row = tx.execute(
+        "SELECT id, lane_seq, line, state, next_us FROM posting WHERE target = ? AND ordering_key = ? "
+        "AND state IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead') ORDER BY lane_seq LIMIT 1",
+        (target, ordering_key),
+    ).fetchone()
+    if row is None:
+        tx.execute("DELETE FROM lane WHERE target = ? AND ordering_key = ?", (target, ordering_key))
+        return
+    head, lane_seq, line, state, next_us = row
+    lane = {"ready": "ready", "sending": "busy", "in_doubt": "ready"}.get(state, "blocked")
+    tx.execute(
+        "UPDATE lane SET head = ?, head_seq = ?, line = ?, state = ?, next_us = ? WHERE target = ? AND ordering_key = ?",
+        (head, lane_seq, line, lane, next_us, target, ordering_key),
+    )
+
+
+def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waiting]:
+    """The heads that go to the ERP now: written as `sending` (or still `in_doubt`: to be looked up) before a byte leaves.
+
+    `admit` is asked for each head that was never sent: it freezes the bytes, or holds the posting back.
+    """
+    claimed: list[Waiting] = []
+    for posting_id, ordering_key in _heads(tx, target, limit):
+        waiting = read(tx.connection, posting_id)
+        if waiting.posting.state == "in_doubt":
+            tx.execute("UPDATE lane SET state = 'busy' WHERE target = ? AND ordering_key = ?", (target, ordering_key))
+            claimed.append(waiting)
+            continue
+        admission = Send(waiting.posting.wire) if waiting.posting.wire is not None else admit(waiting)
+        if isinstance(admission, Send):
+            claimed.append(_send(tx, waiting, admission))
+        else:
+            _keep_back(tx, waiting, admission)
+    return claimed
+
+
+def _heads(tx: Transaction, target: str, limit: int) -> list[tuple[int, str]]:
+    heads: list[Any] = tx.execute(
+        "SELECT head, ordering_key FROM lane WHERE target = ?1 AND state = 'ready' AND next_us <= ?2 "
+        "AND NOT EXISTS (SELECT 1 FROM pause WHERE (scope = 'target' AND key IN (?1, '*')) "
+        "OR (scope = 'line' AND key = lane.line) OR (scope = 'order' AND key = lane.ordering_key)) "
+        "ORDER BY head_seq LIMIT ?3",
+        (target, tx.now_us, limit),
+    ).fetchall()
+    return heads
+
+
+def _send(tx: Transaction, waiting: Waiting, admission: Send) -> Waiting:
+    one = waiting.posting
+    rid = one.request_id or request_id(one.idempotency_key)
+    tx.execute(
+        "UPDATE posting SET state = 'sending', wire = ?, request_id = ?, first_sent_us = coalesce(first_sent_us, ?), "
+        "last_sent_us = ?, version = version + 1, changed_us = ? WHERE id = ? AND state = 'ready'",
+        (admission.wire, rid, tx.now_us, tx.now_us, tx.now_us, one.id),
+    )
+    tx.execute("UPDATE lane SET state = 'busy' WHERE target = ? AND ordering_key = ?", (one.target, one.ordering_key))
+    detail = {"request_id": rid, "try": one.attempts + 1, "wire_sha256": sha256(admission.wire).hexdigest()}
+    _moved(tx, one.id, one.event_id, "ready", "sending", "sending", detail)
+    return read(tx.connection, one.id)
+
+
+def _keep_back(tx: Transaction, waiting: Waiting, admission: Simulate | HoldBack) -> None:
+    one = waiting.posting
+    if isinstance(admission, Simulate):
+        _end(tx, one, "ready", "simulated", "simulated", {"why": "the posting kind is in dry-run"})
+    else:
+        _end(tx, one, "ready", "held", "held_back", {"reasons": admission.reasons}, reasons=admission.reasons)
+
+
+# ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def acknowledged(tx: Transaction, one: Posting, ack: Acknowledgement, *, actor: str = "agent") -> None:
+    """The ERP has it: keep the document and let the lane go on."""
+    detail = {"document": ack.document, "found": ack.found, "warnings": list(ack.warnings), **dict(ack.details)}
+    _end(tx, one, one.state, "acknowledged", "acknowledged", detail, document=ack.document, actor=actor,
+         alarm=bool(ack.warnings))  # fmt: skip
+
+
+def unsent(tx: Transaction, one: Posting, next_us: int, why: str) -> None:
+    """Nothing left the box: wait until `next_us` and try again; waiting counts no attempt."""
+    _change(tx, one, "sending", "ready", next_us)
+    _moved(tx, one.id, one.event_id, "sending", "ready", "unsent", {"why": why, "not_before_us": next_us})
+    _advance_lane(tx, one.target, one.ordering_key)
+
+
+def in_doubt(
+    tx: Transaction, one: Posting, next_us: int, why: str, *, details: Mapping[str, Any] | None = None
+) -> None:
+    """Sent, no answer: look for the document after `next_us`."""
+    _change(tx, one, "sending", "in_doubt", next_us, attempts=one.attempts + 1)
+    detail = {"why": why, "look_not_before_us": next_us, **(details or {})}
+    _moved(tx, one.id, one.event_id, "sending", "in_doubt", "in_doubt", detail)
+    _advance_lane(tx, one.target, one.ordering_key)
+
+
+def look_later(tx: Transaction, one: Posting, next_us: int, why: str, *, found_nothing: bool) -> None:
+    """The lookup found nothing, or could not be made: look again after `next_us`."""
+    lookups = one.lookups + int(found_nothing)
+    tx.execute(
+        "UPDATE posting SET lookups = ?, next_us = ?, changed_us = ? WHERE id = ? AND state = 'in_doubt'",
+        (lookups, next_us, tx.now_us, one.id),
+    )
+    action = "looked_in_vain" if found_nothing else "lookup_failed"
+    tx.audit(action, {"why": why, "lookups": lookups}, event_id=one.event_id, posting_id=one.id)
+    _advance_lane(tx, one.target, one.ordering_key)
+
+
+def send_again(tx: Transaction, one: Posting) -> Posting:
+    """Two empty lookups at a target whose lookup is reliable: the same bytes once more."""
+    tx.execute(
+        "UPDATE posting SET state = 'sending', lookups = 0, last_sent_us = ?, version = version + 1, changed_us = ? "
+        "WHERE id = ? AND state = 'in_doubt'",
+        (tx.now_us, tx.now_us, one.id),
+    )
+    detail = {"request_id": one.request_id, "try": one.attempts + 1, "why": "two lookups found nothing"}
+    _moved(tx, one.id, one.event_id, "in_doubt", "sending", "sending", detail)
+    return read(tx.connection, one.id).posting
+
+
+def doubtful(tx: Transaction, one: Posting, why: str) -> None:
+    """Nobody but a person can tell: the lane waits."""
+    _end(tx, one, "in_doubt", "doubtful", "doubtful", {"why": why}, error=why, alarm=True)
+
+
+def dead(tx: Transaction, one: Posting, why: str, *, code: str = "", details: Mapping[str, Any] | None = None) -> None:
+    """A real refusal in the ERP's own words: dead letter, the lane waits for a person."""
+    detail = {"why": why, "code": code, **(details or {})}
+    _end(tx, one, one.state, "dead", "dead", detail, error=f"{code}: {why}" if code else why, alarm=True)
+
+
+def recover_sending(tx: Transaction, settle_us: Mapping[str, int]) -> int:
+    """At start-up nobody knows what became of `sending`: look it up, after the target's settle time."""
+    rows: list[Any] = tx.execute("SELECT id FROM posting WHERE state = 'sending' ORDER BY id").fetchall()
+    for (posting_id,) in rows:
+        one = read(tx.connection, posting_id).posting
+        in_doubt(tx, one, tx.now_us + settle_us.get(one.target, 120_000_000), "the agent was stopped while it was sent")
+    tx.execute("UPDATE lane SET state = 'ready' WHERE state = 'busy'")
+    return len(rows)
+
+
+# ── people ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def replay(tx: Transaction, posting_id: int, *, by: str, reason: str) -> None:
+    """A named person sends a dead letter again, unchanged. Raises NotFound, Conflict."""
+    one = _expect(tx, posting_id, ("dead",), "replayed")
+    _change(tx, one, "dead", "ready", 0)
+    _moved(tx, one.id, one.event_id, "dead", "ready", "replayed", {"reason": reason}, actor=by)
+    _advance_lane(tx, one.target, one.ordering_key)
+
+
+def refuse(tx: Transaction, posting_id: int, *, by: str, reason: str, detail: Mapping[str, Any] | None = None) -> None:
+    """A person decides that this is never posted; the lane goes on. Raises NotFound, Conflict."""
+    one = _expect(tx, posting_id, ("held", "ready", "dead", "doubtful"), "refused")
+    _end(tx, one, one.state, "refused", "refused", {"reason": reason, **(detail or {})}, actor=by)
+    release_waiting(tx, one.ordering_key)
+
+
+def name_document(tx: Transaction, posting_id: int, document: str, *, by: str, reason: str) -> None:
+    """A person found the document of a doubtful posting in the ERP. Raises NotFound, Conflict."""
+    one = _expect(tx, posting_id, ("doubtful",), "given a document")
+    acknowledged(tx, one, Acknowledgement(document, found=True, details={"reason": reason}), actor=by)
+
+
+def not_booked(tx: Transaction, posting_id: int, *, by: str, reason: str) -> None:
+    """A person made sure that a doubtful posting is not in the ERP: send it. Raises NotFound, Conflict."""
+    one = _expect(tx, posting_id, ("doubtful",), "sent again")
+    _change(tx, one, "doubtful", "ready", 0)
+    _moved(tx, one.id, one.event_id, "doubtful", "ready", "not_booked", {"reason": reason}, actor=by)
+    _advance_lane(tx, one.target, one.ordering_key)
+
+
+def supersede(tx: Transaction, posting_id: int, by_posting: int, *, by: str, reason: str) -> None:
+    """A corrected posting takes the place of a held one. Raises NotFound, Conflict."""
+    one = _expect(tx, posting_id, ("held",), "corrected")
+    _end(tx, one, "held", "superseded", "superseded", {"by_posting": by_posting, "reason": reason}, actor=by)
+
+
+def _expect(tx: Transaction, posting_id: int, states: tuple[str, ...], what: str) -> Posting:
+    one = read(tx.connection, posting_id).posting
+    if one.state not in states:
+        raise Conflict(
+            f"posting {posting_id} is {one.state}; only {' or '.join(states)} can be {what}",
+            by=last_actor(tx.connection, posting_id), version=one.version,
+        )  # fmt: skip
+    return one
+
+
+# ── rows ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read(connection: apsw.Connection, posting_id: int) -> Waiting:
+    """One posting. Raises NotFound."""
+    row = connection.execute(f"SELECT {COLUMNS}, approved FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # column names of our own
+    if row is None:
+        raise NotFound(f"there is no posting {posting_id}")
+    return _waiting(row)
+
+
+def _waiting(row: tuple[Any, ...]) -> Waiting:
+    (id, event_id, kind, target, key, idempotency_key, payload, state, version, created, attempts, lookups,
+     first, last, request, wire, workflow, line, value, check_first, _policy, approved) = row  # fmt: skip
+    posting = Posting(
+        id, event_id, Kind(kind), target, key, idempotency_key, json.loads(payload), state, version, from_us(created),
+        attempts, lookups, from_us(first) if first else None, from_us(last) if last else None, request or "", wire,
+    )  # fmt: skip
+    return Waiting(posting, workflow, line, Decimal(value), bool(check_first), bool(approved))
+
+
+def last_actor(connection: apsw.Connection, posting_id: int) -> str:
+    """Who changed this posting last, by the audit trail."""
+    row = connection.execute(
+        "SELECT actor FROM audit WHERE posting_id = ? ORDER BY seq DESC LIMIT 1", (posting_id,)
+    ).fetchone()
+    return row[0] if row else ""
+
+
+def next_due(connection: apsw.Connection, target: str) -> int | None:
+    """When the next lane that waits for its time may go on, in microseconds since 1970 UTC."""
+    row = connection.execute(
+        "SELECT min(next_us) FROM lane WHERE target = ? AND state = 'ready' AND next_us > 0", (target,)
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _change(tx: Transaction, one: Posting, old: str, new: str, next_us: int, *, attempts: int | None = None) -> None:
+    tx.execute(
+        "UPDATE posting SET state = ?, next_us = ?, attempts = ?, lookups = 0, version = version + 1, changed_us = ? "
+        "WHERE id = ? AND state = ?",
+        (new, next_us, one.attempts if attempts is None else attempts, tx.now_us, one.id, old),
+    )
+    _require_change(tx, one.id, old)
+
+
+def _end(
+    tx: Transaction, one: Posting, old: str, new: str, action: str, detail: Mapping[str, Any], *,
+    document: str | None = None, error: str | None = None, reasons: tuple[str, ...] | None = None,
+    actor: str = "agent", alarm: bool = False,
+) -> None:  # fmt: skip
+    """Move a posting out of the way of its lane (or to its head's blocked state) and let the lane see it."""
+    sent = int(old in ("sending", "in_doubt"))
+    tx.execute(
+        "UPDATE posting SET state = ?, document = ?, error = coalesce(?, error), reasons = coalesce(?, reasons), "
+        "attempts = attempts + ?, version = version + 1, changed_us = ? WHERE id = ? AND state = ?",
+        (new, document, error, encode(reasons) if reasons is not None else None, sent, tx.now_us, one.id, old),
+    )
+    _require_change(tx, one.id, old)
+    _moved(tx, one.id, one.event_id, old, new, action, detail, actor=actor, alarm=alarm)
+    if old != "held":
+        _advance_lane(tx, one.target, one.ordering_key)
+
+
+def _require_change(tx: Transaction, posting_id: int, old: str) -> None:
+    if tx.connection.changes() != 1:
+        raise Conflict(f"posting {posting_id} is no longer {old}", by=last_actor(tx.connection, posting_id))
+
+
+def _moved(
+    tx: Transaction, posting_id: int, event_id: int | None, old: str, new: str, action: str, detail: Any, *,
+    actor: str = "agent", alarm: bool = False,
+) -> None:  # fmt: skip
+    tx.count(f"postings {old}", -1)
+    tx.count(f"postings {new}")
+    tx.audit(action, detail, actor=actor, event_id=event_id, posting_id=posting_id, alarm=alarm)

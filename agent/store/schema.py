@@ -1,0 +1,206 @@
+"""The tables, their invariants, and the migrations between versions (`PRAGMA user_version`).
+
+One SQLite file. STRICT tables and CHECK constraints refuse wrong states; partial indexes hold open rows only, so
+that work costs the same with a million finished rows beside it. Times are microseconds since 1970 UTC (`_us`).
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from agent.errors import StoreUnfit
+
+APPLICATION_ID = 0x47505354  # "GPST": what `file` and other tools see
+
+# SQLite 3.7.0 to 3.51.2 can corrupt a WAL file when one connection checkpoints while another writes.
+OLDEST_LIBRARY = (3, 51, 3)
+
+VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tally (name TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  source TEXT NOT NULL,
+  topic TEXT NOT NULL,
+  payload BLOB NOT NULL,
+  properties TEXT CHECK (properties IS NULL OR json_valid(properties)),
+  received_us INTEGER NOT NULL,
+  state TEXT NOT NULL DEFAULT 'undecided' CHECK (state IN
+    ('undecided', 'posted', 'held', 'advised', 'ignored', 'duplicate', 'quarantined')),
+  message_key TEXT,
+  reason TEXT,
+  settled_us INTEGER,
+  CHECK ((state = 'undecided') = (settled_us IS NULL)),
+  CHECK (state NOT IN ('quarantined', 'duplicate') OR reason IS NOT NULL)
+) STRICT;
+CREATE INDEX event_undecided ON event (id) WHERE state = 'undecided';
+CREATE INDEX event_quarantined ON event (id) WHERE state = 'quarantined';
+
+-- Which messages were seen, for ever: the de-duplication of what senders and brokers repeat.
+CREATE TABLE identity (
+  message_key TEXT PRIMARY KEY,
+  payload_hash BLOB NOT NULL CHECK (length(payload_hash) = 32),
+  event_id INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- held → ready | refused | superseded · ready → sending | held | refused | simulated
+-- sending → acknowledged | ready | in_doubt | dead · in_doubt → acknowledged | sending | doubtful
+-- doubtful → acknowledged | ready | refused · dead → ready | refused          (agent/store/outbox.py draws it)
+CREATE TABLE posting (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  event_id INTEGER,
+  workflow TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  target TEXT NOT NULL,
+  ordering_key TEXT NOT NULL,
+  line TEXT NOT NULL DEFAULT '',
+  idempotency_key TEXT NOT NULL CHECK (length(idempotency_key) = 16),
+  payload TEXT NOT NULL CHECK (json_valid(payload)),
+  payload_hash BLOB NOT NULL CHECK (length(payload_hash) = 32),
+  value TEXT NOT NULL,
+  confidence REAL,
+  reasons TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(reasons)),
+  policy TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN
+    ('held', 'ready', 'sending', 'in_doubt', 'doubtful', 'dead',
+     'acknowledged', 'refused', 'simulated', 'superseded')),
+  version INTEGER NOT NULL DEFAULT 1 CHECK (version >= 1),
+  waits INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),
+  approved INTEGER NOT NULL DEFAULT 0 CHECK (approved IN (0, 1)),
+  check_first INTEGER NOT NULL DEFAULT 0 CHECK (check_first IN (0, 1)),
+  lane_seq INTEGER,
+  supersedes INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  lookups INTEGER NOT NULL DEFAULT 0,
+  next_us INTEGER NOT NULL DEFAULT 0,
+  created_us INTEGER NOT NULL,
+  changed_us INTEGER NOT NULL,
+  first_sent_us INTEGER,
+  last_sent_us INTEGER,
+  request_id TEXT,
+  wire BLOB,
+  document TEXT,
+  error TEXT,
+  CHECK ((state = 'acknowledged') = (document IS NOT NULL)),
+  CHECK (state NOT IN ('sending', 'in_doubt', 'doubtful') OR (wire IS NOT NULL AND last_sent_us IS NOT NULL)),
+  CHECK (state NOT IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead') OR lane_seq IS NOT NULL)
+) STRICT;
+CREATE INDEX posting_lane ON posting (target, ordering_key, lane_seq)
+  WHERE state IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead');
+CREATE INDEX posting_held ON posting (ordering_key, id) WHERE state = 'held';
+CREATE INDEX posting_open ON posting (state, id) WHERE state IN ('sending', 'in_doubt', 'doubtful', 'dead');
+CREATE INDEX posting_event ON posting (event_id);
+CREATE INDEX posting_document ON posting (document) WHERE document IS NOT NULL;
+
+-- Which postings were made, for ever: a posting row may be archived, its key stays.
+CREATE TABLE idempotency (
+  idempotency_key TEXT PRIMARY KEY,
+  posting_id INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One row per ordering key with open postings: its head, and whether the head may be sent.
+CREATE TABLE lane (
+  target TEXT NOT NULL,
+  ordering_key TEXT NOT NULL,
+  head INTEGER NOT NULL,
+  head_seq INTEGER NOT NULL,
+  line TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('ready', 'busy', 'blocked')),
+  next_us INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (target, ordering_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lane_ready ON lane (target, head_seq) WHERE state = 'ready';
+
+CREATE TABLE pause (
+  scope TEXT NOT NULL CHECK (scope IN ('target', 'line', 'order')),
+  key TEXT NOT NULL,
+  by TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  since_us INTEGER NOT NULL,
+  PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+
+-- What moves with an event in one transaction: streaming state of workflows, last sequence numbers of senders.
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT NOT NULL CHECK (json_valid(value))) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoint (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE masterdata (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  received_us INTEGER NOT NULL,
+  origin TEXT NOT NULL,
+  document TEXT NOT NULL CHECK (json_valid(document)),
+  PRIMARY KEY (kind, key, version)
+) STRICT, WITHOUT ROWID;
+
+-- Answers to requests that may be repeated: the same key gets the same answer.
+CREATE TABLE command (
+  key TEXT PRIMARY KEY,
+  request_hash BLOB NOT NULL,
+  answer TEXT NOT NULL CHECK (json_valid(answer)),
+  at_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY,
+  at_us INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  event_id INTEGER,
+  posting_id INTEGER,
+  alarm INTEGER NOT NULL DEFAULT 0 CHECK (alarm IN (0, 1)),
+  detail TEXT NOT NULL CHECK (json_valid(detail)),
+  prev BLOB NOT NULL CHECK (length(prev) = 32),
+  hash BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE INDEX audit_event ON audit (event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX audit_posting ON audit (posting_id) WHERE posting_id IS NOT NULL;
+CREATE INDEX audit_alarm ON audit (seq) WHERE alarm = 1;
+
+CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit
+BEGIN SELECT raise(ABORT, 'audit rows are never changed'); END;
+-- Rows leave only after their archive is on disk: the mark is moved in the same transaction that deletes.
+CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+WHEN old.seq > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'archived_to'), 0)
+BEGIN SELECT raise(ABORT, 'audit rows leave only into an archive'); END;
+"""
+
+MIGRATIONS = (VERSION_1,)
+"""Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
+
+
+def require_library() -> None:
+    """Refuse a SQLite library with the WAL-reset corruption bug. Raises StoreUnfit."""
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < OLDEST_LIBRARY:
+        raise StoreUnfit(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt a write-ahead log (bug of 3.7.0 to 3.51.2); "
+            f"3.51.3 or newer is needed: install the pinned apsw wheel (pip install --require-hashes)"
+        )
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Bring the file to the newest version, each step in a transaction of its own. Raises StoreUnfit."""
+    found = int(connection.pragma("user_version"))
+    owner = int(connection.pragma("application_id"))
+    if owner not in (0, APPLICATION_ID) or (owner == 0 and found):
+        raise StoreUnfit(f"{connection.filename}: not a Gatepost store (application_id {owner:#x}); name another file")
+    if found > len(MIGRATIONS) and not _readable_by_older(connection):
+        raise StoreUnfit(
+            f"{connection.filename}: written by a newer release (version {found}, this one knows {len(MIGRATIONS)}); "
+            f"install that release again"
+        )
+    for version in range(found, len(MIGRATIONS)):
+        with connection:
+            connection.execute(MIGRATIONS[version])
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", version + 1)
+
+
+def _readable_by_older(connection: apsw.Connection) -> bool:
+    """Whether the newer release that wrote the file said that this version may still work on it."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'oldest_reader'").fetchone()
+    return row is not None and int(row[0]) <= len(MIGRATIONS)

@@ -1,0 +1,411 @@
+"""The one writer: a thread that owns the only read-write connection and commits in groups.
+
+Whatever queued up during the last commit shares the next one; under load it lingers a moment while more is
+arriving, when idle never. Each job runs in a savepoint that catches its own errors. Results are handed out only
+after COMMIT with `synchronous=FULL`. Disk full, a locked file or an I/O error keep the whole group and try again:
+jobs are closures that can run twice. The audit chain is computed once, just before COMMIT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from agent.errors import StoreCorrupt, StoreError
+from agent.ports import Clock
+from agent.store import audit as trail
+from agent.store import file
+from agent.store.encode import encode, to_us
+
+T = TypeVar("T")
+log = logging.getLogger("gatepost.store")
+
+LINGER_S = 0.002  # under load only: let a few more jobs share the commit
+RETRY_S = 0.5  # between tries while the disk is full or the file locked
+WAITING_ERRORS = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+)
+FATAL_ERRORS = (apsw.CorruptError, apsw.NotADBError)
+
+
+class Transaction:
+    """What a job may do inside the commit it shares: run SQL, add audit rows, count."""
+
+    __slots__ = ("_records", "connection", "counts", "execute", "executemany", "now_us", "sequence")
+
+    def __init__(self, connection: apsw.Connection, now_us: int, sequence: int) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.now_us = now_us
+        self.sequence = sequence  # last lane_seq given out
+        self.counts: dict[str, int] = {}
+        self._records: list[trail.Record] = []
+
+    def audit(
+        self,
+        action: str,
+        detail: Any,
+        *,
+        actor: str = "agent",
+        event_id: int | None = None,
+        posting_id: int | None = None,
+        alarm: bool = False,
+    ) -> None:
+        """Append one row to the trail; it is chained just before COMMIT."""
+        self._records.append((self.now_us, actor, action, event_id, posting_id, int(alarm), encode(detail)))
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Move a running total of the balances."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def next_lane_seq(self) -> int:
+        """The place in line of a posting that becomes ready."""
+        self.sequence += 1
+        return self.sequence
+
+    @property
+    def records(self) -> list[trail.Record]:
+        """The audit rows of this job, not chained yet."""
+        return self._records
+
+
+Job = Callable[[Transaction], T]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A job in the queue, and who waits for it."""
+
+    job: Job[Any]
+    size: int = 0
+    then: Callable[[BaseException | None], None] | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Any] | None = None
+    result: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the writer knows about itself, for metrics and status; read without a lock."""
+
+    commits: int = 0
+    jobs: int = 0
+    commit_seconds: float = 0.0
+    errors: dict[str, int] = field(default_factory=dict)
+    trouble: str = ""  # why nothing can be committed now; empty when all is well
+    last_commit_at: float = 0.0  # monotonic
+
+
+class Writer:
+    """Group commit on one thread. `start` opens the file; jobs are accepted from any thread or event loop."""
+
+    def __init__(self, path: Path, clock: Clock, *, queue_bytes: int = 64 << 20) -> None:
+        self.path = path
+        self.figures = Figures()
+        self.failed: BaseException | None = None
+        self._clock = clock
+        self._queue_bytes = queue_bytes
+        self._queue: deque[_Entry] = deque()
+        self._queued = 0
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._file: file.OpenFile | None = None
+        self._head = trail.Head(0, trail.GENESIS)
+        self._sequence = 0
+        self._commit_number = 0
+        self._mark_due = 0.0
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Open (or create) the file and start the thread. Raises StoreLocked, StoreCorrupt, StoreUnfit."""
+        opened: list[BaseException | None] = []
+        ready = threading.Event()
+
+        def life() -> None:
+            try:
+                self._open(first=True)
+            except BaseException as error:  # noqa: BLE001  # handed to the caller of start(), who raises it
+                opened.append(error)
+                ready.set()
+                return
+            ready.set()
+            self._work()
+
+        self._thread = threading.Thread(target=life, name="gatepost-writer", daemon=True)
+        self._thread.start()
+        ready.wait()
+        if opened and opened[0] is not None:
+            self._thread.join()
+            raise opened[0]
+
+    def stop(self) -> None:
+        """Commit what is queued, close the file. What cannot be committed was never acknowledged."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _open(self, *, first: bool = False) -> None:
+        if self._file is None:
+            self._file = file.open_file(self.path, self._clock)
+        else:
+            self._file.reopen()
+        connection = self._file.connection
+        self._head = trail.read_head(connection)
+        totals = dict(connection.execute("SELECT name, n FROM tally WHERE name IN ('commit', 'lane_seq')"))
+        self._commit_number, self._sequence = totals.get("commit", 0), totals.get("lane_seq", 0)
+        if first:
+            self.findings = self._file.findings
+
+    # ── the door ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, job: Job[T]) -> T:
+        """Run `job` in the next commit; returns its result after COMMIT, raises what it raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._enqueue(_Entry(job, loop=loop, future=future))
+        return await future
+
+    def put(
+        self, job: Job[Any], size: int, then: Callable[[BaseException | None], None], timeout: float | None = None
+    ) -> bool:
+        """Queue `job` from any thread; blocks while the queue holds too many bytes, False after `timeout` seconds.
+
+        `then` runs on the writer's thread: with None after COMMIT, with the error where the job itself failed.
+        """
+        with self._changed:
+            if self._queued and not self._changed.wait_for(lambda: self._has_room(size), timeout):
+                return False
+            self._raise_if_failed()
+            self._queued += size
+            self._queue.append(_Entry(job, size, then))
+            self._changed.notify_all()
+        return True
+
+    def call(self, job: Job[T]) -> T:
+        """Run `job` from a plain thread and wait for its commit (command line, tests)."""
+        done = threading.Event()
+        entry = _Entry(job, then=lambda _: done.set())
+        self._enqueue(entry)
+        while not done.wait(0.2):
+            self._raise_if_failed()
+        if entry.error is not None:
+            raise entry.error
+        return entry.result  # type: ignore[no-any-return]  # what the job returned
+
+    def _enqueue(self, entry: _Entry) -> None:
+        with self._changed:
+            self._raise_if_failed()
+            self._queue.append(entry)
+            self._changed.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        return self._queued + size <= self._queue_bytes or self._queued == 0 or self.failed is not None
+
+    def _raise_if_failed(self) -> None:
+        if self.failed is not None:
+            raise StoreError(f"the store has stopped: {self.failed}") from self.failed
+        if self._stopping:
+            raise StoreError("the store is closing; nothing more is accepted")
+
+    # ── the thread ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self) -> None:
+        loaded = False
+        while True:
+            entries, loaded = self._take(loaded=loaded)
+            if not entries:
+                break
+            try:
+                self._commit(entries)
+            except BaseException as error:  # noqa: BLE001  # the writer must tell everybody who waits before it ends
+                self._fail(entries, error)
+                break
+            self._hand_out(entries)
+        self._file_state.close()
+
+    def _take(self, *, loaded: bool) -> tuple[list[_Entry], bool]:
+        """Everything queued, waiting for the first; under load a moment longer."""
+        with self._changed:
+            busy = bool(self._queue)
+            if busy and loaded and not self._stopping:
+                self._changed.wait(LINGER_S)
+            self._changed.wait_for(lambda: self._queue or self._stopping)
+            entries = list(self._queue)
+            self._queue.clear()
+            self._queued = 0
+            self._changed.notify_all()
+        return entries, busy
+
+    def _commit(self, entries: list[_Entry]) -> None:
+        """One transaction for all entries, again and again until the disk takes it."""
+        while True:
+            try:
+                self._transact(entries)
+            except FATAL_ERRORS as error:
+                raise StoreCorrupt(
+                    f"{self.path}: {error}; the agent stops. Set the file aside and run `gatepost recover`"
+                ) from error
+            except WAITING_ERRORS as error:
+                if self._was_committed(error):
+                    return
+                self._wait_out(error)
+            else:
+                self._well()
+                return
+
+    def _transact(self, entries: list[_Entry]) -> None:
+        connection = self._connection
+        started = time.perf_counter()
+        now_us = to_us(self._clock())
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            records: list[trail.Record] = []
+            counts: dict[str, int] = {}
+            sequence = self._sequence
+            for entry in entries:
+                transaction = Transaction(connection, now_us, sequence)
+                if self._attempt(entry, transaction):
+                    sequence = transaction.sequence
+                    records += transaction.records
+                    for name, by in transaction.counts.items():
+                        counts[name] = counts.get(name, 0) + by
+            rows, head = trail.chain(self._head, records)
+            connection.executemany(trail.INSERT, rows)
+            self._write_tally(counts, sequence)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._head, self._sequence = head, sequence
+        self._commit_number += 1
+        self._note_commit(len(entries), time.perf_counter() - started)
+
+    def _attempt(self, entry: _Entry, transaction: Transaction) -> bool:
+        """Run one job in its savepoint; its own failure is its caller's, the disk's is everybody's."""
+        connection = self._connection
+        connection.execute("SAVEPOINT job")
+        try:
+            entry.result, entry.error = entry.job(transaction), None
+        except (*WAITING_ERRORS, *FATAL_ERRORS):
+            raise
+        except BaseException as error:  # noqa: BLE001  # one job's mistake must not lose the others' work
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            entry.result, entry.error = None, error
+            return False
+        connection.execute("RELEASE job")
+        return True
+
+    def _write_tally(self, counts: dict[str, int], sequence: int) -> None:
+        counts["commit"] = 1
+        if sequence != self._sequence:
+            counts["lane_seq"] = sequence - self._sequence
+        self._connection.executemany(
+            "INSERT INTO tally (name, n) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET n = n + ?2", counts.items()
+        )
+        self._file_state.reserve(self._connection, self._commit_number + 1)
+
+    def _was_committed(self, error: BaseException) -> bool:
+        """After an error the outcome of COMMIT is unknown: reopen and let the commit number on disk decide."""
+        if isinstance(error, apsw.FullError | apsw.BusyError | apsw.LockedError):
+            return False
+        before = self._commit_number
+        try:
+            self._open()
+        except (apsw.Error, OSError, StoreError) as reopening:
+            self.figures.trouble = f"{type(reopening).__name__}: {reopening}"
+            return False
+        return self._commit_number > before
+
+    def _wait_out(self, error: BaseException) -> None:
+        name = type(error).__name__
+        self.figures.errors[name] = self.figures.errors.get(name, 0) + 1
+        if not self.figures.trouble:
+            log.error("cannot commit to %s: %s; nothing is acknowledged until it works again", self.path, error)
+        self.figures.trouble = f"{name}: {error}"
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, RETRY_S)
+            if self._stopping:
+                raise StoreError(f"stopped while the store could not commit ({error}); nothing was acknowledged")
+
+    def _well(self) -> None:
+        if self.figures.trouble:
+            log.warning("committing to %s again after: %s", self.path, self.figures.trouble)
+            self.figures.trouble = ""
+        self._file_state.publish_mark()
+
+    def _note_commit(self, jobs: int, seconds: float) -> None:
+        self.figures.commits += 1
+        self.figures.jobs += jobs
+        self.figures.commit_seconds += seconds
+        self.figures.last_commit_at = time.monotonic()
+
+    def _hand_out(self, entries: list[_Entry]) -> None:
+        """Tell everybody who waits, one wake per event loop."""
+        waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
+        for entry in entries:
+            if entry.loop is not None:
+                waiting.setdefault(entry.loop, []).append(entry)
+            if entry.then is not None:
+                try:
+                    entry.then(entry.error)
+                except Exception:  # a source's acknowledgement must not end the writer
+                    log.exception("acknowledging a stored batch failed; the sender will repeat it")
+        for loop, done in waiting.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, done)
+            except RuntimeError:  # the loop has closed; its waiters are gone, the rows are not
+                log.info("%d results came after the event loop had closed", len(done))
+
+    def _fail(self, entries: list[_Entry], error: BaseException) -> None:
+        with self._changed:
+            self.failed = error
+            entries = [*entries, *self._queue]
+            self._queue.clear()
+            self._changed.notify_all()
+        if not isinstance(error, StoreError) or isinstance(error, StoreCorrupt):
+            log.critical("the store has stopped: %s", error)
+        for entry in entries:
+            entry.error = error
+        self._hand_out([entry for entry in entries if entry.loop is not None])
+
+    @property
+    def _connection(self) -> apsw.Connection:
+        return self._file_state.connection
+
+    @property
+    def _file_state(self) -> file.OpenFile:
+        if self._file is None:
+            raise StoreError("the store is not open yet; call start() first")
+        return self._file
+
+
+def _resolve(entries: list[_Entry]) -> None:
+    for entry in entries:
+        if entry.future is None or entry.future.cancelled():
+            continue
+        if entry.error is not None:
+            entry.future.set_exception(entry.error)
+        else:
+            entry.future.set_result(entry.result)
