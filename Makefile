@@ -1,0 +1,117 @@
+# Gatepost: everything a person runs, by name. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Looked up only when a virtual environment is made; some machines have a newer python3 beside 3.11.
+PYTHON ?= $(shell for p in python3.11 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+HASHED := $(PIP) --require-hashes --no-deps
+SOURCES := agent simulators tests models
+
+# What is asked for on the command line: make run SOURCE=mqtt, make e2e SEED=7, make test TESTS=tests/unit
+SOURCE ?= mqtt
+TESTS ?= tests
+SEED ?=
+EVENTS ?=
+KILLS ?=
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z0-9-]+):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
+	  while IFS='|' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+# ── what must be there; a stamp tells that it is ────────────────────────────────────────────────────────────
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; say where it is: make PYTHON=/path/to/python3.11"; exit 2; }
+	@.ci/need ensurepip $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: requirements/build.txt requirements/runtime.txt pyproject.toml | $(VENV)/.made
+	$(HASHED) -r requirements/build.txt -r requirements/runtime.txt
+	$(PIP) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	$(HASHED) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.runtime
+	$(HASHED) -r requirements/bench.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.runtime ## make .venv with the pinned packages and the gatepost command
+
+.PHONY: broker
+broker: $(VENV)/.runtime
+	@.ci/need mosquitto || { \
+	  echo "WARNING: without mosquitto a broker written in Python stands in;"; \
+	  echo "         what a killed agent had not acknowledged is not delivered to it again."; \
+	  $(MAKE) --no-print-directory $(VENV)/.bench; }
+
+# ── running it ──────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: run
+run: broker ## start the bench: broker, simulated line, simulated SAP and the agent (SOURCE=mqtt); Ctrl-C ends it
+	@exec $(BIN)/python -m simulators.bench --source $(SOURCE)
+
+# ── proving it ──────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: check
+check: $(VENV)/.dev ## lint, types, import floors
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: tools
+tools:
+	@.ci/need mosquitto strace gcc unshare setpriv
+
+.PHONY: test
+test: check tools ## set up what the tests need, check, run the tests (TESTS=tests/unit for some of them)
+	$(BIN)/python -m pytest -m "not soak and not e2e" $(TESTS)
+
+.PHONY: e2e
+e2e: $(VENV)/.dev tools ## exactly once, with kills and faults (SEED= EVENTS= KILLS=), writes build/e2e.json
+	@mkdir -p build
+	SEED=$(SEED) EVENTS=$(EVENTS) KILLS=$(KILLS) $(BIN)/python -m pytest -s -m e2e tests/e2e
+
+.PHONY: soak
+soak: $(VENV)/.dev tools ## the fault tests at full size; takes hours
+	$(BIN)/python -m pytest -s -m soak tests
+
+.PHONY: bench
+bench: $(VENV)/.dev tools ## measure intake, whole path, dispatch, latency; writes build/bench.json
+	@mkdir -p build
+	$(BIN)/python -m tests.bench
+
+# ── making what is committed ────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: models
+models: $(VENV)/.dev ## train the models on the simulated line
+	$(BIN)/python -m models.consumption_anomaly.train
+
+.PHONY: docs
+docs: $(VENV)/.dev ## write the generated pages and run what the pages say
+	$(BIN)/python docs/platforms.py
+	$(BIN)/python -m pytest tests/docs
+
+.PHONY: lock
+lock: ## pin the requirements again, with hashes (needs uv); keeps what still fits
+	for set in build runtime train dev bench; do \
+	  uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11 \
+	    requirements/$$set.in -o requirements/$$set.txt; done
+
+.PHONY: clean
+clean: ## remove what was built; .venv and data stay
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
