@@ -1,0 +1,226 @@
+"""Starts the broker of the bench and of the tests: mosquitto, found or installed, else a Python broker with a warning.
+
+The settings are those that the agent's promise rests on. What a `kill -9` of the broker loses is what arrived since
+its last save: up to AUTOSAVE_SECONDS. A stop by SIGTERM saves first and loses nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+AUTOSAVE_SECONDS = 5
+START_SECONDS = 10.0
+STOP_SECONDS = 10.0
+SETTINGS: Mapping[str, str] = {
+    "allow_anonymous": "true",
+    "persistence": "true",
+    "autosave_interval": str(AUTOSAVE_SECONDS),  # the default of half an hour would lose as much
+    "autosave_on_changes": "false",  # true would write the whole file again for every message of a backlog
+    "max_queued_messages": "100000",  # the default of 1000 drops silently after that
+    "max_inflight_messages": "100",
+    "message_size_limit": "262144",
+    "log_timestamp_format": "%Y-%m-%dT%H:%M:%S",
+}
+BENCH_REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "bench.txt"
+WEAK_BROKER = (
+    "WARNING: this bench runs on a Python broker. It forgets what it has not delivered: an agent that is killed is "
+    "not redelivered to, so nothing here shows that nothing gets lost. Install mosquitto for that "
+    "(Debian, Ubuntu: `apt-get install mosquitto`; Fedora: `dnf install mosquitto`; macOS: `brew install mosquitto`)."
+)
+
+
+class BrokerError(Exception):
+    """The broker did not start; the message ends with what it logged."""
+
+
+class Broker:
+    """One broker process on 127.0.0.1 with its files in `folder`; an async context manager.
+
+    `executable` None means the Python broker. `settings` are added to SETTINGS or replace them (mosquitto only);
+    port 0 takes a free port, which stays the same over `restart`.
+    """
+
+    def __init__(
+        self, folder: Path, port: int = 0, *, executable: Path | None, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.folder = folder.resolve()
+        self.host = "127.0.0.1"
+        self.port = port or free_port()
+        self.log = self.folder / "broker.log"
+        self._executable = executable
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start and wait until it accepts connections; raises BrokerError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._accepting()
+        except TimeoutError:
+            await self.kill()
+            raise self._failed(f"did not accept connections within {START_SECONDS:.0f} s") from None
+
+    async def stop(self) -> None:
+        """End it by SIGTERM, so that it saves its sessions and queues; nothing happens when it is not running."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End it by SIGKILL: what it had not saved is gone."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def restart(self, *, kill: bool = False) -> None:
+        """Stop (or kill) it and start it again on the same port and files."""
+        await (self.kill() if kill else self.stop())
+        await self.start()
+
+    async def wait(self) -> int:
+        """Wait until the process ends; its return code."""
+        if self._process is None:
+            raise BrokerError("the broker was never started; call start() first")
+        return await self._process.wait()
+
+    def _command(self) -> list[str]:
+        if self._executable is None:
+            return [sys.executable, "-m", "simulators.broker", "--python-broker", str(self.port)]
+        config = self.folder / "mosquitto.conf"
+        config.write_text(mosquitto_conf(self.folder, self.port, self._settings), encoding="utf-8")
+        return [str(self._executable), "-c", str(config)]
+
+    async def _accepting(self) -> None:
+        while True:
+            if self._process is not None and self._process.returncode is not None:
+                raise self._failed(f"ended with code {self._process.returncode}")
+            try:
+                _, writer = await asyncio.open_connection(self.host, self.port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
+
+    def _failed(self, what: str) -> BrokerError:
+        tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+        return BrokerError(f"the broker on port {self.port} {what}; the end of {self.log}:\n{tail}")
+
+
+def mosquitto_conf(folder: Path, port: int, settings: Mapping[str, str]) -> str:
+    """The text of a mosquitto.conf: one listener on loopback, everything it keeps in `folder`."""
+    lines = [
+        f"user {getpass.getuser()}",  # started by root it would become `mosquitto`, who may not write here
+        f"listener {port} 127.0.0.1",
+        f"persistence_location {folder}/",
+        "log_dest stderr",
+        *(f"{name} {value}" for name, value in settings.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def find_mosquitto() -> Path | None:
+    """The mosquitto of this machine; Debian keeps it in /usr/sbin, which a user's PATH often lacks."""
+    found = shutil.which(
+        "mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+    )
+    return Path(found) if found else None
+
+
+def broker_program(say: Callable[[str], None]) -> Path | None:
+    """The mosquitto to run, installed first where that is possible; None for the Python broker, with its warning."""
+    found = find_mosquitto() or _installed_mosquitto(say)
+    if found is None:
+        say(WEAK_BROKER)
+        _install_python_broker(say)
+    return found
+
+
+def _installed_mosquitto(say: Callable[[str], None]) -> Path | None:
+    prefix = _as_root()
+    if prefix is None or shutil.which("apt-get") is None:
+        return None
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    install = [*apt, "install", "-y", "--no-install-recommends", "mosquitto"]
+    say("mosquitto is not installed; installing it with apt-get")
+    # The first try fails on a machine whose package lists are empty or old.
+    if not _runs(install):
+        _runs([*apt, "update"])
+        _runs(install)
+    return find_mosquitto()
+
+
+def _as_root() -> list[str] | None:
+    if os.geteuid() == 0:
+        return []
+    return ["sudo", "-n"] if shutil.which("sudo") and _runs(["sudo", "-n", "true"]) else None
+
+
+def _runs(command: list[str]) -> bool:
+    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+def _install_python_broker(say: Callable[[str], None]) -> None:
+    if importlib.util.find_spec("amqtt") is None:
+        say(f"installing the Python broker from {BENCH_REQUIREMENTS}")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "-r", str(BENCH_REQUIREMENTS)]
+        if not _runs(command):
+            raise BrokerError(f"no broker: mosquitto is missing and `{' '.join(command)}` failed; install mosquitto")
+
+
+async def _serve_python_broker(port: int) -> None:
+    from amqtt.broker import Broker as PythonBroker
+
+    broker = PythonBroker(
+        {
+            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        }
+    )
+    await broker.start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m simulators.broker", description="The Python broker of last resort."
+    )
+    parser.add_argument("--python-broker", type=int, metavar="PORT", required=True)
+    asyncio.run(_serve_python_broker(parser.parse_args().python_broker))
