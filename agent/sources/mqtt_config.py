@@ -1,0 +1,110 @@
+"""How an MQTT source is configured: brokers, session, topics and limits."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from pydantic import Field, field_validator, model_validator
+
+from agent.schema import Settings
+from agent.secrets import Secret
+
+
+class Broker(NamedTuple):
+    """Where a broker listens."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+
+
+def _broker(url: str) -> Broker:
+    parts = urlsplit(url)
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path or parts.username is not None:
+        raise ValueError("is no broker; write mqtt://HOST:PORT or mqtts://HOST:PORT, without user or path")
+    tls = parts.scheme == "mqtts"
+    return Broker(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+
+
+class MqttConfig(Settings):
+    """One MQTT source: a fixed client id with a persistent session at one broker, or at several in fail-over order."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    kind: Literal["mqtt"] = "mqtt"
+    brokers: tuple[str, ...] = Field(min_length=1)  # mqtt://host:port or mqtts://host:port, all of one kind
+    client_id: str = Field(min_length=1, max_length=128)
+    topics: tuple[str, ...] = Field(min_length=1)
+    version: Literal["3.1.1", "5"] = "5"
+    user: str | None = None
+    password: Secret | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keep_alive_s: int = Field(20, ge=1, le=3600)
+    session_expiry_s: int = Field(7 * 24 * 3600, ge=60, le=0xFFFFFFFF)
+    receive_maximum: int = Field(100, ge=1, le=65535)  # MQTT 5; for 3.1.1 the broker's max_inflight_messages
+    max_payload_kb: int = Field(256, ge=1, le=16 * 1024)
+    receipts: str | None = None  # topic of application receipts, for example "plant/ack/{sender}"
+    expects_persistent: bool = True  # false: this broker keeps no sessions, so a lost one is no loss event
+
+    @field_validator("brokers")
+    @classmethod
+    def _brokers_parse(cls, brokers: tuple[str, ...]) -> tuple[str, ...]:
+        if len({_broker(url).tls for url in brokers}) > 1:
+            raise ValueError("mixes mqtt:// and mqtts://; a fail-over must not fall back to plain text")
+        return brokers
+
+    @field_validator("topics")
+    @classmethod
+    def _topics_parse(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
+        for topic in topics:
+            levels = topic.split("/")
+            if levels[0] == "$share":
+                raise ValueError(f"{topic}: a shared subscription breaks the order; name the topic itself")
+            stray = any(len(level) > 1 and ("+" in level or "#" in level) for level in levels)
+            if not topic or "\0" in topic or stray or "#" in levels[:-1]:
+                raise ValueError(f"{topic!r} is no topic filter; + stands for one level, # for the rest")
+        return topics
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.endpoints[0].tls and self.ca_file is None:
+            raise ValueError("mqtts:// needs ca_file, the certificate authority of the broker")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together")
+        if self.password is not None and self.user is None:
+            raise ValueError("password needs user")
+        return self
+
+    @property
+    def endpoints(self) -> tuple[Broker, ...]:
+        """`brokers`, taken apart."""
+        return tuple(_broker(url) for url in self.brokers)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """TLS that trusts this CA alone and checks the host name; None for mqtt://. Raises OSError: unreadable file."""
+        if not self.endpoints[0].tls:
+            return None
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
+    def connect_options(self) -> dict[str, Any]:
+        """What MQTT 5 says at CONNECT; 3.1.1 has nothing of the kind."""
+        if self.version != "5":
+            return {}
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        properties.SessionExpiryInterval = self.session_expiry_s
+        properties.ReceiveMaximum = self.receive_maximum
+        return {"clean_start": False, "properties": properties}
