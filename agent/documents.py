@@ -144,18 +144,10 @@ def _material(read: _Reader) -> Fact:
             base_unit=read.text("base_unit"),
             text=read.text("text", ""),
             price=read.number("price", ZERO),
-            decimals=_decimals(read),
             batch_managed=read.yes("batch_managed"),
             units=read.ratios("units"),
         )
     )
-
-
-def _decimals(read: _Reader) -> int:
-    value = read.number("decimals", Decimal(3))
-    if value not in range(7):
-        raise _bad(f"{read.path}.decimals", f"must be a whole number from 0 to 6, not {value}")
-    return int(value)
 
 
 def _work_center(read: _Reader) -> Fact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from agent.documents import Document, from_document, to_document
@@ -21,9 +21,7 @@ from agent.masterdata import (
     Tolerance,
     WorkCenter,
 )
-
-if TYPE_CHECKING:
-    from agent.units import UnitTable
+from agent.units import UnitTable
 
 __all__ = [
     "Bom",

@@ -25,7 +25,6 @@ class Material:
     base_unit: str
     text: str = ""
     price: Decimal = ZERO
-    decimals: int = 3  # ERP precision of a quantity in the base unit
     batch_managed: bool = False
     units: Mapping[str, Fraction] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -1,0 +1,62 @@
+"""Why a quantity looks wrong: deterministic tests for the errors that people and devices make when they record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+
+from agent.isa95 import Quantity
+from agent.masterdata import Material
+from agent.units import UnitTable
+
+Fits = Callable[[Fraction], bool]  # whether a corrected amount, as a multiple of the reported one, is as expected
+_CONFUSED = ("KGM", "GRM", "LBR", "TNE", "LTR", "MLT", "GLL", "MTR", "FOT", "CMT", "MMT", "C62", "DZN", "CEN", "MIL")
+
+
+def likely_cause(reported: Quantity, fits: Fits, material: Material, units: UnitTable) -> str:
+    """The recording error that would explain it, in words; "" when none does. `fits` takes a factor on the report."""
+    for power in (1, -1, 2, -2, 3, -3):
+        if fits(Fraction(10) ** -power):
+            slip = f"{10 ** abs(power)} times too {'high' if power > 0 else 'low'}"
+            also = _unit_slip(reported.unit, fits, material, units) if abs(power) == 3 else ""
+            return f"{slip}: a slipped decimal point{', or ' + also if also else ''}"
+    slip = _unit_slip(reported.unit, fits, material, units)
+    if slip:
+        return slip
+    swapped = next((number for number in transpositions(reported.value) if fits(_ratio(number, reported.value))), None)
+    if swapped is not None:
+        return f"two digits swapped: {swapped:f} instead of {reported.value:f}"
+    if fits(Fraction(1, 2)):
+        return "twice what is expected: counted double, or two lots in one report"
+    return ""
+
+
+def _unit_slip(unit: str, fits: Fits, material: Material, units: UnitTable) -> str:
+    for other in (*material.units, material.base_unit, *_CONFUSED):
+        if other != unit and _convertible(other, unit, material, units) and fits(units.factor(other, unit, material)):
+            return f"the number may be meant in {other}, not in {unit}"
+    return ""
+
+
+def _convertible(one: str, other: str, material: Material, units: UnitTable) -> bool:
+    special = {material.base_unit, *material.units}
+    if one in special and other in special:
+        return True
+    return one in units.units and other in units.units and units.dimension(one) == units.dimension(other)
+
+
+def transpositions(value: Decimal) -> Iterator[Decimal]:
+    """The numbers that become `value` when two neighbouring digits are swapped, as 21 becomes 12."""
+    text = f"{value:f}"
+    digits = [at for at, letter in enumerate(text) if letter.isdigit()]
+    for one, other in pairwise(digits):
+        if text[one] != text[other]:
+            letters = list(text)
+            letters[one], letters[other] = text[other], text[one]
+            yield Decimal("".join(letters))
+
+
+def _ratio(one: Decimal, other: Decimal) -> Fraction:
+    return Fraction(one) / Fraction(other)

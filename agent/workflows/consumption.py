@@ -1,0 +1,293 @@
+"""Consumption: what a lot took of a component becomes a goods issue (SAP movement 261) against its reservation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from math import log
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.errors import BadPayload
+from agent.facts import BomItem, Component, Facts, Material, Order, Tolerance
+from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.ports import Draft, Features, Kind, Proposal, Score
+from agent.workflows.causes import likely_cause
+from agent.workflows.orders import (
+    erp_quantity,
+    material_of,
+    order_holds,
+    order_of,
+    remember,
+    reported_before,
+    shown,
+)
+
+ZERO: Final = Decimal(0)
+ONE: Final = Decimal(1)
+EXACT: Final = Tolerance("", "", ZERO, ZERO)  # where no tolerance is configured
+FEATURES: Final = ("deviation", "distance", "log_expected", "counted", "share_of_required")
+
+
+class Config(BaseModel):
+    """Options of the workflow `consumption`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allow_rounding: bool = Field(
+        default=False,
+        description="post a quantity that is finer than the ERP keeps, rounded half up; otherwise it is held",
+    )
+    double_report_seconds: int = Field(
+        default=10, ge=0, description="the same weight under another id within this time is held as a double report"
+    )
+    stale_after_hours: int = Field(
+        default=24, ge=1, description="hold reports when the orders were last read from the ERP longer ago than this"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What was used of a component, in the ERP's unit, beside what the lot should take. None: nothing to compare."""
+
+    actual: MaterialActual
+    order: Order
+    material: Material
+    component: Component | None
+    unit: str
+    lot: Decimal | None  # of the product, in the unit of its bill of material
+    expected: Decimal | None  # bill of material × lot
+    set_up: Decimal = ZERO  # used once per order, on top of the first report
+
+
+class Consumption:
+    """A report of kind ``consumption``: one consumed MaterialActual, and a produced one that tells the lot."""
+
+    name = "consumption"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._within = timedelta(seconds=config.double_report_seconds)
+        self._stale = timedelta(hours=config.stale_after_hours)
+
+    def state_key(self, report: SegmentResponse) -> str | None:
+        """Reports of one material of one order belong together."""
+        return f"{report.order}/{_consumed(report).material}"
+
+    def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
+        """The model's inputs, or None where there is nothing to compare with: `propose` says why."""
+        try:
+            return features(use_of(report, facts), facts)
+        except BadPayload:
+            return None
+
+    def propose(
+        self, report: SegmentResponse, facts: Facts, score: Score | None, state: Mapping[str, Any]
+    ) -> tuple[Proposal, Mapping[str, Any]]:
+        """The goods issue, and why a person must look at it where one must. Raises BadPayload."""
+        use = use_of(report, facts)
+        if not use.actual.quantity.value:
+            return Proposal((), reasons=(f"nothing of {use.actual.material} was used",)), state
+        quantity, loss = erp_quantity(use.actual.quantity, use.unit, facts, use.material)
+        holds = order_holds(report, use.order, facts, self._stale)
+        if loss and not self.config.allow_rounding:
+            holds.append(f"{loss}; the option allow_rounding would post that")
+        if not quantity:
+            holds.append(f"{use.actual.quantity} is less than the ERP can keep")
+        holds += _component_holds(use)
+        tolerance = facts.tolerance(use.material.material, report.work_center) or EXACT
+        holds += _deviation(use, quantity, tolerance, facts, state)
+        holds += _cumulated(use, quantity, tolerance, facts, state)
+        fingerprint = f"{use.actual.quantity} {use.actual.lot} {use.lot} {report.work_center}"
+        if reported_before(state.get("last", ()), fingerprint, report.occurred_at, self._double_within(use, facts)):
+            holds.append("the same was reported a moment ago under another id: a double report")
+        proposal = Proposal(
+            drafts=(_draft(report, use, quantity, facts),),
+            confidence=score.confidence if score else 1.0,
+            holds=tuple(holds),
+            reasons=score.reasons if score else (),
+            subject=_subject(report, use, facts),
+        )
+        return proposal, _after(state, quantity, fingerprint, report, clean=not holds)
+
+    def _double_within(self, use: Use, facts: Facts) -> timedelta:
+        """Two equal weighings in a row are a double report; two equal counts are not, unless at the same instant."""
+        return self._within if facts.units.decimals(use.unit) else timedelta(0)
+
+
+def _consumed(report: SegmentResponse) -> MaterialActual:
+    found = [actual for actual in report.material_actuals if actual.use is MaterialUse.CONSUMED]
+    if len(found) != 1:
+        raise BadPayload(
+            f"a consumption report names one consumed material, this one {len(found)}", field="material_actuals"
+        )
+    return found[0]
+
+
+def use_of(report: SegmentResponse, facts: Facts) -> Use:
+    """What the report says beside what the bill of material lets expect. Raises BadPayload."""
+    actual, order = _consumed(report), order_of(report, facts)
+    if not actual.quantity.value >= 0:
+        raise BadPayload(f"{actual.quantity} was used: a return is no consumption", field="quantity", reason="negative")
+    material = material_of(actual.material, facts)
+    component = order.component(actual.material, report.operation)
+    unit = component.unit if component else material.base_unit
+    bom = facts.bom_items.get((order.material, actual.material)) or _bom_of(order, component)
+    produced = _produced(report, order)
+    if bom is None or produced is None:
+        return Use(actual, order, material, component, unit, None, None)
+    product_unit, item = bom
+    lot = produced.value
+    if produced.unit != product_unit:
+        lot = facts.units.convert(produced, product_unit, facts.materials.get(order.material)).value
+    if item.unit == unit:
+        return Use(actual, order, material, component, unit, lot, item.quantity * lot, item.set_up)
+    per_unit, set_up = (
+        facts.units.convert(Quantity(value, item.unit), unit, material).value for value in (item.quantity, item.set_up)
+    )
+    return Use(actual, order, material, component, unit, lot, per_unit * lot, set_up)
+
+
+def _bom_of(order: Order, component: Component | None) -> tuple[str, BomItem] | None:
+    """Without a bill of material of its own, the order's requirement says what one unit takes."""
+    if component is None or not order.quantity:
+        return None
+    return order.unit, BomItem(component.material, component.required / order.quantity, component.unit)
+
+
+def _produced(report: SegmentResponse, order: Order) -> Quantity | None:
+    for actual in report.material_actuals:
+        if actual.use is MaterialUse.PRODUCED and actual.material in ("", order.material):
+            return actual.quantity
+    return None
+
+
+# ── what the model looks at ─────────────────────────────────────────────────────────────────────────────────
+
+
+def features(use: Use, facts: Facts) -> Features | None:
+    """One row in the order of FEATURES, or None where nothing can be compared.
+
+    ``deviation`` is the natural logarithm of used over expected, with or without the set-up, whichever is nearer to
+    zero; ``distance`` its size; ``log_expected`` the logarithm of what is expected in the ERP's unit; ``counted`` is 1
+    for pieces and 0 for what is weighed or measured; ``share_of_required`` is used over the order's requirement.
+    """
+    if not use.expected or not use.actual.quantity.value or use.component is None:
+        return None
+    reported = use.actual.quantity
+    used = float(reported.value)
+    if reported.unit != use.unit:
+        used *= float(facts.units.factor(reported.unit, use.unit, use.material))
+    expected = float(use.expected)
+    deviation = log(used / expected)
+    if use.set_up:
+        deviation = min(deviation, log(used / (expected + float(use.set_up))), key=abs)
+    required = float(use.component.required)
+    counted = 0.0 if facts.units.decimals(use.unit) else 1.0
+    return deviation, abs(deviation), log(expected), counted, used / required if required else 1.0
+
+
+# ── what is wrong without any model ─────────────────────────────────────────────────────────────────────────
+
+
+def _component_holds(use: Use) -> list[str]:
+    if use.component is None:
+        return [f"{use.actual.material} is no component of order {use.order.order}: an unplanned withdrawal"]
+    holds = []
+    if use.component.backflush:
+        holds.append(f"{use.actual.material} is backflushed with the confirmation: it would be consumed twice")
+    if use.material.batch_managed and not (use.actual.lot or use.component.batch):
+        holds.append(f"{use.actual.material} is managed in batches, and the report names none")
+    if use.lot is None:
+        holds.append("the report does not say for what lot quantity: nothing to compare the consumption with")
+    return holds
+
+
+def _deviation(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+    """Beyond what the lot should take, plus the set-up on the first report of the component."""
+    if use.expected is None or use.component is None:
+        return []
+    expected = use.expected
+    if use.set_up and not state.get("count") and not use.component.withdrawn:
+        expected += use.set_up
+    last_place = ONE.scaleb(-facts.units.decimals(use.unit))
+    low = expected * (1 - tolerance.under) - last_place / 2
+    high = expected * (1 + tolerance.over) + last_place / 2
+    if low <= quantity <= high:
+        return []
+    cause = likely_cause(
+        use.actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, use.material, facts.units
+    )
+    percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
+    words = (
+        f"{shown(quantity, use.unit, facts.units)} reported, {shown(expected, use.unit, facts.units)} expected{percent}"
+    )
+    return [f"{words}; {cause}" if cause else words]
+
+
+def _cumulated(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+    """More in sum than the order requires; the ERP's own figure counts where it is more than what passed here."""
+    if use.component is None:
+        return []
+    total = max(Decimal(state.get("total", 0)), use.component.withdrawn) + quantity
+    required = use.component.required
+    if total <= required * (1 + tolerance.over):
+        return []
+    units = facts.units
+    return [f"{shown(total, use.unit, units)} used in all, {shown(required, use.unit, units)} required by the order"]
+
+
+# ── what is proposed, and what is remembered ────────────────────────────────────────────────────────────────
+
+
+def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -> Draft:
+    component, operation = use.component, use.order.operation(report.operation)
+    day = facts.plant.day(report.occurred_at).isoformat()
+    price = use.material.price
+    if use.unit != use.material.base_unit:
+        factor = facts.units.factor(use.unit, use.material.base_unit, use.material)
+        price = price * factor.numerator / factor.denominator
+    payload = {
+        "plant": use.order.plant,
+        "material": use.actual.material,
+        "order": use.order.order,
+        "operation": operation.operation if operation else report.operation,
+        "reservation": component.reservation if component else "",
+        "reservation_item": component.item if component else "",
+        "quantity": f"{quantity:f}",
+        "unit": use.unit,
+        "floor_quantity": f"{use.actual.quantity.value:f}",
+        "floor_unit": use.actual.quantity.unit,
+        "storage_location": use.actual.storage_location or (component.storage_location if component else ""),
+        "batch": use.actual.lot or (component.batch if component else ""),
+        "posting_date": day,
+        "document_date": day,
+        "text": (report.id or "")[:50],
+    }
+    return Draft(Kind.GOODS_ISSUE, f"order/{use.order.order}", payload, price * quantity)
+
+
+def _subject(report: SegmentResponse, use: Use, facts: Facts) -> dict[str, str]:
+    work_center = facts.work_centers.get(report.work_center)
+    return {
+        "order": use.order.order,
+        "material": use.actual.material,
+        "work_center": report.work_center,
+        "line": work_center.line if work_center else "",
+    }
+
+
+def _after(
+    state: Mapping[str, Any], quantity: Decimal, fingerprint: str, report: SegmentResponse, *, clean: bool
+) -> Mapping[str, Any]:
+    """What is held does not count as used: the ERP's own figure tells when a person released it."""
+    total, count = Decimal(state.get("total", 0)), state.get("count", 0)
+    return {
+        "total": f"{total + quantity if clean else total:f}",
+        "count": count + clean,
+        "last": remember(state.get("last", ()), fingerprint, report.occurred_at),
+    }

@@ -1,0 +1,108 @@
+"""What every report about an order must pass, whatever it reports: the order, its state, operation and work centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from agent.errors import BadPayload
+from agent.facts import Facts, Material, Order
+from agent.isa95 import Quantity, SegmentResponse
+from agent.units import UnitTable
+
+REMEMBERED: Final = 8  # how many reports back a double report is recognised
+LARGEST: Final = 10  # digits before the point of a quantity in SAP
+_STEPS: Final = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
+
+
+def order_of(report: SegmentResponse, facts: Facts) -> Order:
+    """The order of the report. Raises BadPayload (``unknown_order``): once the order is known, replay it."""
+    order = facts.orders.get(report.order)
+    if order is None:
+        raise BadPayload(
+            f"order {report.order!r} is not known; replay the event once the ERP has told it",
+            field="order",
+            reason="unknown_order",
+        )
+    return order
+
+
+def material_of(material: str, facts: Facts) -> Material:
+    """The material. Raises BadPayload (``unknown_material``): nothing is substituted."""
+    found = facts.materials.get(material)
+    if found is None:
+        raise BadPayload(
+            f"material {material!r} is not in the master data; add it and replay the event, or mend the sender",
+            field="material",
+            reason="unknown_material",
+        )
+    return found
+
+
+def order_holds(report: SegmentResponse, order: Order, facts: Facts, stale_after: timedelta) -> list[str]:
+    """Why a person must look at the report, as far as the order itself tells; empty: nothing."""
+    holds = []
+    if order.status != "released":
+        holds.append(f"order {order.order} is {order.status}, not released")
+    if order.plant != facts.plant.site:
+        holds.append(f"order {order.order} belongs to plant {order.plant}, this agent to {facts.plant.site}")
+    holds += _place_holds(report, order, facts)
+    as_of = facts.orders_as_of
+    if as_of is not None and report.occurred_at - as_of > stale_after:
+        holds.append(f"the orders were last read from the ERP at {as_of:%Y-%m-%d %H:%M} UTC: order data may be stale")
+    return holds
+
+
+def _place_holds(report: SegmentResponse, order: Order, facts: Facts) -> list[str]:
+    holds = []
+    operation = order.operation(report.operation)
+    if operation is None:
+        known = ", ".join(operation.operation for operation in order.operations) or "none"
+        holds.append(f"operation {report.operation!r} is not in order {order.order}; it has {known}")
+    if report.work_center:
+        if report.work_center not in facts.work_centers:
+            holds.append(f"work centre {report.work_center!r} is not in the master data")
+        elif operation is not None and operation.work_center != report.work_center:
+            holds.append(f"reported by {report.work_center}, but planned at {operation.work_center}")
+    return holds
+
+
+def erp_quantity(quantity: Quantity, unit: str, facts: Facts, material: Material | None) -> tuple[Decimal, str]:
+    """The quantity in the ERP's unit and precision, and in words what rounding loses, or "". Rounded only here.
+
+    Raises BadPayload where there is no conversion, or the number does not fit the ERP (QUAN 13,3).
+    """
+    if quantity.value.adjusted() >= LARGEST:
+        raise BadPayload(
+            f"{quantity} does not fit the ERP, which keeps 10 digits", field="quantity", reason="too_large"
+        )
+    decimals = facts.units.decimals(unit)
+    if quantity.unit == unit:
+        rounded = quantity.value.quantize(_STEPS[decimals], ROUND_HALF_UP)
+        lost = rounded != quantity.value
+    else:
+        factor = facts.units.factor(quantity.unit, unit, material)
+        rounded = facts.units.convert_rounded(quantity, unit, decimals, material).value
+        lost = Fraction(rounded) != Fraction(quantity.value) * factor
+    return rounded, f"{quantity} cannot be posted exactly: {rounded} {unit} is the nearest" if lost else ""
+
+
+def shown(value: Decimal, unit: str, units: UnitTable) -> str:
+    """A quantity for people: no padding zeros, and the unit as the ERP's users know it."""
+    text = f"{value:f}"
+    entry = units.sap.get(unit)
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {entry.external if entry else unit}"
+
+
+def reported_before(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime, within: timedelta) -> bool:
+    """Whether the same content was reported within this time, before or after: streams may overtake each other."""
+    seconds, span = at.timestamp(), within.total_seconds()
+    return any(seen == fingerprint and abs(seconds - when) <= span for seen, when in last)
+
+
+def remember(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime) -> list[Sequence[Any]]:
+    """The last few fingerprints with their times, this one included."""
+    return [*last[1 - REMEMBERED :], (fingerprint, at.timestamp())]
