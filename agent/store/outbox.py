@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -212,12 +212,19 @@ def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waitin
             tx.execute("UPDATE lane SET state = 'busy' WHERE target = ? AND ordering_key = ?", (target, ordering_key))
             claimed.append(waiting)
             continue
-        admission = Send(waiting.posting.wire) if waiting.posting.wire is not None else admit(waiting)
+        admission = Send(waiting.posting.wire) if waiting.posting.wire is not None else admit(_first(tx, waiting))
         if isinstance(admission, Send):
             claimed.append(_send(tx, waiting, admission))
         else:
             _keep_back(tx, waiting, admission)
     return claimed
+
+
+def _first(tx: Transaction, waiting: Waiting) -> Waiting:
+    """The posting as it will be sent for the first time: its request id and time are part of the frozen bytes."""
+    one = waiting.posting
+    first = replace(one, request_id=request_id(one.idempotency_key), first_sent_at=from_us(tx.now_us))
+    return replace(waiting, posting=first)
 
 
 def _heads(tx: Transaction, target: str, limit: int) -> list[tuple[int, str]]:
