@@ -188,15 +188,15 @@ class Sink(logging.Handler):
             self.dropped += 1
 
 
-def start(form: Format = "json", level: str = "INFO", descriptor: int = 1) -> Sink:
-    """Send every log record of the process to `descriptor` (standard output); the caller closes the returned sink."""
+def start(form: Format = "json", level: str = "info", descriptor: int = 2) -> Sink:
+    """Send every log record of the process to `descriptor` (standard error); the caller closes the returned sink."""
     sink = Sink(descriptor)
     sink.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     sink.addFilter(Repetition())
     sink.open()
     root = logging.getLogger()
     root.handlers[:] = [sink]
-    root.setLevel(level)
+    root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)

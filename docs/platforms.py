@@ -43,7 +43,7 @@ def wheels(machine: str, folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def named(wheel: Path) -> tuple[str, tuple[str, str]]:
-    """``numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.whl`` → ``("numpy", ("2.4.6", "cp311-cp311-manylinux_2_27"))``."""
+    """``numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.whl`` → ``numpy``, ``2.4.6``, ``cp311-cp311-manylinux_2_27``."""
     name, version, python, abi, platform = wheel.stem.split("-")
     if platform == "any":
         return normal(name), (version, "any")

@@ -161,7 +161,7 @@ def test_started_logging_writes_what_was_queued_before_the_process_ends():
         "logging.getLogger('agent.x').info('one'); logging.getLogger('httpx').info('noise'); warnings.warn('two')"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
     assert [line["level"] for line in lines] == ["info", "warning"]
     assert lines[0]["event"] == "one"
     assert "two" in lines[1]["event"]
