@@ -6,7 +6,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,8 @@ def parse(source: str | Path | Node, model: type[Model], context: Mapping[str, A
     """The file or node as this model. Raises ConfigError with all findings at once.
 
     Scalars reach the model as written, so the field decides: a `str` gets ``0123``, a `Decimal` all its digits.
-    Only ``true`` and ``false`` are booleans. `context` is what validators of the model ask for (secrets).
+    Only ``true`` and ``false`` are booleans. Relative paths are relative to the file.
+    `context` is what validators of the model ask for (secrets).
     """
     node, findings = (source, []) if isinstance(source, Node) else scan_yaml(source)
     result = None if node is None else validate(node, model, findings, context)
@@ -43,18 +44,26 @@ def parse(source: str | Path | Node, model: type[Model], context: Mapping[str, A
 
 
 def validate(
-    node: Node, model: type[Model], findings: list[Finding], context: Mapping[str, Any] | None = None
+    node: Node,
+    model: type[Model],
+    findings: list[Finding],
+    context: Mapping[str, Any] | None = None,
+    also: Iterable[str] = (),
 ) -> Model | None:
-    """The node as this model, or None after adding what is wrong with it to `findings`."""
+    """The node as this model, or None after adding what is wrong with it to `findings`.
+
+    `also` are keys that others read from the same mapping: an unknown key may be one of them, mistyped.
+    """
     if not isinstance(node.children, Mapping):
         findings.append(node.finding(f"must be a mapping with the keys {', '.join(_names([model]))}", ""))
         return None
     try:
         result: Model = _validator(model).validate_python(_written(node), context=dict(context or {}))
     except ValidationError as error:
-        findings.extend(_finding(node, model, details) for details in error.errors(include_url=False))
+        findings.extend(_finding(node, model, details, also) for details in error.errors(include_url=False))
         return None
-    return result
+    anchored: Model = _anchored(result, Path(node.file).parent)
+    return anchored
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -70,6 +79,19 @@ def _written(node: Node) -> Any:
     if node.children is not None:
         return [_written(child) for child in node.children]
     return node.value if node.value is None or isinstance(node.value, bool) else node.text
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """The value with every relative path made relative to this folder."""
+    if isinstance(value, Path):
+        return folder / value
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: _anchored(part, folder) for name, part in value})
+    if type(value) in (list, tuple):
+        return type(value)(_anchored(part, folder) for part in value)
+    if isinstance(value, dict):
+        return {key: _anchored(part, folder) for key, part in value.items()}
+    return value
 
 
 @cache
@@ -101,7 +123,7 @@ def _number(written: Any) -> Any:
     return written
 
 
-def _finding(root: Node, model: type[BaseModel], details: ErrorDetails) -> Finding:
+def _finding(root: Node, model: type[BaseModel], details: ErrorDetails, also: Iterable[str]) -> Finding:
     """One pydantic error at its line. Parts of `loc` that are no keys of the file (tags of unions) are skipped."""
     node, here = root, [model]
     location = list(details["loc"])
@@ -111,8 +133,8 @@ def _finding(root: Node, model: type[BaseModel], details: ErrorDetails) -> Findi
         here = list(_models_below(here, str(part)))
         node = child if child is not None else node
     if details["type"] == "extra_forbidden":
-        culprit = node.get(str(unknown)) or node
-        return culprit.finding(f"unknown key; {did_you_mean(str(unknown), _names(here))}", "")
+        known = [*_names(here), *(also if node is root else ())]
+        return (node.get(str(unknown)) or node).finding(f"unknown key; {did_you_mean(str(unknown), known)}", "")
     if details["type"] == "missing":
         path = f"{node.path}.{unknown}" if node.path else str(unknown)
         return Finding(node.file, node.line, path, f"is required{_about(here, str(unknown))}")

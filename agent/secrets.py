@@ -80,9 +80,9 @@ class SecretPlaces:
         if not _NAME.fullmatch(name):
             raise SecretError(f"{name!r} is no name for a secret; use letters, digits, _ . and -")
         for folder in self.folders:
-            path = folder / name
-            if path.exists():
-                return Secret(name, _read(path))
+            value = _read(folder / name)
+            if value is not None:
+                return Secret(name, value)
         variable = ENVIRONMENT + re.sub(r"[.-]", "_", name).upper()
         if variable in self.environ:
             return Secret(name, _filled(self.environ[variable], f"the environment variable {variable}"))
@@ -90,12 +90,15 @@ class SecretPlaces:
         raise SecretError(f"the secret {name!r} is missing; looked for {looked} and the variable {variable}")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> str | None:
+    """The content of a secret file; None where there is none."""
     try:
         with path.open("rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             raw = stream.read(MAX_BYTES + 1)
         value = raw.decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise SecretError(f"the secret file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -122,8 +125,8 @@ def _look_up(written: Any, info: core_schema.ValidationInfo) -> Secret:
         raise PydanticCustomError("secret", f"is written in the file itself; {_HOW}")
     if set(written) != {"secret"} or not isinstance(written["secret"], str):
         raise PydanticCustomError("secret", f"is no reference to a secret; {_HOW}")
-    places = (info.context or {}).get("secrets") or SecretPlaces.of(os.environ)
+    places: SecretPlaces = (info.context or {}).get("secrets") or SecretPlaces.of(os.environ)
     try:
-        return places.find(written["secret"])  # type: ignore[no-any-return]  # the context carries Any
+        return places.find(written["secret"])
     except SecretError as error:
         raise PydanticCustomError("secret", "{reason}", {"reason": str(error)}) from None

@@ -8,8 +8,8 @@ scalars follow the YAML 1.2 core schema, and everything that makes a file mean s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -68,6 +68,17 @@ class Node:
             else:
                 node = node.mapping.get(part)
         return node
+
+    def pick(self, wanted: Callable[[str], bool]) -> Node:
+        """The same mapping with only the wanted keys."""
+        return replace(self, children={key: child for key, child in self.mapping.items() if wanted(key)})
+
+    def scalars(self) -> Iterator[Node]:
+        """Every scalar at or below this node, in the order of the file."""
+        if self.children is None:
+            yield self
+        for child in self.mapping.values() if isinstance(self.children, Mapping) else self.items:
+            yield from child.scalars()
 
     def plain(self) -> Any:
         """Dicts, lists and scalars: int, Decimal, str, bool, None."""

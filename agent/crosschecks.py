@@ -1,0 +1,199 @@
+"""What must be right between the parts of a configuration: pure functions from a configuration to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from itertools import combinations, zip_longest
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from agent.errors import Finding
+from agent.ports import Kind
+from agent.schema import did_you_mean
+from agent.settings import PostingMode, Target, Workflow
+from agent.yamltree import Node
+
+Findings = Iterator[Finding]
+
+
+class Wiring(Protocol):
+    """The parts that could be read, and the file they came from. A `Config` is one; so is half a configuration."""
+
+    @property
+    def tree(self) -> Node:
+        """The file."""
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """The targets without errors of their own."""
+
+    @property
+    def workflows(self) -> Mapping[str, Workflow]:
+        """The workflows without errors of their own."""
+
+
+def unique_names(wiring: Wiring) -> Findings:
+    """Sources, targets and tokens have names of their own."""
+    for part in (("sources",), ("targets",), ("api", "tokens")):
+        seen: dict[str, int] = {}
+        for name in _names(wiring.tree.get(*part)):
+            if name.text in seen:
+                yield name.finding(f"is the name of another one in line {seen[name.text]}; give each its own")
+            seen.setdefault(name.text, name.line)
+
+
+def known_targets(wiring: Wiring) -> Findings:
+    """Whoever names a target names one that exists."""
+    known = [name.text for name in _names(wiring.tree.get("targets"))]
+    workflows = wiring.tree.get("workflows")
+    users = [*(workflows.mapping.values() if workflows else ()), *_items(wiring.tree.get("sources"))]
+    for user in users:
+        target = user.get("target")
+        if target is not None and target.children is None and target.text not in known:
+            yield target.finding(f"there is no such target; {did_you_mean(target.text, known)}")
+
+
+def known_authority(wiring: Wiring) -> Findings:
+    """Authority is given to workflows that exist."""
+    workflows, authority = wiring.tree.get("workflows"), wiring.tree.get("authority")
+    known = list(workflows.mapping) if workflows else []
+    for name, node in authority.mapping.items() if authority else ():
+        if name not in known:
+            yield node.finding(f"there is no such workflow; {did_you_mean(name, known)}", "")
+
+
+def no_double_consumption(wiring: Wiring) -> Findings:
+    """Components are issued by the consumption workflow or by backflushing confirmations, never by both."""
+    issuing = [name for name, flow in _of_kind(wiring, "consumption") if _live(wiring, flow, Kind.GOODS_ISSUE)]
+    for name, flow in _of_kind(wiring, "confirmation"):
+        if issuing and getattr(flow.options, "backflush", False) and _live(wiring, flow, Kind.CONFIRMATION):
+            node = _place(wiring.tree, ("workflows", name, "options", "backflush"))
+            yield node.finding(
+                f"would consume twice: workflow {issuing[0]!r} posts goods issues live and these confirmations"
+                " backflush; set backflush: false, or goods_issue: off at the target"
+            )
+
+
+def no_plain_http(wiring: Wiring) -> Findings:
+    """What goes to an ERP goes over TLS, except on this machine."""
+    targets = wiring.tree.get("targets")
+    for node in targets.scalars() if targets else ():
+        if node.text.lower().startswith("http://") and not _is_loopback(node.text):
+            yield node.finding("is not encrypted; use https:// for everything but this machine itself")
+
+
+def no_url_credentials(wiring: Wiring) -> Findings:
+    """No URL carries a user or password: URLs are printed and logged."""
+    for node in wiring.tree.scalars():
+        before, separator, rest = node.text.partition("://")
+        if separator and before.isidentifier() and "@" in rest.split("/")[0]:
+            yield node.finding("carries credentials; write the user and {secret: NAME} as keys of their own")
+
+
+def no_shared_topics(wiring: Wiring) -> Findings:
+    """No message reaches the agent by two subscriptions: topic filters on one broker do not overlap."""
+    for (one, mine), (other, theirs) in combinations(list(_subscriptions(wiring)), 2):
+        if mine and theirs and not mine & theirs:
+            continue
+        if overlap(one.text, other.text):
+            yield other.finding(f"overlaps {one.text!r} in line {one.line}; a message would arrive twice")
+
+
+def existing_paths(wiring: Wiring) -> Findings:
+    """Files and folders that the file names are there."""
+    for keys in (("mappings",), ("masterdata",), ("models",), ("secrets_dir",), ("units",)):
+        node = wiring.tree.get(*keys)
+        if node is None or node.children is not None or not node.text:
+            continue
+        path = Path(node.file).parent / node.text
+        if keys == ("units",) and not path.is_file():
+            yield node.finding("there is no such file")
+        elif keys != ("units",) and not path.is_dir():
+            yield node.finding("there is no such folder")
+
+
+CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
+    unique_names,
+    known_targets,
+    known_authority,
+    no_double_consumption,
+    no_plain_http,
+    no_url_credentials,
+    no_shared_topics,
+    existing_paths,
+)
+
+
+def live_without_identity(wiring: Wiring, kinds: Collection[str]) -> Findings:
+    """Message kinds without an identity of their own (`kinds`, from the mappings) are not posted live.
+
+    Two equal weighings would be taken for one message. The workflow's options name what it posts in `posts`.
+    """
+    for name, flow in wiring.workflows.items():
+        posts = getattr(flow.options, "posts", (Kind.GOODS_ISSUE, Kind.CONFIRMATION))
+        live = [kind.value for kind in posts if _live(wiring, flow, kind)]
+        if flow.mapping in kinds and live:
+            yield _place(wiring.tree, ("workflows", name, "mapping")).finding(
+                f"messages of kind {flow.mapping!r} have no identity, and {live[0]} is live at target {flow.target!r};"
+                " let the mapping say what makes a message unique, or set the posting to dry-run",
+                "",
+            )
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether a topic can match both MQTT filters (MQTT 5, section 4.7)."""
+    for mine, theirs in zip_longest(_levels(one), _levels(other)):
+        if "#" in (mine, theirs):
+            return True
+        if mine is None or theirs is None or ("+" not in (mine, theirs) and mine != theirs):
+            return False
+    return True
+
+
+def _levels(topic_filter: str) -> list[str]:
+    levels = topic_filter.split("/")
+    return levels[2:] if levels[0] == "$share" else levels
+
+
+def _subscriptions(wiring: Wiring) -> Iterator[tuple[Node, set[str]]]:
+    """Every topic filter with the brokers it is subscribed at."""
+    for source in _items(wiring.tree.get("sources")):
+        brokers = {broker.text for broker in _items(source.get("brokers"))}
+        yield from ((topic, brokers) for topic in _items(source.get("topics")) if topic.children is None)
+
+
+def _items(node: Node | None) -> Sequence[Node]:
+    return node.items if node else ()
+
+
+def _names(node: Node | None) -> Iterator[Node]:
+    yield from (name for item in _items(node) if (name := item.get("name")) is not None and name.text)
+
+
+def _of_kind(wiring: Wiring, kind: str) -> Iterator[tuple[str, Workflow]]:
+    yield from ((name, flow) for name, flow in wiring.workflows.items() if flow.kind == kind)
+
+
+def _live(wiring: Wiring, flow: Workflow, kind: Kind) -> bool:
+    return any(
+        target.name == flow.target and target.postings.mode(kind) is PostingMode.LIVE for target in wiring.targets
+    )
+
+
+def _place(tree: Node, path: Sequence[str]) -> Node:
+    """The node at the path, or the nearest one above it that the file has."""
+    for length in range(len(path), 0, -1):
+        node = tree.get(*path[:length])
+        if node is not None:
+            return node
+    return tree
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name that is no address
+        return False

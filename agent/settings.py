@@ -1,0 +1,266 @@
+"""What can be configured: frozen models whose descriptions become the reference page.
+
+A number's unit is in its name (``_mb`` MiB, ``_kb`` KiB, ``_s`` and ``_seconds`` seconds, ``_days``) or description.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, Field, SerializeAsAny, StringConstraints
+
+from agent.ports import Kind
+from agent.schema import Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+class PostingMode(StrEnum):
+    """What becomes of a posting kind at one target."""
+
+    OFF = "off"
+    DRY_RUN = "dry-run"
+    LIVE = "live"
+
+
+class AuthorityMode(StrEnum):
+    """How much a workflow may do alone."""
+
+    ADVISE = "advise"
+    ASSIST = "assist"
+    AUTO = "auto"
+
+
+class DatePolicy(StrEnum):
+    """Which posting date a report gets whose accounting period has been closed while it waited."""
+
+    EVENT = "event"
+    CURRENT = "current"
+    HOLD = "hold"
+
+
+class Scope(StrEnum):
+    """What the bearer of an API token may do."""
+
+    READ = "read"
+    APPROVE = "approve"
+    REPLAY = "replay"
+    PAUSE = "pause"
+    REVERSE = "reverse"
+    EXPORT = "export"
+    INGEST = "ingest"
+    ADMIN = "admin"
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, not a name, or a folder of the zone database
+        raise ValueError("is no known time zone; write an IANA name such as Europe/Berlin") from None
+    return name
+
+
+def _host_and_port(address: str) -> str:
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", address)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise ValueError("must be host:port, for example 127.0.0.1:18080")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_host_and_port)]
+
+
+class Plant(Settings):
+    """The plant whose reports the agent posts."""
+
+    site: str = Field(min_length=1, max_length=32, description="The plant as the ERP calls it, for SAP its plant code")
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        description="IANA name; decides the posting date of a report"
+    )
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code of all limits and values")
+
+
+class Store(Settings):
+    """The one file that holds everything, and its limits."""
+
+    path: Path = Field(description="The SQLite file. The environment variable GATEPOST_DATA replaces its folder")
+    reserve_mb: int = Field(
+        default=64, ge=1, le=102_400, description="Disk space below which nothing more is taken in, MiB"
+    )
+    queue_mb: int = Field(
+        default=64, ge=1, le=4096, description="Arrivals waiting for their commit; a full queue blocks, MiB"
+    )
+    retention_days: int = Field(
+        default=90, ge=1, le=36_500, description="Age at which finished rows move to archive files"
+    )
+    archive_dir: Path | None = Field(
+        default=None, description="Folder of the archive files; `archive` beside the store if absent"
+    )
+
+    @property
+    def archive(self) -> Path:
+        """The folder of the archive files."""
+        return self.archive_dir or self.path.parent / "archive"
+
+
+class Source(Settings):
+    """Where events come from. The keys of its kind stand beside these."""
+
+    name: Name = Field(description="Appears in events, metrics and logs; part of the identity of its messages")
+    kind: str = Field(description="Which source this is: see the kinds below")
+    settings: SerializeAsAny[BaseModel] = Field(default=Settings(), description="What its kind needs")
+
+
+class Postings(Settings):
+    """What becomes of each posting kind: `off` refuses it, `dry-run` does everything but send it, `live` sends it."""
+
+    goods_issue: PostingMode = Field(
+        default=PostingMode.OFF, description="Components consumed by an order, SAP movement 261"
+    )
+    confirmation: PostingMode = Field(default=PostingMode.OFF, description="Yield, scrap and times of an operation")
+    reversal: PostingMode = Field(default=PostingMode.OFF, description="Taking back a document that is booked")
+
+    def mode(self, kind: Kind) -> PostingMode:
+        """The mode of one posting kind."""
+        return PostingMode(getattr(self, kind.value))
+
+
+class Target(Settings):
+    """An ERP to post to. The keys of its kind stand beside these."""
+
+    name: Name = Field(description="How workflows, metrics and `gatepost pause` call it")
+    kind: str = Field(description="Which target this is: see the kinds below")
+    postings: Postings = Field(default=Postings(), description="What may be posted here")
+    concurrency: int = Field(default=4, ge=1, le=64, description="Requests under way at once; one order never has two")
+    settings: SerializeAsAny[BaseModel] = Field(default=Settings(), description="What its kind needs")
+
+
+class Workflow(Settings):
+    """What reads one kind of message and proposes postings."""
+
+    target: str = Field(description="The target that gets its postings")
+    kind: str = Field(default="", description="Which workflow this is; its own name if absent")
+    mapping: str = Field(
+        default="", description="The message kind it reads, a file of the mappings; its own name if absent"
+    )
+    model: str | None = Field(
+        default=None, description="The folder below `models` that scores its events; none: no score"
+    )
+    options: SerializeAsAny[BaseModel] = Field(default=Settings(), description="What its kind needs")
+
+
+class Authority(Settings):
+    """How much a workflow may do alone. What exceeds a limit is held for a person."""
+
+    mode: AuthorityMode = Field(
+        default=AuthorityMode.ADVISE,
+        description="`advise` writes nothing, `assist` asks a person every time, `auto` posts within the limits",
+    )
+    min_confidence: float = Field(default=0.9, ge=0, le=1, description="Least score, 0 to 1")
+    max_quantity_deviation: Decimal = Field(
+        default=Decimal(10), ge=0, description="Largest distance from the planned quantity, percent of it"
+    )
+    max_value: Decimal | None = Field(
+        default=None, ge=0, description="Largest value of one posting, in the plant's currency"
+    )
+    max_quantity: Mapping[str, Decimal] = Field(
+        default={}, description="Largest quantity of one posting, by unit (UN/ECE Rec 20), for example KGM"
+    )
+    four_eyes: bool = Field(default=False, description="Two different people must approve what is held")
+
+
+class PostingDate(Settings):
+    """The posting date of what waited past the end of an accounting period."""
+
+    policy: DatePolicy = Field(
+        default=DatePolicy.HOLD,
+        description="In a closed period `event` keeps the day of the event, `current` takes today, `hold` asks",
+    )
+    closes_on_day: int = Field(
+        default=3, ge=1, le=28, description="Day of the next month until which the previous month stays open, inclusive"
+    )
+
+
+class Tls(Settings):
+    """A server certificate."""
+
+    cert: Path = Field(description="Certificate chain, PEM")
+    key: Path = Field(description="Private key, PEM")
+
+
+class Token(Settings):
+    """Somebody who may use the API. The token itself is kept nowhere, only its hash."""
+
+    name: Name = Field(description="Who it is; appears in the audit trail")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, 64 hexadecimal digits")
+    scopes: tuple[Scope, ...] = Field(min_length=1, description="What it may do")
+    lines: tuple[str, ...] = Field(default=(), description="The lines it may see and decide about; none: all")
+
+
+class Api(Settings):
+    """The HTTP API for people and machines."""
+
+    address: Address = Field(description="host:port to listen on")
+    tls: Tls | None = Field(
+        default=None, description="Without it the API speaks plain HTTP: loopback, or behind a TLS proxy"
+    )
+    tokens: tuple[Token, ...] = Field(default=(), description="Who may use it; none: nobody")
+    max_body_kb: int = Field(default=256, ge=1, le=10_240, description="Largest request body, KiB")
+    rate_per_second: int = Field(default=50, ge=1, le=100_000, description="Requests per second and client before 429")
+    docs: bool = Field(default=True, description="Serve the OpenAPI pages under /docs")
+
+
+class Management(Settings):
+    """Metrics and health for the monitoring network."""
+
+    address: Address = Field(description="host:port of /metrics, /live and /ready; keep it off the plant network")
+
+
+class Audit(Settings):
+    """Signed checkpoints of the audit chain, which leave the box."""
+
+    checkpoint_every_rows: int = Field(default=1000, ge=1, description="Audit rows between two checkpoints")
+    checkpoint_every_seconds: int = Field(
+        default=3600, ge=1, description="Longest time between two checkpoints while rows come"
+    )
+    checkpoint_files: tuple[Path, ...] = Field(
+        default=(), description="Files they are appended to, better on another machine"
+    )
+    key_file: Path | None = Field(
+        default=None, description="Ed25519 private key, PEM; none: checkpoints are not signed"
+    )
+
+
+class Log(Settings):
+    """What the agent writes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity that is written"
+    )
+    format: Literal["json", "text"] = Field(default="json", description="`json` for machines, `text` for people")
+
+
+class Document(Settings):
+    """The sections of the file that need no plug-in."""
+
+    plant: Plant = Field(description="The plant")
+    store: Store = Field(description="The store")
+    authority: Mapping[str, Authority] = Field(default={}, description="Workflow → what it may do; absent: `advise`")
+    posting_date: PostingDate = Field(default=PostingDate(), description="Posting dates past a closed period")
+    mappings: Path = Field(default=Path("mappings"), description="Folder of the message mappings")
+    masterdata: Path = Field(default=Path("masterdata"), description="Folder of the master data")
+    units: Path = Field(default=Path("units.yaml"), description="File of the unit codes")
+    models: Path = Field(default=Path("models"), description="Folder of the scoring models")
+    secrets_dir: Path | None = Field(
+        default=None, description="Folder of secret files, after systemd's and the container's"
+    )
+    api: Api | None = Field(default=None, description="The HTTP API; absent: none")
+    management: Management | None = Field(default=None, description="Metrics and health; absent: none")
+    audit: Audit = Field(default=Audit(), description="Audit checkpoints")
+    log: Log = Field(default=Log(), description="Logging")
