@@ -44,24 +44,13 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	$(HASHED) -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.bench: requirements/bench.txt $(VENV)/.runtime
-	$(HASHED) -r requirements/bench.txt
-	@touch $@
-
 .PHONY: setup
 setup: $(VENV)/.runtime ## make .venv with the pinned packages and the gatepost command
-
-.PHONY: broker
-broker: $(VENV)/.runtime
-	@.ci/need mosquitto || { \
-	  echo "WARNING: without mosquitto a broker written in Python stands in;"; \
-	  echo "         what a killed agent had not acknowledged is not delivered to it again."; \
-	  $(MAKE) --no-print-directory $(VENV)/.bench; }
 
 # ── running it ──────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: run
-run: broker ## start the bench: broker, simulated line, simulated SAP and the agent (SOURCE=mqtt); Ctrl-C ends it
+run: $(VENV)/.runtime ## start the bench: broker, simulated line, simulated SAP and the agent (SOURCE=mqtt); Ctrl-C ends it
 	@exec $(BIN)/python -m simulators.bench --source $(SOURCE)
 
 # ── proving it ──────────────────────────────────────────────────────────────────────────────────────────────
