@@ -1,0 +1,305 @@
+"""`make run`: starts broker, simulated SAP, agent and simulated line, tells what happens, and stops all of it again."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from simulators.broker import Broker, BrokerError, broker_program
+from simulators.children import Child, ChildDied, log_tail
+from simulators.scenario import Scenario, load
+from simulators.ticker import Ticker, booked, follow, progress, reported, totals
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
+READY_SECONDS = 30.0
+SCRAPE_SECONDS = 1.0
+
+
+class BenchError(Exception):
+    """The bench cannot start; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start, and where."""
+
+    scenario: Scenario
+    scenario_file: Path | None
+    data: Path
+    agent_config: Path | None  # None: without the agent
+    line: Sequence[str]  # options of simulators.line
+    duration: float | None  # seconds
+
+    @property
+    def books(self) -> Path:
+        """Where the simulated SAP writes down what it booked."""
+        return self.data / "sap-books.jsonl"
+
+    @property
+    def truth(self) -> Path:
+        """Where the line writes down what it meant to report."""
+        return self.data / "line-truth.jsonl"
+
+    def log(self, name: str) -> Path:
+        """The log file of one program."""
+        return self.data / f"{name}.log"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the bench; 0 when a person or --duration ended it, 1 when something did not start or died."""
+    ticker = Ticker(lambda text: print(text, flush=True))
+    try:
+        return asyncio.run(_main(_plan(_parser().parse_args(arguments)), ticker))
+    except (BenchError, BrokerError, ChildDied) as error:
+        ticker.say("bench", f"stopped: {error}")
+        return 1
+
+
+async def _main(plan: Plan, ticker: Ticker) -> int:
+    """Run until a signal, the end of --duration, or the death of a program."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    bench = asyncio.create_task(_bench(plan, ticker, stop), name="bench")
+    stopper = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({bench, stopper}, return_when=asyncio.FIRST_COMPLETED)
+    stopper.cancel()
+    if not bench.done():
+        ticker.say("bench", "stopping")
+        bench.cancel()
+    with suppress(asyncio.CancelledError):
+        await bench
+    ticker.say("bench", f"all stopped; {ticker.counts['line']} reports, {ticker.counts['SAP']} documents in SAP")
+    return 0
+
+
+async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
+    """Start one after the other, each when the one before is ready; leaving stops them in the opposite order."""
+    _check_ports(plan)
+    _fresh_folder(plan.data)
+    password = secrets.token_urlsafe(24)
+    _prepare(plan, password)
+    environment = _environment(plan, password)
+    async with AsyncExitStack() as running:
+        executable = await asyncio.to_thread(broker_program, lambda text: ticker.say("bench", text))
+        broker = Broker(plan.data / "broker", plan.scenario.bench.broker, executable=executable)
+        await running.enter_async_context(broker)
+        ticker.say("bench", f"broker is up on mqtt://{broker.host}:{broker.port}")
+        watched = [_broker_lives(broker)]
+        for child, ready, where in _children(plan, environment):
+            await running.enter_async_context(child)
+            await child.until(lambda ready=ready: _answers(ready), READY_SECONDS)  # type: ignore[misc]
+            ticker.say("bench", f"{child.name} is up, {where}")
+            watched.append(child.lives())
+        _point_the_way(plan, ticker)
+        line = await running.enter_async_context(_line(plan, environment))
+        watched += [_line_lives(line, ticker), _tell_line(plan, ticker), _tell_sap(plan, ticker)]
+        if plan.agent_config:
+            watched.append(_tell_agent(plan, ticker))
+        if plan.duration is not None:
+            watched.append(_end_after(plan.duration, stop))
+        await _all_live(watched)
+
+
+async def _all_live(watched: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Watch until one of the programs dies; raises what it died of, alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for watch in watched:
+                group.create_task(watch)
+    except* (ChildDied, BrokerError) as deaths:
+        raise deaths.exceptions[0] from None
+
+
+def _children(plan: Plan, environment: Mapping[str, str]) -> list[tuple[Child, str, str]]:
+    """The simulated SAP and the agent: what to start, what answers when it is ready, where people find it."""
+    bench = plan.scenario.bench
+    sap_url = f"http://127.0.0.1:{bench.erp_http}"
+    sap = ["simulators.erp", "--http", str(bench.erp_http), "--books", str(plan.books), *_scenario_option(plan)]
+    children = [(_child("simulated SAP", "sap", sap, plan, environment), sap_url, sap_url)]
+    if plan.agent_config:
+        agent = ["agent", "run", str(plan.agent_config)]
+        api = f"http://127.0.0.1:{bench.api}"
+        children.append((_child("agent", "agent", agent, plan, environment), f"{api}/ready", api))
+    return children
+
+
+def _line(plan: Plan, environment: Mapping[str, str]) -> Child:
+    broker = f"127.0.0.1:{plan.scenario.bench.broker}"
+    module = ["simulators.line", "--broker", broker, "--truth", str(plan.truth), *plan.line, *_scenario_option(plan)]
+    return _child("line", "line", module, plan, environment)
+
+
+def _child(name: str, log: str, module: list[str], plan: Plan, environment: Mapping[str, str]) -> Child:
+    return Child(name, [sys.executable, "-m", *module], log=plan.log(log), env=environment, folder=ROOT)
+
+
+def _scenario_option(plan: Plan) -> list[str]:
+    return ["--scenario", str(plan.scenario_file)] if plan.scenario_file else []
+
+
+async def _answers(url: str) -> bool:
+    """Whether a server is there and does not call itself unready; a missing log-on counts as there."""
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return (await client.get(url, timeout=2)).status_code != httpx.codes.SERVICE_UNAVAILABLE
+    except httpx.HTTPError:
+        return False
+
+
+async def _broker_lives(broker: Broker) -> None:
+    code = await broker.wait()
+    raise ChildDied(f"the broker ended with code {code}; {log_tail(broker.log)}")
+
+
+async def _line_lives(line: Child, ticker: Ticker) -> None:
+    await line.lives(may_finish=True)
+    ticker.say("bench", "the line has made all it had to make; the rest keeps running until Ctrl-C")
+
+
+async def _end_after(seconds: float, stop: asyncio.Event) -> None:
+    await asyncio.sleep(seconds)
+    stop.set()
+
+
+async def _tell_line(plan: Plan, ticker: Ticker) -> None:
+    async for truth in follow(plan.truth):
+        ticker.happened("line", reported(truth))
+
+
+async def _tell_sap(plan: Plan, ticker: Ticker) -> None:
+    async for document in follow(plan.books):
+        ticker.happened("SAP", booked(document))
+
+
+async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
+    """Say what the agent's counters gained; they need no token and are there as soon as it runs."""
+    before = Counter[str]()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            await asyncio.sleep(SCRAPE_SECONDS)
+            try:
+                answer = await client.get(f"http://127.0.0.1:{plan.scenario.bench.management}/metrics")
+            except httpx.HTTPError:
+                continue  # its death is noticed elsewhere
+            after = totals(answer.text)
+            if done := progress(before, after):
+                ticker.happened("agent", done)
+            before = after
+
+
+def _point_the_way(plan: Plan, ticker: Ticker) -> None:
+    if plan.agent_config:
+        api = f"http://127.0.0.1:{plan.scenario.bench.api}"
+        ticker.say("bench", f"look at the API   {api}/docs")
+        ticker.say("bench", "ask the agent     .venv/bin/gatepost status     (also: trace ID, approvals list, --help)")
+    ticker.say("bench", f"data and logs     {_short(plan.data)}")
+    ticker.say("bench", "the line starts now; Ctrl-C ends everything")
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _environment(plan: Plan, password: str) -> dict[str, str]:
+    """What every program gets: the password of the simulated SAP, and where the agent keeps its file."""
+    return {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        plan.scenario.bench.erp_password_env: password,
+        "GATEPOST_SECRET_ERP_PASSWORD": password,  # the name by which the agent's configuration asks for it
+        "GATEPOST_DATA": str(plan.data),
+    }
+
+
+def _check_ports(plan: Plan) -> None:
+    bench = plan.scenario.bench
+    wanted = {bench.broker: "broker", bench.erp_http: "simulated SAP"}
+    if plan.agent_config:
+        wanted |= {bench.api: "agent's API", bench.management: "agent's metrics"}
+    for port, name in wanted.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise BenchError(
+                    f"port {port} of the {name} is not free ({error.strerror}); is another bench running? "
+                    f"`ss -ltnp 'sport = :{port}'` shows who has it"
+                ) from None
+
+
+def _fresh_folder(data: Path) -> None:
+    """Start with empty books on both sides; the last run's folder is kept once, as NAME.previous."""
+    if data.exists() and any(data.iterdir()):
+        if not (data / MARK).exists():
+            raise BenchError(f"{data} is not empty and not from an earlier bench; name another folder with --data")
+        previous = data.with_name(f"{data.name}.previous")
+        if (previous / MARK).exists():
+            shutil.rmtree(previous)
+        data.rename(previous)
+    data.mkdir(parents=True, exist_ok=True)
+    (data / MARK).touch()
+
+
+def _prepare(plan: Plan, password: str) -> None:
+    """The files that the bench reads while others write them, and the secret that the agent's commands look up."""
+    plan.books.touch()
+    plan.truth.touch()
+    secret = plan.data / "secrets" / "erp_password"
+    secret.parent.mkdir(mode=0o700)
+    secret.touch(mode=0o600)
+    secret.write_text(password, encoding="utf-8")
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    line = ["--rate", str(options.rate), "--seed", str(options.seed)]
+    line += ["--misbehave", options.misbehave] if options.misbehave else []
+    line += ["--events", str(options.events)] if options.events is not None else []
+    return Plan(
+        scenario=load(options.scenario),
+        scenario_file=options.scenario and options.scenario.resolve(),
+        data=options.data.resolve(),
+        agent_config=None if options.without_agent else options.agent_config.resolve(),
+        line=line,
+        duration=options.duration,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m simulators.bench", description=__doc__)
+    parser.add_argument("--source", choices=["mqtt"], default="mqtt", help="how the line reports")
+    parser.add_argument("--rate", type=float, default=1.0, help="reports per second; 0: as fast as possible")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")
+    parser.add_argument("--events", type=int, help="stop the line after so many reports")
+    parser.add_argument(
+        "--misbehave",
+        default="double_report,usage_200=0.03",
+        metavar="NAME[=P],...",
+        help='what goes wrong on the line (see python -m simulators.line --help); "" for nothing',
+    )
+    parser.add_argument("--duration", type=float, metavar="S", help="end by itself S seconds after the line started")
+    parser.add_argument("--data", type=Path, default=ROOT / "var" / "bench", metavar="DIR", help="default: var/bench")
+    parser.add_argument("--agent-config", type=Path, default=ROOT / "edge_config" / "agent.yaml", metavar="FILE")
+    parser.add_argument("--without-agent", action="store_true", help="start only what stands around the agent")
+    parser.add_argument("--scenario", type=Path, metavar="FILE", help="another plant than simulators/scenario.yaml")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

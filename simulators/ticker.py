@@ -1,0 +1,118 @@
+"""What a person reads while the bench runs: short aligned lines of who did what, from the line to SAP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+LINES_PER_SECOND = 8  # of each speaker; what is more is counted
+READ_SECONDS = 0.2
+
+
+class Ticker:
+    """Prints `time  who  what`, counts who said how much, and thins out what nobody could read."""
+
+    def __init__(self, write: Callable[[str], None] = print, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts = Counter[str]()
+        self._write, self._clock = write, clock
+        self._second = 0
+        self._shown, self._hidden = Counter[str](), Counter[str]()
+
+    def say(self, who: str, what: str) -> None:
+        """Print one line, always."""
+        self._write(f"{datetime.now().astimezone():%H:%M:%S}  {who:<6}  {what}")
+
+    def happened(self, who: str, what: str) -> None:
+        """Count one event, and print it unless its speaker has said enough in this second."""
+        self.counts[who] += 1
+        self._turn_of_second()
+        if self._shown[who] < LINES_PER_SECOND:
+            self._shown[who] += 1
+            self.say(who, what)
+        else:
+            self._hidden[who] += 1
+
+    def _turn_of_second(self) -> None:
+        second = int(self._clock())
+        if second == self._second:
+            return
+        for who, hidden in self._hidden.items():
+            self.say(who, f"… and {hidden} more")
+        self._second = second
+        self._shown.clear()
+        self._hidden.clear()
+
+
+async def follow(path: Path) -> AsyncIterator[dict[str, Any]]:
+    """Every JSON line of a file that another process appends to, from its beginning and as it grows."""
+    with path.open("rb") as file:
+        rest = b""
+        while True:
+            *lines, rest = (rest + file.read()).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+            await asyncio.sleep(READ_SECONDS)
+
+
+def reported(truth: Mapping[str, Any]) -> str:
+    """A line of the truth log in words."""
+    twist = f"   [{truth['misbehaviour'].replace('_', ' ')}]" if truth["misbehaviour"] else ""
+    return f"{truth['id']} reported {_content(truth)} for order {truth['order']}{twist}"
+
+
+def _content(truth: Mapping[str, Any]) -> str:
+    if truth["kind"] == "consumption":
+        return f"{truth['quantity']} {truth['unit']} of {truth['material']} used"
+    return _produced(truth["yield"], truth["scrap"], truth["unit"], final=truth["final"])
+
+
+def _produced(good: str, scrap: str, unit: str, *, final: bool) -> str:
+    waste = f" and {scrap} {unit} scrap" if float(scrap) else ""
+    return f"{good} {unit} made{waste}{', order finished' if final else ''}"
+
+
+def booked(document: Mapping[str, Any]) -> str:
+    """A line of the simulated SAP's books in words."""
+    order = f" for order {document['order']}" if document.get("order") else ""
+    header = document.get("header", {})
+    if document.get("kind") == "confirmation":
+        what = _produced(
+            str(document.get("yield_quantity", "0")),
+            str(document.get("scrap_quantity", "0")),
+            header.get("ConfirmationUnit") or "",
+            final=bool(document.get("final")),
+        )
+        return f"confirmation {document['number']}: {what}{order}"
+    fields = ("GoodsMovementType", "QuantityInEntryUnit", "EntryUnit", "Material")
+    moved = ", ".join(" ".join(str(row.get(field, "?")) for field in fields) for row in document.get("items", []))
+    return f"material document {document['number']}: {moved}{order}"
+
+
+WATCHED = {
+    "gatepost_events_total": "arrived",
+    "gatepost_decisions_total": "decided",
+    "gatepost_postings_total": "posted",
+}
+_SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def totals(metrics: str) -> Counter[str]:
+    """What the agent's Prometheus page counts, by a phrase such as `decided: consumption post`."""
+    counted = Counter[str]()
+    for name, labels, value in _SAMPLE.findall(metrics):
+        if name in WATCHED:
+            counted[f"{WATCHED[name]}: {' '.join(text for _, text in _LABEL.findall(labels))}"] = int(float(value))
+    return counted
+
+
+def progress(before: Counter[str], after: Counter[str]) -> str:
+    """What the agent did between two scrapes; empty when nothing."""
+    return ", ".join(f"{count} {phrase}" for phrase, count in (after - before).items())
