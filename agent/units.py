@@ -201,6 +201,12 @@ class UnitTable:
             raise BadPayload(f"unit {shown} {why}; add it to aliases in units.yaml", field=where, reason="unknown_unit")
         return code
 
+    def names(self, dimension: str = "") -> Mapping[str, str]:
+        """Every name the floor may write → its code; only those of one dimension where one is given."""
+        return {
+            name: code for name, code in self._names.items() if not dimension or self.units[code].dimension == dimension
+        }
+
     def dimension(self, unit: str) -> str:
         """What the unit measures: ``mass``, ``count``, ``time`` …"""
         return self._unit(unit).dimension
