@@ -192,7 +192,6 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     return Judgement([verdicts[event.id] for event in events], changed, documents, facts)
 
 
-
 def _learn(event: Event) -> tuple[Fact, masterdata.Document]:
     """Master data that a source delivered. Raises BadPayload."""
     kind, content = event.properties["masterdata"], strictjson.read(event.payload)
@@ -207,7 +206,9 @@ def _read(event: Event, rules: Rules) -> _Read:
     report = rules.mappings.read(event)
     assignment = rules.assignments.get(report.kind)
     if assignment is None:
-        raise BadPayload(f"no workflow reads reports of kind {report.kind!r}; add it under workflows", reason="no_workflow")
+        raise BadPayload(
+            f"no workflow reads reports of kind {report.kind!r}; add it under workflows", reason="no_workflow"
+        )
     own = f"{report.kind}:{report.id}" if report.id is not None else f"event:{event.source}:{event.id}"
     return _Read(event, report, assignment, own, sha256(event.payload).digest())
 
@@ -266,9 +267,7 @@ def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, rec
     return _authorised(one, proposal, today, gap, reconciled_us)
 
 
-def _authorised(
-    one: _Read, proposal: Proposal, today: date, gap: dict[str, Any] | None, reconciled_us: int
-) -> Verdict:
+def _authorised(one: _Read, proposal: Proposal, today: date, gap: dict[str, Any] | None, reconciled_us: int) -> Verdict:
     """The decision, and the postings it makes."""
     assignment = one.assignment
     decision = authority.decide(proposal, assignment.rule, today, one.score)
@@ -426,7 +425,14 @@ class Dispatch:
     """One target's postings: claimed on disk, sent in a rolling window, one per lane, the answer on disk."""
 
     def __init__(
-        self, target: ErpTarget, writer: Writer, reader: apsw.Connection, clock: Clock, *, window: int, admit: outbox.Admit
+        self,
+        target: ErpTarget,
+        writer: Writer,
+        reader: apsw.Connection,
+        clock: Clock,
+        *,
+        window: int,
+        admit: outbox.Admit,
     ) -> None:
         self.name = target.name
         self.target = target
@@ -617,4 +623,3 @@ def _told(write: Callable[..., None], one: Posting, *args: Any, **kwargs: Any) -
         write(tx, one, *args, **kwargs)
 
     return outcome
-

@@ -12,6 +12,8 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -24,6 +26,7 @@ from agent.store.schema import migrate, require_library
 BLOCK = 1000  # commits reserved at a time
 MARK_EVERY_S = 60.0
 PRAGMAS = (
+    ("auto_vacuum", 2),  # incremental: space goes back after archiving; only a new file hears it, so it comes first
     ("journal_mode", "wal"),
     ("synchronous", "full"),
     ("busy_timeout", 5000),
@@ -182,6 +185,16 @@ def lock(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[None]:
+    """Own the store for a while, with no agent running on it. Raises StoreLocked."""
+    held = lock(path)
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def refuse_corrupt(path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Retention: finished rows move into dated archive files, so that the live file stays small.
+
+Only what is finished leaves: settled events without open postings, postings in a final state, and the oldest part
+of the audit chain. First the archive is committed and synced, then the rows are deleted, in the same transaction
+that moves the `archived_to` mark; a crash between the two repeats the copy and loses nothing. De-duplication ids
+and idempotency keys are never archived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from agent.store import audit
+from agent.store.encode import to_us
+from agent.store.file import configure
+from agent.store.writer import Transaction, Writer
+
+CHUNK = 2000  # rows per transaction: the writer is never away for long
+FINAL = "('acknowledged', 'refused', 'simulated', 'superseded')"
+TABLES = ("event", "posting", "audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """How many rows one run moved, and where to."""
+
+    path: Path
+    events: int
+    postings: int
+    audit_rows: int
+
+
+def archive(writer: Writer, live: apsw.Connection, folder: Path, now: datetime, retention: timedelta) -> Archived:
+    """Move everything finished before `now - retention`. Blocking; call it from a thread of its own."""
+    before = to_us(now - retention)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{now:%Y-%m-%d}.db"
+    target = _open_archive(path, live)
+    counts = [0, 0, 0]
+    try:
+        while any(moved := _chunk(writer, live, target, before)):
+            counts = [sum(pair) for pair in zip(counts, moved, strict=True)]
+    finally:
+        target.close()
+    return Archived(path, *counts)
+
+
+def _open_archive(path: Path, live: apsw.Connection) -> apsw.Connection:
+    """An archive has the tables of the live file without their checks: it keeps, it does not work."""
+    connection = apsw.Connection(str(path))
+    configure(connection)
+    for table in TABLES:
+        names = [row[1] for row in live.execute(f"PRAGMA table_info({table})")]
+        key = "seq" if table == "audit" else "id"
+        columns = ", ".join(f"{name} INTEGER PRIMARY KEY" if name == key else name for name in names)
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+    return connection
+
+
+def _chunk(writer: Writer, live: apsw.Connection, target: apsw.Connection, before: int) -> tuple[int, int, int]:
+    postings = _rows(
+        live, f"SELECT * FROM posting WHERE state IN {FINAL} AND changed_us < ? ORDER BY id LIMIT {CHUNK}", before
+    )
+    events = _rows(
+        live,
+        "SELECT * FROM event AS e WHERE settled_us < ? AND state NOT IN ('undecided', 'quarantined') "
+        f"AND NOT EXISTS (SELECT 1 FROM posting WHERE event_id = e.id AND state NOT IN {FINAL}) LIMIT {CHUNK}",
+        before,
+    )
+    rows = _rows(live, f"SELECT * FROM audit WHERE at_us < ? ORDER BY seq LIMIT {CHUNK}", before)
+    rows = _unbroken(rows)
+    with target:  # committed with synchronous=FULL before anything is deleted
+        _copy(target, "event", events)
+        _copy(target, "posting", postings)
+        _copy(target, "audit", rows)
+    if events or postings or rows:
+        target.pragma("wal_checkpoint(TRUNCATE)")
+        writer.call(lambda tx: _delete(tx, events, postings, rows))
+    return len(events), len(postings), len(rows)
+
+
+def _rows(connection: apsw.Connection, sql: str, before: int) -> list[tuple[Any, ...]]:
+    return list(connection.execute(sql, (before,)))
+
+
+def _unbroken(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The part without a hole: clock steps may leave younger rows between older ones."""
+    whole: list[tuple[Any, ...]] = []
+    for row in rows:
+        if whole and row[0] != whole[-1][0] + 1:
+            break
+        whole.append(row)
+    return whole
+
+
+def _copy(target: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        target.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608  # own table names
+
+
+def _delete(
+    tx: Transaction,
+    events: Sequence[tuple[Any, ...]],
+    postings: Sequence[tuple[Any, ...]],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """Take the archived rows out of the live file, count them, and move the mark."""
+    for table, found, state in (("event", events, 6), ("posting", postings, _state_column(tx))):
+        for row in found:
+            tx.execute(f"DELETE FROM {table} WHERE id = ?", (row[0],))  # noqa: S608  # own table names
+            tx.count(f"archived {table}s {row[state]}")
+    if rows:
+        head = audit.Head(rows[-1][0], rows[-1][9])
+        tx.executemany(
+            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+            [("archived_to", str(head.seq)), ("archived_hash", head.hash.hex())],
+        )
+        tx.execute("DELETE FROM audit WHERE seq <= ?", (head.seq,))
+    tx.execute("PRAGMA incremental_vacuum(4000)").fetchall()
+
+
+def _state_column(tx: Transaction) -> int:
+    names = [row[1] for row in tx.execute("PRAGMA table_info(posting)")]
+    return names.index("state")
