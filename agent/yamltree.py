@@ -151,7 +151,9 @@ class _Reading:
             pass
         except yaml.MarkedYAMLError as error:
             self.syntax(error)
-        if not self.findings and (root is None or (root.children is None and root.value is None)):
+        if root is not None and root.children is None and root.value is None:
+            root = None
+        if root is None and not self.findings:
             self.findings.append(Finding(self.file, 1, "", "is empty; an example is in edge_config/"))
         return root, self.findings
 
