@@ -3,64 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from types import MappingProxyType
+from typing import Any
 
 from agent.errors import ModelUnfit
 from agent.ports import Decision, Draft, Posting, Proposal, Route, Score
+from agent.settings import Authority, DatePolicy, PostingDate
+from agent.settings import AuthorityMode as Mode
+
+__all__ = ["Mode", "Rule", "closed", "decide", "posting_date", "recheck", "redated"]
 
 
-class Mode(StrEnum):
-    """How much a workflow may do by itself; the default is the least."""
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one workflow may do by itself. `version` names the configuration it is from and is kept with decisions."""
 
-    ADVISE = "advise"  # decide and show, write nothing
-    ASSIST = "assist"  # a person approves every posting
-    AUTO = "auto"  # posts by itself inside its limits, holds the rest
+    mode: Mode = Mode.ADVISE
+    min_confidence: float = 0.9
+    max_value: Decimal | None = None  # of one posting, in the plant's currency
+    max_quantity: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))  # by unit (Rec 20)
+    model: str = ""  # the model that must have scored; without its score nothing posts by itself
+    posting_date: PostingDate = field(default_factory=PostingDate)
+    version: str = ""
 
-
-class PostingDateRule(BaseModel):
-    """Which posting date an event of a closed month gets: its own day, the current day, or a person decides."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    closed_period: Literal["event", "current", "hold"] = Field(
-        default="hold",
-        description="event, current or hold: what an event of a closed month gets",
-    )
-    closes_on_day: int = Field(
-        default=3, ge=1, le=28, description="the day of the following month on which a month is closed in the ERP"
-    )
-
-
-class Rule(BaseModel):
-    """What one workflow may do by itself. `version` names the rule set and is kept with every decision."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mode: Mode = Field(
-        default=Mode.ADVISE, description="advise (write nothing), assist (approve each) or auto (inside limits)"
-    )
-    min_confidence: float = Field(
-        default=0.9, ge=0, le=1, description="auto: the least confidence that posts without a person"
-    )
-    max_value: Decimal | None = Field(
-        default=None, gt=0, description="auto: the most money of one posting, plant currency"
-    )
-    max_quantity: Mapping[str, Decimal] = Field(
-        default_factory=dict, description="auto: the most quantity of one posting, by unit (Rec 20), for example KGM"
-    )
-    model: str = Field(default="", description="the model that must have scored; without its score auto holds")
-    posting_date: PostingDateRule = Field(
-        default_factory=lambda: PostingDateRule(), description="what waited past a period"
-    )
-    version: str = Field(
-        default="", description="set by the agent: the version of the configuration that this rule is from"
-    )
+    @classmethod
+    def of(cls, settings: Authority, posting_date: PostingDate, *, model: str, version: str) -> Rule:
+        """The rule of a configuration; `model` is empty where nothing scores."""
+        return cls(
+            mode=settings.mode,
+            min_confidence=float(settings.min_confidence),
+            max_value=settings.max_value,
+            max_quantity=settings.max_quantity,
+            model=model,
+            posting_date=posting_date,
+            version=version,
+        )
 
 
 _QUANTITIES = ("quantity", "yield", "scrap", "rework")
@@ -114,23 +94,23 @@ def _over_limits(payload: Mapping[str, Any], value: Decimal, rule: Rule) -> list
 
 
 def closed(day: date, today: date, closes_on_day: int) -> bool:
-    """Whether the month of `day` is closed in the ERP: it closes on a day of the month that follows."""
+    """Whether the month of `day` is closed in the ERP: it stays open until a day of the next, inclusive."""
     if day.year == today.year and day.month == today.month:
         return False
-    following = date(day.year + day.month // 12, day.month % 12 + 1, closes_on_day)
-    return today >= following
+    last_open = date(day.year + day.month // 12, day.month % 12 + 1, closes_on_day)
+    return today > last_open
 
 
-def posting_date(event_day: date, today: date, policy: PostingDateRule) -> tuple[date, str | None]:
+def posting_date(event_day: date, today: date, policy: PostingDate) -> tuple[date, str | None]:
     """The posting date of an event, and why a person must decide, or None. A document year follows the posting date."""
     if event_day > today + timedelta(days=1):  # a day's grace: two clocks around midnight
         return event_day, f"the report is from {event_day}, which is after today, {today}; check the sender's clock"
-    if policy.closed_period == "event" or not closed(event_day, today, policy.closes_on_day):
+    if policy.policy is DatePolicy.EVENT or not closed(event_day, today, policy.closes_on_day):
         return event_day, None
-    if policy.closed_period == "current":
+    if policy.policy is DatePolicy.CURRENT:
         return today, None
     return event_day, (
-        f"the report is from {event_day}, and that month closed on day {policy.closes_on_day} of the next; "
+        f"the report is from {event_day}, and that month closed after day {policy.closes_on_day} of the next; "
         "decide on the posting date"
     )
 
@@ -144,7 +124,7 @@ def redated(proposal: Proposal, rule: Rule, today: date) -> Proposal:
     return replace(proposal, drafts=drafts, reasons=(*proposal.reasons, reason))
 
 
-def _redated(draft: Draft, policy: PostingDateRule, today: date) -> Draft:
+def _redated(draft: Draft, policy: PostingDate, today: date) -> Draft:
     text = draft.payload.get("posting_date")
     if text is None or text == today.isoformat():
         return draft
@@ -181,7 +161,7 @@ def recheck(
             why.append("every posting of this workflow is approved now: its mode is assist")
         why += _over_limits(posting.payload, value, rule)
     why += _out_of_period(posting.payload, rule, today)
-    if rule.posting_date.closed_period == "current" and _month_closed(posting.payload, rule, today):
+    if rule.posting_date.policy is DatePolicy.CURRENT and _month_closed(posting.payload, rule, today):
         why.append(f"its month has closed since: posting date {posting.payload['posting_date']}, today {today}")
     return tuple(why)
 

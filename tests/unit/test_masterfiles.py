@@ -1,0 +1,168 @@
+"""Master data files: what is in them becomes facts, what is wrong in them is told with file and line."""
+
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from agent import masterfiles
+from agent.config import parse
+from agent.errors import ConfigError
+from agent.facts import Bom, Material, Order, Tolerance, WorkCenter
+from agent.units import UnitsFile, UnitTable
+from simulators import scenario
+
+EDGE_CONFIG = Path(__file__).parents[2] / "edge_config"
+TODAY = date(2026, 11, 20)
+
+
+@pytest.fixture(scope="module")
+def units():
+    return UnitTable.of(parse(EDGE_CONFIG / "units.yaml", UnitsFile))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "materials.csv").write_text("material,base_unit,price\nA,KG,1.50\nB,PC,\n")
+    return tmp_path
+
+
+def findings(folder, units) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        masterfiles.load(folder, units)
+    return [str(finding).replace(f"{folder}/", "") for finding in refused.value.findings]
+
+
+def test_the_shipped_files_tell_the_same_as_the_simulated_plant(units):
+    """The bench posts with the master data that its ERP has: prices, units, bills of material, work centres."""
+    plant = scenario.load()
+    facts = {(fact.kind, fact.key): fact for fact in masterfiles.load(EDGE_CONFIG / "masterdata", units).facts(TODAY)}
+    for material in plant.materials.values():
+        mine = facts["material", material.material]
+        assert isinstance(mine, Material)
+        assert (mine.base_unit, mine.price, mine.text) == (units.code(material.unit), material.price, material.text)
+    for center in plant.work_centers.values():
+        assert facts["work_center", center.work_center] == WorkCenter(center.work_center, center.line, center.text)
+    for routing in plant.routings.values():
+        bom = facts["bom", routing.product]
+        assert isinstance(bom, Bom)
+        assert bom.unit == units.code(plant.materials[routing.product].unit)
+        assert [(item.material, item.quantity, item.unit, item.set_up) for item in bom.items] == [
+            (part.material, part.quantity, units.code(part.unit), part.set_up) for part in routing.components
+        ]
+
+
+def test_effectivity_decides_what_counts_on_a_day(folder, units):
+    """Both days are inclusive; between two entries nothing counts."""
+    (folder / "tolerances.yaml").write_text(
+        "tolerances:\n"
+        "  - {under: 0.1, over: 0.1, valid_to: 2026-06-30}\n"
+        "  - {under: 0.2, over: 0.2, valid_from: 2026-07-02}\n"
+    )
+    files = masterfiles.load(folder, units)
+
+    def over(day: date) -> list[Decimal]:
+        return [fact.over for fact in files.facts(day) if isinstance(fact, Tolerance)]
+
+    assert over(date(2026, 6, 30)) == [Decimal("0.1")]
+    assert over(date(2026, 7, 1)) == []
+    assert over(date(2026, 7, 2)) == [Decimal("0.2")]
+
+
+def test_material_numbers_keep_their_leading_zeros(folder, units):
+    """``0123`` is a material number, not 83 and not 123."""
+    (folder / "materials.csv").write_text("material,base_unit\n0123,KG\n")
+    (folder / "boms.yaml").write_text(
+        "boms:\n  - {product: 0123, unit: KG, items: [{material: 0123, quantity: 1, unit: KG}]}\n"
+    )
+    assert [fact.key for fact in masterfiles.load(folder, units).facts(TODAY)] == ["0123", "0123"]
+
+
+def test_per_material_units_are_read_from_a_cell(folder, units):
+    """A cell lists how many base units one of another unit is."""
+    (folder / "materials.csv").write_text("material,base_unit,units\nA,KG,LTR=0.9; TNE=1000\n")
+    (fact,) = masterfiles.load(folder, units).facts(TODAY)
+    assert isinstance(fact, Material)
+    assert fact.units == {"LTR": Fraction(9, 10), "TNE": Fraction(1000)}
+
+
+def test_orders_may_stand_in_a_file(folder, units):
+    """A plant without the ERP's order source lists its orders."""
+    (folder / "work_centers.yaml").write_text("work_centers: [{work_center: W, line: one}]\n")
+    (folder / "orders.yaml").write_text(
+        "orders:\n"
+        "  - order: 0001000\n    material: A\n    plant: 1710\n    quantity: 10\n    unit: KG\n"
+        "    operations: [{operation: 0010, work_center: W, unit: KG}]\n"
+        "    components: [{material: B, required: 20, unit: PC, reservation: 0000000055, item: 1}]\n"
+    )
+    (order,) = [fact for fact in masterfiles.load(folder, units).facts(TODAY) if isinstance(fact, Order)]
+    assert (order.order, order.plant, order.operations[0].operation) == ("0001000", "1710", "0010")
+    assert (order.components[0].reservation, order.components[0].unit) == ("0000000055", "H87")
+
+
+def test_everything_wrong_is_told_at_once_with_file_and_line(folder, units):
+    """One look at the message is enough to mend all files."""
+    (folder / "materials.csv").write_text(
+        "material,base_unit,price\nA,KG,1.50\nA,KG,1.60\nB,bucket,1\nC,KG,cheap\nD,KG\n,KG,1\n"
+    )
+    (folder / "boms.yaml").write_text(
+        "boms:\n  - product: A\n    unit: KG\n    items:\n      - {material: X, quantity: 1, unit: KG}\n"
+    )
+    (folder / "tolerances.yaml").write_text(
+        "tolerances:\n  - {work_center: W, under: 0.1, over: 0.1, valid_to: 2026-01-01, valid_from: 2026-02-01}\n"
+    )
+    (folder / "tolerance.yaml").write_text("tolerances: []\n")
+    told = findings(folder, units)
+    expected = [
+        "boms.yaml:5: boms[0].items[0].material: is not in materials.csv",
+        "materials.csv:3: material A is given in line 2 for the same days",
+        "materials.csv:4: unit 'bucket' is unknown",
+        "materials.csv:5: price: must be a number",
+        "materials.csv:6: has 2 cells where the first line names 3 columns",
+        "materials.csv:7: material: is required",
+        "tolerance.yaml:1: is no master data file; did you mean 'tolerances.yaml'?",
+        "tolerances.yaml:2: tolerances[0]: valid_to 2026-01-01 is before valid_from 2026-02-01",
+    ]
+    assert len(told) == len(expected), told
+    for line, start in zip(told, expected, strict=True):
+        assert line.startswith(start), line
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("boms.yaml", "boms: []\nboms: []\n", "duplicate key"),
+        ("boms.yaml", "bom: []\n", "must hold one list under the key 'boms'"),
+        ("boms.yaml", "boms: [{product: A, unit: KG, items: []}]\n", "at least 1"),
+        (
+            "boms.yaml",
+            "boms: [{product: A, unit: KG, items: [{material: B, quantity: 0, unit: PC}]}]\n",
+            "greater than 0",
+        ),
+        ("tolerances.yaml", "tolerances: [{under: 0.1, over: 0.1, ower: 1}]\n", "unknown key"),
+        ("tolerances.yaml", "tolerances: [{material: AA, under: 0.1, over: 0.1}]\n", "did you mean 'A'"),
+        ("materials.csv", 'material,base_unit\n"A,KG\n', "is no valid CSV"),
+        ("materials.csv", "material,base_unit,units\nA,KG,DR is 200\n", "must be like"),
+        ("materials.csv", "material,base_unit,colour\nA,KG,blue\n", "unknown key"),
+        ("materials.csv", "material,base_unit,batch_managed\nA,KG,yes\n", "must be true or false"),
+    ],
+)
+def test_a_wrong_file_is_refused(folder, units, name, text, told):
+    """Each mistake gets its own words."""
+    (folder / name).write_text(text)
+    assert any(told in line for line in findings(folder, units)), findings(folder, units)
+
+
+def test_the_materials_file_is_required(tmp_path, units):
+    """Without materials nothing can be decided."""
+    assert findings(tmp_path, units) == ["materials.csv:1: is missing; it lists the materials"]
+
+
+def test_the_version_follows_the_content(folder, units):
+    """A changed byte is another version; the same bytes are the same version."""
+    before = masterfiles.load(folder, units).version
+    assert masterfiles.load(folder, units).version == before
+    (folder / "materials.csv").write_text("material,base_unit,price\nA,KG,1.51\nB,PC,\n")
+    assert masterfiles.load(folder, units).version != before
