@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, Field, SerializeAsAny, StringConstraints
 
 from agent.ports import Kind
-from agent.schema import Settings
+from agent.schema import Settings as Settings  # plug-ins take it from here
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 

@@ -168,7 +168,7 @@ class _Reading:
         if event.tag is not None:
             self.add(event, path, "tags are not allowed; write the plain value", event.tag)
         if isinstance(event, yaml.ScalarEvent):
-            value = _resolve(event.value) if event.style is None or event.implicit[0] else event.value
+            value = event.value if event.style else _resolve(event.value)
             return Node(self.file, at, path, value, event.value)
         if depth >= MAX_DEPTH:
             self.add(event, path, f"is nested deeper than {MAX_DEPTH} levels")
@@ -192,7 +192,7 @@ class _Reading:
             child = self.node(next(self.events), here, depth + 1, _line(event))
             if key.children is not None:
                 self.add(event, path, "a key must be a single word, not a list or mapping")
-            elif name == "<<" and getattr(event, "style", None) is None:
+            elif name == "<<" and not getattr(event, "style", None):
                 self.add(event, path, "merge keys are not allowed; write the values out", "<<")
             elif name in children:
                 self.add(event, here, f"duplicate key; it is already given in line {children[name].line}")
