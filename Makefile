@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 HASHED := $(PIP) --require-hashes --no-deps
 SOURCES := agent simulators tests models
 
@@ -36,12 +36,14 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.runtime: requirements/build.txt requirements/runtime.txt pyproject.toml | $(VENV)/.made
-	$(HASHED) -r requirements/build.txt -r requirements/runtime.txt
-	$(PIP) --no-deps --no-build-isolation --no-index --editable .
+	@echo "installing the pinned packages into $(VENV)"
+	@$(HASHED) -r requirements/build.txt -r requirements/runtime.txt
+	@$(PIP) --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
-	$(HASHED) -r requirements/dev.txt
+	@echo "installing what checks and tests need into $(VENV)"
+	@$(HASHED) -r requirements/dev.txt
 	@touch $@
 
 .PHONY: setup
