@@ -1,0 +1,166 @@
+"""What went wrong at SAP, read from every shape of error body, and every foreign exception mapped once."""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from xml.etree.ElementTree import Element, ParseError
+
+import httpx
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from agent.errors import ErpError, ErpInDoubt, ErpUnavailable
+
+ALREADY_PROCESSED: Final = "/IWBEP/CM_COS/005"  # «RequestID is outdated … has been processed before»
+
+
+@dataclass(frozen=True, slots=True)
+class SapError:
+    """An error in SAP's own words. `code` is message class/number (``M7/021``); empty where the body carried none."""
+
+    code: str
+    message: str
+    details: tuple[str, ...] = ()  # "M7/021: Deficit of …", one per errordetail
+    transactionid: str = ""  # with `timestamp` what a Basis administrator needs in /IWFND/ERROR_LOG
+    timestamp: str = ""
+
+    def __str__(self) -> str:
+        words = f"{self.code}: {self.message}" if self.code else self.message
+        more = [detail for detail in self.details if self.message not in detail]
+        return "; ".join([words, *more])
+
+
+# ── error bodies ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_error(body: bytes) -> SapError | None:
+    """The error in a body of any shape: V2 object, message as array, V4, XML. None: no SAP error, such as HTML."""
+    text = body.lstrip()
+    if text[:1] in (b"{", b"["):
+        return _from_json(text)
+    if text[:1] == b"<" and b"<error" in text[:600]:
+        return _from_xml(text)
+    return None
+
+
+def _from_json(text: bytes) -> SapError | None:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(document, list):
+        document = next((item for item in document if isinstance(item, dict)), {})
+    error = document.get("error")
+    return _from_object(error) if isinstance(error, dict) else None
+
+
+def _from_object(error: Mapping[str, Any]) -> SapError:
+    inner = error.get("innererror")
+    inner = inner if isinstance(inner, dict) else {}
+    listed = inner.get("errordetails") or error.get("details") or ()
+    if isinstance(listed, dict):  # one detail not wrapped in an array
+        listed = (listed.get("errordetail") or listed,)
+    return SapError(
+        code=_code(error.get("code")),
+        message=_words(error.get("message")) or "no message",
+        details=tuple(_detail(item) for item in listed if isinstance(item, dict)),
+        transactionid=str(inner.get("transactionid") or ""),
+        timestamp=str(inner.get("timestamp") or ""),
+    )
+
+
+def _detail(item: Mapping[str, Any]) -> str:
+    return f"{_code(item.get('code'))}: {_words(item.get('message'))}"
+
+
+def _words(message: object) -> str:
+    """The text of a V2 message object, an array of them, or a V4 string."""
+    if isinstance(message, dict):
+        return str(message.get("value") or "").strip()
+    if isinstance(message, list):
+        return "; ".join(filter(None, map(_words, message)))
+    return str(message or "").strip()
+
+
+def _code(code: object) -> str:
+    """The code with one separator: SAP writes both ``/IWBEP/CM_COS/005`` and ``/IWBEP/CM_COS 005``."""
+    return re.sub(r"\s+", "/", str(code or "").strip())[:100]
+
+
+def _from_xml(text: bytes) -> SapError | None:
+    try:
+        root = fromstring(text)
+    except (ParseError, DefusedXmlException, ValueError, RecursionError):
+        return None
+    found = {_local(node): (node.text or "").strip() for node in reversed(list(root.iter()))}  # the outermost wins
+    if _local(root) != "error" or "message" not in found:
+        return None
+    details = [{_local(child): child.text for child in node} for node in root.iter() if _local(node) == "errordetail"]
+    return SapError(
+        code=_code(found.get("code")),
+        message=found["message"] or "no message",
+        details=tuple(map(_detail, details)),
+        transactionid=found.get("transactionid", ""),
+        timestamp=found.get("timestamp", ""),
+    )
+
+
+def _local(node: Element) -> str:
+    return str(node.tag).rpartition("}")[2]
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of an answer that nobody understands, fit for a log line and a person."""
+    text = re.sub(rb"(?is)<(script|style).*?</\1>|<[^>]*>", b" ", body[:2000]).decode("utf-8", "replace")
+    shown = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return shown[:160] or "empty body"
+
+
+# ── foreign exceptions ──────────────────────────────────────────────────────────────────────────────────────
+
+NOT_SENT: Final = (  # raised before the first byte of a request leaves: refused, DNS, TLS, no free connection
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+MAYBE_SENT: Final = (  # raised while writing or reading: SAP may have the request, or may have done it
+    httpx.ReadTimeout,
+    httpx.WriteTimeout,
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.CloseError,
+    httpx.LocalProtocolError,
+    httpx.RemoteProtocolError,
+    httpx.DecodingError,
+    httpx.TooManyRedirects,
+    httpx.HTTPStatusError,
+    httpx.CookieConflict,
+    httpx.StreamError,
+    httpx.StreamConsumed,
+    httpx.StreamClosed,
+    httpx.ResponseNotRead,
+    httpx.RequestNotRead,
+    TimeoutError,  # the total deadline of the call
+    ssl.SSLError,  # an alert after the handshake, such as a client certificate refused under TLS 1.3
+    OSError,
+    zlib.error,
+)
+FOREIGN: Final = (*NOT_SENT, *MAYBE_SENT)
+
+
+def from_foreign(error: Exception, where: str, *, reading: bool) -> ErpError:
+    """What a foreign exception means for a posting. A read changes nothing, so it is only unavailable."""
+    words = str(error).strip() or ("no answer in time" if isinstance(error, TimeoutError) else "")
+    what = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    if reading or isinstance(error, NOT_SENT):
+        return ErpUnavailable(f"{where}: not reachable ({what}); check address, network and certificate")
+    return ErpInDoubt(f"{where}: sent, but no answer ({what}); the document is looked for before anything is repeated")

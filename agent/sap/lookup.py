@@ -1,0 +1,197 @@
+"""Finding a document by its stamped key, and reading back what it moved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import quote
+
+from agent.errors import ErpError, ErpRejected
+from agent.ports import Acknowledgement, Kind, Posting
+from agent.sap.bodies import GUID_FIELD, Rules, reversed_document, sap_unit
+from agent.sap.formats import guid_literal, key_guid, query, read_decimal, string_literal, unpadded
+from agent.sap.session import Answer, SapSession, not_authorised, unavailable
+from agent.sap.verdict import rows
+
+Row = Mapping[str, Any]
+DUPLICATE: Final = "DUPLICATE_AT_ERP"
+KEYS: Final = {
+    Kind.GOODS_ISSUE: ("MaterialDocumentYear", "MaterialDocument"),
+    Kind.CONFIRMATION: ("ConfirmationGroup", "ConfirmationCount"),
+}
+_SETS: Final = {Kind.GOODS_ISSUE: "A_MaterialDocumentHeader", Kind.CONFIRMATION: "ProdnOrdConf2"}
+_ITEMS: Final = {Kind.GOODS_ISSUE: "to_MaterialDocumentItem", Kind.CONFIRMATION: "to_ProdnOrdConfMatlDocItm"}
+_MANY: Final = "20"  # more rows than one key may ever have
+
+
+def document_kind(posting: Posting) -> Kind:
+    """Of which kind the document of this posting is: a reversal's is that of what it reverses."""
+    return reversed_document(posting.payload)[0] if posting.kind is Kind.REVERSAL else posting.kind
+
+
+def document_number(kind: Kind, row: Row) -> str:
+    """``year/number`` or ``group/count``; empty where SAP left one of them initial."""
+    numbers = [str(row.get(name) or "") for name in KEYS[kind]]
+    return "/".join(numbers) if all(number.strip("0") for number in numbers) else ""
+
+
+class Lookup:
+    """Reads of one SAP system; changes nothing, so it raises only ErpUnavailable, and ErpRejected for a duplicate."""
+
+    def __init__(self, session: SapSession, rules: Rules) -> None:
+        self._session = session
+        self._rules = rules
+
+    async def find(self, posting: Posting) -> Acknowledgement | None:
+        """The document that carries the posting's key, or for a reversal the one that reverses the original."""
+        if posting.kind is Kind.REVERSAL:
+            return await self._find_reversal(posting)
+        stamps = self._rules.issue_stamps if posting.kind is Kind.GOODS_ISSUE else self._rules.confirmation_stamps
+        key = posting.idempotency_key.upper()  # SAP keeps ReferenceDocument in upper case, and the key is made so
+        found = await self._by_stamp(posting.kind, stamps[0], key)
+        if len(found) > 1 and posting.kind is Kind.GOODS_ISSUE:
+            found = [row for row in found if not await self._reverses_another(row)]
+        return _only(posting, posting.kind, found, f"{stamps[0]} {key}")
+
+    async def _by_stamp(self, kind: Kind, field: str, key: str) -> list[Row]:
+        literal = guid_literal(key_guid(key)) if field == GUID_FIELD else string_literal(key)
+        select = ",".join(KEYS[kind]) + (",IsReversed,IsReversal" if kind is Kind.CONFIRMATION else "")
+        options = query(filter=f"{field} eq {literal}", select=select, top=_MANY)
+        found = await self._list(f"{self._rules.services[kind]}/{_SETS[kind]}?{options}")
+        return [row for row in found if not row.get("IsReversal")]
+
+    async def _reverses_another(self, header: Row) -> bool:
+        """A cancellation may carry the stamp of what it cancels: it is no second booking."""
+        items = await self._items(
+            Kind.GOODS_ISSUE, document_number(Kind.GOODS_ISSUE, header), "ReversedMaterialDocument"
+        )
+        return bool(items) and all(str(item.get("ReversedMaterialDocument") or "").strip("0") for item in items)
+
+    async def _find_reversal(self, posting: Posting) -> Acknowledgement | None:
+        kind, numbers = reversed_document(posting.payload)
+        original = "/".join(numbers)
+        service = self._rules.services[kind]
+        if kind is Kind.GOODS_ISSUE:
+            wanted = f"ReversedMaterialDocumentYear eq '{numbers[0]}' and ReversedMaterialDocument eq '{numbers[1]}'"
+            options = query(filter=wanted, select=",".join(KEYS[kind]), top=_MANY)
+            found = await self._list(f"{service}/A_MaterialDocumentItem?{options}")
+        else:
+            if not await self._is_reversed(numbers):
+                return None
+            wanted = f"ConfirmationGroup eq '{numbers[0]}' and IsReversal eq true"
+            select = ",".join((*KEYS[kind], *self._rules.confirmation_stamps))
+            reversals = await self._list(f"{service}/ProdnOrdConf2?{query(filter=wanted, select=select, top='200')}")
+            found = [row for row in reversals if self._carries(row, posting.idempotency_key)]
+            if not found:  # somebody else reversed it: the effect is there, the number of it is not ours
+                words = f"{original} is reversed at SAP, but not by this posting"
+                return Acknowledgement(original, found=True, warnings=(words,))
+        return _only(posting, kind, found, f"reversal of {original}")
+
+    async def _is_reversed(self, numbers: tuple[str, str]) -> bool:
+        path = f"{self._rules.services[Kind.CONFIRMATION]}/{_entity(Kind.CONFIRMATION, numbers)}"
+        answer = await self._read(f"{path}?{query(select='ConfirmationGroup,ConfirmationCount,IsReversed')}")
+        row = _one(answer)
+        return row.get("IsReversed") is True
+
+    def _carries(self, row: Row, key: str) -> bool:
+        return any(
+            str(row.get(field) or "").lower() == (key_guid(key) if field == GUID_FIELD else key.lower())
+            for field in self._rules.confirmation_stamps
+        )
+
+    # ── read-back ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def read_back(self, posting: Posting, document: str) -> tuple[str, ...]:
+        """What differs between what was posted and what SAP moved, for people; empty: nothing. Never raises."""
+        try:
+            items = await self._items(
+                posting.kind, document, "Material,GoodsMovementType,QuantityInEntryUnit,EntryUnit"
+            )
+            if posting.kind is Kind.GOODS_ISSUE:
+                return _issue_warnings(posting, document, items, self._rules)
+            return _backflush_warnings(posting, document, items)
+        except (ErpError, ValueError) as error:  # the document is booked: a failed look at it changes nothing
+            return (f"{document} is booked, but its movements could not be read back: {error}",)
+
+    async def _items(self, kind: Kind, document: str, select: str) -> list[Row]:
+        first, _, second = document.partition("/")
+        path = f"{self._rules.services[kind]}/{_entity(kind, (first, second))}/{_ITEMS[kind]}"
+        return await self._list(f"{path}?{query(select=select)}")
+
+    async def _list(self, path: str) -> list[Row]:
+        return list(rows(await self._read(path))[0])
+
+    async def _read(self, path: str) -> Answer:
+        answer = await self._session.read(path)
+        if answer.status in (401, 403):
+            raise not_authorised(answer)
+        return answer
+
+
+def _entity(kind: Kind, numbers: tuple[str, str]) -> str:
+    named = zip(KEYS[kind], numbers, strict=True)
+    return (
+        f"{_SETS[kind]}({','.join(f'{name}={quote(string_literal(number), safe=_QUOTE)}' for name, number in named)})"
+    )
+
+
+_QUOTE = "'"
+
+
+def _one(answer: Answer) -> Row:
+    """The single entity of an answer. Raises ErpUnavailable."""
+    try:
+        row = json.loads(answer.body)["d"] if answer.status == 200 else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        raise unavailable(answer, "answered without the entity that was asked for")
+    return row
+
+
+def _only(posting: Posting, kind: Kind, found: list[Row], by: str) -> Acknowledgement | None:
+    """The one document found, None where there is none. Raises ErpRejected where there are two."""
+    numbers = {document_number(kind, row): row for row in found}
+    numbers.pop("", None)
+    if not numbers:
+        return None
+    if len(numbers) > 1:
+        raise ErpRejected(
+            f"{posting.target}: two documents carry {by}: {', '.join(numbers)}; cancel the one too many in SAP,"
+            " then name the one that stands",
+            code=DUPLICATE,
+            details={"documents": ", ".join(numbers), "found_by": by},
+        )
+    ((number, row),) = numbers.items()
+    warnings = (f"{number} has been reversed at SAP since",) if row.get("IsReversed") is True else ()
+    return Acknowledgement(number, found=True, warnings=warnings, details={"found_by": by})
+
+
+def _issue_warnings(posting: Posting, document: str, items: list[Row], rules: Rules) -> tuple[str, ...]:
+    payload = posting.payload
+    wanted = Decimal(payload["quantity"])
+    unit, material = sap_unit(payload["unit"], rules), unpadded(str(payload["material"]))
+    moved = [
+        item
+        for item in items
+        if item.get("GoodsMovementType") == rules.issue_type and unpadded(str(item.get("Material"))) == material
+    ]
+    if not moved:
+        return (f"{document} came back without the issue of {payload['material']} that was sent; look into COGI",)
+    booked = sum((read_decimal(item.get("QuantityInEntryUnit")) for item in moved), Decimal(0))
+    if booked != wanted or any(item.get("EntryUnit") != unit for item in moved):
+        units = "/".join(sorted({str(item.get("EntryUnit")) for item in moved}))
+        return (f"{document} moved {booked:f} {units} of {payload['material']}, but {wanted:f} {unit} were sent",)
+    return ()
+
+
+def _backflush_warnings(posting: Posting, document: str, items: list[Row]) -> tuple[str, ...]:
+    expected = int(posting.payload.get("movements") or 1)
+    if len(items) >= expected:
+        return ()
+    return (
+        f"{document} came back with {len(items)} of at least {expected} goods movements: "
+        "the others probably failed; look into COGI",
+    )

@@ -1,0 +1,332 @@
+"""Orders, their components and operations, and stock from SAP: polled by change time, delivered as master data."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from pydantic import Field
+
+from agent.errors import ErpError
+from agent.ports import Batch, Clock, Delivery, Intake
+from agent.sap.formats import query, read_decimal, read_stamp, string_literal, unpadded
+from agent.sap.session import SapSession
+from agent.sap.verdict import rows
+from agent.schema import Settings
+
+ORDERS: Final = "API_PRODUCTION_ORDER_2_SRV/A_ProductionOrder_2"
+STOCK: Final = "API_MATERIAL_STOCK_SRV/A_MatlStkInAcctMod"
+EXPAND: Final = "to_ProductionOrderOperation,to_ProductionOrderComponent"
+UNRESTRICTED: Final = "01"  # InventoryStockType
+LONGEST_PAUSE: Final = 300.0  # seconds between two tries while SAP is away
+STORE_PATIENCE: Final = 60.0  # seconds for a batch to be stored; after that it is polled again
+_STATUS: Final = (  # the first flag that is set says the status; without any the order is only created
+    ("OrderIsDeleted", "deleted"),
+    ("OrderIsMarkedForDeletion", "deleted"),
+    ("OrderIsClosed", "closed"),
+    ("OrderIsTechnicallyCompleted", "completed"),
+    ("OrderIsLocked", "locked"),
+    ("OrderIsReleased", "released"),
+    ("OrderIsPartiallyReleased", "released"),
+)
+
+log = logging.getLogger("gatepost.sources.erp_orders")
+Row = Mapping[str, Any]
+
+
+class ErpOrdersConfig(Settings):
+    """Where orders come from: the SAP system of a configured target."""
+
+    kind: Literal["erp_orders"] = "erp_orders"
+    name: str = Field(min_length=1)
+    target: str = Field(description="name of the SAP target whose connection is shared")
+    plant: str = Field(min_length=1, max_length=4, description="SAP plant")
+    poll_s: float = Field(30, gt=0, le=86400, description="seconds between two polls")
+    overlap_s: int = Field(300, ge=0, description="seconds read again: SAP commits changes later than it stamps them")
+    page: int = Field(100, ge=1, le=5000, description="orders per request")
+    stock: bool = Field(True, description="false: only orders")
+
+
+@dataclass(slots=True)
+class Watermark:
+    """How far the orders were read: the newest change time, and what was delivered inside the overlap."""
+
+    changed: str = ""  # LastChangeDateTime, YYYYMMDDhhmmss; sorts as text
+    seen: dict[str, str] = field(default_factory=dict)  # order → change time and content hash
+
+    @classmethod
+    def read(cls, kept: bytes | None) -> Watermark:
+        """The watermark of a checkpoint; without one everything is read."""
+        state = json.loads(kept) if kept else {}
+        return cls(state.get("changed", ""), dict(state.get("seen", {})))
+
+    def write(self) -> bytes:
+        """The checkpoint that commits with the orders."""
+        return json.dumps({"changed": self.changed, "seen": self.seen}, separators=(",", ":"), sort_keys=True).encode()
+
+    def since(self, overlap_s: int) -> str:
+        """From which change time on to read."""
+        newest = read_stamp(self.changed)
+        return f"{newest - timedelta(seconds=overlap_s):%Y%m%d%H%M%S}" if newest else ""
+
+    def after(self, orders: Mapping[str, str], overlap_s: int) -> Watermark:
+        """The watermark once these orders (number → change time and hash) are stored as well."""
+        newest = max([self.changed, *(mark.partition(":")[0] for mark in orders.values())])
+        moved = Watermark(newest, self.seen | dict(orders))
+        since = moved.since(overlap_s)
+        moved.seen = {number: mark for number, mark in moved.seen.items() if mark.partition(":")[0] >= since}
+        return moved
+
+
+class ErpOrders:
+    """A Source. Give it the `SapSession` of the target that `config.target` names (``SapS4.session``) and its `units`.
+
+    Both then share connections, identity and deadlines. It only reads. `units` is the target's table UN/ECE → SAP.
+    """
+
+    def __init__(self, config: ErpOrdersConfig, session: SapSession, units: Mapping[str, str], clock: Clock) -> None:
+        self.config = config
+        self.name = config.name
+        self._session = session
+        self._clock = clock
+        self._codes = {sap: code for code, sap in reversed(list(units.items()))}  # the first of two that map alike wins
+        self._watermark = Watermark()
+        self._stock: dict[
+            tuple[str, str], bytes
+        ] = {}  # what was delivered last; after a restart all stock is delivered once
+        self._error = ""
+        self._since: datetime | None = None
+        self._heard_at: datetime | None = None
+        self._delivered_at: datetime | None = None
+
+    async def run(self, intake: Intake) -> None:
+        """Poll until cancelled; while SAP is away wait longer and longer, and say so once."""
+        failures = 0
+        while True:
+            try:
+                if failures or self._heard_at is None:
+                    await self._session.open()
+                    kept = await asyncio.to_thread(intake.checkpoint, self._key)
+                    self._watermark = Watermark.read(kept)
+                await self._poll(intake)
+                failures = 0
+                self._heard()
+            except (ErpError, TimeoutError) as error:
+                failures += 1
+                self._lost(error)
+            await asyncio.sleep(self._pause(failures))
+
+    def status(self) -> Mapping[str, Any]:
+        """``connected``, ``since``, ``heard_at``, ``last_delivery_at``, ``error`` and ``watermark``."""
+        return {
+            "connected": bool(self._heard_at) and not self._error,
+            "since": self._since,
+            "heard_at": self._heard_at,
+            "last_delivery_at": self._delivered_at,
+            "error": self._error,
+            "watermark": self._watermark.changed,
+        }
+
+    @property
+    def _key(self) -> str:
+        return f"erp_orders/{self.name}"
+
+    def _pause(self, failures: int) -> float:
+        """Full jitter up to a doubling bound, so that many agents do not come back at once."""
+        if not failures:
+            return self.config.poll_s
+        return random.uniform(0.5, min(LONGEST_PAUSE, 2.0 ** min(failures, 12)))  # noqa: S311 - spreads load, no secret
+
+    def _lost(self, error: Exception) -> None:
+        if not self._error:
+            log.warning("%s: lost SAP: %s; orders and stock stay as they were read last", self.name, error)
+            self._since = self._clock()
+        self._error = str(error) or type(error).__name__
+
+    def _heard(self) -> None:
+        if self._error or self._heard_at is None:
+            log.info("%s: reading orders of plant %s", self.name, self.config.plant)
+            self._since = self._clock()
+        self._error = ""
+        self._heard_at = self._clock()
+
+    # ── one poll ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _poll(self, intake: Intake) -> None:
+        """Every page of changed orders, then stock; each page is stored before the next is read."""
+        plant = f"ProductionPlant eq {string_literal(self.config.plant)}"
+        since = self._watermark.since(self.config.overlap_s)
+        wanted = plant + (f" and LastChangeDateTime ge '{since}'" if since else "")
+        while wanted:
+            options = query(
+                filter=wanted,
+                orderby="LastChangeDateTime,ManufacturingOrder",
+                expand=EXPAND,
+                top=str(self.config.page),
+            )
+            page, more = rows(await self._session.read(f"{ORDERS}?{options}"))
+            await self._store_orders(intake, page)
+            wanted = ""
+            if page and (more or len(page) >= self.config.page):  # by key, not by $skip: rows move while we read
+                changed, number = (
+                    str(page[-1].get(name) or "") for name in ("LastChangeDateTime", "ManufacturingOrder")
+                )
+                wanted = (
+                    f"{plant} and (LastChangeDateTime gt '{changed}'"
+                    f" or (LastChangeDateTime eq '{changed}' and ManufacturingOrder gt {string_literal(number)}))"
+                )
+        if self.config.stock:
+            await self._poll_stock(intake)
+
+    async def _store_orders(self, intake: Intake, page: list[dict[str, Any]]) -> None:
+        marks, deliveries = {}, []
+        for row in page:
+            payload = order_payload(row, self._codes)
+            body = canonical(payload)
+            mark = f"{row.get('LastChangeDateTime') or ''}:{hashlib.sha256(body).hexdigest()[:16]}"
+            marks[payload["order"]] = mark
+            if self._watermark.seen.get(payload["order"]) != mark:
+                deliveries.append(Delivery(f"erp/order/{payload['order']}", body, {"masterdata": "order"}))
+        moved = self._watermark.after(marks, self.config.overlap_s)
+        if deliveries or moved != self._watermark:
+            await self._store(intake, deliveries, ((self._key, moved.write()),))
+            self._watermark = moved
+
+    async def _poll_stock(self, intake: Intake) -> None:
+        wanted = f"Plant eq {string_literal(self.config.plant)} and InventoryStockType eq '{UNRESTRICTED}'"
+        skip, more = 0, "first"
+        while more:
+            options = query(filter=wanted, orderby="Material,StorageLocation,Batch", top="1000", skip=str(skip))
+            page, more = rows(await self._session.read(f"{STOCK}?{options}"))
+            more = more or ("full" if len(page) >= 1000 else "")
+            skip += len(page)
+            changed = {key: body for key, body in self._stock_bodies(page) if self._stock.get(key) != body}
+            if changed:
+                named = (Delivery(topic, body, {"masterdata": "stock"}) for (topic, _), body in changed.items())
+                await self._store(intake, list(named), ())
+                self._stock.update(changed)
+            if not page:
+                break
+
+    def _stock_bodies(self, page: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], bytes]]:
+        for row in page:
+            if row.get("InventorySpecialStockType") or row.get("InventoryStockType") != UNRESTRICTED:
+                continue  # customer's, supplier's or project's stock: not the plant's to consume
+            payload = stock_payload(row, self._codes)
+            place = f"{payload['storage_location']}/{payload['batch']}"
+            yield (f"erp/stock/{quote(payload['material'], safe='')}", place), canonical(payload)
+
+    async def _store(
+        self, intake: Intake, deliveries: list[Delivery], checkpoints: tuple[tuple[str, bytes], ...]
+    ) -> None:
+        """Hand the batch over and wait until it is on disk. Raises TimeoutError where it never gets there."""
+        loop, stored = asyncio.get_running_loop(), asyncio.Event()
+
+        def on_disk() -> None:
+            loop.call_soon_threadsafe(stored.set)
+
+        batch = Batch(
+            source=self.name,
+            deliveries=deliveries,
+            received_at=self._clock(),
+            stored=on_disk,
+            checkpoints=checkpoints,
+        )
+        while not await asyncio.to_thread(intake.put, batch, 5.0):
+            pass  # the queue is full: the orders wait here, which holds nobody up
+        async with asyncio.timeout(STORE_PATIENCE):
+            await stored.wait()
+        self._delivered_at = self._clock() if deliveries else self._delivered_at
+
+
+# ── SAP's words → ours ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def canonical(payload: Mapping[str, Any]) -> bytes:
+    """The same content is always the same bytes."""
+    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def order_payload(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
+    """An A_ProductionOrder_2 with its operations and components, in the words of `agent.masterdata.Order`."""
+    unit = _unit(row, "ProductionUnit", codes)
+    changed = read_stamp(str(row.get("LastChangeDateTime") or ""))
+    return {
+        "order": unpadded(str(row.get("ManufacturingOrder") or "")),
+        "material": unpadded(str(row.get("Material") or "")),
+        "plant": str(row.get("ProductionPlant") or ""),
+        "quantity": _number(row.get("TotalQuantity")),
+        "unit": unit,
+        "status": next((status for flag, status in _STATUS if row.get(flag) == "X"), "created"),
+        "operations": [_operation(one, unit, codes) for one in _inlined(row, "to_ProductionOrderOperation")],
+        "components": [
+            _component(one, codes) for one in _inlined(row, "to_ProductionOrderComponent") if one.get("Material")
+        ],
+        "changed_at": changed.isoformat() if changed else None,
+    }
+
+
+def _operation(row: Row, order_unit: str, codes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "operation": str(row.get("ManufacturingOrderOperation") or ""),
+        "work_center": str(row.get("WorkCenter") or ""),
+        "unit": _unit(row, "OperationUnit", codes) or order_unit,
+    }
+
+
+def _component(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "material": unpadded(str(row.get("Material") or "")),
+        "reservation": unpadded(str(row.get("Reservation") or "")),
+        "item": unpadded(str(row.get("ReservationItem") or "")),
+        "required": _number(row.get("RequiredQuantity")),
+        "withdrawn": _number(row.get("WithdrawnQuantity")),
+        "unit": _unit(row, "BaseUnit", codes),
+        "storage_location": str(row.get("StorageLocation") or ""),
+        "batch": str(row.get("Batch") or ""),
+        "operation": str(row.get("ManufacturingOrderOperation") or ""),
+        "backflush": row.get("MatlCompIsMarkedForBackflush") is True,
+    }
+
+
+def stock_payload(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
+    """An A_MatlStkInAcctMod of unrestricted stock, in the words of `agent.masterdata.Stock`."""
+    return {
+        "material": unpadded(str(row.get("Material") or "")),
+        "storage_location": str(row.get("StorageLocation") or ""),
+        "batch": str(row.get("Batch") or ""),
+        "quantity": _number(row.get("MatlWrhsStkQtyInMatlBaseUnit")),
+        "unit": _unit(row, "MaterialBaseUnit", codes),
+    }
+
+
+def _inlined(row: Row, navigation: str) -> list[Row]:
+    inlined = row.get(navigation)
+    items = inlined.get("results", []) if isinstance(inlined, dict) else inlined
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _unit(row: Row, name: str, codes: Mapping[str, str]) -> str:
+    """The UN/ECE code: by the configured table, else SAP's ISO code, else as it stands, so that it is seen and held."""
+    for spelling in (name, f"{name}SAPCode"):
+        if (code := codes.get(str(row.get(spelling) or ""))) is not None:
+            return code
+    return str(row.get(f"{name}ISOCode") or row.get(name) or "")
+
+
+def _number(value: object) -> str:
+    """A quantity without needless zeros; what is none stays as it is and is refused where it is read."""
+    try:
+        number = read_decimal(value)
+    except ValueError:
+        return str(value)
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
