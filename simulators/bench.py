@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import httpx
 
 from simulators.broker import Broker, BrokerError, broker_program
 from simulators.children import Child, ChildDied, log_tail
-from simulators.scenario import Scenario, load
+from simulators.scenario import Bench as Ports
+from simulators.scenario import load
 from simulators.ticker import Ticker, booked, follow, progress, reported, totals
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,8 +39,7 @@ class BenchError(Exception):
 class Plan:
     """What to start, and where."""
 
-    scenario: Scenario
-    scenario_file: Path | None
+    ports: Ports
     data: Path
     agent_config: Path | None  # None: without the agent
     line: Sequence[str]  # options of simulators.line
@@ -97,7 +97,7 @@ async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
     environment = _environment(plan, password)
     async with AsyncExitStack() as running:
         executable = await asyncio.to_thread(broker_program, lambda text: ticker.say("bench", text))
-        broker = Broker(plan.data / "broker", plan.scenario.bench.broker, executable=executable)
+        broker = Broker(plan.data / "broker", plan.ports.broker, executable=executable)
         await running.enter_async_context(broker)
         ticker.say("bench", f"broker is up on mqtt://{broker.host}:{broker.port}")
         watched = [_broker_lives(broker)]
@@ -128,29 +128,26 @@ async def _all_live(watched: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 def _children(plan: Plan, environment: Mapping[str, str]) -> list[tuple[Child, str, str]]:
     """The simulated SAP and the agent: what to start, what answers when it is ready, where people find it."""
-    bench = plan.scenario.bench
-    sap_url = f"http://127.0.0.1:{bench.erp_http}"
-    sap = ["simulators.erp", "--http", str(bench.erp_http), "--books", str(plan.books), *_scenario_option(plan)]
+    ports = plan.ports
+    sap_url = f"http://127.0.0.1:{ports.erp_http}"
+    sap = ["simulators.erp", "--http", str(ports.erp_http), "--books", str(plan.books)]
+    sap += ["--user", ports.erp_user, "--password-env", ports.erp_password_env]
     children = [(_child("simulated SAP", "sap", sap, plan, environment), sap_url, sap_url)]
     if plan.agent_config:
         agent = ["agent", "run", str(plan.agent_config)]
-        api = f"http://127.0.0.1:{bench.api}"
+        api = f"http://127.0.0.1:{ports.api}"
         children.append((_child("agent", "agent", agent, plan, environment), f"{api}/ready", api))
     return children
 
 
 def _line(plan: Plan, environment: Mapping[str, str]) -> Child:
-    broker = f"127.0.0.1:{plan.scenario.bench.broker}"
-    module = ["simulators.line", "--broker", broker, "--truth", str(plan.truth), *plan.line, *_scenario_option(plan)]
+    broker = f"127.0.0.1:{plan.ports.broker}"
+    module = ["simulators.line", "--broker", broker, "--truth", str(plan.truth), *plan.line]
     return _child("line", "line", module, plan, environment)
 
 
 def _child(name: str, log: str, module: list[str], plan: Plan, environment: Mapping[str, str]) -> Child:
     return Child(name, [sys.executable, "-m", *module], log=plan.log(log), env=environment, folder=ROOT)
-
-
-def _scenario_option(plan: Plan) -> list[str]:
-    return ["--scenario", str(plan.scenario_file)] if plan.scenario_file else []
 
 
 async def _answers(url: str) -> bool:
@@ -194,7 +191,7 @@ async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
         while True:
             await asyncio.sleep(SCRAPE_SECONDS)
             try:
-                answer = await client.get(f"http://127.0.0.1:{plan.scenario.bench.management}/metrics")
+                answer = await client.get(f"http://127.0.0.1:{plan.ports.management}/metrics")
             except httpx.HTTPError:
                 continue  # its death is noticed elsewhere
             after = totals(answer.text)
@@ -205,7 +202,7 @@ async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
 
 def _point_the_way(plan: Plan, ticker: Ticker) -> None:
     if plan.agent_config:
-        api = f"http://127.0.0.1:{plan.scenario.bench.api}"
+        api = f"http://127.0.0.1:{plan.ports.api}"
         ticker.say("bench", f"look at the API   {api}/docs")
         ticker.say("bench", "ask the agent     .venv/bin/gatepost status     (also: trace ID, approvals list, --help)")
     ticker.say("bench", f"data and logs     {_short(plan.data)}")
@@ -221,17 +218,17 @@ def _environment(plan: Plan, password: str) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
-        plan.scenario.bench.erp_password_env: password,
+        plan.ports.erp_password_env: password,
         "GATEPOST_SECRET_ERP_PASSWORD": password,  # the name by which the agent's configuration asks for it
         "GATEPOST_DATA": str(plan.data),
     }
 
 
 def _check_ports(plan: Plan) -> None:
-    bench = plan.scenario.bench
-    wanted = {bench.broker: "broker", bench.erp_http: "simulated SAP"}
+    ports = plan.ports
+    wanted = {ports.broker: "broker", ports.erp_http: "simulated SAP"}
     if plan.agent_config:
-        wanted |= {bench.api: "agent's API", bench.management: "agent's metrics"}
+        wanted |= {ports.api: "agent's API", ports.management: "agent's metrics"}
     for port, name in wanted.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -267,13 +264,19 @@ def _prepare(plan: Plan, password: str) -> None:
     secret.write_text(password, encoding="utf-8")
 
 
+def _ports(first: int | None) -> Ports:
+    ports = load().bench
+    if first is None:
+        return ports
+    return replace(ports, broker=first, erp_http=first + 1, api=first + 2, management=first + 3)
+
+
 def _plan(options: argparse.Namespace) -> Plan:
     line = ["--rate", str(options.rate), "--seed", str(options.seed)]
     line += ["--misbehave", options.misbehave] if options.misbehave else []
     line += ["--events", str(options.events)] if options.events is not None else []
     return Plan(
-        scenario=load(options.scenario),
-        scenario_file=options.scenario and options.scenario.resolve(),
+        ports=_ports(options.first_port),
         data=options.data.resolve(),
         agent_config=None if options.without_agent else options.agent_config.resolve(),
         line=line,
@@ -297,7 +300,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=ROOT / "var" / "bench", metavar="DIR", help="default: var/bench")
     parser.add_argument("--agent-config", type=Path, default=ROOT / "edge_config" / "agent.yaml", metavar="FILE")
     parser.add_argument("--without-agent", action="store_true", help="start only what stands around the agent")
-    parser.add_argument("--scenario", type=Path, metavar="FILE", help="another plant than simulators/scenario.yaml")
+    parser.add_argument(
+        "--first-port",
+        type=int,
+        metavar="N",
+        help="broker on N, SAP on N+1, API on N+2, metrics on N+3, as --agent-config must say too",
+    )
     return parser
 
 

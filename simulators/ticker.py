@@ -63,7 +63,7 @@ async def follow(path: Path) -> AsyncIterator[dict[str, Any]]:
 
 def reported(truth: Mapping[str, Any]) -> str:
     """A line of the truth log in words."""
-    twist = f"   [{truth['misbehaviour'].replace('_', ' ')}]" if truth["misbehaviour"] else ""
+    twist = f"   [sent wrongly: {truth['misbehaviour'].replace('_', ' ')}]" if truth["misbehaviour"] else ""
     return f"{truth['id']} reported {_content(truth)} for order {truth['order']}{twist}"
 
 

@@ -1,0 +1,86 @@
+"""What a person reads while the bench runs."""
+
+from simulators.ticker import LINES_PER_SECOND, Ticker, booked, progress, reported, totals
+
+CONSUMPTION = {
+    "kind": "consumption",
+    "id": "WC-MIX-01-000001",
+    "order": "1000100",
+    "material": "RM-RESIN",
+    "quantity": "11.661",
+    "unit": "KG",
+    "misbehaviour": "",
+}
+CONFIRMATION = {
+    "kind": "confirmation",
+    "id": "WC-MIX-01-000003",
+    "order": "1000100",
+    "yield": "10.2",
+    "scrap": "0.5",
+    "unit": "KG",
+    "final": True,
+    "misbehaviour": "usage_200",
+}
+SCRAPE = """# HELP gatepost_decisions_total Decisions, by their route.
+gatepost_decisions_total{workflow="consumption",route="post"} 3.0
+gatepost_decisions_total{workflow="consumption",route="hold"} 1.0
+gatepost_store_wal_bytes 4096.0
+gatepost_progress_timestamp_seconds{loop="intake"} 1.7e+09
+"""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_report_is_told_in_words():
+    """Quantity, material and order of a consumption; yield, scrap and the end of an order of a confirmation."""
+    assert reported(CONSUMPTION) == "WC-MIX-01-000001 reported 11.661 KG of RM-RESIN used for order 1000100"
+    assert reported(CONFIRMATION) == (
+        "WC-MIX-01-000003 reported 10.2 KG made and 0.5 KG scrap, order finished for order 1000100"
+        "   [sent wrongly: usage 200]"
+    )
+
+
+def test_a_booked_document_is_told_in_words():
+    """The number of the document, what it moved or confirmed, and the order."""
+    issue = {"GoodsMovementType": "261", "QuantityInEntryUnit": "11.661", "EntryUnit": "KG", "Material": "RM-RESIN"}
+    document = {"kind": "material_document", "number": "2026/4900000001", "order": "1000100", "items": [issue]}
+    assert booked(document) == "material document 2026/4900000001: 261 11.661 KG RM-RESIN for order 1000100"
+    confirmation = {
+        "kind": "confirmation",
+        "number": "0000000101/00000001",
+        "order": "1000100",
+        "header": {"ConfirmationUnit": "KG"},
+        "yield_quantity": "10.2",
+        "scrap_quantity": "0",
+        "final": False,
+    }
+    assert booked(confirmation) == "confirmation 0000000101/00000001: 10.2 KG made for order 1000100"
+
+
+def test_the_agent_is_told_by_what_its_counters_gained():
+    """Only what the agent counts about its work is read from the metrics, and only gains are told."""
+    before = totals(SCRAPE)
+    after = totals(SCRAPE.replace('"post"} 3.0', '"post"} 5.0'))
+    assert progress(before, after) == "2 decided: consumption post"
+    assert progress(after, after) == ""
+
+
+def test_who_says_too_much_in_one_second_is_counted_instead():
+    """Beyond the limit lines are hidden; the next second tells how many, and no count is lost."""
+    written: list[str] = []
+    clock = Clock()
+    ticker = Ticker(written.append, clock)
+    for number in range(LINES_PER_SECOND + 5):
+        ticker.happened("line", f"report {number}")
+    assert len(written) == LINES_PER_SECOND
+    clock.now = 1.0
+    ticker.happened("line", "the next")
+    assert written[-2].endswith("… and 5 more")
+    assert written[-1].endswith("the next")
+    assert ticker.counts["line"] == LINES_PER_SECOND + 6
