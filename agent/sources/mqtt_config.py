@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from agent.schema import Settings
 from agent.secrets import Secret
+from agent.settings import Name
 
 
 class Broker(NamedTuple):
@@ -38,23 +39,39 @@ def _broker(url: str) -> Broker:
 class MqttConfig(Settings):
     """One MQTT source: a fixed client id with a persistent session at one broker, or at several in fail-over order."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
-    kind: Literal["mqtt"] = "mqtt"
-    brokers: tuple[str, ...] = Field(min_length=1)  # mqtt://host:port or mqtts://host:port, all of one kind
-    client_id: str = Field(min_length=1, max_length=128)
-    topics: tuple[str, ...] = Field(min_length=1)
-    version: Literal["3.1.1", "5"] = "5"
-    user: str | None = None
-    password: Secret | None = None
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    keep_alive_s: int = Field(20, ge=1, le=3600)
-    session_expiry_s: int = Field(7 * 24 * 3600, ge=60, le=0xFFFFFFFF)
-    receive_maximum: int = Field(100, ge=1, le=65535)  # MQTT 5; for 3.1.1 the broker's max_inflight_messages
-    max_payload_kb: int = Field(256, ge=1, le=16 * 1024)
-    receipts: str | None = None  # topic of application receipts, for example "plant/ack/{sender}"
-    expects_persistent: bool = True  # false: this broker keeps no sessions, so a lost one is no loss event
+    name: Name = Field(description="Appears in events, metrics and logs; part of the identity of its messages")
+    kind: Literal["mqtt"] = Field(default="mqtt", description="mqtt")
+    brokers: tuple[str, ...] = Field(
+        min_length=1, description="mqtt://HOST:PORT or mqtts://HOST:PORT in fail-over order, all of one kind"
+    )
+    client_id: str = Field(
+        min_length=1, max_length=128, description="Fixed for life: the broker keeps the session under this name"
+    )
+    topics: tuple[str, ...] = Field(min_length=1, description="Topic filters, subscribed with QoS 1")
+    version: Literal["3.1.1", "5"] = Field(default="5", description="MQTT version")
+    user: str | None = Field(default=None, description="User name at the broker")
+    password: Secret | None = Field(default=None, description="Its password")
+    ca_file: Path | None = Field(default=None, description="PEM; the only authority trusted for mqtts://")
+    cert_file: Path | None = Field(default=None, description="PEM; client certificate, read anew at every connection")
+    key_file: Path | None = Field(default=None, description="PEM; the key of the client certificate")
+    keep_alive_s: int = Field(
+        default=20, ge=1, le=3600, description="A dead link is noticed after 1.5 times this"
+    )
+    session_expiry_s: int = Field(
+        default=7 * 24 * 3600, ge=60, le=0xFFFFFFFF, description="How long the broker keeps the session (MQTT 5)"
+    )
+    receive_maximum: int = Field(
+        default=100, ge=1, le=65535, description="Messages under way without acknowledgement (MQTT 5)"
+    )
+    max_payload_kb: int = Field(
+        default=256, ge=1, le=16 * 1024, description="Of larger payloads the first 4 KiB and the SHA-256 are kept, KiB"
+    )
+    receipts: str | None = Field(
+        default=None, description="Topic of the receipts that are published after the commit, as plant/ack/{sender}"
+    )
+    expects_persistent: bool = Field(
+        default=True, description="false: this broker keeps no sessions, and a lost one is no loss event"
+    )
 
     @field_validator("brokers")
     @classmethod

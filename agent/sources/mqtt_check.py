@@ -1,0 +1,172 @@
+"""What a client can see of the broker settings that the promise rests on; for ``gatepost check --connect``."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from agent.errors import SourceLost
+from agent.sources.mqtt_config import Broker, MqttConfig
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_DROPPED = "$SYS/broker/publish/messages/dropped"
+_DEFAULT_QUEUE = 1000  # what mosquitto keeps for a client that is away, unless told otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFacts:
+    """What one broker showed; None: it did not say."""
+
+    anonymous: bool  # lets a client in without user and certificate
+    session_kept: bool  # a session outlives its connection
+    session_expiry: int | None = None  # seconds the broker grants instead of what was asked
+    maximum_qos: int | None = None
+    maximum_packet: int | None = None  # bytes
+    queued: int | None = None  # of `_DEFAULT_QUEUE` + 100 messages sent to a client that was away, so many arrived
+    dropped: int | None = None  # messages the broker has thrown away since it started
+
+
+def missing_broker_settings(config: MqttConfig, broker: Broker, facts: BrokerFacts) -> list[str]:
+    """One sentence for each prescribed setting this broker visibly lacks, named as mosquitto names it. Pure.
+
+    `persistence` and `autosave_interval` cannot be seen from a client: docs/sources/mqtt.md says how to look.
+    """
+    missing = []
+    if facts.anonymous:
+        missing.append("allow_anonymous false: the broker lets anybody in, and anybody can report production")
+    if not broker.tls and broker.host not in _LOCAL:
+        missing.append("listener with TLS: user, password and reports cross the network in plain text")
+    if not facts.session_kept:
+        missing.append("persistent sessions: what is sent while the agent is away is gone")
+    if facts.session_expiry is not None and facts.session_expiry < config.session_expiry_s:
+        missing.append(f"persistent_client_expiration: the broker forgets the session after {facts.session_expiry} s")
+    if facts.maximum_qos == 0:
+        missing.append("max_qos 1: the broker grants QoS 0 only, so nothing is delivered twice, and some of it never")
+    if facts.maximum_packet is not None and facts.maximum_packet < config.max_payload_kb * 1024:
+        missing.append(f"max_packet_size: the broker refuses packets over {facts.maximum_packet} bytes")
+    if facts.queued is not None and facts.queued <= _DEFAULT_QUEUE:
+        missing.append(f"max_queued_messages 100000: it kept {facts.queued} of {_DEFAULT_QUEUE + 100} messages")
+    if facts.dropped:
+        missing.append(f"max_queued_messages: the broker has dropped {facts.dropped} messages since its start")
+    return missing
+
+
+def observe_broker(config: MqttConfig, broker: Broker, seconds: float = 10.0) -> BrokerFacts:
+    """Look at a broker with client ids of its own, never the agent's. Blocks. Raises SourceLost and OSError.
+
+    Sends 1 100 messages of a few bytes to ``gatepost/check/…`` and takes them out again: the only way to see from
+    outside whether the broker keeps more than its default for a client that is away.
+    """
+    client_id, topic = f"{config.client_id}-check", f"gatepost/check/{secrets.token_hex(4)}"
+    with _Probe(config, broker, client_id, seconds, clean=True) as before:
+        allowed = before.subscribe(topic, _DROPPED)
+        before.wait(lambda: _DROPPED in before.last, 1.0)
+    with _Probe(config, broker, f"{client_id}-fill", seconds, clean=True, forget=True) as sender:
+        sender.publish(topic, _DEFAULT_QUEUE + 100 if allowed else 0)
+    with _Probe(config, broker, client_id, seconds, clean=False, forget=True) as after:
+        after.wait(lambda: after.counted[topic] >= _DEFAULT_QUEUE + 100, 3.0 if allowed else 0.0)
+    said = before.said
+    return BrokerFacts(
+        anonymous=_lets_anybody_in(config, broker, seconds),
+        session_kept=after.session_present,
+        session_expiry=said.get("SessionExpiryInterval"),
+        maximum_qos=said.get("MaximumQoS"),
+        maximum_packet=said.get("MaximumPacketSize"),
+        queued=after.counted[topic] or None,
+        dropped=int(before.last[_DROPPED]) if _DROPPED in before.last else None,
+    )
+
+
+def _lets_anybody_in(config: MqttConfig, broker: Broker, seconds: float) -> bool:
+    nobody = config.model_copy(update={"user": None, "password": None, "cert_file": None, "key_file": None})
+    try:
+        with _Probe(nobody, broker, f"{config.client_id}-nobody", seconds, clean=True, forget=True):
+            return True
+    except (SourceLost, OSError):
+        return False
+
+
+class _Probe:
+    """One short conversation in MQTT 5, on paho's own thread."""
+
+    def __init__(
+        self, config: MqttConfig, broker: Broker, client_id: str, seconds: float, *, clean: bool, forget: bool = False
+    ) -> None:
+        self.said: dict[str, Any] = {}  # properties of the CONNACK
+        self.session_present = False
+        self.counted: Counter[str] = Counter()
+        self.last: dict[str, bytes] = {}
+        self._where, self._seconds, self._forget = broker, seconds, forget
+        self._expiry = config.session_expiry_s
+        self._clean = clean
+        self._refused = ""
+        self._connected, self._granted = False, list[bool]()
+        self._changed = threading.Condition()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.on_connect, self._client.on_subscribe = self._on_connect, self._on_subscribe
+        self._client.on_message = self._on_message
+        context = config.tls_context()
+        if context is not None:
+            self._client.tls_set_context(context)
+        if config.user is not None:
+            self._client.username_pw_set(config.user, config.password.reveal() if config.password else None)
+
+    def __enter__(self) -> Self:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        properties.SessionExpiryInterval = self._expiry
+        self._client.connect(self._where.host, self._where.port, clean_start=self._clean, properties=properties)
+        self._client.loop_start()
+        if not self.wait(lambda: self._connected or bool(self._refused), self._seconds) or self._refused:
+            self._client.loop_stop()
+            raise SourceLost(f"{self._where}: {self._refused or f'no answer within {self._seconds:.0f} s'}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]  # as above
+        properties.SessionExpiryInterval = 0 if self._forget else 60  # an interrupted probe leaves nothing for long
+        self._client.disconnect(properties=properties)
+        self._client.loop_stop()
+
+    def wait(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Wait for the broker to answer."""
+        with self._changed:
+            return self._changed.wait_for(done, seconds)
+
+    def subscribe(self, *topics: str) -> bool:
+        """Whether the broker allows the first of them with QoS 1."""
+        self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+        return self.wait(lambda: bool(self._granted), self._seconds) and self._granted[0]
+
+    def publish(self, topic: str, count: int) -> None:
+        """Send that many small messages, and wait until the broker has them."""
+        sent = [self._client.publish(topic, b"%d" % number, qos=1) for number in range(count)]
+        for info in sent:
+            info.wait_for_publish(self._seconds)
+
+    def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        with self._changed:
+            self.said = vars(properties)
+            self.session_present = flags.session_present
+            self._connected, self._refused = not reason.is_failure, str(reason) if reason.is_failure else ""
+            self._changed.notify_all()
+
+    def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
+        with self._changed:
+            self._granted = [reason.value == 1 for reason in reasons]
+            self._changed.notify_all()
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        with self._changed:
+            self.counted[message.topic] += 1
+            self.last[message.topic] = bytes(message.payload)
+            self._changed.notify_all()
