@@ -120,7 +120,7 @@ def examine(
 def resolver_of(tables: Mapping[str, Mapping[str, str]]) -> Resolver:
     """A resolver over the packages' tables: part → kind → ``module:class``.
 
-    A plug-in is imported only when it is named; what it takes as `config` is its model.
+    A plug-in is imported only when it is named; what its constructor takes as `config` is its model.
     """
 
     def resolve(part: str, kind: str) -> type[BaseModel]:
@@ -129,7 +129,7 @@ def resolver_of(tables: Mapping[str, Mapping[str, str]]) -> Resolver:
             raise NotFound(f"unknown kind; {did_you_mean(kind, list(table))}")
         module, _, name = table[kind].partition(":")
         plug_in = getattr(importlib.import_module(module), name)
-        found: type[BaseModel] = get_type_hints(plug_in.__init__)["config"]
+        found: type[BaseModel] = get_type_hints(plug_in.__init__).get("config", Settings)
         return found
 
     return resolve

@@ -90,11 +90,9 @@ class Store(Settings):
     """The one file that holds everything, and its limits."""
 
     path: Path = Field(description="The SQLite file. The environment variable GATEPOST_DATA replaces its folder")
-    reserve_mb: int = Field(
-        default=64, ge=1, le=102_400, description="Disk space below which nothing more is taken in, MiB"
-    )
+    reserve_mb: int = Field(default=64, ge=1, le=102_400, description="Disk space below which nothing more is taken in")
     queue_mb: int = Field(
-        default=64, ge=1, le=4096, description="Arrivals waiting for their commit; a full queue blocks, MiB"
+        default=64, ge=1, le=4096, description="Arrivals waiting for their commit; a full queue blocks"
     )
     retention_days: int = Field(
         default=90, ge=1, le=36_500, description="Age at which finished rows move to archive files"
@@ -211,7 +209,7 @@ class Api(Settings):
         default=None, description="Without it the API speaks plain HTTP: loopback, or behind a TLS proxy"
     )
     tokens: tuple[Token, ...] = Field(default=(), description="Who may use it; none: nobody")
-    max_body_kb: int = Field(default=256, ge=1, le=10_240, description="Largest request body, KiB")
+    max_body_kb: int = Field(default=256, ge=1, le=10_240, description="Largest request body")
     rate_per_second: int = Field(default=50, ge=1, le=100_000, description="Requests per second and client before 429")
     docs: bool = Field(default=True, description="Serve the OpenAPI pages under /docs")
 
