@@ -32,7 +32,8 @@ SETTINGS: Mapping[str, str] = {
     "message_size_limit": "262144",
     "log_timestamp_format": "%Y-%m-%dT%H:%M:%S",
 }
-BENCH_REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "bench.txt"
+ROOT = Path(__file__).resolve().parent.parent
+BENCH_REQUIREMENTS = ROOT / "requirements" / "bench.txt"
 WEAK_BROKER = (
     "WARNING: this bench runs on a Python broker. It forgets what it has not delivered: an agent that is killed is "
     "not redelivered to, so nothing here shows that nothing gets lost. Install mosquitto for that "
@@ -166,42 +167,24 @@ def find_mosquitto() -> Path | None:
 
 def broker_program(say: Callable[[str], None]) -> Path | None:
     """The mosquitto to run, installed first where that is possible; None for the Python broker, with its warning."""
-    found = find_mosquitto() or _installed_mosquitto(say)
+    found = find_mosquitto() or _installed_mosquitto()
     if found is None:
         say(WEAK_BROKER)
         _install_python_broker(say)
     return found
 
 
-def _installed_mosquitto(say: Callable[[str], None]) -> Path | None:
-    prefix = _as_root()
-    if prefix is None or shutil.which("apt-get") is None:
-        return None
-    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-    install = [*apt, "install", "-y", "--no-install-recommends", "mosquitto"]
-    say("mosquitto is not installed; installing it with apt-get")
-    # The first try fails on a machine whose package lists are empty or old.
-    if not _runs(install):
-        _runs([*apt, "update"])
-        _runs(install)
+def _installed_mosquitto() -> Path | None:
+    """Install it as root or with sudo where that is possible; the script says itself what it does or why it cannot."""
+    subprocess.run([ROOT / ".ci" / "need", "mosquitto"], check=False, stdin=subprocess.DEVNULL)
     return find_mosquitto()
-
-
-def _as_root() -> list[str] | None:
-    if os.geteuid() == 0:
-        return []
-    return ["sudo", "-n"] if shutil.which("sudo") and _runs(["sudo", "-n", "true"]) else None
-
-
-def _runs(command: list[str]) -> bool:
-    return subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
 
 
 def _install_python_broker(say: Callable[[str], None]) -> None:
     if importlib.util.find_spec("amqtt") is None:
         say(f"installing the Python broker from {BENCH_REQUIREMENTS}")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "-r", str(BENCH_REQUIREMENTS)]
-        if not _runs(command):
+        if subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode != 0:
             raise BrokerError(f"no broker: mosquitto is missing and `{' '.join(command)}` failed; install mosquitto")
 
 

@@ -90,9 +90,14 @@ def booked(document: Mapping[str, Any]) -> str:
             final=bool(document.get("final")),
         )
         return f"confirmation {document['number']}: {what}{order}"
-    fields = ("GoodsMovementType", "QuantityInEntryUnit", "EntryUnit", "Material")
-    moved = ", ".join(" ".join(str(row.get(field, "?")) for field in fields) for row in document.get("items", []))
+    moved = ", ".join(_moved(row) for row in document.get("items", []))
     return f"material document {document['number']}: {moved}{order}"
+
+
+def _moved(item: Mapping[str, Any]) -> str:
+    movement = item.get("GoodsMovementType", "")
+    verb = {"261": "issued", "262": "taken back"}.get(movement, "moved")
+    return f"{item.get('QuantityInEntryUnit')} {item.get('EntryUnit')} of {item.get('Material')} {verb} ({movement})"
 
 
 WATCHED = {

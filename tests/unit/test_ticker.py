@@ -50,7 +50,7 @@ def test_a_booked_document_is_told_in_words():
     """The number of the document, what it moved or confirmed, and the order."""
     issue = {"GoodsMovementType": "261", "QuantityInEntryUnit": "11.661", "EntryUnit": "KG", "Material": "RM-RESIN"}
     document = {"kind": "material_document", "number": "2026/4900000001", "order": "1000100", "items": [issue]}
-    assert booked(document) == "material document 2026/4900000001: 261 11.661 KG RM-RESIN for order 1000100"
+    assert booked(document) == "material document 2026/4900000001: 11.661 KG of RM-RESIN issued (261) for order 1000100"
     confirmation = {
         "kind": "confirmation",
         "number": "0000000101/00000001",
