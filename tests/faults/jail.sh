@@ -16,6 +16,8 @@ show() { # show FROM AT OPTIONS: mount a file or a folder of this machine inside
 
 mount --make-rprivate /
 mount -t tmpfs -o mode=755,size=1m tmpfs "$root"
+mkdir "$root/tmp" # first, because the house may stand in it
+mount -t tmpfs -o noexec,nosuid,nodev,mode=1777,size=16m tmpfs "$root/tmp"
 while [ "$1" != -- ]; do
   if [ -L "$1" ]; then
     cp --no-dereference "$1" "$root$1" # /bin and /lib of a merged /usr
@@ -29,10 +31,9 @@ done
 shift
 if [ -f "$config" ]; then show "$config" "$house/edge_config/agent.yaml" ro; fi
 
-mkdir -p "$root"/{data,tmp,proc,dev,run/secrets}
+mkdir -p "$root"/{data,proc,dev,run/secrets}
 show "$data" /data rw,noexec,nosuid,nodev
 show "$secrets" /run/secrets ro,noexec,nosuid,nodev
-mount -t tmpfs -o noexec,nosuid,nodev,mode=1777,size=16m tmpfs "$root/tmp"
 mount --rbind /proc "$root/proc"
 for device in null zero random urandom; do
   touch "$root/dev/$device"
