@@ -208,7 +208,7 @@ class SapS4:
         service, method, path, headers, body = thaw(posting.wire)
         answer = await self._remember(self.session.write(service, method, path, headers, body))
         try:
-            entity = booked(answer, clock=self._clock, waiting_codes=self.config.waiting_codes)
+            entity = booked(answer, waiting_codes=self.config.waiting_codes)
         except AlreadyPosted as said:
             return await self._already_posted(posting, said)
         number = _number(posting, entity)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -49,7 +48,7 @@ class Rules:
     issue_type: str = "261"  # GoodsMovementType
     issue_stamps: tuple[str, ...] = ("ReferenceDocument",)
     confirmation_stamps: tuple[str, ...] = (GUID_FIELD,)
-    services: Mapping[Kind, str] = MappingProxyType({})
+    services: Mapping[Kind, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Call:
     service: str
     resource: str  # entity set or function import
     body: Mapping[str, Any]
-    arguments: Mapping[str, str] = MappingProxyType({})
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
     def wire(self, posting: Posting) -> bytes:
         """The frozen bytes for this posting: the same at every retry."""
@@ -98,14 +97,14 @@ def call(kind: Kind, payload: Mapping[str, Any], key: str, rules: Rules) -> Call
         raise Unfit(f"payload of this {kind.value} has the wrong shape: {error}") from None
 
 
-def sap_quantity(payload: Mapping[str, Any], field: str, unit: str, rules: Rules) -> str:
+def sap_quantity(payload: Mapping[str, Any], name: str, unit: str, rules: Rules) -> str:
     """A quantity with as many decimals as its unit allows; nothing is rounded. Raises Unfit."""
-    if isinstance(payload[field], str) and payload[field].startswith("-"):
-        raise Unfit(f"payload.{field}: {payload[field]} {unit} is negative; a correction is a reversal")
+    if isinstance(payload[name], str) and payload[name].startswith("-"):
+        raise Unfit(f"payload.{name}: {payload[name]} {unit} is negative; a correction is a reversal")
     try:
-        return sap_decimal(payload[field], rules.decimals.get(unit, 3))
+        return sap_decimal(payload[name], rules.decimals.get(unit, 3))
     except ValueError as error:
-        raise Unfit(f"payload.{field}: {error} in {unit}; mend the quantity or `decimals`") from None
+        raise Unfit(f"payload.{name}: {error} in {unit}; mend the quantity or `decimals`") from None
 
 
 def sap_unit(code: str, rules: Rules) -> str:
@@ -234,8 +233,8 @@ def _reversal(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
     keys = {"ConfirmationGroup": string_literal(first), "ConfirmationCount": string_literal(second)}
     if reason := payload.get("reason"):
         arguments["ConfirmationText"] = string_literal(reason[:40])
-    for field, value in _stamps(rules.confirmation_stamps, key).items():
-        arguments[field] = guid_literal(value) if field == GUID_FIELD else string_literal(value)
+    for name, value in _stamps(rules.confirmation_stamps, key).items():
+        arguments[name] = guid_literal(value) if name == GUID_FIELD else string_literal(value)
     return Call(_service(kind, rules), "CancelProdnOrdConf", {}, keys | arguments)
 
 

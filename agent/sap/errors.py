@@ -8,6 +8,7 @@ import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError
 
@@ -18,6 +19,7 @@ from defusedxml.ElementTree import fromstring
 from agent.errors import ErpError, ErpInDoubt, ErpUnavailable
 
 ALREADY_PROCESSED: Final = "/IWBEP/CM_COS/005"  # «RequestID is outdated … has been processed before»
+SHORTEST_WAIT, LONGEST_WAIT, UNREADABLE_WAIT = 1.0, 3600.0, 30.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,24 @@ def excerpt(body: bytes) -> str:
     text = re.sub(rb"(?is)<(script|style).*?</\1>|<[^>]*>", b" ", body[:2000]).decode("utf-8", "replace")
     shown = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
     return shown[:160] or "empty body"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that SAP asks for, between one second and one hour whatever it wrote; None: it did not ask.
+
+    A date counts from the answer's own ``Date``, so that a wrong clock here does not matter.
+    """
+    asked = headers.get("retry-after")
+    if asked is None:
+        return None
+    try:
+        if asked.strip().lstrip("+-").isdigit():
+            seconds = float(asked)
+        else:
+            seconds = (parsedate_to_datetime(asked) - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return UNREADABLE_WAIT
+    return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
 
 
 # ── foreign exceptions ──────────────────────────────────────────────────────────────────────────────────────

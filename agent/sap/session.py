@@ -18,7 +18,7 @@ import httpx
 from agent.errors import ErpUnavailable
 from agent.sap.auth import Monotonic, identity
 from agent.sap.connection import SapConnection, tls_context
-from agent.sap.errors import FOREIGN, excerpt, from_foreign, read_error
+from agent.sap.errors import FOREIGN, excerpt, from_foreign, read_error, retry_after
 
 Headers = list[tuple[bytes, bytes]]
 LARGEST_ANSWER = 16 * 1024 * 1024  # bytes; $metadata of a large service has about 1 MiB
@@ -232,7 +232,8 @@ def not_authorised(answer: Answer) -> ErpUnavailable:
 def unavailable(answer: Answer, what: str) -> ErpUnavailable:
     """An answer to a read that is no answer."""
     said = read_error(answer.body)
-    words = str(said) if said else excerpt(answer.body)
     return ErpUnavailable(
-        f"{answer.where}: {what} (status {answer.status}: {words})", details={"status": str(answer.status)}
+        f"{answer.where}: {what} (status {answer.status}: {said or excerpt(answer.body)})",
+        details={"status": str(answer.status)},
+        retry_after=retry_after(answer.headers),
     )

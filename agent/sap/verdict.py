@@ -9,32 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
-from agent.ports import Clock
-from agent.sap.errors import ALREADY_PROCESSED, SapError, excerpt, read_error
+from agent.sap.errors import ALREADY_PROCESSED, SapError, excerpt, read_error, retry_after
 from agent.sap.session import Answer
 
 LANE_WAITS: Final = (409, 423, 425)
 NOT_THERE: Final = (404, 405, 410)
-SHORTEST_WAIT, LONGEST_WAIT, UNREADABLE_WAIT = 1.0, 3600.0, 30.0  # seconds
 
 
 class AlreadyPosted(ErpError):  # noqa: N818 - named by what happens next, as in agent.errors
     """SAP has processed this RequestID before (/IWBEP/CM_COS 005): the document is there, look for it."""
 
 
-def booked(answer: Answer, *, clock: Clock, waiting_codes: Collection[str] = ()) -> Mapping[str, Any]:
+def booked(answer: Answer, *, waiting_codes: Collection[str] = ()) -> Mapping[str, Any]:
     """The entity that SAP says it has created or returned.
 
     Raises AlreadyPosted, ErpRejected, ErpUnavailable or ErpInDoubt: see the module.
     """
     if answer.status not in (200, 201):
-        raise refusal(answer, clock=clock, waiting_codes=waiting_codes)
+        raise refusal(answer, waiting_codes=waiting_codes)
     document = _json(answer.body)
     entity = document.get("d") if isinstance(document, dict) else None
     if isinstance(entity, dict):
@@ -48,10 +45,10 @@ def booked(answer: Answer, *, clock: Clock, waiting_codes: Collection[str] = ())
     )
 
 
-def refusal(answer: Answer, *, clock: Clock, waiting_codes: Collection[str] = ()) -> ErpError:
+def refusal(answer: Answer, *, waiting_codes: Collection[str] = ()) -> ErpError:
     """The error that an answer other than 200 and 201 stands for."""
     said = read_error(answer.body)
-    kind, wait = _kind(answer, said, clock, waiting_codes)
+    kind, wait = _kind(answer, said, waiting_codes)
     words = str(said) if said else excerpt(answer.body)
     code, details = (said.code if said else ""), _details(answer, said)
     if kind is ErpUnavailable:
@@ -63,13 +60,11 @@ def refusal(answer: Answer, *, clock: Clock, waiting_codes: Collection[str] = ()
     return kind(f"{answer.where}: outcome unknown ({answer.status}): {words}", code=code, details=details)
 
 
-def _kind(
-    answer: Answer, said: SapError | None, clock: Clock, waiting_codes: Collection[str]
-) -> tuple[type[ErpError], float | None]:
+def _kind(answer: Answer, said: SapError | None, waiting_codes: Collection[str]) -> tuple[type[ErpError], float | None]:
     status = answer.status
     if said and (said.code == ALREADY_PROCESSED or any(line.startswith(ALREADY_PROCESSED) for line in said.details)):
         return AlreadyPosted, None
-    wait = retry_after(answer, clock)
+    wait = retry_after(answer.headers)
     if status in LANE_WAITS or status == 429 or (status == 503 and wait is not None):
         return ErpUnavailable, wait
     if status < 400 or status == 408 or status >= 500:
@@ -79,23 +74,6 @@ def _kind(
     if said:
         return ErpRejected, None
     return (ErpUnavailable if status in NOT_THERE else ErpInDoubt), wait
-
-
-def retry_after(answer: Answer, clock: Clock) -> float | None:
-    """Seconds that SAP asks for, between one second and one hour whatever it wrote; None: it did not ask."""
-    asked = answer.headers.get("retry-after")
-    if asked is None:
-        return None
-    try:
-        seconds = float(asked) if asked.strip().lstrip("+-").isdigit() else _until(asked, clock)
-    except (ValueError, TypeError, OverflowError):
-        return UNREADABLE_WAIT
-    return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
-
-
-def _until(asked: str, clock: Clock) -> float:
-    moment = parsedate_to_datetime(asked)
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - clock()).total_seconds()
 
 
 def _details(answer: Answer, said: SapError | None) -> dict[str, str]:
@@ -143,6 +121,7 @@ def rows(answer: Answer) -> tuple[list[dict[str, Any]], str]:
         raise ErpUnavailable(
             f"{answer.where}: answered {answer.status} with {said or excerpt(answer.body)} instead of a list",
             details=_details(answer, said),
+            retry_after=retry_after(answer.headers),
         )
     return results, str(content.get("__next") or "") if isinstance(content, dict) else ""
 
