@@ -28,8 +28,10 @@ SETTINGS: Mapping[str, str] = {
     "autosave_interval": str(AUTOSAVE_SECONDS),  # the default of half an hour would lose as much
     "autosave_on_changes": "false",  # true would write the whole file again for every message of a backlog
     "max_queued_messages": "100000",  # the default of 1000 drops silently after that
+    "max_queued_bytes": "0",
     "max_inflight_messages": "100",
     "message_size_limit": "262144",
+    "set_tcp_nodelay": "true",
     "log_timestamp_format": "%Y-%m-%dT%H:%M:%S",
 }
 ROOT = Path(__file__).resolve().parent.parent

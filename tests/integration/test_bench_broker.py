@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import paho.mqtt.publish
@@ -10,6 +11,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from simulators.broker import SETTINGS, Broker, BrokerError, find_mosquitto, mosquitto_conf
+
+ROOT = Path(__file__).parents[2]
 
 
 def turn_until(client: mqtt.Client, condition: Callable[[], bool]) -> None:
@@ -95,6 +98,13 @@ async def test_a_large_backlog_waits_for_an_absent_subscriber(tmp_path):
         client.connect(broker.host, broker.port)
         await asyncio.to_thread(turn_until, client, lambda: len(received) == 1500)
         client.disconnect()
+
+
+def test_the_bench_runs_with_the_settings_that_a_plant_is_told_to_use():
+    """Every setting but the log-on is the one of the prescribed mosquitto.conf."""
+    lines = (ROOT / "edge_config" / "deploy" / "mosquitto.conf").read_text().splitlines()
+    prescribed = dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+    assert {name: prescribed[name] for name in SETTINGS} == {**SETTINGS, "allow_anonymous": "false"}
 
 
 def test_the_configuration_keeps_everything_in_its_folder_and_listens_on_loopback(tmp_path):
