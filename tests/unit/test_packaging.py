@@ -146,7 +146,6 @@ def unit() -> dict[str, list[str]]:
         ("NoNewPrivileges", "yes"),
         ("CapabilityBoundingSet", ""),
         ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
-        ("LoadCredential", "erp_password:/etc/gatepost/secrets/erp_password"),
         ("RestartPreventExitStatus", "2 4"),
         ("MemoryMax", "512M"),
     ],
@@ -154,6 +153,22 @@ def unit() -> dict[str, list[str]]:
 def test_the_unit_has_the_restrictions_of_the_image(name, value):
     """The service gets no more from systemd than the container gets."""
     assert unit()[name] == [value]
+
+
+def test_the_unit_passes_the_secrets_of_compose_as_credentials():
+    """Every secret the agent gets in compose it gets from systemd, too, and cannot read the folder itself."""
+    names = [value.partition(":")[0] for value in unit()["LoadCredential"]]
+    assert names == compose()["services"]["agent"]["secrets"]
+    assert unit()["InaccessiblePaths"] == ["-/etc/gatepost/secrets"]
+
+
+def test_the_broker_of_compose_gets_the_prescribed_settings():
+    """The broker beside the agent runs the settings that the promise rests on, from the file that explains them."""
+    broker = compose()["services"]["mosquitto"]
+    assert broker["command"][-1] == "/mosquitto.conf"
+    assert "./mosquitto.conf:/mosquitto.conf:ro" in broker["volumes"]
+    assert broker["read_only"] is True
+    assert broker["cap_drop"] == ["ALL"]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
