@@ -16,6 +16,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import sha256
@@ -37,7 +38,7 @@ from agent.facts import Fact, Facts, from_document, to_document
 from agent.isa95 import SegmentResponse
 from agent.mapping import Mappings
 from agent.ports import Batch, Clock, ErpTarget, Event, Features, Posting, Proposal, Route, Score, Workflow
-from agent.store import inbox, masterdata, outbox
+from agent.store import file, inbox, masterdata, outbox
 from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
 from agent.store.writer import Transaction, Writer
@@ -56,9 +57,8 @@ LONGEST_PAUSE_S = 60.0
 class Intake:
     """The door: a batch of deliveries becomes rows in `event`, then the sender hears that it is safe."""
 
-    def __init__(self, writer: Writer, reader: apsw.Connection, arrived: Callable[[], None]) -> None:
+    def __init__(self, writer: Writer, arrived: Callable[[], None]) -> None:
         self._writer = writer
-        self._reader = reader
         self._arrived = arrived
 
     def put(self, batch: Batch, timeout: float | None = None) -> bool:
@@ -76,7 +76,8 @@ class Intake:
 
     def checkpoint(self, key: str) -> bytes | None:
         """See `ports.Intake`."""
-        return inbox.checkpoint(self._reader, key)
+        with closing(file.reader(self._writer.path)) as reader:  # sources ask from threads of their own, and rarely
+            return inbox.checkpoint(reader, key)
 
 
 # ── 2 process ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +184,7 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
-    keys = {key for one in fresh for key in (one.assignment.workflow.state_key(one.report), _sequence_key(one)) if key}
+    keys = {key for one in fresh for key in (_state_key(one), _sequence_key(one)) if key}
     states = dict(memory.states(keys))
     before = dict(states)
     for one in fresh:
@@ -251,7 +252,7 @@ def _score(fresh: Sequence[_Read], facts: Facts) -> None:
 def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, reconciled_us: int) -> Verdict:
     """Propose and authorise one report, and fold the streaming state."""
     workflow = one.assignment.workflow
-    key = workflow.state_key(one.report)
+    key = _state_key(one)
     score = one.score if isinstance(one.score, Score) else None
     try:
         proposal, state = workflow.propose(one.report, facts, score, states.get(key, {}) if key else {})
@@ -313,6 +314,11 @@ def _quarantined(event: Event, code: str, why: str) -> Verdict:
     return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
 
 
+def _state_key(one: _Read) -> str | None:
+    key = one.assignment.workflow.state_key(one.report)
+    return f"{one.assignment.workflow.name}/{key}" if key is not None else None
+
+
 def _sequence_key(one: _Read) -> str | None:
     report = one.report
     return f"sequence/{one.event.source}/{report.sender}" if report.sequence is not None else None
@@ -358,7 +364,9 @@ class Process:
         return inbox.states(self._reader, keys)
 
     async def run(self) -> None:
-        """Decide what is undecided, for ever."""
+        """Decide what is undecided, for ever; not before every target can say what it would refuse."""
+        for dispatch in self._dispatches.values():
+            await dispatch.opened.wait()
         while True:
             self.arrived.clear()
             events = inbox.undecided(self._reader, 0, BATCH)
@@ -438,7 +446,8 @@ class Dispatch:
         self.target = target
         self.admit = admit
         self.paused_until: float = 0.0  # loop time; the target rests, nothing counts as an attempt
-        self.trouble = ""
+        self.trouble = "not opened yet"
+        self.opened = asyncio.Event()  # once: from then on payloads can be checked and frozen
         self._writer = writer
         self._reader = reader
         self._clock = clock
@@ -467,6 +476,11 @@ class Dispatch:
             task = asyncio.create_task(self._carry(waiting), name=f"{self.name} posting {waiting.posting.id}")
             self._flying.add(task)
             task.add_done_callback(self._flying.discard)
+
+    @property
+    def in_the_air(self) -> int:
+        """How many postings are being sent or looked up now."""
+        return len(self._flying)
 
     def wake(self) -> None:
         """Something may have become ready."""
@@ -605,9 +619,10 @@ class Dispatch:
                 self._pause(error if isinstance(error, ErpUnavailable) else ErpUnavailable(str(error)))
                 self.trouble = before or str(error)
                 continue
-            log.warning("target %s is available again", self.name)
+            log.warning("target %s is available", self.name)
             self.trouble = ""
             self._doubts = 0
+            self.opened.set()
 
     def _after(self, seconds: float) -> int:
         return to_us(self._clock() + timedelta(seconds=seconds))

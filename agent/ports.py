@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -233,3 +233,18 @@ class ErpTarget(Protocol):
         """Look for a document that carries the idempotency key. Raises ErpUnavailable, and ErpRejected when two are found."""
 
     def status(self) -> Mapping[str, Any]: ...
+
+
+# ── plug-ins ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the app lends a plug-in: every source and target has ``of(config, surroundings)`` to be made from both."""
+
+    clock: Clock
+    plant: str
+    zone: tzinfo
+    keep: Callable[[str, bytes], None]  # keeps small things on disk, by name, for a cold start without the ERP
+    kept: Callable[[str], bytes | None]
+    targets: Mapping[str, ErpTarget] = field(default_factory=lambda: MappingProxyType({}))

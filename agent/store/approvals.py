@@ -31,11 +31,12 @@ class Signature:
 def decide(tx: Transaction, posting_id: int, expected_version: int, signature: Signature) -> Mapping[str, Any]:
     """Approve or refuse one held posting. Raises NotFound, and Conflict naming who was first."""
     row = tx.execute(
-        "SELECT state, version, payload_hash, ordering_key, waits FROM posting WHERE id = ?", (posting_id,)
+        "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by FROM posting WHERE id = ?",
+        (posting_id,),
     ).fetchone()
     if row is None:
         raise NotFound(f"there is no posting {posting_id}")
-    state, version, payload_hash, ordering_key, waits = row
+    state, version, payload_hash, ordering_key, waits, signers, signed_by = row
     if state != "held" or version != expected_version:
         by = outbox.last_actor(tx.connection, posting_id)
         raise Conflict(
@@ -54,9 +55,22 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
         outbox.refuse(tx, posting_id, by=signature.by, reason=signature.reason, detail=detail)
         return {"id": posting_id, "state": "refused", "by": signature.by}
     _refuse_out_of_turn(tx, posting_id, ordering_key, waits=bool(waits))
+    signed = [*json.loads(signed_by), signature.by]
+    if signature.by in signed[:-1]:
+        raise Conflict(f"{signature.by} has signed posting {posting_id} already; another person must", by=signature.by)
+    tx.execute("UPDATE posting SET signed_by = ? WHERE id = ?", (encode(signed), posting_id))
+    if len(signed) < signers:
+        return _signed_once(tx, posting_id, signature.by, detail)
     outbox.make_ready(tx, posting_id, "held", "approved", detail, actor=signature.by)
     outbox.release_waiting(tx, ordering_key)
     return {"id": posting_id, "state": "ready", "by": signature.by}
+
+
+def _signed_once(tx: Transaction, posting_id: int, by: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Four eyes: the first signature is kept, the posting waits for another person's."""
+    tx.execute("UPDATE posting SET version = version + 1, changed_us = ? WHERE id = ?", (tx.now_us, posting_id))
+    tx.audit("signed", detail, actor=by, posting_id=posting_id)
+    return {"id": posting_id, "state": "held", "by": by, "waits_for": "a second person's signature"}
 
 
 def _refuse_out_of_turn(tx: Transaction, posting_id: int, ordering_key: str, *, waits: bool) -> None:
@@ -71,40 +85,31 @@ def _refuse_out_of_turn(tx: Transaction, posting_id: int, ordering_key: str, *, 
         raise Conflict(f"posting {posting_id} closes its operation: approve or refuse posting {row[0]} first")
 
 
-def held(connection: apsw.Connection, limit: int = 100, after: int = 0) -> list[dict[str, Any]]:
-    """The postings that wait for a person, oldest first."""
-    return [
-        _shown(row)
-        for row in connection.execute(
-            f"SELECT {SHOWN} FROM posting WHERE state = 'held' AND id > ? ORDER BY id LIMIT ?",  # noqa: S608  # own columns
-            (after, limit),
-        )
-    ]
-
-
 def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
     """One posting as a person decides about it. Raises NotFound."""
     row = connection.execute(f"SELECT {SHOWN} FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # own columns
     if row is None:
         raise NotFound(f"there is no posting {posting_id}")
-    return _shown(row)
+    return shown(row)
 
 
 SHOWN = (
     "id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons, state, "
-    "version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits"
+    "version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, signers, signed_by"
 )
 
 
-def _shown(row: tuple[Any, ...]) -> dict[str, Any]:
+def shown(row: tuple[Any, ...]) -> dict[str, Any]:
+    """One row of SHOWN as a person reads it."""
     (id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons,
-     state, version, created, changed, attempts, document, error, key, supersedes, waits) = row  # fmt: skip
+     state, version, created, changed, attempts, document, error, key, supersedes, waits, signers, signed_by) = row  # fmt: skip
     return {
         "id": id, "event_id": event_id, "workflow": workflow, "kind": kind, "target": target,
         "ordering_key": ordering_key, "line": line, "payload": json.loads(payload), "record_hash": payload_hash.hex(),
         "value": value, "confidence": confidence, "reasons": json.loads(reasons), "state": state, "version": version,
         "created_at": from_us(created).isoformat(), "changed_at": from_us(changed).isoformat(), "attempts": attempts,
         "document": document, "error": error, "idempotency_key": key, "supersedes": supersedes, "waits": bool(waits),
+        "signers": signers, "signed_by": json.loads(signed_by),
     }  # fmt: skip
 
 

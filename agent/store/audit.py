@@ -14,6 +14,7 @@ from hashlib import sha256
 import apsw
 
 GENESIS = bytes(32)
+PIECE = 5000  # rows
 INSERT = (
     "INSERT INTO audit (seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -75,12 +76,17 @@ def read_head(connection: apsw.Connection) -> Head:
 
 
 def rows(connection: apsw.Connection, after: int = 0) -> Iterator[Row]:
-    """The rows of the live file in order."""
-    yield from connection.execute(
-        "SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash FROM audit "
-        "WHERE seq > ? ORDER BY seq",
-        (after,),
-    )
+    """The rows of the live file in order; read in pieces, so that no long read holds up the write-ahead log."""
+    while True:
+        piece: list[Row] = connection.execute(
+            "SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash FROM audit "
+            "WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after, PIECE),
+        ).fetchall()  # type: ignore[assignment]  # the table is STRICT: the columns have these types
+        yield from piece
+        if len(piece) < PIECE:
+            return
+        after = piece[-1][0]
 
 
 def verify(start: Head, chained: Iterable[Row]) -> Verdict:

@@ -63,6 +63,7 @@ class NewPosting:
     waits: bool = False
     check_first: bool = False
     supersedes: int | None = None
+    signers: int = 1  # how many different people must approve it while it is held
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +114,13 @@ def add(transaction: Transaction, new: NewPosting) -> tuple[int, str]:
     lane_seq = None if held else transaction.next_lane_seq()
     transaction.execute(
         "INSERT INTO posting (event_id, workflow, kind, target, ordering_key, line, idempotency_key, payload, "
-        "payload_hash, value, confidence, reasons, policy, state, waits, check_first, lane_seq, supersedes, "
-        "created_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "payload_hash, value, confidence, reasons, policy, state, waits, check_first, lane_seq, supersedes, signers, "
+        "created_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             new.event_id, new.workflow, new.kind.value, new.target, new.ordering_key, new.line, new.idempotency_key,
             payload, sha256(payload.encode()).digest(), f"{new.value:f}", new.confidence, encode(reasons), new.policy,
-            "held" if held else "ready", int(new.waits), int(new.check_first), lane_seq, new.supersedes, now, now,
+            "held" if held else "ready", int(new.waits), int(new.check_first), lane_seq, new.supersedes,
+            new.signers, now, now,
         ),
     )  # fmt: skip
     posting_id = transaction.connection.last_insert_rowid()

@@ -69,6 +69,8 @@ CREATE TABLE posting (
   version INTEGER NOT NULL DEFAULT 1 CHECK (version >= 1),
   waits INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),
   approved INTEGER NOT NULL DEFAULT 0 CHECK (approved IN (0, 1)),
+  signers INTEGER NOT NULL DEFAULT 1 CHECK (signers IN (1, 2)),
+  signed_by TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(signed_by)),
   check_first INTEGER NOT NULL DEFAULT 0 CHECK (check_first IN (0, 1)),
   lane_seq INTEGER,
   supersedes INTEGER,

@@ -1,0 +1,369 @@
+"""The composition root: configuration → objects → one TaskGroup of named tasks. Start-up is recovery."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from agent import assembly, authority, checkpoints
+from agent.config import Config
+from agent.desk import Desk, lists
+from agent.errors import ConfigError, GatepostError, StoreError
+from agent.pipeline import Dispatch, Intake, Process, Rules
+from agent.ports import Clock, Source
+from agent.reload import refuse_while_open
+from agent.settings import PostingMode
+from agent.store import archive, audit, balance, file, masterdata, outbox
+from agent.store.writer import Transaction, Writer
+
+log = logging.getLogger("gatepost")
+
+CALM_STOP_S = 8.0  # for what is in the air at a calm stop
+WATCH_S = 1.0
+FULL_CHECK_S = 24 * 3600.0
+BALANCE_S = 3600.0
+
+
+def utc_now() -> datetime:
+    """The wall clock: aware, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Health:
+    """What the housekeeping found out; shown by /ready, /v1/status and the metrics."""
+
+    started_at: datetime
+    ready: bool = False
+    why_not: str = "starting"
+    chain_ok: bool = True
+    chain_checked_at: datetime | None = None
+    balance_checked_at: datetime | None = None
+    problems: list[str] = field(default_factory=list)
+    clock_steps: int = 0
+    progress: dict[str, float] = field(default_factory=dict)  # loop → Unix time of its last step
+
+
+class Agent:
+    """One agent at work. `build` makes it cold, `run` brings it to life until it is told to stop."""
+
+    def __init__(self, config: Config, clock: Clock = utc_now) -> None:
+        self.config = config
+        self.clock = clock
+        self.health = Health(clock())
+        self.writer = Writer(config.store.path, clock, queue_bytes=config.store.queue_mb << 20)
+        self.targets = assembly.targets(config, clock)
+        self.sources: list[Source] = assembly.sources(config, clock, self.targets)
+        self.desk = Desk(self.writer, clock, self.wake)
+        self.dispatches: dict[str, Dispatch] = {}
+        self.process: Process | None = None
+        self.intake: Intake | None = None
+        self._stop = asyncio.Event()
+
+    # ── start ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, serve: Callable[[Agent], Awaitable[None]] | None = None) -> None:
+        """Open the store, recover, run every loop until `stop`. `serve` is the HTTP face, where one is configured."""
+        await asyncio.to_thread(self.writer.start)
+        try:
+            with closing(file.reader(self.config.store.path)) as reader:
+                await self._recover(reader)
+                await self._live(serve)
+        finally:
+            await asyncio.to_thread(self.writer.stop)
+            for target in self.targets.values():
+                await target.close()
+
+    async def _recover(self, reader: apsw.Connection) -> None:
+        """What a crash left open becomes a question to the ERP; the rules are read; the loops are made."""
+        loop = asyncio.get_running_loop()
+        for finding in self.writer.findings:
+            log.error("%s", finding)
+        settle = {name: round(target.settle_seconds * 1e6) for name, target in self.targets.items()}
+        table = assembly.units(self.config)
+        known = assembly.facts(self.config, table, self.clock, reader)
+        rules = assembly.rules(self.config, known, self.targets)
+        documents = assembly.documents(self.config, table, self.clock)
+
+        def begin(tx: Transaction) -> int:
+            masterdata.put(tx, documents, "files")
+            tx.audit("started", {"config": self.config.version, "findings": self.writer.findings})
+            return outbox.recover_sending(tx, settle)
+
+        in_doubt = await self.writer.run(begin)
+        if in_doubt:
+            log.warning("%d postings were being sent when the agent stopped; their documents are looked for", in_doubt)
+        for one in self.config.targets:
+            self.dispatches[one.name] = Dispatch(
+                self.targets[one.name], self.writer, reader, self.clock, window=one.concurrency, admit=self.admit
+            )
+        self.process = Process(self.writer, reader, rules, self.clock, self.dispatches)
+        self.process.reconciled_us = int(_meta(reader, "reconciled_us") or 0)
+
+        def arrived() -> None:
+            loop.call_soon_threadsafe(self.process_wake)
+
+        self.intake = Intake(self.writer, arrived)
+
+    async def _live(self, serve: Callable[[Agent], Awaitable[None]] | None) -> None:
+        if self.process is None or self.intake is None:
+            raise StoreError("the agent has not recovered yet")
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.process.run(), name="process"),
+                    *(group.create_task(one.run(), name=f"dispatch {one.name}") for one in self.dispatches.values()),
+                    *(group.create_task(one.run(self.intake), name=f"source {one.name}") for one in self.sources),
+                    group.create_task(self._watch(), name="watch"),
+                    group.create_task(self._housekeeping(), name="housekeeping"),
+                ]
+                if serve is not None:
+                    tasks.append(group.create_task(_as_coroutine(serve(self)), name="http"))
+                await self._stop.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for dispatch in self.dispatches.values():
+                await dispatch.drain(CALM_STOP_S)
+
+    def stop(self) -> None:
+        """Stop calmly: nothing more is taken in or sent; what is in the air may come back."""
+        self._stop.set()
+
+    def wake(self) -> None:
+        """People changed something: look again."""
+        self.process_wake()
+        for dispatch in self.dispatches.values():
+            dispatch.wake()
+
+    def process_wake(self) -> None:
+        """Events have arrived."""
+        if self.process is not None:
+            self.process.arrived.set()
+
+    # ── authority at the claim ──────────────────────────────────────────────────────────────────────────
+
+    def admit(self, waiting: outbox.Waiting) -> outbox.Admission:
+        """Mode and limits once more, then freeze the bytes. Runs on the writer's thread."""
+        one = waiting.posting
+        mode = self.config.target(one.target).postings.mode(one.kind)
+        if mode is PostingMode.OFF:
+            return outbox.HoldBack((f"{one.kind} is off for target {one.target}",))
+        reasons = self._recheck(waiting)
+        if reasons:
+            return outbox.HoldBack(reasons)
+        if mode is PostingMode.DRY_RUN:
+            return outbox.Simulate()
+        try:
+            return outbox.Send(self.targets[one.target].freeze(one))
+        except (GatepostError, ValueError) as error:
+            return outbox.HoldBack((f"cannot be written for the ERP: {error}",))
+
+    def _recheck(self, waiting: outbox.Waiting) -> tuple[str, ...]:
+        rules = self.rules
+        for assignment in rules.assignments.values():
+            if assignment.workflow.name == waiting.workflow:
+                today = rules.facts.plant.day(self.clock())
+                return authority.recheck(
+                    waiting.posting, assignment.rule, today, approved=waiting.approved, value=waiting.value
+                )
+        return () if waiting.approved else (f"no workflow {waiting.workflow!r} is configured any more",)
+
+    def process_rules(self, rules: Rules) -> None:
+        """Swap what decides, between two batches."""
+        if self.process is not None:
+            self.process.rules = rules
+
+    @property
+    def rules(self) -> Rules:
+        """What decides now."""
+        if self.process is None:
+            raise StoreError("the agent has not started yet")
+        return self.process.rules
+
+    # ── configuration ───────────────────────────────────────────────────────────────────────────────────
+
+    async def reload(self, config: Config) -> None:
+        """Take a new configuration between two batches, as a whole. Raises ConfigError for what must stay."""
+        refused = refuse_while_open(self.config, config)
+        if refused and await asyncio.to_thread(lambda: self.desk.look(_has_open_rows)):
+            raise ConfigError(refused)
+        table = assembly.units(config)
+        known = replace(assembly.facts(config, table, self.clock), orders_as_of=self.rules.facts.orders_as_of)
+        learnt = await asyncio.to_thread(self.desk.look, assembly.learnt)
+        rules = assembly.rules(config, known.with_facts(learnt), self.targets)
+        detail = {"from": self.config.version, "to": config.version}
+        await self.writer.run(lambda tx: tx.audit("configuration", detail))
+        self.process_rules(rules)
+        self.config = config
+        self.wake()
+
+    # ── watching ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _watch(self) -> None:
+        """Every second: is the store alive, is there room, did the clock jump. /ready tells what this finds."""
+        wall, mono = self.clock(), time.monotonic()
+        while True:
+            await self._ready_check()
+            now, ticks = self.clock(), time.monotonic()
+            step = (now - wall).total_seconds() - (ticks - mono)
+            wall, mono = now, ticks
+            if abs(step) > 1.0:
+                self.health.clock_steps += 1
+                log.warning("the wall clock jumped by %.1f s; order and timers do not depend on it", step)
+                await self.writer.run(lambda tx, step=step: tx.audit("clock_step", {"seconds": step}, alarm=True))  # type: ignore[misc]
+            await asyncio.sleep(WATCH_S)
+
+    async def _ready_check(self) -> None:
+        free = shutil.disk_usage(self.config.store.path.parent).free
+        if self.writer.failed is not None:
+            raise StoreError(f"the store has stopped: {self.writer.failed}") from self.writer.failed
+        if self.writer.figures.trouble:
+            self._not_ready(f"the store cannot commit: {self.writer.figures.trouble}")
+        elif free < self.config.store.reserve_mb << 20:
+            self._not_ready(f"only {free >> 20} MiB free on the disk of {self.config.store.path}, the reserve is "
+                            f"{self.config.store.reserve_mb} MiB: free space")  # fmt: skip
+        else:
+            await self._real_commit()
+
+    async def _real_commit(self) -> None:
+        """Ready means: a commit came back, not that a process exists."""
+        if time.monotonic() - self.writer.figures.last_commit_at > 10.0 or not self.health.ready:
+            waiting = asyncio.ensure_future(self.writer.run(lambda tx: None))
+            done, _ = await asyncio.wait({waiting}, timeout=5.0)
+            if not done:
+                self._not_ready("a commit has not come back for 5 s")
+                return
+            waiting.result()
+        if not self.health.ready:
+            log.info("ready")
+        self.health.ready, self.health.why_not = True, ""
+
+    def _not_ready(self, why: str) -> None:
+        if self.health.ready:
+            log.error("not ready: %s", why)
+        self.health.ready, self.health.why_not = False, why
+
+    # ── housekeeping ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _housekeeping(self) -> None:
+        """After ready: the full check of the chain; then balances, checkpoints and retention, each in its time."""
+        jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
+            "chain": (FULL_CHECK_S, self._check_chain),
+            "balance": (BALANCE_S, self._check_balance),
+            "checkpoint": (float(self.config.audit.checkpoint_every_seconds), self._checkpoint),
+            "archive": (FULL_CHECK_S, self._archive),
+        }
+        due = dict.fromkeys(jobs, 0.0)
+        while True:
+            for name, (every, job) in jobs.items():
+                if time.monotonic() >= due[name] and self.health.ready:
+                    due[name] = time.monotonic() + every
+                    await self._guarded(name, job)
+            await asyncio.sleep(WATCH_S)
+
+    async def _guarded(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+            self.health.progress[name] = time.time()
+        except (GatepostError, apsw.Error, OSError) as error:
+            log.exception("housekeeping: %s failed", name)
+            self.health.problems = [*self.health.problems[-9:], f"{name}: {error}"]
+
+    async def _check_chain(self) -> None:
+        verdict = await asyncio.to_thread(self.desk.look, audit.verify_file)
+        self.health.chain_ok = verdict.broken_at is None
+        self.health.chain_checked_at = self.clock()
+        if verdict.broken_at is not None:
+            log.critical("the audit trail is broken at row %d: %s", verdict.broken_at, verdict.why)
+
+    async def _check_balance(self) -> None:
+        for one in await asyncio.to_thread(self.desk.look, balance.counted):
+            if one.difference:
+                detail = {"balance": one.name, "total": one.total, "states": one.by_state}
+                log.critical("the balance of %s is off by %d: %s", one.name, one.difference, one.by_state)
+                await self.writer.run(lambda tx, d=detail: tx.audit("balance_off", d, alarm=True))  # type: ignore[misc]
+        self.health.balance_checked_at = self.clock()
+
+    async def _checkpoint(self) -> None:
+        settings = self.config.audit
+        if not settings.checkpoint_files:
+            return
+        signed = await asyncio.to_thread(self.signed_head)
+        for problem in await asyncio.to_thread(checkpoints.append, settings.checkpoint_files, signed):
+            raise StoreError(problem)
+
+    def signed_head(self) -> str:
+        """The newest checkpoint, signed where a key is configured."""
+        settings = self.config.audit
+        head = self.desk.look(audit.read_head)
+        key = checkpoints.load_key(settings.key_file) if settings.key_file else None
+        return checkpoints.sign(checkpoints.Checkpoint(self.config.plant.site, head.seq, head.hash, self.clock()), key)
+
+    async def _archive(self) -> None:
+        store = self.config.store
+        folder = store.archive_dir or store.path.parent / "archive"
+        keep = timedelta(days=store.retention_days)
+
+        def move() -> archive.Archived:
+            with closing(file.reader(store.path)) as live:
+                return archive.archive(self.writer, live, folder, self.clock(), keep)
+
+        moved = await asyncio.to_thread(move)
+        if moved.events or moved.postings:
+            log.info("archived %d events and %d postings to %s", moved.events, moved.postings, moved.path)
+
+    # ── what is shown ───────────────────────────────────────────────────────────────────────────────────
+
+    def status(self) -> dict[str, Any]:
+        """Everything /v1/status tells; reads the store."""
+        figures = self.writer.figures
+        return {
+            "agent": {
+                "ready": self.health.ready, "why_not": self.health.why_not, "config": self.config.version,
+                "started_at": self.health.started_at.isoformat(), "problems": self.health.problems,
+            },
+            "store": {
+                "commits": figures.commits, "trouble": figures.trouble, "errors": dict(figures.errors),
+                "free_bytes": shutil.disk_usage(self.config.store.path.parent).free,
+                "bytes": _size(self.config.store.path), "chain_ok": self.health.chain_ok,
+            },
+            "sources": {source.name: dict(source.status()) for source in self.sources},
+            "targets": {
+                name: {**dispatch.target.status(), "waiting": dispatch.trouble, "in_the_air": dispatch.in_the_air}
+                for name, dispatch in self.dispatches.items()
+            },
+            **self.desk.look(lists.overview),
+        }  # fmt: skip
+
+
+def _meta(connection: apsw.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return row[0] if row else None
+
+
+def _has_open_rows(connection: apsw.Connection) -> bool:
+    events, postings = balance.running(connection)
+    return bool(events.by_state["undecided"] or any(postings.by_state[state] for state in lists.OPEN_STATES))
+
+
+def _size(path: Path) -> int:
+    return sum(one.stat().st_size for one in path.parent.glob(path.name + "*") if one.is_file())
+
+
+async def _as_coroutine(awaitable: Awaitable[None]) -> None:
+    await awaitable

@@ -1,0 +1,112 @@
+"""Configuration → the objects that decide: units, mappings, facts, workflows, models, targets, sources."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import apsw
+
+from agent import authority, mapping, masterfiles
+from agent.config import Config, Resolver, parse, resolver_of
+from agent.erp import TARGETS
+from agent.facts import Fact, Facts, Plant, from_document
+from agent.inference import Model
+from agent.pipeline import Assignment, Rules
+from agent.ports import Clock, ErpTarget, Source, Surroundings
+from agent.settings import PostingMode
+from agent.sources import SOURCES
+from agent.store import masterdata
+from agent.store.file import replace_durably
+from agent.units import UnitsFile, UnitTable
+from agent.workflows import WORKFLOWS
+
+TABLES: Mapping[str, Mapping[str, str]] = {"sources": SOURCES, "targets": TARGETS, "workflows": WORKFLOWS}
+
+
+def resolver() -> Resolver:
+    """Which Config class a plug-in of this kind takes; the plug-in is imported only when it is named."""
+    return resolver_of(TABLES)
+
+
+def units(config: Config) -> UnitTable:
+    """The unit table. Raises ConfigError."""
+    return UnitTable.of(parse(config.units, UnitsFile))
+
+
+def facts(config: Config, table: UnitTable, clock: Clock, connection: apsw.Connection | None = None) -> Facts:
+    """Master data of the files that count today, and what the ERP said last. Raises ConfigError."""
+    plant = Plant(config.plant.site, ZoneInfo(config.plant.time_zone), config.plant.currency)
+    files = masterfiles.load(config.masterdata, table)
+    snapshot = Facts(plant, table).with_facts(files.facts(plant.day(clock())))
+    return snapshot if connection is None else snapshot.with_facts(learnt(connection))
+
+
+def learnt(connection: apsw.Connection) -> list[Fact]:
+    """What the ERP said last: orders, components, stock."""
+    return [from_document(kind, content) for kind, _, content in masterdata.current(connection, "erp")]
+
+
+def documents(config: Config, table: UnitTable, clock: Clock) -> list[masterdata.Document]:
+    """The master data of the files as the store keeps their versions. Raises ConfigError."""
+    today = clock().astimezone(ZoneInfo(config.plant.time_zone)).date()
+    return masterfiles.load(config.masterdata, table).documents(today)
+
+
+def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rules:
+    """Everything that decides, as one version. Raises ConfigError, ModelUnfit."""
+    assignments = {}
+    for name, flow in config.workflows.items():
+        limits = config.authority_of(name)
+        modes = {kind: PostingMode(mode).value for kind, mode in dict(config.target(flow.target).postings).items()}
+        rule = authority.Rule.of(limits, config.posting_date, model=flow.model or "", version=config.version)
+        workflow = _plug_in("workflows", flow.kind)(flow.options)
+        model = Model.load(config.models / flow.model) if flow.model else None
+        assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
+    return Rules(config.version, mapping.load(config.mappings, known.units), known, MappingProxyType(assignments))
+
+
+def surroundings(config: Config, clock: Clock, targets: Mapping[str, ErpTarget]) -> Surroundings:
+    """What the app lends its plug-ins; small things are kept in a folder beside the store."""
+    folder = config.store.path.parent / "kept"
+    return Surroundings(
+        clock=clock,
+        plant=config.plant.site,
+        zone=ZoneInfo(config.plant.time_zone),
+        keep=lambda name, content: _keep(folder, name, content),
+        kept=lambda name: _kept(folder, name),
+        targets=targets,
+    )
+
+
+def targets(config: Config, clock: Clock) -> dict[str, ErpTarget]:
+    """The targets, cold."""
+    around = surroundings(config, clock, {})
+    return {
+        one.name: cast("ErpTarget", _plug_in("targets", one.kind).of(one.settings, around)) for one in config.targets
+    }
+
+
+def sources(config: Config, clock: Clock, made: Mapping[str, ErpTarget]) -> list[Source]:
+    """The sources, cold."""
+    around = surroundings(config, clock, made)
+    return [cast("Source", _plug_in("sources", one.kind).of(one.settings, around)) for one in config.sources]
+
+
+def _plug_in(part: str, kind: str) -> Any:
+    module, _, name = TABLES[part][kind].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _keep(folder: Path, name: str, content: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_durably(folder / name.replace("/", "_"), content)
+
+
+def _kept(folder: Path, name: str) -> bytes | None:
+    path = folder / name.replace("/", "_")
+    return path.read_bytes() if path.exists() else None

@@ -1,0 +1,167 @@
+"""What people can do, in one place for the API, the command line and Perspective: look, decide, stop, let go, take back.
+
+Looking reads the file through a read-only connection; acting is one job of the writer. Every act carries who and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from agent.errors import Conflict, NotFound
+from agent.ports import Clock, Kind
+from agent.store import approvals, audit, file, inbox, lists, outbox, pauses
+from agent.store.approvals import Signature, once
+from agent.store.keys import idempotency_key
+from agent.store.trace import trace
+from agent.store.writer import Job, Transaction, Writer
+
+T = TypeVar("T")
+Look = Callable[[apsw.Connection], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who acts and why; `key` makes a repeated request harmless."""
+
+    by: str
+    reason: str
+    key: str = ""
+
+
+class Desk:
+    """Reads and acts on one store. `wake` tells the dispatchers and the process loop that something changed."""
+
+    def __init__(self, writer: Writer, clock: Clock, wake: Callable[[], None] = lambda: None) -> None:
+        self.writer = writer
+        self._clock = clock
+        self._wake = wake
+
+    # ── look ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def look(self, at: Look[T]) -> T:
+        """Read with a connection of its own: call it from a thread when rows may be many."""
+        return look(self.writer.path, at)
+
+    # ── act ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def decide(self, posting_id: int, expected_version: int, signature: Signature, key: str = "") -> Any:
+        """Approve or refuse a held posting. Raises NotFound, Conflict (by whom it was decided)."""
+        request = {"act": "decide", "id": posting_id, "version": expected_version, **asdict(signature)}
+        return await self._act(key, request, lambda tx: approvals.decide(tx, posting_id, expected_version, signature))
+
+    async def replay(self, posting_id: int, act: Act) -> Any:
+        """Send a dead letter again, unchanged. Raises NotFound, Conflict."""
+        return await self._on_posting("replay", posting_id, act, outbox.replay, "ready")
+
+    async def refuse(self, posting_id: int, act: Act) -> Any:
+        """Never post it: a dead, doubtful, held or ready posting; its lane goes on. Raises NotFound, Conflict."""
+        return await self._on_posting("refuse", posting_id, act, outbox.refuse, "refused")
+
+    async def not_booked(self, posting_id: int, act: Act) -> Any:
+        """A person made sure that a doubtful posting is not in the ERP: send it. Raises NotFound, Conflict."""
+        return await self._on_posting("not_booked", posting_id, act, outbox.not_booked, "ready")
+
+    async def name_document(self, posting_id: int, document: str, act: Act) -> Any:
+        """A person found the document of a doubtful posting. Raises NotFound, Conflict."""
+
+        def write(tx: Transaction) -> Any:
+            outbox.name_document(tx, posting_id, document, by=act.by, reason=act.reason)
+            return {"id": posting_id, "state": "acknowledged", "document": document, "by": act.by}
+
+        request = {"act": "name_document", "id": posting_id, "document": document, "by": act.by, "reason": act.reason}
+        return await self._act(act.key, request, write)
+
+    async def replay_event(self, event_id: int, act: Act) -> Any:
+        """Read a quarantined event again, after the mapping was mended. Raises NotFound, Conflict."""
+
+        def write(tx: Transaction) -> Any:
+            inbox.replay(tx, event_id, by=act.by, reason=act.reason)
+            return {"event": event_id, "state": "undecided", "by": act.by}
+
+        return await self._act(act.key, {"act": "replay_event", "id": event_id, "by": act.by}, write)
+
+    async def pause(self, scope: str, key: str, act: Act) -> Any:
+        """Stop sending for a target, a line or an order."""
+
+        def write(tx: Transaction) -> Any:
+            pauses.pause(tx, scope, key, by=act.by, reason=act.reason)
+            return {"scope": scope, "key": key, "paused": True, "by": act.by}
+
+        return await self._act(act.key, {"act": "pause", "scope": scope, "key": key, "by": act.by}, write)
+
+    async def resume(self, scope: str, key: str, act: Act) -> Any:
+        """Let it go on. Raises NotFound."""
+
+        def write(tx: Transaction) -> Any:
+            pauses.resume(tx, scope, key, by=act.by, reason=act.reason)
+            return {"scope": scope, "key": key, "paused": False, "by": act.by}
+
+        return await self._act(act.key, {"act": "resume", "scope": scope, "key": key, "by": act.by}, write)
+
+    async def reverse(self, document: str, act: Act) -> Any:
+        """Take back a booked document by a posting of its own, signed by whoever asks. Raises NotFound, Conflict."""
+        return await self._act(
+            act.key,
+            {"act": "reverse", "document": document, "by": act.by, "reason": act.reason},
+            lambda tx: reverse(tx, document, act),
+        )
+
+    async def _on_posting(self, name: str, posting_id: int, act: Act, write: Callable[..., None], state: str) -> Any:
+        def job(tx: Transaction) -> Any:
+            write(tx, posting_id, by=act.by, reason=act.reason)
+            return {"id": posting_id, "state": state, "by": act.by}
+
+        return await self._act(act.key, {"act": name, "id": posting_id, "by": act.by, "reason": act.reason}, job)
+
+    async def _act(self, key: str, request: Mapping[str, Any], act: Job[Any]) -> Any:
+        answer = await self.writer.run(lambda tx: once(tx, key, request, lambda: act(tx)) if key else act(tx))
+        self._wake()
+        return answer
+
+
+def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
+    """The posting that takes back `document`; a document can be taken back once. Raises NotFound, Conflict."""
+    row = tx.execute("SELECT id FROM posting WHERE document = ?", (document,)).fetchone()
+    if row is None:
+        raise NotFound(f"no posting of this agent booked document {document!r}; `gatepost trace` finds documents")
+    original = outbox.read(tx.connection, row[0])
+    one = original.posting
+    if one.kind is Kind.REVERSAL:
+        raise Conflict(f"{document} is itself a reversal; post the report again instead")
+    key = idempotency_key(f"reversal:{one.idempotency_key}", "reverse", one.target)
+    done = tx.execute("SELECT posting_id FROM idempotency WHERE idempotency_key = ?", (key,)).fetchone()
+    if done is not None:
+        raise Conflict(
+            f"{document} is already being taken back by posting {done[0]}", by=outbox.last_actor(tx.connection, done[0])
+        )
+    payload = {
+        "of_kind": one.kind.value, "document": document, "order": one.payload.get("order", ""),
+        "posting_date": one.payload.get("posting_date", ""), "reason": act.reason, "of_key": one.idempotency_key,
+    }  # fmt: skip
+    new = outbox.NewPosting(
+        event_id=one.event_id, workflow="reverse", kind=Kind.REVERSAL, target=one.target, ordering_key=one.ordering_key,
+        line=original.line, idempotency_key=key, payload=payload, value=Decimal(original.value), policy="signed",
+    )  # fmt: skip
+    posting_id, state = outbox.add(tx, new)
+    tx.execute("UPDATE posting SET approved = 1 WHERE id = ?", (posting_id,))
+    detail = {"meaning": "reverse", "reason": act.reason, "document": document, "posting": posting_id}
+    tx.audit("reversal_signed", detail, actor=act.by, event_id=one.event_id, posting_id=posting_id)
+    return {"id": posting_id, "state": state, "document": document, "by": act.by}
+
+
+def look(path: Path, at: Look[T]) -> T:
+    """Read one store, also while no agent runs. Raises NotFound when there is none."""
+    if not path.exists():
+        raise NotFound(f"there is no store at {path}; has the agent ever run with this configuration?")
+    with closing(file.reader(path)) as connection:
+        return at(connection)
+
+
+__all__ = ["Act", "Desk", "Signature", "audit", "lists", "look", "reverse", "trace"]

@@ -1,0 +1,119 @@
+"""What people look at: lists of postings and events that need somebody, alarms, the state of the whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import apsw
+
+from agent.store import balance
+from agent.store.approvals import SHOWN, shown
+from agent.store.encode import from_us
+from agent.store.pauses import pauses
+
+OPEN_STATES = ("held", "ready", "sending", "in_doubt", "doubtful", "dead")
+
+
+def postings(connection: apsw.Connection, state: str, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+    """Postings in one state, oldest first."""
+    return [
+        shown(row)
+        for row in connection.execute(
+            f"SELECT {SHOWN} FROM posting WHERE state = ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608  # own columns
+            (state, after, limit),
+        )
+    ]
+
+
+def quarantined(connection: apsw.Connection, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+    """Events that could not be read or were refused, with the raw payload beside the reason."""
+    return [
+        {
+            "id": event, "source": source, "topic": topic, "reason": reason,
+            "received_at": from_us(received).isoformat(), "payload": payload.decode("utf-8", "backslashreplace"),
+        }
+        for event, source, topic, reason, received, payload in connection.execute(
+            "SELECT id, source, topic, reason, received_us, payload FROM event "
+            "WHERE state = 'quarantined' AND id > ? ORDER BY id LIMIT ?",
+            (after, limit),
+        )
+    ]  # fmt: skip
+
+
+def recent_events(connection: apsw.Connection, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+    """What arrived behind event `after`, oldest first; without `after` the newest."""
+    order = "id > ? ORDER BY id LIMIT ?" if after else "id > ? ORDER BY id DESC LIMIT ?"
+    rows = [
+        {
+            "id": event, "source": source, "topic": topic, "state": state, "reason": reason, "message": key,
+            "received_at": from_us(received).isoformat(),
+        }
+        for event, source, topic, state, reason, key, received in connection.execute(
+            f"SELECT id, source, topic, state, reason, message_key, received_us FROM event WHERE {order}",  # noqa: S608
+            (after, limit),
+        )
+    ]  # fmt: skip
+    return rows if after else rows[::-1]
+
+
+def history(
+    connection: apsw.Connection, *, after: int = 0, limit: int = 100, alarms_only: bool = False
+) -> list[dict[str, Any]]:
+    """Audit rows behind `after`, oldest first; without `after` the newest."""
+    which = "AND alarm = 1" if alarms_only else ""
+    order = "seq > ? {} ORDER BY seq LIMIT ?" if after else "seq > ? {} ORDER BY seq DESC LIMIT ?"
+    rows = [
+        {
+            "seq": seq, "at": from_us(at).isoformat(), "actor": actor, "action": action, "event": event,
+            "posting": posting, "alarm": bool(alarm), "detail": json.loads(detail),
+        }
+        for seq, at, actor, action, event, posting, alarm, detail in connection.execute(
+            f"SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail FROM audit WHERE {order.format(which)}",  # noqa: S608
+            (after, limit),
+        )
+    ]  # fmt: skip
+    return rows if after else rows[::-1]
+
+
+def oldest(connection: apsw.Connection) -> dict[str, int | None]:
+    """When the oldest undecided event arrived and the oldest open posting of each state was made, in microseconds."""
+    found: dict[str, int | None] = {
+        "undecided": _first(connection, "SELECT received_us FROM event WHERE state = 'undecided' ORDER BY id LIMIT 1")
+    }
+    for state in ("held", "sending", "in_doubt", "doubtful", "dead"):
+        found[state] = _first(connection, f"SELECT created_us FROM posting WHERE state = '{state}' ORDER BY id LIMIT 1")  # noqa: S608
+    found["ready"] = _first(
+        connection,
+        "SELECT created_us FROM posting WHERE id = (SELECT head FROM lane WHERE state = 'ready' ORDER BY head_seq LIMIT 1)",
+    )
+    return found
+
+
+def blocked_lanes(connection: apsw.Connection, limit: int = 100) -> list[dict[str, Any]]:
+    """Ordering keys that wait behind a dead or doubtful posting."""
+    return [
+        {"target": target, "ordering_key": key, "posting": head}
+        for target, key, head in connection.execute(
+            "SELECT target, ordering_key, head FROM lane WHERE state = 'blocked' ORDER BY head_seq LIMIT ?", (limit,)
+        )
+    ]
+
+
+def overview(connection: apsw.Connection) -> dict[str, Any]:
+    """The state of the whole, by running totals: cheap with any number of rows."""
+    events, made = balance.running(connection)
+    ages = {state: from_us(at).isoformat() for state, at in oldest(connection).items() if at is not None}
+    return {
+        "events": {"received": events.total, **events.by_state},
+        "postings": {"created": made.total, **made.by_state},
+        "balance": {"events": events.difference, "postings": made.difference},
+        "oldest": ages,
+        "blocked_lanes": blocked_lanes(connection),
+        "paused": pauses(connection),
+    }
+
+
+def _first(connection: apsw.Connection, sql: str) -> int | None:
+    row = connection.execute(sql).fetchone()
+    return row[0] if row else None
