@@ -16,6 +16,7 @@ from agent.settings import PostingMode, Target, Workflow
 from agent.yamltree import Node
 
 Findings = Iterator[Finding]
+POSTS = {"consumption": (Kind.GOODS_ISSUE,), "confirmation": (Kind.CONFIRMATION,)}  # other workflows: any kind
 
 
 class Wiring(Protocol):
@@ -129,10 +130,10 @@ CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
 def live_without_identity(wiring: Wiring, kinds: Collection[str]) -> Findings:
     """Message kinds without an identity of their own (`kinds`, from the mappings) are not posted live.
 
-    Two equal weighings would be taken for one message. The workflow's options name what it posts in `posts`.
+    Two equal weighings would be taken for one message.
     """
     for name, flow in wiring.workflows.items():
-        posts = getattr(flow.options, "posts", (Kind.GOODS_ISSUE, Kind.CONFIRMATION))
+        posts = POSTS.get(flow.kind, tuple(Kind))
         live = [kind.value for kind in posts if _live(wiring, flow, kind)]
         if flow.mapping in kinds and live:
             yield _place(wiring.tree, ("workflows", name, "mapping")).finding(

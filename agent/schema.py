@@ -68,8 +68,9 @@ def validate(
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A hint for a mistyped name: the closest known one, else all of them."""
-    close = difflib.get_close_matches(name, known, 1, 0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+    lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
+    return f"did you mean {lower[close[0]]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
 
 
 def _written(node: Node) -> Any:

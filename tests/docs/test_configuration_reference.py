@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 
 from agent.config import Config
 from agent.schema import models_in
@@ -32,7 +33,7 @@ def test_the_page_is_current(generator):
 
 def test_every_key_of_the_agent_is_described():
     """No key without a sentence about what it does."""
-    models = [Config]
+    models: list[type[BaseModel]] = [Config]
     for model in models:
         models += [below for field in model.model_fields.values() for below in models_in(field.annotation)]
         assert model.__doc__
