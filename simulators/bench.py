@@ -11,9 +11,10 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from simulators.broker import Broker, BrokerError, broker_program
 from simulators.children import Child, ChildDied, log_tail
 from simulators.scenario import Bench as Ports
 from simulators.scenario import load
-from simulators.ticker import Ticker, booked, follow, progress, reported, totals
+from simulators.ticker import Ticker, booked, follow, progress, reported, totals, unconnected
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
 READY_SECONDS = 30.0
 SCRAPE_SECONDS = 1.0
+
+Ready = Callable[[], Awaitable[bool]]
 
 
 class BenchError(Exception):
@@ -103,7 +106,7 @@ async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
         watched = [_broker_lives(broker)]
         for child, ready, where in _children(plan, environment):
             await running.enter_async_context(child)
-            await child.until(lambda ready=ready: _answers(ready), READY_SECONDS)  # type: ignore[misc]
+            await child.until(ready, READY_SECONDS)
             ticker.say("bench", f"{child.name} is up, {where}")
             watched.append(child.lives())
         _point_the_way(plan, ticker)
@@ -126,17 +129,17 @@ async def _all_live(watched: Sequence[Coroutine[Any, Any, None]]) -> None:
         raise deaths.exceptions[0] from None
 
 
-def _children(plan: Plan, environment: Mapping[str, str]) -> list[tuple[Child, str, str]]:
-    """The simulated SAP and the agent: what to start, what answers when it is ready, where people find it."""
+def _children(plan: Plan, environment: Mapping[str, str]) -> list[tuple[Child, Ready, str]]:
+    """The simulated SAP and the agent: what to start, how to see that it is ready, where people find it."""
     ports = plan.ports
     sap_url = f"http://127.0.0.1:{ports.erp_http}"
     sap = ["simulators.erp", "--http", str(ports.erp_http), "--books", str(plan.books)]
     sap += ["--user", ports.erp_user, "--password-env", ports.erp_password_env]
-    children = [(_child("simulated SAP", "sap", sap, plan, environment), sap_url, sap_url)]
+    children = [(_child("simulated SAP", "sap", sap, plan, environment), partial(_answers, sap_url), sap_url)]
     if plan.agent_config:
         agent = ["agent", "run", str(plan.agent_config)]
         api = f"http://127.0.0.1:{ports.api}"
-        children.append((_child("agent", "agent", agent, plan, environment), f"{api}/ready", api))
+        children.append((_child("agent", "agent", agent, plan, environment), partial(_agent_listens, ports), api))
     return children
 
 
@@ -152,11 +155,24 @@ def _child(name: str, log: str, module: list[str], plan: Plan, environment: Mapp
 
 async def _answers(url: str) -> bool:
     """Whether a server is there and does not call itself unready; a missing log-on counts as there."""
+    answer = await _get(url)
+    return answer is not None and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE
+
+
+async def _agent_listens(ports: Ports) -> bool:
+    """Whether the agent is ready and its sources are connected: what the line says before, nobody keeps for it."""
+    metrics = await _get(f"http://127.0.0.1:{ports.management}/metrics")
+    return (
+        metrics is not None and not unconnected(metrics.text) and await _answers(f"http://127.0.0.1:{ports.api}/ready")
+    )
+
+
+async def _get(url: str) -> httpx.Response | None:
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
-            return (await client.get(url, timeout=2)).status_code != httpx.codes.SERVICE_UNAVAILABLE
+            return await client.get(url, timeout=2)
     except httpx.HTTPError:
-        return False
+        return None
 
 
 async def _broker_lives(broker: Broker) -> None:
@@ -187,17 +203,15 @@ async def _tell_sap(plan: Plan, ticker: Ticker) -> None:
 async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
     """Say what the agent's counters gained; they need no token and are there as soon as it runs."""
     before = Counter[str]()
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while True:
-            await asyncio.sleep(SCRAPE_SECONDS)
-            try:
-                answer = await client.get(f"http://127.0.0.1:{plan.ports.management}/metrics")
-            except httpx.HTTPError:
-                continue  # its death is noticed elsewhere
-            after = totals(answer.text)
-            if done := progress(before, after):
-                ticker.happened("agent", done)
-            before = after
+    while True:
+        await asyncio.sleep(SCRAPE_SECONDS)
+        metrics = await _get(f"http://127.0.0.1:{plan.ports.management}/metrics")
+        if metrics is None:
+            continue  # its death is noticed elsewhere
+        after = totals(metrics.text)
+        if done := progress(before, after):
+            ticker.happened("agent", done)
+        before = after
 
 
 def _point_the_way(plan: Plan, ticker: Ticker) -> None:

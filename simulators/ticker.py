@@ -121,3 +121,12 @@ def totals(metrics: str) -> Counter[str]:
 def progress(before: Counter[str], after: Counter[str]) -> str:
     """What the agent did between two scrapes; empty when nothing."""
     return ", ".join(f"{count} {phrase}" for phrase, count in (after - before).items())
+
+
+def unconnected(metrics: str) -> list[str]:
+    """The sources that the agent's Prometheus page shows as not connected."""
+    return [
+        labels
+        for name, labels, value in _SAMPLE.findall(metrics)
+        if name == "gatepost_source_connected" and float(value) == 0
+    ]

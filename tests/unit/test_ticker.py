@@ -1,6 +1,6 @@
 """What a person reads while the bench runs."""
 
-from simulators.ticker import LINES_PER_SECOND, Ticker, booked, progress, reported, totals
+from simulators.ticker import LINES_PER_SECOND, Ticker, booked, progress, reported, totals, unconnected
 
 CONSUMPTION = {
     "kind": "consumption",
@@ -69,6 +69,13 @@ def test_the_agent_is_told_by_what_its_counters_gained():
     after = totals(SCRAPE.replace('"post"} 3.0', '"post"} 5.0'))
     assert progress(before, after) == "2 decided: consumption post"
     assert progress(after, after) == ""
+
+
+def test_a_source_that_is_not_connected_is_seen():
+    """The bench lets the line start only when the agent listens."""
+    page = 'gatepost_source_connected{source="line"} 0.0\ngatepost_source_connected{source="orders"} 1.0\n'
+    assert unconnected(page) == ['source="line"']
+    assert unconnected(SCRAPE) == []
 
 
 def test_who_says_too_much_in_one_second_is_counted_instead():
