@@ -136,10 +136,17 @@ def _refuse_broken_text(text: str, path: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in members if keys.count(key) > 1)
-        raise BadPayload("the key stands twice in one object", field=_shown(twice), reason="duplicate_key")
+        raise _duplicate_key(pairs)
     return members
+
+
+def _duplicate_key(pairs: list[tuple[str, Any]]) -> BadPayload:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            break
+        seen.add(key)
+    return BadPayload("the key stands twice in one object", field=_shown(key), reason="duplicate_key")
 
 
 def _decimal(text: str) -> Decimal:

@@ -92,7 +92,7 @@ def load(place: Path | Sequence[Path], units: UnitTable) -> Mappings:
     files = sorted(place.glob("*.yaml")) if isinstance(place, Path) else list(place)
     if not files:
         raise ConfigError([Finding(str(place), 1, "", "holds no mapping file (*.yaml); an example is in edge_config/")])
-    findings: list[Finding] = []
+    findings = list(_other_names(place)) if isinstance(place, Path) else []
     mappings: list[Mapping] = []
     digest = hashlib.sha256()
     for file in files:
@@ -107,6 +107,11 @@ def load(place: Path | Sequence[Path], units: UnitTable) -> Mappings:
     return Mappings(mappings, digest.hexdigest()[:12])
 
 
+def _other_names(folder: Path) -> Iterator[Finding]:
+    for file in sorted(folder.glob("*.yml")):
+        yield Finding(str(file), 1, "", "would not be read; name it .yaml")
+
+
 def _load_one(path: Path, units: UnitTable) -> Mapping:
     node = read_yaml(path)
     file = parse(node, MappingFile, {"units": units})
@@ -116,11 +121,7 @@ def _load_one(path: Path, units: UnitTable) -> Mapping:
     topic = node.get("topic") or node
     place = topic.finding("its messages have no identity: name message_id, or what makes them unique (unique_by)")
     has_identity = bool(file.message_id or file.unique_by)
-    try:
-        read = report_reader(file, units)
-    except BadPayload as refusal:  # a constant that contradicts its own place, for example a unit of another dimension
-        raise ConfigError([node.finding(str(refusal))]) from None
-    return Mapping(file.kind, file.source, file.topic, read, has_identity, place)
+    return Mapping(file.kind, file.source, file.topic, report_reader(file, units), has_identity, place)
 
 
 def _unknown_wildcards(node: Node, names: set[str]) -> Iterator[Finding]:

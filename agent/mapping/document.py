@@ -14,6 +14,7 @@ from agent.config import Settings
 from agent.errors import BadPayload
 from agent.isa95 import MaterialUse
 from agent.mapping.topics import Pattern
+from agent.units import UnitTable
 
 Key = str | int
 
@@ -88,10 +89,15 @@ class Pick(Settings):
 Place = Annotated[Pick, BeforeValidator(_shorthand)]
 
 
+def _units(info: ValidationInfo) -> UnitTable:
+    table: UnitTable = info.context["units"]  # type: ignore[index]  # `load` always passes the table
+    return table
+
+
 def _known_unit(pick: Pick, info: ValidationInfo) -> Pick:
     if pick.const is not None:
         try:
-            info.context["units"].code(pick.const)  # type: ignore[index]  # `load` always passes the table
+            _units(info).code(pick.const)
         except BadPayload as refusal:
             raise ValueError(str(refusal)) from None
     return pick
@@ -112,9 +118,12 @@ class Amount(Settings):
     optional: bool = Field(default=False, description="a message without the number is read without this quantity")
 
     @model_validator(mode="after")
-    def _range(self) -> Amount:
+    def _consistent(self, info: ValidationInfo) -> Amount:
         if self.maximum is not None and self.maximum < self.minimum:
             raise ValueError(f"maximum {self.maximum} is below minimum {self.minimum}")
+        unit = self.unit.const
+        if unit is not None and self.dimension and unit not in _units(info).names(self.dimension):
+            raise ValueError(f"{unit} does not measure {self.dimension}")
         return self
 
 
@@ -162,7 +171,7 @@ class Time(Settings):
         return self
 
 
-class Sequence_(Settings):  # noqa: N801  # `sequence` in the file; the name itself is taken by the type
+class Numbering(Settings):
     """How senders number their messages, so that gaps are seen."""
 
     sender: Place = Field(description="who counts")
@@ -200,7 +209,7 @@ class MappingFile(Settings):
     unique_by: tuple[Place, ...] = Field(
         default=(), description="what makes a message unique where the sender has no id"
     )
-    sequence: Sequence_ | None = Field(default=None, description="the sender's running number")
+    sequence: Numbering | None = Field(default=None, description="the sender's running number")
     schema_version: SchemaVersion | None = Field(default=None, description="the message's own version")
     time: Time = Field(description="when it happened")
     order: Place = Field(description="number of the order")

@@ -54,12 +54,29 @@ def text_reader(pick: Pick | None, *, required: bool) -> Text:
     if pick.const is not None:
         const = pick.const
         return lambda body, levels: const
+    read = _any_text_reader(pick, required)
+    keys = path_keys(pick.path) if pick.path else ()
+    if len(keys) != 1 or type(keys[0]) is not str or pick.map is not None:
+        return read
+    key, limit = keys[0], pick.max_length
+
+    def read_plain(body: Body, levels: Levels) -> str:
+        # The usual case on the hot path: one key, an ordinary text. Whatever is not that, is looked at again.
+        value = body.get(key)
+        if type(value) is str and 0 < len(value) <= limit and value.isprintable():
+            return value
+        return read(body, levels)
+
+    return read_plain
+
+
+def _any_text_reader(pick: Pick, required: bool) -> Text:  # noqa: FBT001  # private, one caller
     get, limit, codes, where = _getter(pick), pick.max_length, pick.map, pick.where
-    absent = _absent(pick, required)
+    absent, number_as_text = _absent(pick, required), pick.number_as_text
 
     def read(body: Body, levels: Levels) -> str:
         value = get(body, levels)
-        if pick.number_as_text and type(value) is int:
+        if number_as_text and type(value) is int:
             value = str(value)
         if value is None or value == "":
             return absent(value)
@@ -81,10 +98,6 @@ def _getter(pick: Pick) -> Callable[[Body, Levels], Any]:
     if pick.wildcard is not None:
         name = pick.wildcard
         return lambda body, levels: levels[name]
-    keys = path_keys(pick.path or "")
-    if len(keys) == 1 and type(keys[0]) is str:
-        key = keys[0]
-        return lambda body, levels: body.get(key)
     find = lookup(pick.path or "")
     return lambda body, levels: find(body)
 
@@ -162,14 +175,14 @@ def amount_reader(amount: Amount, units: UnitTable) -> Callable[[Body, Levels], 
 def _number_reader(amount: Amount) -> Callable[[Body], Decimal | None]:
     get, where = lookup(amount.value), amount.value
     from_text = None if amount.number == "json" else _text_number(amount.number)
-    minimum, maximum, decimals = amount.minimum, amount.maximum, amount.decimals
+    minimum, maximum, decimals, optional = amount.minimum, amount.maximum, amount.decimals, amount.optional
 
     def read(body: Body) -> Decimal | None:
         value = get(body)
         if type(value) is int:
             value = Decimal(value)
         elif type(value) is not Decimal:
-            if value is None and amount.optional:
+            if value is None and optional:
                 return None
             if value is None:
                 raise missing(value, where)
@@ -245,8 +258,9 @@ def _escaped(part: str) -> str:
 def _part_reader(pick: Pick) -> Text:
     """A text, or a number or truth value in a form that does not depend on how it was written."""
     text = text_reader(pick, required=True)
-    get = _getter(pick) if pick.const is None else text
-    where = pick.where
+    if pick.const is not None:
+        return text
+    get, where = _getter(pick), pick.where
 
     def read(body: Body, levels: Levels) -> str:
         value = get(body, levels)

@@ -14,6 +14,8 @@ from agent.mapping.fields import Body, bad, lookup, shown, wrong_type
 
 ReadTime = Callable[[Body, datetime], datetime]  # the message and when it arrived
 
+LONGEST: Final = 64  # characters of a time stamp
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS: Final = {"epoch_ms": 1_000, "epoch_s": 1_000_000}
 
@@ -54,6 +56,8 @@ def _parser(time: Time, path: str) -> Callable[[Any], datetime]:
     def from_text(value: Any) -> datetime:
         if type(value) is not str:
             raise wrong_type(value, "a text", path)
+        if len(value) > LONGEST or not value.isprintable():
+            raise ValueError("it is too long or holds control characters")
         moment = datetime.strptime(value, pattern) if pattern else _iso8601(value)  # noqa: DTZ007  # see _in_zone
         return moment.astimezone(UTC) if moment.tzinfo else _in_zone(moment, time)
 

@@ -386,7 +386,7 @@ def test_patterns_overlap_when_one_topic_fits_both(one: str, two: str, overlap: 
         ("{const: KGM}", "{const: stone}", "11: unit 'stone' is unknown"),
         ("{const: KGM}", "{const: KGM}, maximum: -1", "11: maximum -1 is below minimum 0"),
         ("{const: KGM}", "{const: KGM}, maximum: 1,5", "11: "),
-        ("{const: KGM}", "{const: KGM}, dimension: time", "KGM (KGM) measures mass, not time"),
+        ("{const: KGM}", "{const: KGM}, dimension: time", "11: KGM does not measure time"),
         ("{format: received}", "{path: $.ts, zone: Europe/Berlim}", "5: is no time zone"),
         ("{format: received}", "{path: $.ts, format: rfc822}", "5: unknown format 'rfc822'"),
         ("{format: received}", "{path: $.ts, format: '%H:%M'}", "5: a pattern without %z needs the zone"),
@@ -417,6 +417,15 @@ def test_overlapping_topics_are_refused(tmp_path: Path):
 
     assert found.startswith("1.yaml:3: a topic could fit this pattern and '{area}/scale' in ")
     assert "0.yaml:3; only one may read a message" in found
+
+
+def test_a_file_of_another_ending_is_not_overlooked(tmp_path: Path):
+    """A file that would silently not be read is a finding."""
+    (tmp_path / "a.yaml").write_text(SMALL)
+    (tmp_path / "b.yml").write_text(SMALL)
+
+    with pytest.raises(ConfigError, match=r"b\.yml:1: would not be read; name it \.yaml"):
+        load(tmp_path, UNITS)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path):

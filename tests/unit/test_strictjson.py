@@ -106,6 +106,16 @@ def test_refusals_name_their_reason(payload: bytes, reason: str, words: str):
     assert str(refusal.value).encode()  # the reason itself can be stored and shown
 
 
+def test_hostile_messages_are_refused_as_quickly_as_others_are_read():
+    """The largest message of the worst kind costs what its size costs, not the square of it."""
+    many_keys = ",".join(f'"{number}":0' for number in range(25_000))
+    many_digits = "1." + "7" * 260_000
+
+    for body in (many_keys + ',"24999":1', f'"a":{many_digits}', '"a":' + "9" * 260_000):
+        with pytest.raises(BadPayload):
+            strictjson.read(f"{{{body}}}".encode(), size_limit=300_000)
+
+
 def test_the_size_limit_is_exact():
     """A message of just the limit is read, one byte more is refused."""
     payload = b'{"a":"' + b"x" * 92 + b'"}'
