@@ -58,10 +58,16 @@ run: $(VENV)/.runtime ## start the bench: broker, simulated line, simulated SAP 
 # ── proving it ──────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: check
-check: $(VENV)/.dev ## lint, types, import floors
+check: $(VENV)/.dev ## lint, format, types, import floors
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev ## mend what ruff can mend by itself
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 .PHONY: tools
 tools:
