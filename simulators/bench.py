@@ -11,12 +11,11 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -92,44 +91,52 @@ async def _main(plan: Plan, ticker: Ticker) -> int:
 
 
 async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
-    """Start one after the other, each when the one before is ready; leaving stops them in the opposite order."""
+    """Start everything and watch until one program dies; leaving stops them, the last started first."""
     _check_ports(plan)
     _fresh_folder(plan.data)
     password = secrets.token_urlsafe(24)
     _prepare(plan, password)
-    environment = _environment(plan, password)
-    async with AsyncExitStack() as running:
-        executable = await asyncio.to_thread(broker_program, lambda text: ticker.say("bench", text))
-        broker = Broker(plan.data / "broker", plan.ports.broker, executable=executable)
-        await running.enter_async_context(broker)
-        ticker.say("bench", f"broker is up on mqtt://{broker.host}:{broker.port}")
-        watched = [_broker_lives(broker)]
-        for child, ready, where in _children(plan, environment):
-            await running.enter_async_context(child)
-            await child.until(ready, READY_SECONDS)
-            ticker.say("bench", f"{child.name} is up, {where}")
-            watched.append(child.lives())
-        _point_the_way(plan, ticker)
-        line = await running.enter_async_context(_line(plan, environment))
-        watched += [_line_lives(line, ticker), _tell_line(plan, ticker), _tell_sap(plan, ticker)]
-        if plan.agent_config:
-            watched.append(_tell_agent(plan, ticker))
-        if plan.duration is not None:
-            watched.append(_end_after(plan.duration, stop))
-        await _all_live(watched)
-
-
-async def _all_live(watched: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Watch until one of the programs dies; raises what it died of, alone."""
     try:
-        async with asyncio.TaskGroup() as group:
-            for watch in watched:
-                group.create_task(watch)
+        async with AsyncExitStack() as running, asyncio.TaskGroup() as watch:
+            await _start_broker(plan, ticker, running, watch)
+            await _start_programs(plan, ticker, _environment(plan, password), running, watch)
+            if plan.duration is not None:
+                watch.create_task(_end_after(plan.duration, stop))
     except* (ChildDied, BrokerError) as deaths:
         raise deaths.exceptions[0] from None
 
 
-def _children(plan: Plan, environment: Mapping[str, str]) -> list[tuple[Child, Ready, str]]:
+async def _start_broker(plan: Plan, ticker: Ticker, running: AsyncExitStack, watch: asyncio.TaskGroup) -> None:
+    executable = await asyncio.to_thread(broker_program, lambda text: ticker.say("bench", text))
+    broker = Broker(plan.data / "broker", plan.ports.broker, executable=executable)
+    await running.enter_async_context(broker)
+    watch.create_task(_broker_lives(broker))
+    ticker.say("bench", f"broker is up on mqtt://{broker.host}:{broker.port}")
+
+
+async def _start_programs(
+    plan: Plan,
+    ticker: Ticker,
+    environment: Mapping[str, str],
+    running: AsyncExitStack,
+    watch: asyncio.TaskGroup,
+) -> None:
+    """Start SAP, the agent and the line, each when the one before is ready, and tell what they do."""
+    watch.create_task(_tell_line(plan, ticker))
+    watch.create_task(_tell_sap(plan, ticker))
+    for child, ready, where in _children(plan, environment):
+        await running.enter_async_context(child)
+        await child.until(ready, READY_SECONDS)
+        watch.create_task(child.lives())
+        ticker.say("bench", f"{child.name} is up, {where}")
+    if plan.agent_config:
+        watch.create_task(_tell_agent(plan, ticker))
+    _point_the_way(plan, ticker)
+    line = await running.enter_async_context(_line(plan, environment))
+    watch.create_task(_line_lives(line, ticker))
+
+
+def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Child, Ready, str]]:
     """The simulated SAP and the agent: what to start, how to see that it is ready, where people find it."""
     ports = plan.ports
     sap_url = f"http://127.0.0.1:{ports.erp_http}"

@@ -85,6 +85,9 @@ class Broker:
         except TimeoutError:
             await self.kill()
             raise self._failed(f"did not accept connections within {START_SECONDS:.0f} s") from None
+        except asyncio.CancelledError:
+            await self.kill()
+            raise
 
     async def stop(self) -> None:
         """End it by SIGTERM, so that it saves its sessions and queues; nothing happens when it is not running."""

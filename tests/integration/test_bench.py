@@ -117,12 +117,19 @@ async def test_the_bench_starts_tells_and_ends_by_itself(start, tmp_path):
     assert not [pid for pid in children.values() if alive(pid)]
 
 
-async def test_a_signal_stops_everything_even_while_it_starts(start, tmp_path):
-    """SIGTERM right after the first line: code 0 and nothing is left."""
+@pytest.mark.parametrize("moment", ["", "broker is up", "simulated SAP is up"])
+async def test_a_signal_stops_everything_even_while_it_starts(start, tmp_path, moment):
+    """SIGTERM as soon as its folder is there, or its broker: code 0 and nothing is left."""
     bench = await start(tmp_path / "bench", "--without-agent")
-    await bench.until("broker is up")
+    if moment:
+        await bench.until(moment)
+    else:
+        async with asyncio.timeout(30):
+            while not (bench.data / "broker" / "mosquitto.conf").exists():  # noqa: ASYNC110  another process's file
+                await asyncio.sleep(0.001)
     bench.process.terminate()
     assert await bench.end() == 0
+    assert "never awaited" not in "\n".join(bench.lines)
     assert nobody_listens(bench.first_port)
 
 
@@ -143,7 +150,9 @@ async def test_an_agent_that_does_not_start_is_told_with_its_log(start, tmp_path
     """A configuration that does not exist stops the bench with the agent's own words."""
     bench = await start(tmp_path / "bench", "--agent-config", str(tmp_path / "missing.yaml"))
     assert await bench.end() == 1
-    assert "the agent ended with code" in "\n".join(bench.lines)
+    said = "\n".join(bench.lines)
+    assert "the agent ended with code" in said
+    assert "never awaited" not in said
     assert nobody_listens(bench.first_port)
 
 
