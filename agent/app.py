@@ -200,7 +200,8 @@ class Agent:
     async def reload(self, config: Config) -> None:
         """Take a new configuration between two batches, as a whole. Raises ConfigError for what must stay."""
         refused = refuse_while_open(self.config, config)
-        if refused and await asyncio.to_thread(lambda: self.desk.look(_has_open_rows)):
+        rows_are_open: bool = await asyncio.to_thread(self.desk.look, _has_open_rows)
+        if refused and rows_are_open:
             raise ConfigError(refused)
         table = assembly.units(config)
         known = replace(assembly.facts(config, table, self.clock), orders_as_of=self.rules.facts.orders_as_of)

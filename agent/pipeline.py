@@ -415,10 +415,11 @@ def _write(tx: Transaction, judgement: Judgement) -> None:
             for one in judgement.verdicts
         ],
     )
+    made = iter(outbox.add_all(tx, [new for one in judgement.verdicts for new in one.postings]))
     for one in judgement.verdicts:
         detail = one.detail
         if one.postings:
-            detail = {**detail, "postings": [outbox.add(tx, new) for new in one.postings]}
+            detail["postings"] = [next(made) for _ in one.postings]
         tx.audit(one.action, detail, event_id=one.event.id, alarm=one.alarm)
     inbox.put_states(tx, judgement.states.items())
     masterdata.put(tx, judgement.documents, "erp")

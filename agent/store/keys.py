@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from base64 import b32encode
 from hashlib import sha256
 
-CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32: upper case, no I L O U
+_RFC4648 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # upper case, no I L O U: nothing that a person misreads
+_TO_CROCKFORD = bytes.maketrans(_RFC4648, _CROCKFORD)
 
 
 def idempotency_key(message_key: str, workflow: str, target: str, number: int = 0) -> str:
     """80 bits as 16 characters of Crockford base32: fits every field of SAP that can be stamped and searched."""
-    material = "\x1f".join((message_key, workflow, target, str(number)))
-    bits = int.from_bytes(sha256(material.encode()).digest()[:10], "big")
-    return "".join(CROCKFORD[bits >> shift & 31] for shift in range(75, -1, -5))
+    digest = sha256(f"{message_key}\x1f{workflow}\x1f{target}\x1f{number}".encode()).digest()
+    return b32encode(digest[:10]).translate(_TO_CROCKFORD).decode()
 
 
 def request_id(key: str) -> str:

@@ -21,7 +21,7 @@ million postings waiting. A dead or doubtful head blocks its lane and no other.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
@@ -104,36 +104,68 @@ Admit = Callable[[Waiting], Admission]
 # ── creation ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def add(transaction: Transaction, new: NewPosting) -> tuple[int, str]:
-    """Write one posting, held or ready; returns its id and state. A known idempotency key violates a constraint."""
-    waits_now = new.waits and not new.reasons and _held_before(transaction, new.ordering_key, None)
-    held = bool(new.reasons) or waits_now
-    reasons = new.reasons or ((WAITS,) if waits_now else ())
-    payload = encode(new.payload)
-    now = transaction.now_us
-    lane_seq = None if held else transaction.next_lane_seq()
-    transaction.execute(
-        "INSERT INTO posting (event_id, workflow, kind, target, ordering_key, line, idempotency_key, payload, "
-        "payload_hash, value, confidence, reasons, policy, state, waits, check_first, lane_seq, supersedes, signers, "
-        "created_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            new.event_id, new.workflow, new.kind.value, new.target, new.ordering_key, new.line, new.idempotency_key,
-            payload, sha256(payload.encode()).digest(), f"{new.value:f}", new.confidence, encode(reasons), new.policy,
-            "held" if held else "ready", int(new.waits), int(new.check_first), lane_seq, new.supersedes,
-            new.signers, now, now,
-        ),
-    )  # fmt: skip
-    posting_id = transaction.connection.last_insert_rowid()
-    transaction.execute(
-        "INSERT INTO idempotency (idempotency_key, posting_id) VALUES (?, ?)", (new.idempotency_key, posting_id)
+def add(tx: Transaction, new: NewPosting) -> tuple[int, str]:
+    """Write one posting; see `add_all`."""
+    return add_all(tx, [new])[0]
+
+
+def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]]:
+    """Write postings, each held or ready; returns their ids and states. A known key violates a constraint."""
+    rows, lanes, made = [], [], []
+    next_id = _last_id(tx)
+    held_keys: set[str] = set()
+    for new in news:
+        next_id += 1
+        state, reasons, lane_seq = "ready", new.reasons, None
+        if reasons:
+            state = "held"
+        elif new.waits and (new.ordering_key in held_keys or _held_before(tx, new.ordering_key, None)):
+            state, reasons = "held", (WAITS,)
+        if state == "held":
+            held_keys.add(new.ordering_key)
+        else:
+            lane_seq = tx.next_lane_seq()
+            lanes.append((new.target, new.ordering_key, next_id, lane_seq, new.line))
+        rows.append(_row(next_id, new, state, reasons, lane_seq, tx.now_us))
+        made.append((next_id, state))
+    tx.executemany(INSERT, rows)
+    tx.executemany(
+        "INSERT INTO idempotency (idempotency_key, posting_id) VALUES (?, ?)",
+        [(new.idempotency_key, posting_id) for new, (posting_id, _) in zip(news, made, strict=True)],
     )
-    transaction.count("postings created")
-    if held:
-        transaction.count("postings held")
-        return posting_id, "held"
-    transaction.count("postings ready")
-    _join_lane(transaction, new.target, new.ordering_key, posting_id, lane_seq or 0, new.line)
-    return posting_id, "ready"
+    tx.executemany(JOIN_LANE, lanes)
+    tx.count("postings created", len(news))
+    tx.count("postings ready", len(lanes))
+    tx.count("postings held", len(news) - len(lanes))
+    return made
+
+
+INSERT = (
+    "INSERT INTO posting (id, event_id, workflow, kind, target, ordering_key, line, idempotency_key, payload, "
+    "payload_hash, value, confidence, reasons, policy, state, waits, check_first, lane_seq, supersedes, signers, "
+    "created_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+JOIN_LANE = (  # the first of a lane becomes its head, the others wait behind it
+    "INSERT INTO lane (target, ordering_key, head, head_seq, line, state) VALUES (?, ?, ?, ?, ?, 'ready') "
+    "ON CONFLICT (target, ordering_key) DO NOTHING"
+)
+
+
+def _row(
+    posting_id: int, new: NewPosting, state: str, reasons: tuple[str, ...], lane_seq: int | None, now: int
+) -> tuple[Any, ...]:
+    payload = encode(new.payload)
+    return (
+        posting_id, new.event_id, new.workflow, new.kind, new.target, new.ordering_key, new.line,
+        new.idempotency_key, payload, sha256(payload.encode()).digest(), f"{new.value:f}", new.confidence,
+        encode(reasons) if reasons else "[]", new.policy, state, int(new.waits), int(new.check_first), lane_seq,
+        new.supersedes, new.signers, now, now,
+    )  # fmt: skip
+
+
+def _last_id(tx: Transaction) -> int:
+    row: Any = tx.execute("SELECT seq FROM sqlite_sequence WHERE name = 'posting'").fetchone()
+    return row[0] if row else 0
 
 
 def make_ready(transaction: Transaction, posting_id: int, state: str, action: str, detail: Any, *, actor: str) -> None:
@@ -177,11 +209,7 @@ def _held_before(transaction: Transaction, ordering_key: str, posting_id: int | 
 
 
 def _join_lane(tx: Transaction, target: str, ordering_key: str, posting_id: int, lane_seq: int, line: str) -> None:
-    tx.execute(
-        "INSERT INTO lane (target, ordering_key, head, head_seq, line, state) VALUES (?, ?, ?, ?, ?, 'ready') "
-        "ON CONFLICT (target, ordering_key) DO NOTHING",
-        (target, ordering_key, posting_id, lane_seq, line),
-    )
+    tx.execute(JOIN_LANE, (target, ordering_key, posting_id, lane_seq, line))
 
 
 def _advance_lane(tx: Transaction, target: str, ordering_key: str) -> None:
