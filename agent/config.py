@@ -158,7 +158,7 @@ class _Reading:
         for check in CHECKS:
             self.findings.extend(check(self))
         files = files_of(file, document)
-        self.findings.extend(writable_by_all(files))
+        self.findings.extend(unfit(files))
         if document is None or self.findings:
             return None
         return Config(
@@ -234,8 +234,10 @@ def files_of(file: Path, document: Document | None) -> list[Path]:
     if document is None:
         return [file]
     folders = (document.mappings, document.masterdata, document.models)
-    below = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in READ_SUFFIXES]
-    return [path for path in (file, document.units, *below) if path.is_file()]
+    levels = ("*", "*/*")  # a model has a folder of its own; deeper, a mistyped folder would read the whole disk
+    below = [path for folder in folders for level in levels for path in sorted(folder.glob(level))]
+    read = [file, document.units, *(path for path in below if path.suffix in READ_SUFFIXES)]
+    return [path for path in read if path.is_file()]
 
 
 def version_of(files: Sequence[Path]) -> str:
@@ -246,8 +248,10 @@ def version_of(files: Sequence[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def writable_by_all(files: Iterable[Path]) -> Iterator[Finding]:
-    """Files that any user of the machine could change: they decide what is posted."""
+def unfit(files: Iterable[Path]) -> Iterator[Finding]:
+    """Files that any user of the machine could change although they decide what is posted, or that cannot be read."""
     for path in files:
         if path.stat().st_mode & stat.S_IWOTH:
             yield Finding(str(path), 1, "", "can be changed by everyone; chmod o-w")
+        if not os.access(path, os.R_OK):
+            yield Finding(str(path), 1, "", "cannot be read; check its permissions")
