@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 async def _main(plan: Plan, ticker: Ticker) -> int:
     """Run until a signal, the end of --duration, or the death of a program."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     bench = asyncio.create_task(_bench(plan, ticker, stop), name="bench")
     stopper = asyncio.create_task(stop.wait(), name="stop")
