@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -70,6 +71,7 @@ class Facts:
     orders: Mapping[str, Order] = field(default_factory=dict)
     stocks: Mapping[str, Stock] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
+    factors: dict[tuple[str, str, str], Fraction] = field(default_factory=dict, compare=False, repr=False)  # a memo
 
     def material(self, material: str) -> Material | None:
         """The material by its number in the ERP."""
@@ -106,6 +108,14 @@ class Facts:
             or of.get("*/*")
         )
 
+    def factor(self, from_unit: str, to_unit: str, material: Material | None = None) -> Fraction:
+        """How many `to_unit` one `from_unit` is, as `UnitTable.factor` says, remembered. Raises BadPayload."""
+        key = (from_unit, to_unit, material.material if material else "")
+        found = self.factors.get(key)
+        if found is None:
+            found = self.factors[key] = self.units.factor(from_unit, to_unit, material)
+        return found
+
     def with_order(self, order: Order) -> Facts:
         """The snapshot with one order replaced; for many changes use `with_facts`, which copies each index once."""
         return self.with_facts([order])
@@ -128,6 +138,8 @@ class Facts:
             indices[name][fact.key] = fact
         if "boms" in indices:
             indices["bom_items"] = _bom_items(indices["boms"].values())
+        if "materials" in indices:
+            indices["factors"] = {}  # the materials' own units may have changed
         as_of = orders_as_of or self.orders_as_of
         return replace(self, version=self.version + 1, orders_as_of=as_of, **indices)  # type: ignore[arg-type]
 

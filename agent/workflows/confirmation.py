@@ -14,7 +14,7 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Material, Order
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
-from agent.workflows.orders import erp_quantity, order_holds, order_of, remember, reported_before, shown
+from agent.workflows.orders import converted, erp_quantity, order_holds, order_of, remember, reported_before, shown
 
 ZERO: Final = Decimal(0)
 _SECONDS: Final = {"SEC": 1, "MIN": 60, "HUR": 3600, "DAY": 86400}
@@ -91,8 +91,7 @@ class Confirmation:
         if not any(work.quantities.values()) and not work.activities and not report.final:
             return Proposal((), reasons=("nothing was made and no time was used",)), state
         holds += self._times(report, work)
-        holds += self._quantity_holds(work, facts, state)
-        holds += _repeated(report, work, state)
+        doubts = [*self._quantity_holds(work, facts, state), *_repeated(report, work, state)]
         draft = Draft(
             Kind.CONFIRMATION,
             f"order/{order.order}",
@@ -100,8 +99,8 @@ class Confirmation:
             value=_value(work, facts),
             waits_for_held=report.final,
         )
-        proposal = Proposal((draft,), holds=tuple(holds), subject=_subject(report, order, facts))
-        return proposal, _after(state, work, report, clean=not holds)
+        proposal = Proposal((draft,), holds=(*holds, *doubts), subject=_subject(report, order, facts))
+        return proposal, _after(state, work, report, counts=not doubts)
 
     def _work(self, report: SegmentResponse, order: Order, facts: Facts, holds: list[str]) -> Work:
         operation = order.operation(report.operation)
@@ -167,10 +166,9 @@ class Confirmation:
         holds, units = [], facts.units
         if work.quantities["scrap"] and not work.scrap_reason:
             holds.append(f"{shown(work.quantities['scrap'], work.unit, units)} of scrap without a reason")
-        total, quantity = Decimal(state.get("total", 0)) + work.done, work.order.quantity
-        if work.unit != work.order.unit:
-            factor = units.factor(work.order.unit, work.unit, facts.materials.get(work.order.material))
-            quantity = quantity * factor.numerator / factor.denominator
+        product = facts.materials.get(work.order.material)
+        quantity = converted(work.order.quantity, work.order.unit, work.unit, facts, product)
+        total = Decimal(state.get("total", 0)) + work.done
         if total > quantity * (1 + self.config.over_delivery):
             ordered = shown(quantity, work.unit, units)
             holds.append(f"{shown(total, work.unit, units)} of yield and scrap in all, {ordered} ordered")
@@ -208,8 +206,7 @@ def _value(work: Work, facts: Facts) -> Decimal:
     product = facts.materials.get(work.order.material)
     if product is None:
         return ZERO
-    factor = facts.units.factor(work.unit, product.base_unit, product)
-    return product.price * work.done * factor.numerator / factor.denominator
+    return product.price * converted(work.done, work.unit, product.base_unit, facts, product)
 
 
 def _subject(report: SegmentResponse, order: Order, facts: Facts) -> dict[str, str]:
@@ -236,11 +233,11 @@ def _repeated(report: SegmentResponse, work: Work, state: Mapping[str, Any]) -> 
     return holds
 
 
-def _after(state: Mapping[str, Any], work: Work, report: SegmentResponse, *, clean: bool) -> Mapping[str, Any]:
-    """What is held does not count as made; a person who releases it sees what stands before it."""
+def _after(state: Mapping[str, Any], work: Work, report: SegmentResponse, *, counts: bool) -> Mapping[str, Any]:
+    """A doubtful report does not count as made; a person who releases it sees what stands before it."""
     total = Decimal(state.get("total", 0))
     return {
-        "total": f"{total + work.done if clean else total:f}",
-        "final": bool(state.get("final")) or (clean and report.final),
+        "total": f"{total + work.done if counts else total:f}",
+        "final": bool(state.get("final")) or (counts and report.final),
         "last": remember(state.get("last", ()), _fingerprint(report, work), report.occurred_at),
     }

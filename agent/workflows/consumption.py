@@ -18,6 +18,8 @@ from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
 from agent.workflows.causes import likely_cause
 from agent.workflows.orders import (
+    STEPS,
+    converted,
     erp_quantity,
     material_of,
     order_holds,
@@ -101,19 +103,19 @@ class Consumption:
             holds.append(f"{use.actual.quantity} is less than the ERP can keep")
         holds += _component_holds(use)
         tolerance = facts.tolerance(use.material.material, report.work_center) or EXACT
-        holds += _deviation(use, quantity, tolerance, facts, state)
-        holds += _cumulated(use, quantity, tolerance, facts, state)
-        fingerprint = f"{use.actual.quantity} {use.actual.lot} {use.lot} {report.work_center}"
+        fingerprint = f"{use.actual.quantity.value} {use.actual.lot} {use.lot} {report.work_center}"
+        doubts = _deviation(use, quantity, tolerance, facts, state)
+        doubts += _cumulated(use, quantity, tolerance, facts, state)
         if reported_before(state.get("last", ()), fingerprint, report.occurred_at, self._double_within(use, facts)):
-            holds.append("the same was reported a moment ago under another id: a double report")
+            doubts.append("the same was reported a moment ago under another id: a double report")
         proposal = Proposal(
             drafts=(_draft(report, use, quantity, facts),),
             confidence=score.confidence if score else 1.0,
-            holds=tuple(holds),
+            holds=(*holds, *doubts),
             reasons=score.reasons if score else (),
             subject=_subject(report, use, facts),
         )
-        return proposal, _after(state, quantity, fingerprint, report, clean=not holds)
+        return proposal, _after(state, quantity, fingerprint, report, counts=not doubts)
 
     def _double_within(self, use: Use, facts: Facts) -> timedelta:
         """Two equal weighings in a row are a double report; two equal counts are not, unless at the same instant."""
@@ -142,15 +144,11 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
     if bom is None or produced is None:
         return Use(actual, order, material, component, unit, None, None)
     product_unit, item = bom
-    lot = produced.value
-    if produced.unit != product_unit:
-        lot = facts.units.convert(produced, product_unit, facts.materials.get(order.material)).value
-    if item.unit == unit:
-        return Use(actual, order, material, component, unit, lot, item.quantity * lot, item.set_up)
-    per_unit, set_up = (
-        facts.units.convert(Quantity(value, item.unit), unit, material).value for value in (item.quantity, item.set_up)
-    )
-    return Use(actual, order, material, component, unit, lot, per_unit * lot, set_up)
+    product = facts.materials.get(order.material)
+    lot = converted(produced.value, produced.unit, product_unit, facts, product)
+    expected = converted(item.quantity * lot, item.unit, unit, facts, material)
+    set_up = converted(item.set_up, item.unit, unit, facts, material)
+    return Use(actual, order, material, component, unit, lot, expected, set_up)
 
 
 def _bom_of(order: Order, component: Component | None) -> tuple[str, BomItem] | None:
@@ -182,7 +180,7 @@ def features(use: Use, facts: Facts) -> Features | None:
     reported = use.actual.quantity
     used = float(reported.value)
     if reported.unit != use.unit:
-        used *= float(facts.units.factor(reported.unit, use.unit, use.material))
+        used *= float(facts.factor(reported.unit, use.unit, use.material))
     expected = float(use.expected)
     deviation = log(used / expected)
     if use.set_up:
@@ -215,9 +213,9 @@ def _deviation(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, 
     expected = use.expected
     if use.set_up and not state.get("count") and not use.component.withdrawn:
         expected += use.set_up
-    last_place = ONE.scaleb(-facts.units.decimals(use.unit))
-    low = expected * (1 - tolerance.under) - last_place / 2
-    high = expected * (1 + tolerance.over) + last_place / 2
+    rounding = STEPS[facts.units.decimals(use.unit)] / 2
+    low = expected * (ONE - tolerance.under) - rounding
+    high = expected * (ONE + tolerance.over) + rounding
     if low <= quantity <= high:
         return []
     cause = likely_cause(
@@ -236,7 +234,7 @@ def _cumulated(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, 
         return []
     total = max(Decimal(state.get("total", 0)), use.component.withdrawn) + quantity
     required = use.component.required
-    if total <= required * (1 + tolerance.over):
+    if total <= required * (ONE + tolerance.over):
         return []
     units = facts.units
     return [f"{shown(total, use.unit, units)} used in all, {shown(required, use.unit, units)} required by the order"]
@@ -248,10 +246,7 @@ def _cumulated(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, 
 def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -> Draft:
     component, operation = use.component, use.order.operation(report.operation)
     day = facts.plant.day(report.occurred_at).isoformat()
-    price = use.material.price
-    if use.unit != use.material.base_unit:
-        factor = facts.units.factor(use.unit, use.material.base_unit, use.material)
-        price = price * factor.numerator / factor.denominator
+    value = use.material.price * converted(quantity, use.unit, use.material.base_unit, facts, use.material)
     payload = {
         "plant": use.order.plant,
         "material": use.actual.material,
@@ -269,7 +264,7 @@ def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -
         "document_date": day,
         "text": (report.id or "")[:50],
     }
-    return Draft(Kind.GOODS_ISSUE, f"order/{use.order.order}", payload, price * quantity)
+    return Draft(Kind.GOODS_ISSUE, f"order/{use.order.order}", payload, value)
 
 
 def _subject(report: SegmentResponse, use: Use, facts: Facts) -> dict[str, str]:
@@ -283,12 +278,12 @@ def _subject(report: SegmentResponse, use: Use, facts: Facts) -> dict[str, str]:
 
 
 def _after(
-    state: Mapping[str, Any], quantity: Decimal, fingerprint: str, report: SegmentResponse, *, clean: bool
+    state: Mapping[str, Any], quantity: Decimal, fingerprint: str, report: SegmentResponse, *, counts: bool
 ) -> Mapping[str, Any]:
-    """What is held does not count as used: the ERP's own figure tells when a person released it."""
+    """A doubtful quantity does not count as used: the ERP's own figure tells when a person released it."""
     total, count = Decimal(state.get("total", 0)), state.get("count", 0)
     return {
-        "total": f"{total + quantity if clean else total:f}",
-        "count": count + clean,
+        "total": f"{total + quantity if counts else total:f}",
+        "count": count + counts,
         "last": remember(state.get("last", ()), fingerprint, report.occurred_at),
     }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
-from fractions import Fraction
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 from agent.errors import BadPayload
@@ -13,9 +12,10 @@ from agent.facts import Facts, Material, Order
 from agent.isa95 import Quantity, SegmentResponse
 from agent.units import UnitTable
 
+_WIDE: Final = Context(prec=60)  # exact for everything that fits the ERP
 REMEMBERED: Final = 8  # how many reports back a double report is recognised
 LARGEST: Final = 10  # digits before the point of a quantity in SAP
-_STEPS: Final = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
+STEPS: Final = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
 
 
 def order_of(report: SegmentResponse, facts: Facts) -> Order:
@@ -79,15 +79,24 @@ def erp_quantity(quantity: Quantity, unit: str, facts: Facts, material: Material
         raise BadPayload(
             f"{quantity} does not fit the ERP, which keeps 10 digits", field="quantity", reason="too_large"
         )
-    decimals = facts.units.decimals(unit)
+    step = STEPS[facts.units.decimals(unit)]
     if quantity.unit == unit:
-        rounded = quantity.value.quantize(_STEPS[decimals], ROUND_HALF_UP)
+        rounded = quantity.value.quantize(step, ROUND_HALF_UP)
         lost = rounded != quantity.value
     else:
-        factor = facts.units.factor(quantity.unit, unit, material)
-        rounded = facts.units.convert_rounded(quantity, unit, decimals, material).value
-        lost = Fraction(rounded) != Fraction(quantity.value) * factor
+        factor = facts.factor(quantity.unit, unit, material)
+        product = _WIDE.multiply(quantity.value, factor.numerator)
+        rounded = _WIDE.divide(product, factor.denominator).quantize(step, ROUND_HALF_UP, _WIDE)
+        lost = _WIDE.multiply(rounded, factor.denominator) != product
     return rounded, f"{quantity} cannot be posted exactly: {rounded} {unit} is the nearest" if lost else ""
+
+
+def converted(value: Decimal, from_unit: str, to_unit: str, facts: Facts, material: Material | None) -> Decimal:
+    """The value in another unit, with digits to spare: for comparing and for money, never for posting."""
+    if from_unit == to_unit:
+        return value
+    factor = facts.factor(from_unit, to_unit, material)
+    return value * factor.numerator / factor.denominator
 
 
 def shown(value: Decimal, unit: str, units: UnitTable) -> str:
@@ -99,8 +108,8 @@ def shown(value: Decimal, unit: str, units: UnitTable) -> str:
 
 def reported_before(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime, within: timedelta) -> bool:
     """Whether the same content was reported within this time, before or after: streams may overtake each other."""
-    seconds, span = at.timestamp(), within.total_seconds()
-    return any(seen == fingerprint and abs(seconds - when) <= span for seen, when in last)
+    span = within.total_seconds()
+    return any(seen == fingerprint and abs(at.timestamp() - when) <= span for seen, when in last)
 
 
 def remember(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime) -> list[Sequence[Any]]:

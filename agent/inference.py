@@ -1,0 +1,350 @@
+"""Model card and ONNX session → Score: loaded only when the bytes are what the manifest says, and cut off when late.
+
+    models/<name>/aliases.json            which version decides: {"champion": "1"}
+    models/<name>/<version>/model.onnx    the graph, at most 3 MiB, without external data
+                            manifest.json SHA-256 of every file, inputs with their ranges, outputs, operator sets
+                            parity.json   rows and the probabilities that training computed for them
+                            card.md       for people
+
+Whatever does not fit is ModelUnfit: the event is held for a person, never decided by a default.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from hashlib import sha256
+from math import exp
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent import onnxfile, strictjson
+from agent.errors import BadPayload, ModelUnfit
+from agent.ports import Features, Score
+
+MAX_BYTES: Final = 3 * 1024 * 1024
+PARITY: Final = 1e-5
+DEADLINE_S: Final = 0.25
+OPSETS: Final = {"": range(15, 23), "ai.onnx.ml": range(1, 5)}  # what the pinned converter writes
+PROVIDERS: Final = ["CPUExecutionProvider"]
+
+
+# ── what the files of a version say ─────────────────────────────────────────────────────────────────────────
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Told):
+    """One feature: outside of `least` to `most` the model is not asked; `low` to `high` is what training mostly saw."""
+
+    name: str
+    least: float
+    most: float
+    low: float
+    high: float
+    text: str = ""  # what people read about it; empty: not told
+    scale: Literal["plain", "log"] = "plain"  # log: people read its exponential
+
+
+class Output(_Told):
+    """Where the probability of being normal stands among the graph's outputs."""
+
+    name: str
+    column: int = Field(ge=0)
+    columns: int = Field(ge=1)
+
+
+class Manifest(_Told):
+    """``manifest.json``: what the files must be, and what the graph takes and gives."""
+
+    name: str
+    version: str
+    files: dict[str, str]  # file → SHA-256
+    input: str
+    features: tuple[Input, ...] = Field(min_length=1)
+    output: Output
+    opsets: dict[str, int]
+    trained: dict[str, str | int | float]  # on what, with what, how well: for people and for the audit
+
+
+class Parity(_Told):
+    """``parity.json``: what training computed; the graph must compute the same here."""
+
+    rows: tuple[tuple[float, ...], ...] = Field(min_length=1)
+    normal: tuple[float, ...] = Field(min_length=1)
+
+
+class Aliases(_Told):
+    """``aliases.json``: which version has which part."""
+
+    champion: str
+    challenger: str | None = None
+    previous: str | None = None
+
+
+Told = TypeVar("Told", bound=_Told)
+
+
+def champion(folder: str | Path) -> Path:
+    """The folder of the version that decides, of ``models/<name>``. Raises ModelUnfit."""
+    folder = Path(folder)
+    version = _told(_read(folder / "aliases.json"), folder / "aliases.json", Aliases).champion
+    if not version or Path(version).name != version:
+        raise ModelUnfit(f"{folder / 'aliases.json'}: champion {version!r} is no version; write the name of a folder")
+    return folder / version
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ModelUnfit(f"{path} cannot be read: {error.strerror}; restore the model's files") from None
+    if len(data) > MAX_BYTES:
+        raise ModelUnfit(f"{path} is larger than {MAX_BYTES // 1024 // 1024} MiB; train a smaller model")
+    return data
+
+
+def _told(data: bytes, path: Path, model: type[Told]) -> Told:
+    try:
+        return model.model_validate(strictjson.read(data, MAX_BYTES))
+    except BadPayload as error:
+        raise ModelUnfit(f"{path}: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ModelUnfit(f"{path}: {place}: {first['msg']}") from None
+
+
+# ── a loaded model ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Model:
+    """A model that fits its manifest. `score` is safe to call from one thread at a time."""
+
+    def __init__(self, manifest: Manifest, session: ort.InferenceSession, digest: str, deadline_s: float) -> None:
+        self.manifest = manifest
+        self.name = f"{manifest.name}/{manifest.version}"
+        self.digest = digest
+        self._session = session
+        self._watch = _Watch(deadline_s)
+        self._least = np.array([one.least for one in manifest.features], np.float32)
+        self._most = np.array([one.most for one in manifest.features], np.float32)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        features: Sequence[str] | None = None,
+        *,
+        explain_below: float = 1.0,
+        deadline_s: float = DEADLINE_S,
+    ) -> Model:
+        """The model of a version's folder, after every check. Raises ModelUnfit naming the file and what to do.
+
+        `features` are the names that the workflow computes; they must be the manifest's. Reasons for people are
+        given for scores below `explain_below`.
+        """
+        folder = Path(folder)
+        manifest = _told(_read(folder / "manifest.json"), folder / "manifest.json", Manifest)
+        files = {name: _checked(folder / name, digest) for name, digest in manifest.files.items()}
+        for name in ("model.onnx", "parity.json", "card.md"):
+            if name not in files:
+                raise ModelUnfit(f"{folder / 'manifest.json'}: files does not list {name}; train the model again")
+        _check_features(manifest, features, folder)
+        session = _session(files["model.onnx"], manifest, folder / "model.onnx")
+        model = cls(manifest, session, manifest.files["model.onnx"], deadline_s)
+        model.explain_below = explain_below
+        model._replay(_told(files["parity.json"], folder / "parity.json", Parity), folder)
+        return model
+
+    explain_below = 1.0
+
+    def score(self, rows: Sequence[Features]) -> list[Score | ModelUnfit]:
+        """One answer per row, in one run. ModelUnfit where the row is out of range or the output is no probability."""
+        if not rows:
+            return []
+        table = self._table(rows)
+        with np.errstate(invalid="ignore"):
+            fit = np.all((table >= self._least) & (table <= self._most), axis=1).tolist()
+        if all(fit):
+            return self._answers(rows, table)
+        answers = iter(self._answers([row for row, good in zip(rows, fit, strict=True) if good], table[fit]))
+        return [next(answers) if good else self._out_of_range(row) for row, good in zip(rows, fit, strict=True)]
+
+    def close(self) -> None:
+        """End the watch thread."""
+        self._watch.close()
+
+    def _table(self, rows: Sequence[Features]) -> NDArray[np.float32]:
+        """The rows as float32; a row of another length becomes NaN, which is out of every range."""
+        width = len(self.manifest.features)
+        with np.errstate(over="ignore"):
+            return np.array([row if len(row) == width else (np.nan,) * width for row in rows], np.float32)
+
+    def _answers(self, rows: Sequence[Features], table: NDArray[np.float32]) -> list[Score | ModelUnfit]:
+        if not rows:
+            return []
+        try:
+            normal = self.run(table)
+        except ModelUnfit as error:
+            return [error for _ in rows]
+        return [self._answer(row, value) for row, value in zip(rows, normal.tolist(), strict=True)]
+
+    def _answer(self, row: Features, normal: float) -> Score | ModelUnfit:
+        if not 0.0 <= normal <= 1.0:  # NaN included
+            return ModelUnfit(f"model {self.name} answered {normal}, which is no probability")
+        reasons = self._reasons(row) if normal < self.explain_below else ()
+        return Score(normal, self.name, self.digest, row, reasons)
+
+    def run(self, table: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The probability of being normal for each row. Raises ModelUnfit when cut off, failed or of another shape."""
+        output = self.manifest.output
+        try:
+            (answer,) = self._watch.run(self._session, [output.name], {self.manifest.input: table})
+        except Exception as error:  # noqa: BLE001  # onnxruntime's exceptions have no other common base
+            late = "was cut off at its deadline" if "erminate" in str(error) else "failed"
+            raise ModelUnfit(f"model {self.name} {late}: {str(error)[:200]}") from None
+        if answer.shape != (len(table), output.columns) or answer.dtype != np.float32:
+            raise ModelUnfit(f"model {self.name} answered {answer.dtype}{list(answer.shape)} for {len(table)} rows")
+        normal: NDArray[np.float32] = answer[:, output.column]
+        return normal
+
+    def _out_of_range(self, row: Features) -> ModelUnfit:
+        if len(row) != len(self.manifest.features):
+            return ModelUnfit(f"model {self.name} takes {len(self.manifest.features)} features, not {len(row)}")
+        wrong = [
+            f"{one.name} is {value:g}, outside of {one.least:g} to {one.most:g}"
+            for one, value in zip(self.manifest.features, row, strict=True)
+            if not one.least <= value <= one.most
+        ]
+        return ModelUnfit(f"model {self.name} was not trained for this: {'; '.join(wrong) or 'a value at the edge'}")
+
+    def _reasons(self, row: Features) -> tuple[str, ...]:
+        """What is unlike the training data, worst first: how far outside of low to high, in widths of that range."""
+        found = []
+        for one, value in zip(self.manifest.features, row, strict=True):
+            beyond = max(one.low - value, value - one.high) / ((one.high - one.low) or 1.0)
+            if one.text and beyond > 0:
+                seen, low, high = (exp(x) if one.scale == "log" else x for x in (value, one.low, one.high))
+                found.append((beyond, f"{one.text} is {seen:.3g}, usually {low:.3g} to {high:.3g}"))
+        return tuple(reason for _, reason in sorted(found, reverse=True))
+
+    def _replay(self, parity: Parity, folder: Path) -> None:
+        """The cases of training, computed here. Raises ModelUnfit at a difference above PARITY."""
+        if len(parity.rows) != len(parity.normal) or {len(row) for row in parity.rows} != {len(self.manifest.features)}:
+            raise ModelUnfit(
+                f"{folder / 'parity.json'}: rows and results do not belong together; train the model again"
+            )
+        difference = float(np.abs(self.run(np.array(parity.rows, np.float32)) - np.array(parity.normal)).max())
+        if not difference <= PARITY:
+            raise ModelUnfit(
+                f"{folder / 'model.onnx'} computes something else here than in training (difference {difference:.2g}, "
+                f"allowed {PARITY:g}); train the model again with the pinned packages"
+            )
+
+
+def _checked(path: Path, digest: str) -> bytes:
+    """The bytes of one file of the version, if they are those of the manifest."""
+    if path.name not in ("model.onnx", "parity.json", "card.md"):
+        raise ModelUnfit(f"{path.parent / 'manifest.json'}: lists {path.name!r}, which is no file of a model")
+    data = _read(path)
+    found = sha256(data).hexdigest()
+    if found != digest:
+        raise ModelUnfit(
+            f"{path} has SHA-256 {found[:12]}…, the manifest says {digest[:12]}…: restore the trained file"
+        )
+    return data
+
+
+def _check_features(manifest: Manifest, features: Sequence[str] | None, folder: Path) -> None:
+    names = [one.name for one in manifest.features]
+    if features is not None and list(features) != names:
+        raise ModelUnfit(
+            f"{folder / 'manifest.json'}: the model takes {', '.join(names)}, the workflow computes "
+            f"{', '.join(features)}; train the model with this version of the agent"
+        )
+
+
+def _session(data: bytes, manifest: Manifest, path: Path) -> ort.InferenceSession:
+    """The session from the bytes that were hashed, if the graph is as the manifest says."""
+    try:
+        told = onnxfile.read(data)
+    except ModelUnfit as error:
+        raise ModelUnfit(f"{path} {error}") from None
+    if told.external:
+        raise ModelUnfit(f"{path} keeps data outside of the file; export it in one file")
+    if told.opsets != manifest.opsets or any(v not in OPSETS.get(domain, ()) for domain, v in told.opsets.items()):
+        raise ModelUnfit(f"{path} uses the operator sets {told.opsets}; manifest: {manifest.opsets}, known: {OPSETS}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # the other cores belong to the line
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, and told once
+    try:
+        session = ort.InferenceSession(data, options, providers=PROVIDERS)
+    except Exception as error:  # noqa: BLE001  # onnxruntime's exceptions have no other common base
+        raise ModelUnfit(f"{path} is refused by onnxruntime: {str(error)[:200]}") from None
+    _check_graph(session, manifest, path)
+    return session
+
+
+def _check_graph(session: ort.InferenceSession, manifest: Manifest, path: Path) -> None:
+    inputs = [(one.name, one.type, len(one.shape), one.shape[-1:]) for one in session.get_inputs()]
+    width = len(manifest.features)
+    if inputs != [(manifest.input, "tensor(float)", 2, [width])]:
+        raise ModelUnfit(f"{path} takes {inputs}, the manifest says {manifest.input}: float, {width} columns")
+    output = manifest.output
+    outputs = {one.name: (one.type, len(one.shape), one.shape[-1:]) for one in session.get_outputs()}
+    if outputs.get(output.name) != ("tensor(float)", 2, [output.columns]) or output.column >= output.columns:
+        raise ModelUnfit(f"{path} gives {outputs}, the manifest says {output.name}: float, {output.columns} columns")
+
+
+class _Watch:
+    """Cuts off runs that are late: one thread that sleeps while nothing runs and looks up once per deadline otherwise.
+
+    A run ends between one and two deadlines after its start, at the latest; a run that is in time costs no wake-up.
+    """
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._running: Any = None  # the options of the run under way
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def run(self, session: ort.InferenceSession, outputs: list[str], inputs: dict[str, Any]) -> list[Any]:
+        """Run the session, or raise what onnxruntime raises when the run is cut off."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, name="model-deadline", daemon=True)
+            self._thread.start()
+        options = ort.RunOptions()
+        self._running = options
+        if not self._wake.is_set():
+            self._wake.set()
+        try:
+            answers: list[Any] = session.run(outputs, inputs, options)
+        finally:
+            self._running = None
+        return answers
+
+    def close(self) -> None:
+        """End the thread, if one was started."""
+        self._closed.set()
+        self._wake.set()
+
+    def _look(self) -> None:
+        while not self._closed.is_set():
+            self._wake.wait()
+            seen = self._running
+            if seen is None:
+                self._wake.clear()
+                seen = self._running  # a run that began between the look and the clear saw no need to wake us
+            if seen is not None and not self._closed.wait(self._deadline_s) and self._running is seen:
+                seen.terminate = True

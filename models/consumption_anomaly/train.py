@@ -1,0 +1,377 @@
+"""Train the model that says whether a reported consumption looks normal.
+
+    python -m models.consumption_anomaly.train [folder]
+
+The data are simulated: what the bench's machines report, with a share of reports distorted as on real floors. The
+features are computed by the same pure function that serves. The same seeds give the same files, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from hashlib import sha256
+from math import exp
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import onnxruntime as ort
+import skl2onnx
+import sklearn
+from numpy.typing import NDArray
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from agent import masterfiles, onnxfile
+from agent.config import parse
+from agent.facts import Facts, Plant
+from agent.inference import MAX_BYTES, PARITY, Model
+from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.units import UnitsFile, UnitTable
+from agent.workflows.consumption import FEATURES, features, use_of
+from simulators import scenario as plant
+from simulators.line.plant import Report, reports
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
+VERSION: Final = "1"
+SEEDS: Final = (11, 12, 13)  # three runs of the plant
+REPORTS: Final = 12_000  # of each run, confirmations included
+ABNORMAL: Final = 0.15  # share of distorted reports; far more than on a floor, so that they can be learnt
+TEST_SHARE: Final = 0.3  # the last part of each run, in time
+PARITY_ROWS: Final = 600
+OPSET: Final = {"": 18, "ai.onnx.ml": 3}
+TODAY: Final = date(2026, 11, 20)
+
+RANGES: Final = {  # outside of these the model is not asked: six decades of deviation cover every unit error
+    "deviation": (-14.0, 14.0),
+    "distance": (0.0, 14.0),
+    "log_expected": (-14.0, 21.0),
+    "counted": (0.0, 1.0),
+    "share_of_required": (0.0, 1000.0),
+}
+WORDS: Final = {
+    "deviation": ("used over expected", "log"),
+    "share_of_required": ("share of the order's requirement", "plain"),
+}
+
+
+# ── the data ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One report as the model sees it; `distortion` is empty for a normal one."""
+
+    row: tuple[float, ...]
+    distortion: str
+    late: bool  # in the last part of its run
+
+
+def bench_facts(scenario: plant.Scenario) -> Facts:
+    """The facts that the agent has on the bench: its master data files, and the orders that its ERP tells."""
+    units = UnitTable.of(parse(ROOT / "edge_config" / "units.yaml", UnitsFile))
+    files = masterfiles.load(ROOT / "edge_config" / "masterdata", units)
+    here = Plant(scenario.plant, ZoneInfo(scenario.time_zone), scenario.currency)
+    facts = Facts(plant=here, units=units).with_facts(files.facts(TODAY))
+    return facts.with_documents(("order", _order(order, scenario.plant, units)) for order in scenario.orders())
+
+
+def _order(order: plant.Order, site: str, units: UnitTable) -> dict[str, Any]:
+    unit = units.from_sap(order.unit)
+    return {
+        "order": order.number,
+        "material": order.product,
+        "plant": site,
+        "quantity": f"{order.quantity:f}",
+        "unit": unit,
+        "status": "released",
+        "operations": [{"operation": order.operation, "work_center": order.work_center, "unit": unit}],
+        "components": [
+            {
+                "material": part.material,
+                "reservation": part.reservation,
+                "item": part.item,
+                "required": f"{part.required:f}",
+                "withdrawn": "0",
+                "unit": units.from_sap(part.unit),
+                "storage_location": part.storage_location,
+                "operation": order.operation,
+            }
+            for part in order.components
+        ],
+    }
+
+
+def response(report: Report, facts: Facts) -> SegmentResponse | None:
+    """A consumption report of the line as the mapping reads it; None for a confirmation."""
+    body, order = report.body, facts.orders[report.body["order"]]
+    if "quantity" not in body:
+        return None
+    consumed = Quantity(body["quantity"], facts.units.code(body["unit"]))
+    return SegmentResponse(
+        kind="consumption",
+        id=body["id"],
+        order=body["order"],
+        operation=body["operation"],
+        occurred_at=datetime.fromisoformat(body["ts"]),
+        work_center=report.truth["work_center"],
+        material_actuals=(
+            MaterialActual(MaterialUse.CONSUMED, consumed, body["material"], body["batch"], body["location"]),
+            MaterialActual(MaterialUse.PRODUCED, Quantity(body["lot_quantity"], order.unit)),
+        ),
+    )
+
+
+def samples(facts: Facts, scenario: plant.Scenario, seed: int) -> Iterator[Sample]:
+    """One run of the plant, some of its reports distorted."""
+    random = Random(f"{seed}/consumption_anomaly")
+    run = [report for one in reports(scenario, seed, REPORTS) if (report := response(one, facts)) is not None]
+    for at, report in enumerate(run):
+        name = random.choice(sorted(DISTORTIONS)) if random.random() < ABNORMAL else ""
+        changed = _distorted(report, name, random, facts) if name else report
+        row = features(use_of(changed, facts), facts)
+        if row is not None:
+            yield Sample(row, name if changed is not report else "", late=at >= len(run) * (1 - TEST_SHARE))
+
+
+def _times(low: float, high: float) -> Any:
+    return lambda value, random: value * Decimal(f"{exp(random.uniform(np.log(low), np.log(high))):.4f}")
+
+
+def _transposed(value: Decimal, random: Random) -> Decimal:
+    text = f"{value:f}"
+    places = [at for at in range(len(text) - 1) if text[at] != text[at + 1] and (text[at] + text[at + 1]).isdigit()]
+    if not places:
+        return value
+    at = places[0] if random.random() < 0.7 else random.choice(places)
+    return Decimal(text[:at] + text[at + 1] + text[at] + text[at + 2 :])
+
+
+DISTORTIONS: Final[Mapping[str, Any]] = {
+    "a little too much": _times(1.05, 1.3),
+    "a little too little": _times(0.7, 0.95),
+    "far too much": _times(1.3, 2.5),
+    "far too little": _times(0.3, 0.7),
+    "twice": lambda value, random: value * 2,
+    "power of ten": lambda value, random: value.scaleb(random.choice((-1, 1))),
+    "unit": lambda value, random: value * random.choice((Decimal("0.001"), Decimal(1000), Decimal("2.2046"))),
+    "digits swapped": _transposed,
+}
+
+
+def _distorted(report: SegmentResponse, name: str, random: Random, facts: Facts) -> SegmentResponse:
+    """The report with another quantity, as the same device would show it; the same report where nothing changes."""
+    consumed, produced = report.material_actuals
+    step = Decimal(1).scaleb(-max(0, -int(consumed.quantity.value.as_tuple().exponent)))
+    value = DISTORTIONS[name](consumed.quantity.value, random).quantize(step, ROUND_HALF_UP)
+    if value in (0, consumed.quantity.value):
+        return report
+    quantity = Quantity(value, consumed.quantity.unit)
+    return replace(report, material_actuals=(replace(consumed, quantity=quantity), produced))
+
+
+# ── training ────────────────────────────────────────────────────────────────────────────────────────────────
+
+Table = NDArray[np.float32]
+
+
+def fit(rows: Table, normal: NDArray[np.int64]) -> GradientBoostingClassifier:
+    """Few shallow trees: the features carry it, and a run of one row stays far below 50 µs."""
+    model = GradientBoostingClassifier(
+        n_estimators=40, max_depth=3, learning_rate=0.2, subsample=0.8, min_samples_leaf=30, random_state=7
+    )
+    return model.fit(rows, normal)
+
+
+def export(model: GradientBoostingClassifier) -> bytes:
+    """The graph with one float32 input and the probabilities as a plain tensor."""
+    graph = skl2onnx.convert_sklearn(
+        model,
+        name="consumption_anomaly",
+        initial_types=[("features", FloatTensorType([None, len(FEATURES)]))],
+        options={id(model): {"zipmap": False}},
+        target_opset=OPSET,
+    )
+    opsets = {one.domain: one for one in graph.opset_import}  # the converter may write one twice
+    del graph.opset_import[:]
+    graph.opset_import.extend(opsets[domain] for domain in sorted(opsets))
+    data: bytes = graph.SerializeToString(deterministic=True)
+    if len(data) > MAX_BYTES:
+        raise SystemExit(f"the model has {len(data)} bytes, allowed are {MAX_BYTES}; use fewer or shallower trees")
+    return data
+
+
+def parity_rows(rows: Table) -> Table:
+    """Rows of the test part and the corners of the ranges: where converters go wrong without a word."""
+    random = np.random.default_rng(7)
+    chosen = rows[random.choice(len(rows), PARITY_ROWS - 100, replace=False)]
+    ranges = np.array([RANGES[name] for name in FEATURES], np.float32)
+    corners = np.where(random.random((50, len(FEATURES))) < 0.5, ranges[:, 0], ranges[:, 1])
+    inside = random.uniform(ranges[:, 0], ranges[:, 1], (50, len(FEATURES)))
+    return np.vstack([chosen, corners, inside]).astype(np.float32)
+
+
+def check_parity(model: GradientBoostingClassifier, graph: bytes, rows: Table) -> list[float]:
+    """What the graph computes for the rows; ends the program where it differs from scikit-learn."""
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    label, probabilities = session.run(None, {"features": rows})
+    expected = model.predict_proba(rows)
+    difference = float(np.abs(probabilities - expected).max())
+    changed = int((label != model.predict(rows)).sum())
+    if difference > PARITY or changed:
+        raise SystemExit(
+            f"ONNX and scikit-learn differ by {difference:.2g} and in {changed} labels; nothing is written"
+        )
+    return [float(value) for value in probabilities[:, 1]]
+
+
+# ── what is written ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def figures(normal: NDArray[np.float64], test: list[Sample], bar: float = 0.9) -> dict[str, float]:
+    """How well the model does on the last part of each run, which it has not seen."""
+    truth = np.array([not sample.distortion for sample in test])
+    found = {
+        "auc": float(roc_auc_score(truth, normal)),
+        "brier": float(brier_score_loss(truth, normal)),
+        "normal_accepted_at_0.9": float((normal[truth] >= bar).mean()),
+        "distorted_accepted_at_0.9": float((normal[~truth] >= bar).mean()),
+    }
+    for name in DISTORTIONS:
+        of_kind = np.array([sample.distortion == name for sample in test])
+        found[f"found: {name}"] = float((normal[of_kind] < bar).mean())
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def manifest(
+    files: Mapping[str, bytes], rows: Table, normal: NDArray[np.int64], told: dict[str, Any]
+) -> dict[str, Any]:
+    """What `agent.inference` checks before it believes the files."""
+    usual = np.quantile(rows[normal == 1].astype(np.float64), (0.005, 0.995), axis=0)
+    inputs = []
+    for at, name in enumerate(FEATURES):
+        text, scale = WORDS.get(name, ("", "plain"))
+        least, most = RANGES[name]
+        low, high = (round(float(value), 6) for value in usual[:, at])
+        inputs.append(
+            {"name": name, "least": least, "most": most, "low": low, "high": high, "text": text, "scale": scale}
+        )
+    return {
+        "name": HERE.name,
+        "version": VERSION,
+        "files": {name: sha256(data).hexdigest() for name, data in sorted(files.items())},
+        "input": "features",
+        "features": inputs,
+        "output": {"name": "probabilities", "column": 1, "columns": 2},
+        "opsets": onnxfile.read(files["model.onnx"]).opsets,
+        "trained": told,
+    }
+
+
+CARD: Final = """# Does this consumption look normal? (consumption_anomaly, version {version})
+
+**What it answers.** For one report of a component used for one lot: the probability that the report is normal.
+**What it looks at.** Used over expected (bill of material times lot, with or without the set-up), how much is
+expected, whether it is counted or weighed, and the share of the order's requirement. Nothing about people.
+**What it is.** {trees} shallow gradient-boosted trees, {size} bytes of ONNX, the same answer on every run.
+
+## Trained on a simulated plant
+No real floor is in it. {reports} reports of {runs} simulated runs (the line simulator of this project), of which
+{abnormal:.0%} were distorted on purpose; on a floor far fewer are. Trained on the first {trained:.0%} of each run,
+judged on the rest, in time. Its figures say that it finds what was put in, not what your plant will do.
+
+| judged on {test} reports | |
+|---|---|
+{table}
+
+## Limits
+- A deviation inside the weighing noise, a slow leak, or a wrong bill of material is not found from one report.
+- Parts that are counted in small lots: one part more of six is 17 %, and sometimes somebody really dropped one.
+- Before `auto`, run `advise` or `assist` beside your own postings and look at the confidences of what people approve.
+- Retrain on the plant's own reports when the noise of its scales is another than the simulator's.
+
+Outside of the ranges in manifest.json the model is not asked: the posting waits for a person.
+"""
+
+
+def card(found: Mapping[str, float], size: int, trees: int, reports_used: int, test: int) -> str:
+    """The page for people."""
+    return CARD.format(
+        version=VERSION,
+        trees=trees,
+        size=size,
+        reports=reports_used,
+        runs=len(SEEDS),
+        abnormal=ABNORMAL,
+        trained=1 - TEST_SHARE,
+        test=test,
+        table="\n".join(f"| {name.replace('_', ' ')} | {value:.4f} |" for name, value in found.items()),
+    )
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """The version's folder, and the alias that makes it decide; each file appears whole or not at all."""
+    target = folder / VERSION
+    target.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        _replace(target / name, data)
+    _replace(folder / "aliases.json", _json({"champion": VERSION}))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def train(folder: Path) -> dict[str, float]:
+    """Train, check, write below `folder`, load what was written as the agent would, and return the figures."""
+    scenario = plant.load()
+    facts = bench_facts(scenario)
+    found = [sample for seed in SEEDS for sample in samples(facts, scenario, seed)]
+    early, late = [one for one in found if not one.late], [one for one in found if one.late]
+    rows = np.array([one.row for one in early], np.float32)  # cast before fit: the graph computes in float32
+    normal = np.array([not one.distortion for one in early], np.int64)
+    model = fit(rows, normal)
+    graph = export(model)
+    test_rows = np.array([one.row for one in late], np.float32)
+    checked = parity_rows(test_rows)
+    parity = {"rows": [[float(x) for x in row] for row in checked], "normal": check_parity(model, graph, checked)}
+    told = figures(model.predict_proba(test_rows)[:, 1], late)
+    page = card(told, len(graph), model.n_estimators_, len(found), len(late))
+    files = {"model.onnx": graph, "parity.json": json.dumps(parity).encode(), "card.md": page.encode()}
+    data = "simulators.line, seeds " + ", ".join(str(seed) for seed in SEEDS)
+    origin = {
+        "data": data,
+        "reports": len(found),
+        "scikit-learn": sklearn.__version__,
+        "skl2onnx": skl2onnx.__version__,
+    }
+    write(folder, {**files, "manifest.json": _json(manifest(files, rows, normal, {**origin, **told}))})
+    Model.load(folder / VERSION, FEATURES).close()
+    return told
+
+
+def main() -> None:
+    """Train into the folder given, or beside this file."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    for name, value in train(folder).items():
+        print(f"{name:32} {value:.4f}")
+    print(f"written to {folder / VERSION}")
+
+
+if __name__ == "__main__":
+    main()
