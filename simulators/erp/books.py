@@ -197,7 +197,7 @@ class Books:
         return {key: numbers for key, numbers in carriers.items() if len(numbers) > 1}
 
     def totals(self) -> dict[str, dict[str, str]]:
-        """Net quantity moved per order and material, in base units; a goods issue counts positive, a receipt negative."""
+        """Net quantity taken per order and material, in base units; a receipt counts negative."""
         sums: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
         for document in self.documents:
             for effect in document.effects:
@@ -207,17 +207,24 @@ class Books:
 
 def _record(document: Document) -> dict[str, Any]:
     record = {name: getattr(document, name) for name in Document.__slots__}
-    record["effects"] = [[str(getattr(effect, name)) for name in Effect.__slots__] for effect in document.effects]
+    record["effects"] = [_effect_record(effect) for effect in document.effects]
     record["yield_quantity"] = str(document.yield_quantity)
     record["scrap_quantity"] = str(document.scrap_quantity)
     return record
 
 
+def _effect_record(effect: Effect) -> dict[str, Any]:
+    record = {name: getattr(effect, name) for name in Effect.__slots__}
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in record.items()}
+
+
+def _effect(record: Mapping[str, Any]) -> Effect:
+    quantities = {name: Decimal(record[name]) for name in ("delta", "withdrawn", "delivered")}
+    return Effect(**{**record, **quantities})
+
+
 def _document(record: Mapping[str, Any]) -> Document:
-    effects = [
-        Effect(material, location, Decimal(delta), order, item, Decimal(withdrawn), Decimal(delivered))
-        for material, location, delta, order, item, withdrawn, delivered in record["effects"]
-    ]
+    effects = [_effect(row) for row in record["effects"]]
     return Document(
         **{
             **record,

@@ -1,4 +1,4 @@
-"""Order confirmations: yield, scrap and times, with their goods movements, backflush and receipt; and cancelling them."""
+"""Order confirmations: yield, scrap and times, with their goods movements or backflush; and cancelling them."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def _check_operation(order: Order, header: Row) -> None:
     unit = header.get("ConfirmationUnit", "")
     if unit and unit not in UNITS:
         raise ODataError(400, "RU/412", f"Unit {unit} is not defined", target="ConfirmationUnit")
-    plant_center = header.get("WorkCenter", "")
-    if plant_center and plant_center != order.work_center:
-        raise ODataError(400, "CR/048", f"Work center {plant_center} does not exist", target="WorkCenter")
+    center = header.get("WorkCenter", "")
+    if center and center != order.work_center[:8]:
+        raise ODataError(400, "CR/048", f"Work center {center} does not exist", target="WorkCenter")
     if Decimal(header.get("ConfirmationYieldQuantity", "0")) < 0:
         raise ODataError(400, "RU/075", "Negative yield cannot be confirmed", target="ConfirmationYieldQuantity")
 

@@ -99,6 +99,7 @@ class Effect:
     item: str = ""
     withdrawn: Decimal = Decimal(0)  # in the component's unit
     delivered: Decimal = Decimal(0)  # of the order's product
+    final: bool = False  # nothing more will be taken for this reservation item
 
 
 class Ledger:
@@ -175,6 +176,7 @@ class Ledger:
             component = order.components.get(effect.item)
             if component is not None:
                 component.withdrawn += effect.withdrawn
+                component.finally_issued |= effect.final
 
 
 def convert(quantity: Decimal, unit: str, into: str, material: str) -> Decimal:

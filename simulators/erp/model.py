@@ -21,7 +21,16 @@ _EDM = {
     "F": "Edm.Double",
     "Guid": "Edm.Guid",
 }
-_INITIAL = {"S": "", "DT": None, "DTO": None, "T": "PT00H00M00S", "B": False, "I": 0, "F": "0", "Guid": "0" * 8}
+_INITIAL = {
+    "S": "",
+    "DT": None,
+    "DTO": None,
+    "T": "PT00H00M00S",
+    "B": False,
+    "I": 0,
+    "F": "0",
+    "Guid": "00000000-0000-0000-0000-000000000000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,6 @@ class Field:
         """What the ERP answers where nothing was entered: an empty string, zeros, never a missing property."""
         if self.kind == "D":
             return f"{0:.{self.scale}f}"
-        if self.kind == "Guid":
-            return "00000000-0000-0000-0000-000000000000"
         return _INITIAL[self.kind]
 
 

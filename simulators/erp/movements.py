@@ -80,9 +80,7 @@ def goods_movement(
     """Check a posted material document and make it; nothing is booked yet. Raises ODataError."""
     code = header.get("GoodsMovementCode", "")
     if code not in CODES:
-        raise ODataError(
-            400, "M7/118", f"Enter a valid goods movement code ({code or 'none'})", target="GoodsMovementCode"
-        )
+        raise ODataError(400, "M7/118", f"Enter a valid goods movement code ({code})", target="GoodsMovementCode")
     posting_date = posting.posting_date(header)
     raw = children.get("to_MaterialDocumentItem", [])
     if not raw:
@@ -165,11 +163,10 @@ def _effects(ledger: Ledger, row: Row, sign: int, base: Decimal, component: Comp
     withdrawn = Decimal(0)
     if component is not None:
         withdrawn = -sign * convert(base, row["MaterialBaseUnit"], component.unit, material)
-        if row.get("ReservationIsFinallyIssued"):
-            component.finally_issued = True
     delivered = sign * base if kind in {"101", "102"} else Decimal(0)
     item = component.item if component else ""
-    return [Effect(material, location, sign * base, order.number, item, withdrawn, delivered)]
+    final = bool(row.get("ReservationIsFinallyIssued"))
+    return [Effect(material, location, sign * base, order.number, item, withdrawn, delivered, final)]
 
 
 def _component(ledger: Ledger, row: Row, kind: str) -> Component | None:
@@ -245,7 +242,9 @@ def cancel(posting: Posting, year: str, number: str, item: str, posting_date: st
         items = [row for row in items if same_number(row["MaterialDocumentItem"], item)]
     if not items:
         raise ODataError(404, "M7/061", f"Material document {number} {year} does not exist")
-    open_items = [row for row in items if not row.get("GoodsMovementIsCancelled")]
+    open_items = [
+        row for row in items if not row.get("GoodsMovementIsCancelled") and not row.get("ReversedMaterialDocument")
+    ]
     if not open_items:
         raise ODataError(400, "M7/062", f"Material document {number} {year} has already been cancelled")
     header: Row = {"PostingDate": posting.posting_date({"PostingDate": posting_date} if posting_date else {})}

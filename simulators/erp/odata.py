@@ -20,7 +20,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
 _TIME = re.compile(r"PT(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?")
 _LITERAL = re.compile(r"(?:(?P<prefix>[a-zA-Z]+))?'(?P<text>(?:[^']|'')*)'")
+_NUMBER = re.compile(r"-?\d+(?:\.(?P<decimals>\d+))?")  # no exponent: SAP reads 1E+1 as a mistake
 _INT16 = 1 << 15
+_LAST_DAY = 253_402_300_800_000  # milliseconds of the end of the year 9999
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class ODataError(Exception):
@@ -39,7 +42,7 @@ class ODataError(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back: status, headers and body. `keys` are those of the document that was booked, if one was."""
+    """What goes back: status, headers and body."""
 
     status: int
     body: bytes = b""
@@ -54,7 +57,7 @@ class Answer:
 
 def json_answer(status: int, payload: Any) -> Answer:
     """An answer in JSON."""
-    return Answer(status, json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    return Answer(status, _ENCODER.encode(payload).encode())
 
 
 def error_answer(error: ODataError, service: str, now: datetime) -> Answer:
@@ -154,14 +157,11 @@ def _read_decimal(one: Field, value: Any) -> str:
         return str(one.initial)
     if not isinstance(value, str):  # Gateway V2 wants decimals as strings
         raise _unreadable(one, value)
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise _unreadable(one, value) from None
-    exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int):  # NaN, Infinity
+    match = _NUMBER.fullmatch(value)
+    if match is None:
         raise _unreadable(one, value)
-    if -exponent > one.scale or abs(number) >= 10 ** (one.length - one.scale):
+    number = Decimal(value)
+    if len(match["decimals"] or "") > one.scale or abs(number) >= 10 ** (one.length - one.scale):
         raise ODataError(
             400,
             "/IWBEP/CM_MGW_RT/033",
@@ -174,6 +174,8 @@ def _read_decimal(one: Field, value: Any) -> str:
 def _read_date(one: Field, value: str) -> str:
     match = _DATE.fullmatch(value)
     if match:
+        if abs(int(match[1])) >= _LAST_DAY:
+            raise _unreadable(one, value)
         return f"/Date({match[1]})/"
     try:
         moment = datetime.fromisoformat(value)
@@ -237,6 +239,8 @@ def read_literal(one: Field, text: str) -> Any:
     match = _LITERAL.fullmatch(text)
     try:
         if match is None:
+            if one.kind not in "DIFB":
+                raise ValueError(text)
             plain = text.rstrip("MmLlDdFf") if one.kind in "DIF" else text
             return comparable(one, {"true": True, "false": False}.get(plain, plain))
         value = match["text"].replace("''", "'")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,7 +23,7 @@ from simulators.erp import services
 from simulators.erp.answers import csrf_required, distorted, instead
 from simulators.erp.control import control
 from simulators.erp.faults import Rule, Stage, read_rules
-from simulators.erp.odata import Answer, ODataError, error_answer, json_answer
+from simulators.erp.odata import Answer, ODataError, error_answer
 from simulators.erp.services import ROOT, Call
 from simulators.erp.sessions import read_cookies
 from simulators.erp.state import Clock, Erp, Settings, new_erp, utc_now
@@ -62,9 +62,9 @@ class Application:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, or close its connection."""
-        call = await _read_call(scope, receive)
         pace = 0.0
         try:
+            call = await _read_call(scope, receive)
             if call.path.startswith("/_sim/"):
                 answer = control(self.erp, call)
             else:
@@ -168,13 +168,12 @@ class Application:
         gone = time.monotonic()
         try:
             await asyncio.sleep(seconds)
-            booked = len(self.erp.books.documents)
+            booked, now = len(self.erp.books.documents), time.monotonic()
             with contextlib.suppress(ODataError):  # nobody listens: what would be refused is simply not booked
-                services.write(self.erp, call, time.monotonic())
+                services.write(self.erp, call, now)
             if len(self.erp.books.documents) > booked:
-                late = time.monotonic() - gone
-                erp = self.erp
-                erp.latest_commit_after_disconnect_seconds = max(erp.latest_commit_after_disconnect_seconds, late)
+                late = max(self.erp.latest_commit_after_disconnect_seconds, now - gone)
+                self.erp.latest_commit_after_disconnect_seconds = late
         finally:
             self.erp.pending -= 1
 
@@ -208,13 +207,15 @@ async def _read_call(scope: Any, receive: Any) -> Call:
         chunks, more = [], True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":  # half a request is no request
+                raise Dropped
             chunks.append(message.get("body", b""))
             more = message.get("more_body", False)
         body = b"".join(chunks)
     query = scope["query_string"].decode("latin-1")
     return Call(
         method=scope["method"],
-        path=unquote(scope["path"]),
+        path=scope["path"],
         options=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
         headers=headers,
         body=body,
@@ -333,6 +334,7 @@ async def _serving(
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=60,
         ssl_certfile=certificates.server if certificates else None,
         ssl_ca_certs=str(certificates.ca) if certificates else None,
         ssl_cert_reqs=ssl.CERT_OPTIONAL if certificates else ssl.CERT_NONE,
@@ -348,6 +350,3 @@ async def _serving(
     finally:
         server.should_exit = True
         await task
-
-
-__all__ = ["Application", "Running", "json_answer", "running"]

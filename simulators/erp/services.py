@@ -96,9 +96,7 @@ def find_service(name: str) -> Service:
     try:
         return SERVICES[name]
     except KeyError:
-        raise ODataError(
-            403, "/IWFND/MED/170", f"No service found for namespace '', name '{name}', version '0001'"
-        ) from None
+        raise ODataError(403, "/IWFND/MED/170", f"No service found for namespace '', name '{name}'") from None
 
 
 # ── reads ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -319,8 +317,7 @@ def _patch(erp: Erp, call: Call, service: Service, name: str, keys: str) -> Answ
         raise ODataError(428, "/IWBEP/CM_MGW_RT/014", "Precondition required: send If-Match with the ETag")
     if expected not in {"*", views.etag(order)}:
         raise ODataError(412, "/IWBEP/CM_MGW_RT/015", "Precondition failed: the ETag does not match, read again")
-    payload = call.payload()
-    changes, _ = read_entity(service.sets[name], payload.get("d", payload), erp.settings.hidden)
+    changes, _ = read_entity(service.sets[name], call.payload(), erp.settings.hidden)
     for field_name in changes:
         if field_name.startswith("OrderIs") or field_name in {"ManufacturingOrder", "LastChangeDateTime"}:
             raise ODataError(400, "/IWBEP/CM_MGW_RT/034", f"Property {field_name} is read-only", target=field_name)

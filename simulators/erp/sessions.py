@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qsl
 
 from simulators.erp.odata import Answer, json_answer
@@ -118,7 +116,7 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         self.logons += 1
         self.bearers[token] = now + timedelta(seconds=self.bearer_seconds)
-        payload: dict[str, Any] = {
+        payload = {
             "access_token": token,
             "token_type": "bearer",
             "expires_in": int(self.bearer_seconds),
@@ -130,11 +128,3 @@ def read_cookies(header: str) -> dict[str, str]:
     """The cookies of a request; values may contain equal signs."""
     pairs = (part.strip().partition("=") for part in header.split(";"))
     return {name: value for name, _, value in pairs if name}
-
-
-def basic_user(header: str) -> str:
-    """The user name of a Basic header, for refusals in the log of a test; empty when there is none."""
-    try:
-        return base64.b64decode(header.partition(" ")[2]).decode().partition(":")[0]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
