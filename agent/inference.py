@@ -11,6 +11,7 @@ Whatever does not fit is ModelUnfit: the event is held for a person, never decid
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from hashlib import sha256
@@ -96,7 +97,7 @@ def champion(folder: str | Path) -> Path:
     """The folder of the version that decides, of ``models/<name>``. Raises ModelUnfit."""
     folder = Path(folder)
     version = _told(_read(folder / "aliases.json"), folder / "aliases.json", Aliases).champion
-    if not version or Path(version).name != version:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
         raise ModelUnfit(f"{folder / 'aliases.json'}: champion {version!r} is no version; write the name of a folder")
     return folder / version
 
