@@ -55,22 +55,31 @@ class SapS4Config(SapConnection):
     kind: Literal["sap_s4"] = "sap_s4"
     name: str = Field(min_length=1)
     time_zone: str = Field(description="the plant's time zone in SAP, for example Europe/Berlin")
-    settle_s: float = Field(120, ge=0, description="seconds from a lost answer to the first look for its document")
-    lookup_reliable: bool = Field(
-        False, description="true only where settle_s is longer than SAP's longest request: absent twice is not booked"
+    settle_s: float = Field(
+        default=120, ge=0, description="seconds from a lost answer to the first look for its document"
     )
-    material_service: str = Field("API_MATERIAL_DOCUMENT_SRV", description="empty: this target books no goods issues")
-    confirmation_service: str = Field("API_PROD_ORDER_CONFIRMATION_2_SRV", description="empty: no confirmations")
+    lookup_reliable: bool = Field(
+        default=False,
+        description="true only where settle_s is longer than SAP's longest request: absent twice is not booked",
+    )
+    material_service: str = Field(
+        default="API_MATERIAL_DOCUMENT_SRV", description="empty: this target books no goods issues"
+    )
+    confirmation_service: str = Field(
+        default="API_PROD_ORDER_CONFIRMATION_2_SRV", description="empty: no confirmations"
+    )
     stamp: StampFields = StampFields()
-    movement_code: str = Field("03", description="GoodsMovementCode of a goods issue (T158G)")
-    movement_type: str = Field("261", description="GoodsMovementType of a goods issue to an order")
+    movement_code: str = Field(default="03", description="GoodsMovementCode of a goods issue (T158G)")
+    movement_type: str = Field(default="261", description="GoodsMovementType of a goods issue to an order")
     units: dict[str, str] = Field(
         default_factory=lambda: dict(UNITS), description="UN/ECE Rec 20 → SAP's external unit"
     )
     decimals: dict[str, int] = Field(
         default_factory=lambda: {"PC": 0, "EA": 0}, description="SAP unit → decimals; 3 else"
     )
-    read_back: bool | None = Field(None, description="read movements back; unset: after confirmations that backflush")
+    read_back: bool | None = Field(
+        default=None, description="read movements back; unset: after confirmations that backflush"
+    )
     waiting_codes: tuple[str, ...] = Field(
         (), description="message codes that mean 'locked, come back', such as M3/897"
     )

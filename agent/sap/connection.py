@@ -47,17 +47,25 @@ class SapConnection(Settings):
     """The connection settings that the target and its order source share."""
 
     url: str = Field(description="scheme, host and port of SAP, https://s4.plant.example:44300")
-    path: str = Field("/sap/opu/odata/sap", description="where the OData V2 services are")
-    client: str = Field("", pattern=r"^(\d{3})?$", description="SAP client, three digits; empty in S/4HANA Cloud")
-    language: str = Field("EN", min_length=2, max_length=2, description="logon language; unit codes depend on it")
+    path: str = Field(default="/sap/opu/odata/sap", description="where the OData V2 services are")
+    client: str = Field(
+        default="", pattern=r"^(\d{3})?$", description="SAP client, three digits; empty in S/4HANA Cloud"
+    )
+    language: str = Field(
+        default="EN", min_length=2, max_length=2, description="logon language; unit codes depend on it"
+    )
     auth: Annotated[BasicAuth | OAuth2 | CertificateAuth, Field(discriminator="kind")]
-    ca_file: Path | None = Field(None, description="PEM file of the plant's own certificate authority")
-    client_certificate: Path | None = Field(None, description="PEM file")
-    client_key: Path | None = Field(None, description="PEM file of its private key, where it is a separate one")
-    allow_http: bool = Field(False, description="plain HTTP to a host other than this one: benches only")
-    concurrency: int = Field(4, ge=1, le=64, description="calls at the same time, and connections kept alive")
-    connect_s: float = Field(5, gt=0, le=60, description="seconds for a connection, its TLS handshake and a free slot")
-    total_s: float = Field(60, gt=0, le=600, description="seconds for a whole call; after that its outcome is unknown")
+    ca_file: Path | None = Field(default=None, description="PEM file of the plant's own certificate authority")
+    client_certificate: Path | None = Field(default=None, description="PEM file")
+    client_key: Path | None = Field(default=None, description="PEM file of its private key, where it is a separate one")
+    allow_http: bool = Field(default=False, description="plain HTTP to a host other than this one: benches only")
+    concurrency: int = Field(default=4, ge=1, le=64, description="calls at the same time, and connections kept alive")
+    connect_s: float = Field(
+        default=5, gt=0, le=60, description="seconds for a connection, its TLS handshake and a free slot"
+    )
+    total_s: float = Field(
+        default=60, gt=0, le=600, description="seconds for a whole call; after that its outcome is unknown"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> SapConnection:

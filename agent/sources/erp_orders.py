@@ -49,10 +49,12 @@ class ErpOrdersConfig(Settings):
     name: str = Field(min_length=1)
     target: str = Field(description="name of the SAP target whose connection is shared")
     plant: str = Field(min_length=1, max_length=4, description="SAP plant")
-    poll_s: float = Field(30, gt=0, le=86400, description="seconds between two polls")
-    overlap_s: int = Field(300, ge=0, description="seconds read again: SAP commits changes later than it stamps them")
-    page: int = Field(100, ge=1, le=5000, description="orders per request")
-    stock: bool = Field(True, description="false: only orders")
+    poll_s: float = Field(default=30, gt=0, le=86400, description="seconds between two polls")
+    overlap_s: int = Field(
+        default=300, ge=0, description="seconds read again: SAP commits changes later than it stamps them"
+    )
+    page: int = Field(default=100, ge=1, le=5000, description="orders per request")
+    stock: bool = Field(default=True, description="false: only orders")
 
 
 @dataclass(slots=True)

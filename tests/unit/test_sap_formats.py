@@ -136,7 +136,7 @@ def test_a_goods_issue_says_261_against_the_reservation():
 
 
 def test_a_confirmation_pads_localises_and_stamps():
-    """Operation 0010, plant time on the next calendar day, no scrap of zero, the key as GUID, movements by backflush."""
+    """Operation 0010, the plant's next calendar day, no scrap of zero, the key as GUID, movements by backflush."""
     body = call(Kind.CONFIRMATION, CONFIRMATION, KEY, RULES).body
     assert body["OrderOperation"] == "0010"
     assert (body["ConfirmedExecutionStartDate"], body["ConfirmedExecutionStartTime"]) == (

@@ -1,9 +1,10 @@
-"""The session with SAP over a real socket: token and cookies, renewal, single flight, deadline, identity, no redirects."""
+"""The session with SAP over a real socket: token and cookies, renewal, single flight, deadline, identity."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,10 @@ def http(status: int, body: bytes = b"{}", **headers: str) -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-TOKEN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-csrf-token: T%d\r\nSet-Cookie: a=%d; path=/\r\nSet-Cookie: b=x=\r\n\r\n{}"
+TOKEN = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-csrf-token: T%d\r\n"
+    b"Set-Cookie: a=%d; path=/\r\nSet-Cookie: b=; Max-Age=0\r\n\r\n{}"
+)
 
 
 @dataclass
@@ -68,7 +72,8 @@ class Sap:
 async def session_with(sap: Sap, **changes: Any) -> AsyncIterator[SapSession]:
     server = await asyncio.start_server(sap.serve, "127.0.0.1", 0)
     sap.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    session = SapSession(SapConnection(**({"url": sap.url, "auth": BASIC, "client": "100"} | changes)))
+    options: dict[str, Any] = {"url": sap.url, "auth": BASIC, "client": "100"}
+    session = SapSession(SapConnection(**(options | changes)))
     await session.open()
     try:
         yield session
@@ -258,12 +263,13 @@ async def test_no_access_token_is_unavailable_and_shows_no_secret(status: int, b
 )
 def test_connections_that_leak_or_cannot_work_are_refused(change: dict[str, Any], words: str):
     """Plain HTTP to another host, credentials in an address and deadlines that cannot work are configuration errors."""
+    options: dict[str, Any] = {"url": "https://sap.example", "auth": BASIC}
     with pytest.raises(ValidationError, match=words):
-        SapConnection(**({"url": "https://sap.example", "auth": BASIC} | change))
+        SapConnection(**(options | change))
 
 
 async def test_unreadable_certificates_are_named():
     """A certificate file that is missing stops the target with its path, not the agent."""
-    session = SapSession(SapConnection(url="https://sap.example", auth=BASIC, ca_file="/nowhere/ca.pem"))
-    with pytest.raises(ErpUnavailable, match="/nowhere/ca.pem"):
+    session = SapSession(SapConnection(url="https://sap.example", auth=BASIC, ca_file=Path("/nowhere/ca.pem")))
+    with pytest.raises(ErpUnavailable, match=r"/nowhere/ca\.pem"):
         await session.open()

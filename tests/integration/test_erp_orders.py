@@ -1,0 +1,162 @@
+"""The order source against the simulated ERP: what it hands to the intake, and that it forgets and repeats nothing."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from agent.documents import from_document
+from agent.erp.sap_s4 import UNITS
+from agent.masterdata import Order, Stock
+from agent.ports import Batch
+from agent.sap.connection import BasicAuth, SapConnection
+from agent.sap.session import SapSession
+from agent.secrets import Secret
+from agent.sources.erp_orders import ErpOrders, ErpOrdersConfig, Watermark
+from simulators.erp.faults import read_rules
+from simulators.erp.server import Running, running
+
+START = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
+
+
+class Shelf:
+    """An intake in memory that stores on a thread of its own, as the writer does."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.kept: dict[str, bytes] = {}
+
+    def put(self, batch: Batch, timeout: float | None = None) -> bool:
+        def store() -> None:
+            self.batches.append(batch)
+            self.kept.update(batch.checkpoints)
+            batch.stored()
+
+        threading.Thread(target=store).start()
+        return True
+
+    def checkpoint(self, key: str) -> bytes | None:
+        return self.kept.get(key)
+
+    def documents(self, kind: str) -> list[dict[str, Any]]:
+        return [
+            json.loads(delivery.payload)
+            for batch in self.batches
+            for delivery in batch.deliveries
+            if delivery.properties == {"masterdata": kind}
+        ]
+
+
+@contextlib.asynccontextmanager
+async def source_of(sap: Running, shelf: Shelf, **changes: Any) -> AsyncIterator[ErpOrders]:
+    auth = BasicAuth(user="GATEPOST", password=Secret("erp", "s3cret"))
+    session = SapSession(SapConnection(url=sap.base_url, auth=auth))
+    options: dict[str, Any] = {"name": "orders", "target": "s4", "plant": "1710", "poll_s": 0.05}
+    config = ErpOrdersConfig(**(options | changes))
+    source = ErpOrders(config, session, UNITS, lambda: START)
+    task = asyncio.create_task(source.run(shelf))
+    try:
+        yield source
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await session.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - a condition with a deadline, on a thread that knows no asyncio
+            await asyncio.sleep(0.01)
+
+
+def heard(source: ErpOrders) -> Callable[[], bool]:
+    return lambda: source.status()["heard_at"] is not None
+
+
+async def test_all_orders_and_stock_arrive_once_and_are_read_as_master_data():
+    """Thirty orders in pages of seven and all stock arrive once, in words that the master data accept."""
+    shelf = Shelf()
+    async with running(user="GATEPOST", password="s3cret") as sap, source_of(sap, shelf, page=7) as source:
+        await until(heard(source))
+        orders = {document["order"]: document for document in shelf.documents("order")}
+        assert len(shelf.documents("order")) == len(orders) == len(sap.erp.ledger.orders)
+        order = from_document("order", orders["1000100"])
+        assert isinstance(order, Order)
+        assert (order.status, order.unit, order.operations[0].operation) == ("released", "KGM", "0010")
+        component = order.component("RM-RESIN")
+        assert component is not None
+        assert (component.unit, component.item) == ("KGM", "1")
+        stocks = [from_document("stock", document) for document in shelf.documents("stock")]
+        assert all(isinstance(stock, Stock) for stock in stocks)
+        assert len(stocks) == len({stock.key for stock in stocks}) > 5
+        assert shelf.batches[0].deliveries[0].topic.startswith("erp/order/")
+        assert source.status()["connected"]
+
+
+async def test_only_what_changed_arrives_again():
+    """Later polls deliver the changed order and the changed stock, nothing else."""
+    shelf = Shelf()
+    now = [START]
+    async with (
+        running(user="GATEPOST", password="s3cret", clock=lambda: now[0]) as sap,
+        source_of(sap, shelf) as source,
+    ):
+        await until(heard(source))
+        shelf.batches.clear()
+        now[0] += timedelta(minutes=1)
+        headers = {"content-type": "application/json"}
+        body = json.dumps({"order": "1000101", "closed": True}).encode()
+        await control(sap, "order", body, headers)
+        await until(lambda: bool(shelf.documents("order")))
+        assert [(one["order"], one["status"]) for one in shelf.documents("order")] == [("1000101", "closed")]
+        assert shelf.documents("stock") == []
+        await control(sap, "stock", b'{"material": "RM-RESIN", "quantity": "17.5"}', headers)
+        await until(lambda: bool(shelf.documents("stock")))
+        assert [(one["material"], one["quantity"]) for one in shelf.documents("stock")] == [("RM-RESIN", "17.5")]
+
+
+async def control(sap: Running, action: str, body: bytes, headers: dict[str, str]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", sap.port)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"POST /_sim/{action} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}".encode())
+    writer.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    assert b" 200 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_restart_goes_on_from_the_checkpoint():
+    """A new source on the same store delivers no order a second time."""
+    shelf = Shelf()
+    async with running(user="GATEPOST", password="s3cret") as sap:
+        async with source_of(sap, shelf) as source:
+            await until(heard(source))
+        before = len(shelf.documents("order"))
+        async with source_of(sap, shelf) as source:
+            await until(heard(source))
+        assert len(shelf.documents("order")) == before
+
+
+async def test_an_outage_is_said_once_and_ends_by_itself(caplog):
+    """SAP away: one line when lost, one when back, and the orders arrive."""
+    shelf = Shelf()
+    caplog.set_level("INFO", "gatepost.sources.erp_orders")
+    async with running(user="GATEPOST", password="s3cret") as sap:
+        sap.erp.faults.replace(read_rules([{"fault": "html", "count": 1}]))
+        async with source_of(sap, shelf) as source:
+            await until(heard(source))
+            assert source.status()["error"] == ""
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert shelf.documents("order")
+
+
+def test_the_watermark_survives_its_own_writing_and_forgets_what_lies_before_the_overlap():
+    """What is kept is what is read; orders older than the overlap are forgotten, because they are not asked for."""
+    mark = Watermark().after({"1": "20261120120000:a", "2": "20261120130000:b"}, 300)
+    assert Watermark.read(mark.write()) == mark
+    assert (mark.changed, mark.seen, mark.since(300)) == ("20261120130000", {"2": "20261120130000:b"}, "20261120125500")
+    assert Watermark.read(None).since(300) == ""
