@@ -99,10 +99,10 @@ async def running(mqtt: MqttSource, shelf: Shelf, *, connected: bool = True) -> 
 
 
 @contextlib.asynccontextmanager
-async def mosquitto(folder: Path, port: int = 0, **settings: str) -> AsyncIterator[Broker]:
+async def mosquitto(folder: Path, **settings: str) -> AsyncIterator[Broker]:
     executable = find_mosquitto()
     assert executable is not None, "mosquitto is missing; install it (Debian: apt-get install mosquitto)"
-    async with Broker(folder, port, executable=executable, settings=settings) as broker:
+    async with Broker(folder, executable=executable, settings=settings) as broker:
         yield broker
 
 

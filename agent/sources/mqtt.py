@@ -50,8 +50,8 @@ class Pace:
     first: float = 1.0
     most: float = 60.0
     refused: float = 60.0  # after "not authorised", a refused subscription, and a second instance
-    short_life: float = 30.0  # a connection that ends sooner …
-    short_lives: int = 3  # … this often in a row, with the broker up all the time, was taken over
+    takeovers: int = 3  # so many connections that ended within …
+    takeover_window: float = 30.0  # … this time, the broker being up throughout, mean a second instance
     slice: float = 0.25  # how long one try to hand over blocks while the intake is full
     idle: float = 1.0  # how long the thread sleeps at most
 
@@ -96,7 +96,8 @@ class MqttSource:
         self._notices: list[Notice] = []
         self._sessions: dict[str, dict[str, Any]] = {}  # broker → since, topics: what it should remember of us
         self._last: dict[str, Any] = {}  # the last message seen: topic, packet_id, at
-        self._turn = self._rounds = self._short_lives = 0
+        self._turn = self._rounds = 0
+        self._ups: deque[float] = deque(maxlen=self._pace.takeovers)  # when the last connections were made
         self._penalty = 0.0
         self._link: Link | None = None
         self._up_at: float | None = None  # monotonic; None: not subscribed
@@ -329,18 +330,20 @@ class MqttSource:
         if self._up_at is None:
             self._turn += 1
             self._rounds += self._turn % len(self._brokers) == 0
-            self._short_lives = 0
+            self._ups.clear()
             return
         self._turn = self._rounds = 0
-        shut = self._goodbye is not None and self._goodbye.value != _TAKEN_OVER
-        short = self._monotonic() - self._up_at < self._pace.short_life and not shut
-        self._short_lives = self._short_lives + 1 if short else 0
-        if self._short_lives >= self._pace.short_lives:
+        if self._goodbye is not None and self._goodbye.value != _TAKEN_OVER:
+            self._ups.clear()  # MQTT 5: the broker said why, and it was not a second instance
+            return
+        self._ups.append(self._up_at)
+        if len(self._ups) == self._ups.maxlen and self._monotonic() - self._ups[0] < self._pace.takeover_window:
             self._second_instance(broker)
 
     def _second_instance(self, broker: Broker) -> None:
-        self._short_lives, self._penalty = 0, self._pace.refused
-        detail = {"broker": str(broker), "client_id": self._config.client_id, "disconnects": self._pace.short_lives}
+        self._ups.clear()
+        self._penalty = self._pace.refused
+        detail = {"broker": str(broker), "client_id": self._config.client_id, "disconnects": self._pace.takeovers}
         self._notices.append(Notice("second_instance", detail))
         log.error(
             "source %s: %s ends every connection at once; is a second agent running with client_id %s?",
@@ -450,7 +453,8 @@ def _refusal(message: str, reason: ReasonCode) -> _Refused:
 def _plain(error: OSError, config: MqttConfig) -> str:
     """One clear line about a connection that could not be made."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {error.verify_message} Check ca_file {config.ca_file} and the host name"
+        reason = error.verify_message.rstrip(". ")
+        return f"its certificate is refused: {reason}; check ca_file {config.ca_file} and the host name"
     if isinstance(error, ssl.SSLError):
         return f"no TLS connection: {error.reason or error}; check the certificates and that this is the TLS port"
     return str(error)

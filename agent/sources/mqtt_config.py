@@ -54,9 +54,7 @@ class MqttConfig(Settings):
     ca_file: Path | None = Field(default=None, description="PEM; the only authority trusted for mqtts://")
     cert_file: Path | None = Field(default=None, description="PEM; client certificate, read anew at every connection")
     key_file: Path | None = Field(default=None, description="PEM; the key of the client certificate")
-    keep_alive_s: int = Field(
-        default=20, ge=1, le=3600, description="A dead link is noticed after 1.5 times this"
-    )
+    keep_alive_s: int = Field(default=20, ge=1, le=3600, description="A dead link is noticed after 1.5 times this")
     session_expiry_s: int = Field(
         default=7 * 24 * 3600, ge=60, le=0xFFFFFFFF, description="How long the broker keeps the session (MQTT 5)"
     )

@@ -26,7 +26,7 @@ READ_BYTES = 64 * 1024
 CONNECT_SECONDS = 5.0  # for the TCP connection, and again for the TLS handshake
 HEAD_BYTES = 4096  # what is kept of a payload over the limit
 _HEADER_ROOM = 70_000  # topic, packet id and length of the properties always lie within it
-_PUBLISH, _RETAIN = 3, 0x01
+_CONNACK, _PUBLISH, _RETAIN = 0x20, 3, 0x01
 _ACKS = {1: b"\x40\x02", 2: b"\x50\x02"}  # PUBACK; for QoS 2 PUBREC, sent after the commit all the same
 _PUBREL, _PUBCOMP = 0x62, b"\x70\x02"
 _PINGREQ = b"\xc0\x00"
@@ -91,11 +91,14 @@ class Decoder:
         self._max_payload = max_payload
         self._rest = b""
         self._large: _Large | None = None
+        self._greeted = False
 
     def feed(self, chunk: bytes) -> Arrivals:
         """The deliveries that are complete with `chunk`. Raises SourceLost on what is not MQTT."""
         found = Arrivals()
         data = self._rest + chunk if self._rest else chunk
+        if not self._greeted:
+            self._greet(data)
         pos, end = self._continue_large(data, found), len(data)
         while end - pos >= 2:
             length, body = (data[pos + 1], pos + 2) if data[pos + 1] < 128 else _varint(data, pos + 1)
@@ -105,6 +108,8 @@ class Decoder:
             if stop > end:
                 if first >> 4 == _PUBLISH and length > self._max_payload and end - body >= _HEADER_ROOM:
                     pos = self._begin_large(data, pos, body, stop)
+                elif first >> 4 != _PUBLISH and length > _HEADER_ROOM:
+                    raise SourceLost(f"the broker announced a control packet of {length} bytes: this is not MQTT")
                 break
             if first >> 4 == _PUBLISH:
                 self._publish(first, data, body, stop, found)
@@ -115,6 +120,14 @@ class Decoder:
             pos = stop
         self._rest = data[pos:]
         return found
+
+    def _greet(self, data: bytes) -> None:
+        if data[0] != _CONNACK:
+            raise SourceLost(
+                f"no MQTT broker answers here, its first byte is 0x{data[0]:02x}; "
+                "check the port, and that a TLS port is written mqtts://"
+            )
+        self._greeted = True
 
     def _publish(self, first: int, data: bytes, body: int, stop: int, found: Arrivals) -> None:
         topic, ack, start = self._header(first, data, body)
