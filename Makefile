@@ -99,14 +99,15 @@ models: $(VENV)/.dev ## train the models on the simulated line
 
 .PHONY: docs
 docs: $(VENV)/.dev ## write the generated pages and run what the pages say
-	$(BIN)/python docs/platforms.py
+	$(BIN)/python docs/configuration.py
 	$(BIN)/python -m pytest tests/docs
 
 .PHONY: lock
-lock: ## pin the requirements again, with hashes (needs uv); keeps what still fits
+lock: $(VENV)/.made ## pin the requirements again, with hashes (needs uv and the network); keeps what still fits
 	for set in build runtime train dev bench; do \
 	  uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11 \
 	    requirements/$$set.in -o requirements/$$set.txt; done
+	$(BIN)/python docs/platforms.py
 
 .PHONY: clean
 clean: ## remove what was built; .venv and data stay

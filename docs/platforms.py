@@ -1,7 +1,7 @@
 """Writes platforms.md: for every run-time dependency, the wheel that each supported platform gets.
 
 Asks the package index, as pip does on a machine of that kind, for wheels alone: a dependency that would have to be
-compiled on the edge box ends this with pip's own words. Run by `make docs` after `make lock`.
+compiled on the edge box ends this with pip's own words. Run by `make lock`.
 """
 
 from __future__ import annotations
