@@ -1,0 +1,245 @@
+"""The outbox: the state machine of a posting, its lane, and what people may do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import pytest
+
+from agent.errors import Conflict, NotFound
+from agent.ports import Acknowledgement, Kind
+from agent.store import approvals, balance, outbox, pauses
+from agent.store.approvals import Signature
+from agent.store.keys import idempotency_key, request_id
+from agent.store.writer import Writer
+from tests.stores import Clock, add, claim, opened, posting, state
+
+ACK = Acknowledgement("2026/4900000001")
+YES = Signature("ann", "approve", "scale was checked")
+NO = Signature("bob", "refuse", "typed twice")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def writer(tmp_path: Path, clock: Clock):
+    with opened(tmp_path / "gp.db", clock) as writer:
+        yield writer
+
+
+def _acknowledge(writer: Writer, waiting: outbox.Waiting, document: str = "2026/1") -> None:
+    writer.call(lambda tx: outbox.acknowledged(tx, waiting.posting, replace(ACK, document=document)))
+
+
+def test_a_posting_is_on_disk_as_sending_before_it_is_sent(writer: Writer):
+    """The claim freezes the bytes and the request id, and they stay the same at every retry."""
+    (one,) = add(writer, posting(1))
+    (claimed,) = claim(writer)
+    assert claimed.posting.state == "sending"
+    assert claimed.posting.wire == b"wire"
+    assert claimed.posting.request_id == request_id(claimed.posting.idempotency_key)
+    writer.call(lambda tx: outbox.unsent(tx, claimed.posting, 0, "connection refused"))
+    (again,) = claim(writer, admit=lambda _: outbox.Send(b"other bytes"))
+    assert again.posting.wire == b"wire"
+    assert again.posting.request_id == claimed.posting.request_id
+    assert again.posting.first_sent_at == claimed.posting.first_sent_at
+    assert again.posting.attempts == 0
+    assert state(writer, one) == "sending"
+
+
+def test_one_lane_sends_one_at_a_time_and_in_order(writer: Writer):
+    """Postings of one order reach the ERP in order; another order does not wait for them."""
+    first, second, other = add(writer, posting(1), posting(2), posting(3, "order/2"))
+    claimed = claim(writer)
+    assert [one.posting.id for one in claimed] == [first, other]
+    assert claim(writer) == []
+    _acknowledge(writer, claimed[0])
+    assert [one.posting.id for one in claim(writer)] == [second]
+
+
+def test_a_dead_posting_blocks_its_lane_and_no_other(writer: Writer):
+    """A refusal stops what follows in its order until a named person decides."""
+    first, second, other = add(writer, posting(1), posting(2), posting(3, "order/2"))
+    claimed = claim(writer)
+    writer.call(lambda tx: outbox.dead(tx, claimed[0].posting, "Deficit of BA Unrestricted", code="M7/021"))
+    assert claim(writer) == []
+    writer.call(lambda tx: outbox.replay(tx, first, by="ann", reason="stock was posted"))
+    (again,) = claim(writer)
+    assert (again.posting.id, again.posting.attempts) == (first, 1)
+    _acknowledge(writer, again)
+    assert [one.posting.id for one in claim(writer)] == [second]
+    assert state(writer, other) == "sending"
+
+
+def test_refusing_a_dead_posting_lets_its_lane_go_on(writer: Writer):
+    """What a person refuses is never posted, and what waited behind it is."""
+    first, second = add(writer, posting(1), posting(2))
+    (claimed,) = claim(writer)
+    writer.call(lambda tx: outbox.dead(tx, claimed.posting, "no"))
+    writer.call(lambda tx: outbox.refuse(tx, first, by="ann", reason="booked by hand"))
+    assert [one.posting.id for one in claim(writer)] == [second]
+
+
+def test_a_lost_answer_is_looked_up_only_after_the_settle_time(writer: Writer, clock: Clock):
+    """In doubt means: wait longer than the ERP's latest commit, then look."""
+    add(writer, posting(1))
+    (claimed,) = claim(writer)
+    later = int((clock().timestamp() + 120) * 1e6)
+    writer.call(lambda tx: outbox.in_doubt(tx, claimed.posting, later, "timed out"))
+    assert claim(writer) == []
+    clock.forward(seconds=121)
+    (found,) = claim(writer)
+    assert found.posting.state == "in_doubt"
+    again = writer.call(lambda tx: outbox.send_again(tx, found.posting))
+    assert (again.state, again.wire, again.attempts) == ("sending", b"wire", 1)
+
+
+def test_what_was_being_sent_at_a_crash_is_in_doubt_at_the_start(writer: Writer, clock: Clock):
+    """Start-up is recovery: nobody knows what became of `sending`, so it is looked up after the settle time."""
+    (one,) = add(writer, posting(1))
+    claim(writer)
+    assert writer.call(lambda tx: outbox.recover_sending(tx, {"s4": 5_000_000})) == 1
+    assert state(writer, one) == "in_doubt"
+    assert claim(writer) == []
+    clock.forward(seconds=6)
+    assert [found.posting.id for found in claim(writer)] == [one]
+
+
+def test_the_same_key_cannot_be_written_twice(writer: Writer):
+    """The database refuses a second posting with a known idempotency key."""
+    add(writer, posting(1))
+    with pytest.raises(apsw.ConstraintError):
+        add(writer, posting(1))
+
+
+def test_the_first_to_decide_wins_and_the_loser_hears_by_whom(writer: Writer):
+    """Approvals compare the version that was seen; the second decision is a conflict that names the first."""
+    (one,) = add(writer, posting(1, reasons=("200 % usage",)))
+    assert claim(writer) == []
+    writer.call(lambda tx: approvals.decide(tx, one, 1, YES))
+    with pytest.raises(Conflict, match="decided by ann") as caught:
+        writer.call(lambda tx: approvals.decide(tx, one, 1, NO))
+    assert caught.value.by == "ann"
+    assert [claimed.posting.id for claimed in claim(writer)] == [one]
+
+
+def test_a_signature_for_another_record_is_void(writer: Writer):
+    """A signature is bound to the hash of what was shown."""
+    (one,) = add(writer, posting(1, reasons=("200 % usage",)))
+    with pytest.raises(Conflict, match="not what was shown"):
+        writer.call(lambda tx: approvals.decide(tx, one, 1, replace(YES, record_hash="00" * 32)))
+    assert state(writer, one) == "held"
+
+
+def test_four_eyes_need_two_different_people(writer: Writer):
+    """Where two must sign, one person cannot sign twice, and the posting goes only after the second."""
+    (one,) = add(writer, posting(1, reasons=("value",), signers=2))
+    assert writer.call(lambda tx: approvals.decide(tx, one, 1, YES))["state"] == "held"
+    with pytest.raises(Conflict, match="signed posting 1 already"):
+        writer.call(lambda tx: approvals.decide(tx, one, 2, YES))
+    writer.call(lambda tx: approvals.decide(tx, one, 2, replace(YES, by="carl")))
+    assert state(writer, one) == "ready"
+
+
+def test_a_held_posting_does_not_block_what_follows(writer: Writer):
+    """A posting joins its lane when it becomes ready, not before."""
+    held, ready = add(writer, posting(1, reasons=("value",)), posting(2))
+    assert [one.posting.id for one in claim(writer)] == [ready]
+    assert state(writer, held) == "held"
+
+
+def test_a_final_confirmation_waits_for_held_consumption(writer: Writer):
+    """It is held while something before it in its order is, goes by itself after, and cannot be approved around."""
+    held, final = add(writer, posting(1, reasons=("value",)), posting(2, kind=Kind.CONFIRMATION, waits=True))
+    assert claim(writer) == []
+    with pytest.raises(Conflict, match=f"approve or refuse posting {held} first"):
+        writer.call(lambda tx: approvals.decide(tx, final, 1, YES))
+    writer.call(lambda tx: approvals.decide(tx, held, 1, YES))
+    (first,) = claim(writer)
+    assert first.posting.id == held
+    _acknowledge(writer, first)
+    assert [one.posting.id for one in claim(writer)] == [final]
+
+
+def test_tightened_authority_holds_what_was_ready(writer: Writer):
+    """At the claim mode and limits are checked again; what no longer may go is held with the reason."""
+    (one,) = add(writer, posting(1))
+    assert claim(writer, admit=lambda _: outbox.HoldBack(("mode is now assist",))) == []
+    assert state(writer, one) == "held"
+    assert writer.call(lambda tx: approvals.show(tx.connection, one))["reasons"] == ["mode is now assist"]
+
+
+def test_a_dry_run_ends_as_simulated(writer: Writer):
+    """In dry-run everything happens but the sending, and the lane goes on."""
+    first, second = add(writer, posting(1), posting(2))
+    claim(writer, admit=lambda _: outbox.Simulate())
+    claim(writer, admit=lambda _: outbox.Simulate())
+    assert (state(writer, first), state(writer, second)) == ("simulated", "simulated")
+
+
+@pytest.mark.parametrize(("scope", "key"), [("target", "s4"), ("target", "*"), ("line", "mixing"), ("order", "1")])
+def test_what_is_paused_is_not_sent(writer: Writer, scope: str, key: str):
+    """A target, a line or an order can be stopped and let go again."""
+    (one,) = add(writer, posting(1))
+    writer.call(lambda tx: pauses.pause(tx, scope, key, by="ann", reason="stock count"))
+    assert claim(writer) == []
+    writer.call(lambda tx: pauses.resume(tx, scope, key, by="ann", reason="done"))
+    assert [claimed.posting.id for claimed in claim(writer)] == [one]
+
+
+def test_a_doubtful_posting_gets_its_document_from_a_person(writer: Writer, clock: Clock):
+    """Where nobody can tell, a person names the document or says that it is not booked."""
+    first, second = add(writer, posting(1), posting(2, "order/2"))
+    for claimed in claim(writer):
+        writer.call(lambda tx, one=claimed.posting: outbox.in_doubt(tx, one, 0, "timed out"))  # type: ignore[misc]
+    for found in claim(writer):
+        writer.call(lambda tx, one=found.posting: outbox.doubtful(tx, one, "no proof"))  # type: ignore[misc]
+    writer.call(lambda tx: outbox.name_document(tx, first, "2026/7", by="ann", reason="seen in MB51"))
+    writer.call(lambda tx: outbox.not_booked(tx, second, by="ann", reason="not in MB51"))
+    assert state(writer, first) == "acknowledged"
+    assert [one.posting.id for one in claim(writer)] == [second]
+
+
+def test_a_repeated_request_gets_the_same_answer(writer: Writer):
+    """The same idempotency key runs an act once; another request under it is a conflict."""
+    (one,) = add(writer, posting(1, reasons=("value",)))
+
+    def approve(tx, request):
+        return approvals.once(tx, "k1", request, lambda: approvals.decide(tx, one, 1, YES))
+
+    first = writer.call(lambda tx: approve(tx, {"id": one}))
+    assert writer.call(lambda tx: approve(tx, {"id": one})) == first
+    with pytest.raises(Conflict, match="used for another request"):
+        writer.call(lambda tx: approve(tx, {"id": 99}))
+
+
+def test_unknown_postings_are_named(writer: Writer):
+    """Asking for what does not exist says what was looked for."""
+    with pytest.raises(NotFound, match="no posting 42"):
+        writer.call(lambda tx: outbox.replay(tx, 42, by="ann", reason="x"))
+
+
+def test_both_balances_hold_after_all_of_it(writer: Writer, clock: Clock):
+    """Created = the sum over all states, by running totals and by counting rows."""
+    add(writer, *(posting(n, f"order/{n % 3}", reasons=("value",) if n % 4 == 0 else ()) for n in range(1, 13)))
+    for waiting in claim(writer):
+        _acknowledge(writer, waiting, f"2026/{waiting.posting.id}")
+    for waiting in claim(writer):
+        writer.call(lambda tx, one=waiting.posting: outbox.dead(tx, one, "no"))  # type: ignore[misc]
+    running, counted = writer.call(lambda tx: (balance.running(tx.connection), balance.counted(tx.connection)))
+    assert [one.difference for one in (*running, *counted)] == [0, 0, 0, 0]
+    assert running[1].by_state == counted[1].by_state
+
+
+def test_the_key_is_sixteen_characters_that_nobody_misreads():
+    """80 bits of Crockford base32, upper case, without I, L, O and U; the same input gives the same key."""
+    key = idempotency_key("consumption:WC-MIX-01-000123", "consumption", "s4")
+    assert len(key) == 16
+    assert set(key) <= set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+    assert key == idempotency_key("consumption:WC-MIX-01-000123", "consumption", "s4")
+    assert key != idempotency_key("consumption:WC-MIX-01-000123", "consumption", "s4", 1)

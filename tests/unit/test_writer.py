@@ -1,0 +1,181 @@
+"""The one writer: what it hands out is on disk, what fails fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import apsw
+import pytest
+
+from agent.errors import StoreCorrupt, StoreError, StoreLocked
+from agent.store.writer import Writer
+from tests.stores import Clock, arrive, opened, reading
+
+
+def _count(path: Path) -> int:
+    with reading(path) as connection:
+        return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])  # type: ignore[index]
+
+
+def test_a_result_is_on_disk_when_it_is_handed_out(tmp_path: Path):
+    """A job's result comes after COMMIT: another connection sees its rows."""
+    path = tmp_path / "gp.db"
+    with opened(path) as writer:
+        arrive(writer, b"{}", b"{}")
+        assert _count(path) == 2
+
+
+def test_the_pragmas_the_promise_rests_on_are_set(tmp_path: Path):
+    """The connection that writes uses WAL and synchronous=FULL."""
+    with opened(tmp_path / "gp.db") as writer:
+        found = writer.call(lambda tx: (tx.connection.pragma("journal_mode"), tx.connection.pragma("synchronous")))
+    assert found == ("wal", 2)
+
+
+def test_one_failing_job_costs_the_others_nothing(tmp_path: Path):
+    """Jobs of one commit fail alone: the failing one is rolled back and its caller gets the error."""
+    path = tmp_path / "gp.db"
+
+    async def together(writer: Writer) -> list[object]:
+        def bad(tx):
+            tx.execute("INSERT INTO tally (name, n) VALUES ('bad', 1)")
+            raise ValueError("no")
+
+        good = [writer.run(lambda tx, n=n: tx.execute("INSERT INTO tally VALUES (?, 1)", (f"good {n}",))) for n in "ab"]
+        return await asyncio.gather(good[0], writer.run(bad), good[1], return_exceptions=True)
+
+    with opened(path) as writer:
+        answers = asyncio.run(together(writer))
+    assert [type(one) for one in answers].count(ValueError) == 1
+    with reading(path) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM tally")}
+    assert {"good a", "good b"} <= names
+    assert "bad" not in names
+
+
+def test_jobs_that_queue_up_share_a_commit(tmp_path: Path):
+    """Whatever queued up during one commit shares the next."""
+    with opened(tmp_path / "gp.db") as writer:
+        gate = threading.Event()
+        done = threading.Event()
+        writer.put(lambda tx: gate.wait(5), 1, lambda _: None)
+        before = writer.figures.commits
+        for n in range(50):
+            writer.put(lambda tx: None, 1, (lambda _: done.set()) if n == 49 else (lambda _: None))
+        gate.set()
+        assert done.wait(5)
+        assert writer.figures.commits - before <= 3
+
+
+def test_a_full_queue_blocks_and_says_so(tmp_path: Path):
+    """A queue that is full refuses after the timeout and takes again when the writer has caught up."""
+    writer = Writer(tmp_path / "gp.db", Clock(), queue_bytes=1000)
+    writer.start()
+    gate = threading.Event()
+    started = threading.Event()
+    writer.put(lambda tx: (started.set(), gate.wait(5)), 1, lambda _: None)
+    assert started.wait(5)
+    assert writer.put(lambda tx: None, 900, lambda _: None, timeout=0)
+    assert not writer.put(lambda tx: None, 900, lambda _: None, timeout=0)
+    gate.set()
+    assert writer.put(lambda tx: None, 900, lambda _: None, timeout=5)
+    writer.stop()
+
+
+def test_a_job_that_was_refused_is_not_acknowledged(tmp_path: Path):
+    """`then` hears the error of its own job, so that a source does not acknowledge what was not stored."""
+    heard: list[BaseException | None] = []
+    done = threading.Event()
+
+    def refuse(tx):
+        raise ValueError("no")
+
+    def then(error: BaseException | None) -> None:
+        heard.append(error)
+        done.set()
+
+    with opened(tmp_path / "gp.db") as writer:
+        writer.put(refuse, 1, then)
+        assert done.wait(5)
+    assert isinstance(heard[0], ValueError)
+
+
+def test_a_second_agent_on_the_same_store_is_refused(tmp_path: Path):
+    """Two agents cannot own one store; the message names the process and what to do."""
+    path = tmp_path / "gp.db"
+    with opened(path), pytest.raises(StoreLocked, match=r"in use by another agent \(process \d+\); stop that one"):
+        Writer(path, Clock()).start()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"this is no database at all, not even close", b"SQLite format 3\0" + bytes(84)],
+    ids=["empty", "foreign", "header only"],
+)
+def test_a_damaged_file_is_refused_and_kept(tmp_path: Path, damage: bytes):
+    """A file that is no store any more is refused with what to do, and its bytes stay as they are."""
+    path = tmp_path / "gp.db"
+    with opened(path) as writer:
+        arrive(writer, b"{}")
+    path.write_bytes(damage)
+    with pytest.raises((StoreCorrupt, StoreError), match=r"gatepost (recover|restore)|not a Gatepost"):
+        Writer(path, Clock()).start()
+    assert path.read_bytes() == damage
+
+
+def test_a_store_that_has_vanished_is_not_replaced_by_an_empty_one(tmp_path: Path):
+    """Without its file but with its mark there was a store: beginning anew would forget what was posted."""
+    path = tmp_path / "gp.db"
+    with opened(path) as writer:
+        arrive(writer, b"{}")
+    path.unlink()
+    with pytest.raises(StoreCorrupt, match="put the store back"):
+        Writer(path, Clock()).start()
+    assert not path.exists()
+
+
+def test_a_restored_copy_starts_with_posting_off(tmp_path: Path):
+    """A file that is older than the mark beside it is a time machine: every target is paused until a person says so."""
+    path = tmp_path / "gp.db"
+    with opened(path) as writer:
+        arrive(writer, b"{}")
+    old = path.read_bytes()
+    with opened(path) as writer:
+        arrive(writer, b"{}")
+        assert writer.findings == []
+    path.write_bytes(old)
+    with opened(path) as writer:
+        assert "RECONCILE" in writer.findings[0]
+        paused = writer.call(lambda tx: tx.execute("SELECT scope, key FROM pause").fetchall())
+    assert paused == [("target", "*")]
+
+
+def test_a_locked_file_is_waited_for_and_loses_nothing(tmp_path: Path):
+    """A foreign lock on the file delays the commit; the job is there once the lock is gone."""
+    path = tmp_path / "gp.db"
+    with opened(path) as writer:
+        writer.call(lambda tx: tx.connection.pragma("busy_timeout", 10))
+        foreign = apsw.Connection(str(path))
+        foreign.execute("BEGIN IMMEDIATE")
+        stored = threading.Event()
+        writer.put(
+            lambda tx: tx.execute("INSERT INTO tally VALUES ('late', 1)"), 1, lambda error: error or stored.set()
+        )
+        _until(lambda: writer.figures.trouble != "")
+        assert not stored.is_set()
+        foreign.execute("ROLLBACK")
+        foreign.close()
+        assert stored.wait(5)
+        assert writer.figures.trouble == ""
+        assert writer.figures.errors["BusyError"] >= 1
+
+
+def _until(condition) -> None:
+    waiter = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        waiter.wait(0.01)
+    raise AssertionError("the condition did not become true within 10 s")
