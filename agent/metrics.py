@@ -100,7 +100,7 @@ class Snapshot:
     clock_step_total: int = 0
     clock_unsynchronised: bool = False
     # the process itself
-    progress: One = field(default_factory=_nothing)  # loop → Unix time of its last finished step
+    progress: One = field(default_factory=_nothing)  # loop → Unix time of its last step; having nothing to do counts
     log_lines_dropped_total: int = 0
     version: str = ""
     commit: str = ""
