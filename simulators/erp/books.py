@@ -176,14 +176,14 @@ class Books:
             self._file.close()
             self._file = None
 
-    def wipe(self) -> None:
-        """Forget everything, in the file too."""
-        path = self._path
+    def wiped(self) -> Books:
+        """Empty books in the place of these; the file begins again too."""
         self.close()
-        if path is not None:
-            path.unlink(missing_ok=True)
-        self.__init__(path)  # type: ignore[misc]  # the same books, empty
-        self.open()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        fresh = Books(self._path)
+        fresh.open()
+        return fresh
 
     # ── totals ──────────────────────────────────────────────────────────────────────────────────────────────
 

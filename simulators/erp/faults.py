@@ -47,12 +47,10 @@ FAULTS: Mapping[str, Stage] = {
     "message_error": Stage.AFTER,  # 201 with an error in the header sap-message
     "cogi": Stage.AFTER,  # a confirmation whose movements fail later
 }
-WRITE_ONLY = frozenset(name for name, stage in FAULTS.items() if stage in {Stage.LATE, Stage.AFTER}) - {
-    "truncated",
-    "wrong_type",
-    "huge",
-    "trickle",
-}
+_ANY_METHOD = frozenset({"truncated", "wrong_type", "huge", "trickle"})
+WRITE_ONLY = frozenset(
+    name for name, stage in FAULTS.items() if stage in {Stage.LATE, Stage.AFTER} and name not in _ANY_METHOD
+) | {"expired_token", "locked"}
 
 
 @dataclass(slots=True)
@@ -84,6 +82,8 @@ class Rule:
         if self.count is not None and self.hits >= self.count:
             return False
         if self.path not in path or (self.method and self.method != method):
+            return False
+        if path == "/oauth/token" and "oauth" not in self.path:  # only a rule that names it
             return False
         return method not in {"GET", "HEAD"} or self.fault not in WRITE_ONLY
 

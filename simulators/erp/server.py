@@ -92,6 +92,8 @@ class Application:
         if call.method in _SAFE:
             return await self.read(call, rule, now), _pace(rule)
         if not erp.sessions.may_write(call.headers, call.cookies, call.service, now):
+            if rule is not None:
+                rule.hits -= 1  # it was meant for a write that gets this far
             return csrf_required(), 0.0
         return await self.write(call, rule, receive, transport), _pace(rule)
 
@@ -296,7 +298,7 @@ async def running(
     )
     application = Application(erp)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(erp.books.close)
+        stack.callback(lambda: erp.books.close())  # a reset replaces the books
         certificates = None
         port, sockets = _listen(http)
         await stack.enter_async_context(_serving(application, sockets, None))

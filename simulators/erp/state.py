@@ -104,10 +104,11 @@ class Erp:
 
     def reset(self) -> None:
         """Begin again: empty books, the scenario's stock and orders, no faults; settings and sessions stay."""
-        self.books.wipe()
+        self.books = self.books.wiped()
         self.faults.replace([])
         self.ledger = Ledger(self.plan)
         self.remembered.clear()
+        self.locked.clear()
         self.latest_commit_seconds = self.latest_commit_after_disconnect_seconds = 0.0
 
     def report(self, since: int = 0) -> dict[str, Any]:

@@ -77,6 +77,25 @@ async def test_a_write_without_the_token_is_refused(server: Running, sap: Sap):
     assert server.erp.books.documents == []
 
 
+async def test_head_fetches_a_token_too(server: Running):
+    """HEAD answers the token and the cookies without a body."""
+    async with httpx.AsyncClient(base_url=server.base_url, auth=("GATEPOST", "secret")) as client:
+        answer = await client.head(f"/sap/opu/odata/sap/{MATERIAL_DOCUMENTS}/", headers={"x-csrf-token": "Fetch"})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["x-csrf-token"]
+    assert len(client.cookies) == 3
+
+
+async def test_reset_begins_again(server: Running, sap: Sap):
+    """After a reset the books are empty, stock is what the scenario says, and numbers start again."""
+    await sap.post(MATERIAL_DOCUMENTS, "A_MaterialDocumentHeader", goods_issue("K1"))
+    await sap.sim("reset", {})
+    assert (await sap.get("/_sim/books")).json()["stock"]["RM-RESIN/171A"] == "250000.000"
+    answer = await sap.post(MATERIAL_DOCUMENTS, "A_MaterialDocumentHeader", goods_issue("K1"))
+    assert answer.json()["d"]["MaterialDocument"] == "4900000001"
+    assert server.erp.report()["duplicates"] == {}
+
+
 async def test_a_wrong_password_is_401(server: Running):
     """Basic credentials are checked."""
     async with httpx.AsyncClient(base_url=server.base_url, auth=("GATEPOST", "wrong")) as client:
