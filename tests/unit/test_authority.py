@@ -1,0 +1,211 @@
+"""Authority: nothing is posted by itself unless every limit allows it."""
+
+import math
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.authority import Mode, Rule, closed, decide, posting_date, recheck, redated
+from agent.errors import ModelUnfit
+from agent.ports import Draft, Kind, Posting, Proposal, Route, Score
+from agent.settings import Authority, DatePolicy, PostingDate
+
+TODAY = date(2026, 11, 20)
+AUTO = Rule(mode=Mode.AUTO, version="v7")
+SCORE = Score(0.95, "m/1", "", (1.0,))
+
+
+def proposal(**changes: Any) -> Proposal:
+    payload = {"quantity": "12.500", "unit": "KGM", "posting_date": "2026-11-20"} | changes.pop("payload", {})
+    draft = Draft(Kind.GOODS_ISSUE, "order/1", payload, changes.pop("value", Decimal(40)))
+    return Proposal((draft,), **({"confidence": 0.95} | changes))
+
+
+def posting(**payload: str) -> Posting:
+    return Posting(
+        id=1,
+        event_id=1,
+        kind=Kind.GOODS_ISSUE,
+        target="sap",
+        ordering_key="order/1",
+        idempotency_key="0" * 16,
+        payload={"quantity": "12.500", "unit": "KGM", "posting_date": "2026-11-20"} | payload,
+        state="ready",
+        version=1,
+        created_at=datetime(2026, 11, 20, tzinfo=UTC),
+    )
+
+
+def test_without_a_rule_nothing_is_written():
+    """The default mode is the least."""
+    assert decide(proposal(), Rule(), TODAY).route is Route.ADVISE
+
+
+def test_advise_tells_what_would_have_been_held():
+    """Advice is worth something only with its reasons."""
+    decision = decide(proposal(holds=("twice",)), Rule(version="v7"), TODAY)
+    assert decision.route is Route.ADVISE
+    assert decision.reasons == ("twice",)
+    assert decision.policy == "v7"
+
+
+def test_assist_holds_every_posting():
+    """Even the best one waits for a person."""
+    assert decide(proposal(confidence=1.0), Rule(mode=Mode.ASSIST), TODAY).route is Route.HOLD
+
+
+def test_auto_posts_what_is_inside_of_every_limit():
+    """No reason, no hold."""
+    rule = Rule(mode=Mode.AUTO, max_value=Decimal(40), max_quantity={"KGM": Decimal("12.5")}, model="m")
+    decision = decide(proposal(), rule, TODAY, SCORE)
+    assert (decision.route, decision.reasons) == (Route.POST, ())
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "score", "told"),
+    [
+        ({}, {"confidence": 0.89}, None, "confidence 0.89 is below 0.90"),
+        ({}, {"confidence": math.nan}, None, "confidence nan is below 0.90"),
+        ({}, {"holds": ("looks odd",)}, None, "looks odd"),
+        ({"max_value": Decimal(39)}, {}, None, "value 40.00 is above the limit of 39.00"),
+        ({"max_quantity": {"KGM": Decimal(12)}}, {}, None, "quantity 12.500 KGM is above the limit of 12"),
+        ({"model": "m"}, {}, None, "not scored by m"),
+        ({"model": "m"}, {}, ModelUnfit("deviation is nan"), "not scored by m: deviation is nan"),
+        ({}, {"payload": {"posting_date": "2026-10-31"}}, None, "that month closed after day 3"),
+        ({}, {"payload": {"posting_date": "2026-11-22"}}, None, "which is after today"),
+    ],
+)
+def test_auto_holds_what_is_outside_of_one_limit(rule, change, score, told):
+    """Each limit by itself is enough, and says so."""
+    decision = decide(proposal(**change), Rule(mode=Mode.AUTO, **rule), TODAY, score)
+    assert decision.route is Route.HOLD
+    assert told in decision.reasons[0]
+
+
+def test_a_limit_counts_for_its_own_unit():
+    """1000 pieces are not 1000 kilograms."""
+    rule = Rule(mode=Mode.AUTO, max_quantity={"H87": Decimal(1)})
+    assert decide(proposal(), rule, TODAY).route is Route.POST
+
+
+def test_a_proposal_without_postings_is_ignored():
+    """Nothing to post, nothing to hold; the reasons stay."""
+    decision = decide(Proposal((), reasons=("nothing was used",)), AUTO, TODAY)
+    assert (decision.route, decision.reasons) == (Route.IGNORE, ("nothing was used",))
+
+
+def test_a_rule_takes_its_limits_from_the_configuration():
+    """What settings say is what decides."""
+    settings = Authority(mode=Mode.AUTO, min_confidence=0.8, max_value=Decimal(5))
+    rule = Rule.of(settings, PostingDate(closes_on_day=5), model="m", version="v1")
+    assert (rule.mode, rule.min_confidence, rule.max_value, rule.posting_date.closes_on_day) == (
+        Mode.AUTO,
+        0.8,
+        Decimal(5),
+        5,
+    )
+
+
+@given(
+    confidence=st.floats(),
+    value=st.decimals(0, 10**6, allow_nan=False),
+    mode=st.sampled_from(Mode),
+    limit=st.none() | st.decimals(1, 10**6, allow_nan=False),
+    least=st.floats(0, 1),
+    holds=st.lists(st.just("odd"), max_size=1).map(tuple),
+)
+def test_only_auto_inside_of_its_limits_ever_posts(confidence, value, mode, limit, least, holds):
+    """Whatever comes, a posting without a person has passed every test."""
+    rule = Rule(mode=mode, min_confidence=least, max_value=limit)
+    decision = decide(proposal(confidence=confidence, value=value, holds=holds), rule, TODAY)
+    allowed = mode is Mode.AUTO and confidence >= least and (limit is None or value <= limit) and not holds
+    assert (decision.route is Route.POST) == allowed
+
+
+# ── posting dates ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("day", "today", "is_closed"),
+    [
+        (date(2026, 10, 31), date(2026, 11, 3), False),
+        (date(2026, 10, 31), date(2026, 11, 4), True),
+        (date(2026, 12, 31), date(2027, 1, 3), False),
+        (date(2026, 12, 31), date(2027, 1, 4), True),
+        (date(2026, 9, 1), date(2026, 11, 1), True),
+        (date(2026, 11, 1), date(2026, 11, 30), False),
+        (date(2025, 11, 20), date(2026, 11, 20), True),
+    ],
+)
+def test_a_month_stays_open_until_a_day_of_the_next(day, today, is_closed):
+    """Day 3 inclusive, over the turn of the year, and for ever after."""
+    assert closed(day, today, 3) is is_closed
+
+
+def test_the_policy_decides_what_a_closed_month_gets():
+    """Its own day, today, or a person."""
+    october = date(2026, 10, 31)
+    assert posting_date(october, TODAY, PostingDate(policy=DatePolicy.EVENT)) == (october, None)
+    assert posting_date(october, TODAY, PostingDate(policy=DatePolicy.CURRENT)) == (TODAY, None)
+    day, reason = posting_date(october, TODAY, PostingDate())
+    assert day == october
+    assert "decide on the posting date" in str(reason)
+
+
+@given(st.dates(date(2020, 1, 1), date(2030, 1, 1)), st.dates(date(2020, 1, 1), date(2030, 1, 1)), st.integers(1, 28))
+def test_current_never_posts_into_a_closed_month(event_day, today, closes):
+    """Either the month is open, or today is taken."""
+    day, _ = posting_date(event_day, today, PostingDate(policy=DatePolicy.CURRENT, closes_on_day=closes))
+    assert not closed(day, today, closes) or day > today
+
+
+def test_redating_says_so_and_leaves_the_good_path_alone():
+    """An open month gives the very same proposal back."""
+    rule = Rule(posting_date=PostingDate(policy=DatePolicy.CURRENT))
+    good = proposal()
+    assert redated(good, rule, TODAY) is good
+    late = redated(proposal(payload={"posting_date": "2026-10-31"}), rule, TODAY)
+    assert late.drafts[0].payload["posting_date"] == "2026-11-20"
+    assert "because the month of the report is closed" in late.reasons[0]
+
+
+# ── at the claim ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_posting_that_nothing_changed_for_is_sent():
+    """The good path of the claim."""
+    assert recheck(posting(), AUTO, TODAY, approved=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (Rule(mode=Mode.ADVISE), "its mode is now advise"),
+        (Rule(mode=Mode.ASSIST), "its mode is assist"),
+        (Rule(mode=Mode.AUTO, max_value=Decimal(1)), "value 40.00 is above"),
+        (Rule(mode=Mode.AUTO, max_quantity={"KGM": Decimal(1)}), "quantity 12.500 KGM is above"),
+    ],
+)
+def test_tightened_rules_hold_what_was_ready(rule, told):
+    """Mode and limits are looked at again."""
+    assert told in recheck(posting(), rule, TODAY, approved=False, value=Decimal(40))[0]
+
+
+def test_what_a_person_approved_is_not_held_for_a_person_again():
+    """Limits and assist are what the signature was for; advise and a closed month are not."""
+    rule = Rule(mode=Mode.ASSIST, max_value=Decimal(1))
+    assert recheck(posting(), rule, TODAY, approved=True, value=Decimal(40)) == ()
+    assert recheck(posting(), Rule(mode=Mode.ADVISE), TODAY, approved=True)
+    assert recheck(posting(), rule, TODAY + timedelta(days=30), approved=True)
+
+
+@pytest.mark.parametrize("policy", [DatePolicy.HOLD, DatePolicy.CURRENT])
+def test_a_month_that_closed_while_it_waited_holds_the_posting(policy):
+    """What is signed is fixed, so a person decides on the new date."""
+    rule = Rule(mode=Mode.AUTO, posting_date=PostingDate(policy=policy))
+    assert recheck(posting(), rule, date(2026, 12, 3), approved=False) == ()
+    assert "closed" in recheck(posting(), rule, date(2026, 12, 4), approved=False)[0]
