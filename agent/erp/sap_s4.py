@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from agent.errors import ErpInDoubt, ErpUnavailable
-from agent.ports import Acknowledgement, Clock, Kind, Posting
+from agent.ports import Acknowledgement, Clock, Kind, Posting, Surroundings
 from agent.sap.auth import Monotonic
 from agent.sap.bodies import GUID_FIELD, Rules, Unfit, call, thaw
 from agent.sap.connection import SapConnection
@@ -145,6 +145,17 @@ class SapS4:
         self._drift: dict[str, tuple[str, ...]] = {}
         self._from_disk: set[str] = set()
         self._error = ""
+
+    @classmethod
+    def of(cls, config: SapS4Config, around: Surroundings) -> SapS4:
+        """Made by the app."""
+        keep, kept = around.keep, around.kept
+        return cls(
+            config,
+            keep=lambda service, body: keep(f"{config.name}/{service}", body),
+            kept=lambda service: kept(f"{config.name}/{service}"),
+            clock=around.clock,
+        )
 
     # ── $metadata ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from agent.errors import ErpError
-from agent.ports import Batch, Clock, Delivery, Intake
+from agent.errors import ConfigError, ErpError, Finding
+from agent.ports import Batch, Clock, Delivery, Intake, Surroundings
 from agent.sap.formats import query, read_decimal, read_stamp, string_literal, unpadded
 from agent.sap.session import SapSession
 from agent.sap.verdict import rows
@@ -108,6 +108,16 @@ class ErpOrders:
         self._since: datetime | None = None
         self._heard_at: datetime | None = None
         self._delivered_at: datetime | None = None
+
+    @classmethod
+    def of(cls, config: ErpOrdersConfig, around: Surroundings) -> ErpOrders:
+        """Made by the app, on the connection of its target. Raises ConfigError."""
+        target = around.targets.get(config.target)
+        session = getattr(target, "session", None)
+        if not isinstance(session, SapSession):
+            message = f"source {config.name} needs a target of kind sap_s4 called {config.target!r}"
+            raise ConfigError([Finding("sources", 0, config.name, message, config.target)])
+        return cls(config, session, target.config.units, around.clock)  # type: ignore[union-attr]  # it has a session
 
     async def run(self, intake: Intake) -> None:
         """Poll until cancelled; while SAP is away wait longer and longer, and say so once."""

@@ -8,21 +8,35 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import Field
+
 from agent.errors import GatepostError
-from agent.ports import Batch, Clock, Delivery, Intake
+from agent.ports import Batch, Clock, Delivery, Intake, Surroundings
+from agent.settings import Settings
 
 
 class IntakeFull(GatepostError):  # noqa: N818  # named by what happened, as all of agent.errors
     """The store takes nothing more just now; nothing was kept, send it again in a few seconds."""
 
 
+class HttpConfig(Settings):
+    """Nothing but its name: the API listens, and its tokens say who may report."""
+
+    name: str = Field("http", min_length=1)
+
+
 class HttpSource:
     """Source behind ``POST /v1/events``; the web server calls `submit`."""
 
-    def __init__(self, name: str = "http", *, clock: Clock = lambda: datetime.now(UTC)) -> None:
-        self.name = name
+    def __init__(self, config: HttpConfig, *, clock: Clock = lambda: datetime.now(UTC)) -> None:
+        self.name = config.name
         self._clock = clock
         self._last: datetime | None = None
+
+    @classmethod
+    def of(cls, config: HttpConfig, around: Surroundings) -> HttpSource:
+        """Made by the app."""
+        return cls(config, clock=around.clock)
 
     async def run(self, intake: Intake) -> None:
         """Nothing to do until cancelled: requests come through `submit`."""

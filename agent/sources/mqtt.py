@@ -30,7 +30,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import SourceLost
-from agent.ports import Batch, Clock, Intake, Notice
+from agent.ports import Batch, Clock, Intake, Notice, Surroundings
 from agent.sources.mqtt_config import Broker, MqttConfig
 from agent.sources.mqtt_wire import Arrivals, Decoder, Link, Session, Wake
 
@@ -109,10 +109,16 @@ class MqttSource:
             "last_delivery_at": None,
             "session_present": None,
             "reconnects": 0,
+            "failures": 0,
             "blocked_since": None,
             "loop_alive_at": None,
             "error": None,
         }
+
+    @classmethod
+    def of(cls, config: MqttConfig, around: Surroundings) -> MqttSource:
+        """Made by the app."""
+        return cls(config, clock=around.clock)
 
     async def run(self, intake: Intake) -> None:
         """Deliver until cancelled. What was not committed by then is not acknowledged, and comes again."""
@@ -144,6 +150,7 @@ class MqttSource:
     def status(self) -> Mapping[str, Any]:
         """``connected``, ``since``, ``last_delivery_at``, ``error``; ``in_flight`` counts what waits for its commit.
 
+        ``failures`` counts the tries since the connection was lost, ``reconnects`` the ones that succeeded.
         ``loop_alive_at`` moves at least every second while the thread lives; ``blocked_since`` is set while the
         intake is full.
         """
@@ -323,9 +330,10 @@ class MqttSource:
         why = f"{broker}: {error}"
         if why != self._status["error"]:  # once, however often it is tried
             log.warning("source %s lost: %s", self.name, why)
+            self._status.update(error=why, since=self._clock())
             if isinstance(error, _Refused):
                 self._notices.append(Notice(error.action, {"broker": str(broker), "error": str(error)}))
-        self._status.update(error=why, since=self._clock())
+        self._status["failures"] += 1
         self._penalty = self._pace.refused if isinstance(error, _Refused) else 0.0
         if self._up_at is None:
             self._turn += 1
@@ -407,7 +415,7 @@ class MqttSource:
         again = self._status["since"] is not None
         log.info("source %s %s: %s", self.name, "back" if again else "connected", self._status["broker"])
         self._up_at, self._rounds = self._monotonic(), 0
-        self._status.update(connected=True, since=self._clock(), error=None)
+        self._status.update(connected=True, since=self._clock(), error=None, failures=0)
         self._status["reconnects"] += again
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
