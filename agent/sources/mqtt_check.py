@@ -20,7 +20,7 @@ from agent.sources.mqtt_config import Broker, MqttConfig
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _DROPPED = "$SYS/broker/publish/messages/dropped"
-_DEFAULT_QUEUE = 1000  # what mosquitto keeps for a client that is away, unless told otherwise
+_SENT = 1500  # to a client that is away; mosquitto keeps 1000 of them unless told otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class BrokerFacts:
     session_expiry: int | None = None  # seconds the broker grants instead of what was asked
     maximum_qos: int | None = None
     maximum_packet: int | None = None  # bytes
-    queued: int | None = None  # of `_DEFAULT_QUEUE` + 100 messages sent to a client that was away, so many arrived
+    queued: int | None = None  # so many arrived of `_SENT` messages that were sent to a client that was away
     dropped: int | None = None  # messages the broker has thrown away since it started
 
 
@@ -54,8 +54,8 @@ def missing_broker_settings(config: MqttConfig, broker: Broker, facts: BrokerFac
         missing.append("max_qos 1: the broker grants QoS 0 only, so nothing is delivered twice, and some of it never")
     if facts.maximum_packet is not None and facts.maximum_packet < config.max_payload_kb * 1024:
         missing.append(f"max_packet_size: the broker refuses packets over {facts.maximum_packet} bytes")
-    if facts.queued is not None and facts.queued <= _DEFAULT_QUEUE:
-        missing.append(f"max_queued_messages 100000: it kept {facts.queued} of {_DEFAULT_QUEUE + 100} messages")
+    if facts.queued is not None and facts.queued < _SENT:
+        missing.append(f"max_queued_messages 100000: it kept {facts.queued} of {_SENT} messages")
     if facts.dropped:
         missing.append(f"max_queued_messages: the broker has dropped {facts.dropped} messages since its start")
     return missing
@@ -64,7 +64,7 @@ def missing_broker_settings(config: MqttConfig, broker: Broker, facts: BrokerFac
 def observe_broker(config: MqttConfig, broker: Broker, seconds: float = 10.0) -> BrokerFacts:
     """Look at a broker with client ids of its own, never the agent's. Blocks. Raises SourceLost and OSError.
 
-    Sends 1 100 messages of a few bytes to ``gatepost/check/…`` and takes them out again: the only way to see from
+    Sends 1 500 messages of a few bytes to ``gatepost/check/…`` and takes them out again: the only way to see from
     outside whether the broker keeps more than its default for a client that is away.
     """
     client_id, topic = f"{config.client_id}-check", f"gatepost/check/{secrets.token_hex(4)}"
@@ -72,9 +72,9 @@ def observe_broker(config: MqttConfig, broker: Broker, seconds: float = 10.0) ->
         allowed = before.subscribe(topic, _DROPPED)
         before.wait(lambda: _DROPPED in before.last, 1.0)
     with _Probe(config, broker, f"{client_id}-fill", seconds, clean=True, forget=True) as sender:
-        sender.publish(topic, _DEFAULT_QUEUE + 100 if allowed else 0)
+        sender.publish(topic, _SENT if allowed else 0)
     with _Probe(config, broker, client_id, seconds, clean=False, forget=True) as after:
-        after.wait(lambda: after.counted[topic] >= _DEFAULT_QUEUE + 100, 3.0 if allowed else 0.0)
+        after.wait(lambda: after.counted[topic] >= _SENT, 3.0 if allowed else 0.0)
     said = before.said
     return BrokerFacts(
         anonymous=_lets_anybody_in(config, broker, seconds),

@@ -23,6 +23,7 @@ count = 0
 
 def kill(here):
     if here == place and kill_after and count >= kill_after:
+        threading.Event().wait(0.05)  # so that an acknowledgement given too early would have left by now
         os.kill(os.getpid(), signal.SIGKILL)
 
 class Disk:
