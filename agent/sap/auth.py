@@ -25,8 +25,8 @@ class Identity(Protocol):
     async def authorization(self) -> str:
         """The header's value; empty: none is sent. Raises ErpUnavailable."""
 
-    def refused(self, authorization: str) -> None:
-        """SAP answered 401 to this value: do not use it again where another one can be had."""
+    def refused(self, authorization: str) -> bool:
+        """SAP answered 401 to this value. True: another one can be had, so it is worth asking again."""
 
 
 def identity(connection: SapConnection, exchange: Exchange, monotonic: Monotonic) -> Identity:
@@ -54,8 +54,9 @@ class Fixed:
         """The header's value."""
         return self._value
 
-    def refused(self, authorization: str) -> None:
-        """There is no other one: the second refusal reaches a person."""
+    def refused(self, authorization: str) -> bool:
+        """False: asking again with the same password would only lock the user sooner."""
+        return False
 
 
 class ClientCredentials:
@@ -77,10 +78,11 @@ class ClientCredentials:
                     await self._fetch()
         return self._value
 
-    def refused(self, authorization: str) -> None:
-        """Fetch a new token next time, unless that has happened meanwhile."""
+    def refused(self, authorization: str) -> bool:
+        """True: a new token is fetched next time, unless that has happened meanwhile."""
         if authorization == self._value:
             self._value = ""
+        return True
 
     async def _fetch(self) -> None:
         auth = self._auth

@@ -92,8 +92,7 @@ class Lookup:
     async def _is_reversed(self, numbers: tuple[str, str]) -> bool:
         path = f"{self._rules.services[Kind.CONFIRMATION]}/{_entity(Kind.CONFIRMATION, numbers)}"
         answer = await self._read(f"{path}?{query(select='ConfirmationGroup,ConfirmationCount,IsReversed')}")
-        row = _one(answer)
-        return row.get("IsReversed") is True
+        return answer.status != 404 and _one(answer).get("IsReversed") is True
 
     def _carries(self, row: Row, key: str) -> bool:
         return any(

@@ -21,6 +21,7 @@ from agent.sap.connection import SapConnection, tls_context
 from agent.sap.errors import FOREIGN, excerpt, from_foreign, read_error, retry_after
 
 Headers = list[tuple[bytes, bytes]]
+JSON = (b"Accept", b"application/json")
 LARGEST_ANSWER = 16 * 1024 * 1024  # bytes; $metadata of a large service has about 1 MiB
 KEPT_ALIVE = 20.0  # seconds; shorter than the 30 s after which SAP's ICM closes an idle connection
 
@@ -65,7 +66,6 @@ class SapSession:
         self._transport: httpx.AsyncHTTPTransport | None = None
         self._common: Headers = [
             (b"Host", httpx.URL(connection.url).netloc),
-            (b"Accept", b"application/json"),
             (b"Accept-Encoding", b"identity"),
             (b"Accept-Language", connection.language.encode()),
             (b"User-Agent", b"gatepost"),
@@ -96,17 +96,23 @@ class SapSession:
     # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def read(self, path: str, accept: str = "application/json") -> Answer:
-        """GET ``SERVICE/…``; one renewal of the identity on 401. Raises ErpUnavailable for what brought no answer."""
+        """GET ``SERVICE/…`` and return any answer. Raises ErpUnavailable where there is none."""
+        return await self._get(path, [(b"Accept", accept.encode())])
+
+    async def _get(self, path: str, more: Headers) -> Answer:
+        """A read with the identity; on 401 once more where another access token can be had."""
+        url = self._url(path)
         for last in (False, True):
             authorization = await self._identity.authorization()
-            headers = [*self._common, (b"Authorization", authorization.encode())] if authorization else self._common
-            if accept != "application/json":
-                headers = [pair for pair in headers if pair[0] != b"Accept"] + [(b"Accept", accept.encode())]
-            answer = await self._send("GET", self._url(path), headers, b"", reading=True)
-            if answer.status != 401 or last:
+            headers = self._headers(authorization, more)
+            answer = await self._send("GET", url, headers, b"", reading=True)
+            if last or answer.status != 401 or not self._identity.refused(authorization):
                 break
-            self._identity.refused(authorization)
         return answer
+
+    def _headers(self, authorization: str, more: Headers) -> Headers:
+        identified = [(b"Authorization", authorization.encode())] if authorization else []
+        return [*self._common, *identified, *more]
 
     async def write(self, service: str, method: str, path: str, headers: Headers, body: bytes) -> Answer:
         """Send a modifying request of `service` with its CSRF token; returns any answer but 401 and 403.
@@ -118,10 +124,8 @@ class SapSession:
         while True:
             token = self._tokens.get(service) or await self._token(service)
             authorization = await self._identity.authorization()
-            fixed = [*self._common, (b"X-CSRF-Token", token.value), (b"Cookie", token.cookies), *headers]
-            if authorization:
-                fixed.append((b"Authorization", authorization.encode()))
-            answer = await self._send(method, url, fixed, body, reading=False)
+            fixed = [JSON, (b"X-CSRF-Token", token.value), (b"Cookie", token.cookies), *headers]
+            answer = await self._send(method, url, self._headers(authorization, fixed), body, reading=False)
             if answer.status not in (401, 403):
                 return answer
             if renewed or not self._renewable(answer):
@@ -150,15 +154,7 @@ class SapSession:
             return token
 
     async def _fetch_token(self, service: str) -> _Token:
-        for last in (False, True):
-            authorization = await self._identity.authorization()
-            headers = [*self._common, (b"X-CSRF-Token", b"Fetch")]
-            if authorization:
-                headers.append((b"Authorization", authorization.encode()))
-            answer = await self._send("GET", self._url(f"{service}/"), headers, b"", reading=True)
-            if answer.status != 401 or last:
-                break
-            self._identity.refused(authorization)
+        answer = await self._get(f"{service}/", [JSON, (b"X-CSRF-Token", b"Fetch")])
         if answer.status in (401, 403):
             raise not_authorised(answer)
         value = answer.headers.get("x-csrf-token", "")
@@ -215,7 +211,7 @@ async def _body(response: httpx.Response) -> bytes:
 def _cookies(headers: httpx.Headers) -> str:
     """All cookies of an answer as one Cookie header: SAP's names change, so none is chosen."""
     pairs = (cookie.partition(";")[0].strip() for cookie in headers.get_list("set-cookie"))
-    return "; ".join(pair for pair in pairs if not pair.endswith("=") and "=" in pair)
+    return "; ".join(pair for pair in pairs if pair.partition("=")[2])  # an empty value deletes a cookie
 
 
 def not_authorised(answer: Answer) -> ErpUnavailable:

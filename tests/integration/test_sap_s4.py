@@ -181,6 +181,34 @@ async def test_reversal_is_booked_once_and_found(kind: Kind, payload: dict[str, 
         assert first.document == original.document
 
 
+async def test_a_confirmation_that_somebody_else_reversed_is_found_with_a_warning():
+    """The effect is there, so the reversal is not posted again; whose document it is, a person may look up."""
+    async with bench() as (sap, target):
+        original = await post(target, Kind.CONFIRMATION, confirmation())
+        content = {"of_kind": "confirmation", "document": original.document, "posting_date": "2026-11-20"}
+        await post(target, Kind.REVERSAL, content, "8888888888888888")
+        found = await target.find(posting(Kind.REVERSAL, content, "9999999999999999"))
+        assert found is not None
+        assert (found.document, len(found.warnings)) == (original.document, 1)
+        unknown = content | {"document": "99/1"}
+        assert await target.find(posting(Kind.REVERSAL, unknown)) is None
+        still = await target.find(posting(Kind.CONFIRMATION, confirmation()))
+        assert still is not None
+        assert "reversed" in still.warnings[0]
+        assert len(booked(sap)) == 2
+
+
+async def test_read_back_notices_that_sap_moved_something_else():
+    """A movement that differs from what was sent is a warning with both quantities; the document stands."""
+    async with bench(read_back=True) as (sap, target):
+        sent = frozen(target, posting(Kind.GOODS_ISSUE, issue()))
+        answer = await target.post(replace(sent, payload=issue(quantity="13")))
+        assert answer.warnings == (f"{answer.document} moved 12.500 KG of RM-RESIN, but 13 KG were sent",)
+        set_faults(sap, {"fault": "html", "method": "GET"})
+        (words,) = (await post(target, Kind.GOODS_ISSUE, issue(), "5555555555555555")).warnings
+        assert "could not be read back" in words
+
+
 async def test_two_documents_with_one_key_are_shown_to_a_person():
     """Two documents that carry the same key are refused as a duplicate that names both."""
     async with bench() as (sap, target):

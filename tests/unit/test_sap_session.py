@@ -29,7 +29,7 @@ def http(status: int, body: bytes = b"{}", **headers: str) -> bytes:
 
 TOKEN = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nx-csrf-token: T%d\r\n"
-    b"Set-Cookie: a=%d; path=/\r\nSet-Cookie: b=; Max-Age=0\r\n\r\n{}"
+    b"Set-Cookie: a=%d; path=/\r\nSet-Cookie: b=; Max-Age=0\r\nSet-Cookie: c=x==; secure\r\n\r\n{}"
 )
 
 
@@ -97,7 +97,7 @@ async def test_token_travels_with_its_cookies_and_client():
     assert (sap.count("GET"), sap.count("POST")) == (1, 2)
     head = sap.heads[-1]
     assert head.startswith("POST /sap/opu/odata/sap/S/A?sap-client=100 ")
-    for line in ("X-CSRF-Token: T1", "Cookie: a=1", "Authorization: Basic VTpw", "RequestID: R"):
+    for line in ("X-CSRF-Token: T1", "Cookie: a=1; c=x==\r\n", "Authorization: Basic VTpw", "RequestID: R\r\n"):
         assert line in head
 
 
