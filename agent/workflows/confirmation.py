@@ -67,6 +67,7 @@ class Confirmation:
     """A report of kind ``confirmation``: produced, scrapped and reworked MaterialActuals with start, end, durations."""
 
     name = "confirmation"
+    feature_names = ()  # no model looks at confirmations
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -70,6 +70,7 @@ class Consumption:
     """A report of kind ``consumption``: one consumed MaterialActual, and a produced one that tells the lot."""
 
     name = "consumption"
+    feature_names = FEATURES
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -134,13 +135,14 @@ def _consumed(report: SegmentResponse) -> MaterialActual:
 def use_of(report: SegmentResponse, facts: Facts) -> Use:
     """What the report says beside what the bill of material lets expect. Raises BadPayload."""
     actual, order = _consumed(report), order_of(report, facts)
-    if not actual.quantity.value >= 0:
-        raise BadPayload(f"{actual.quantity} was used: a return is no consumption", field="quantity", reason="negative")
+    _refuse_negative(actual.quantity, "quantity")
     material = material_of(actual.material, facts)
     component = order.component(actual.material, report.operation)
     unit = component.unit if component else material.base_unit
     bom = facts.bom_items.get((order.material, actual.material)) or _bom_of(order, component)
     produced = _produced(report, order)
+    if produced is not None:
+        _refuse_negative(produced, "lot quantity")
     if bom is None or produced is None:
         return Use(actual, order, material, component, unit, None, None)
     product_unit, item = bom
@@ -149,6 +151,11 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
     expected = converted(item.quantity * lot, item.unit, unit, facts, material)
     set_up = converted(item.set_up, item.unit, unit, facts, material)
     return Use(actual, order, material, component, unit, lot, expected, set_up)
+
+
+def _refuse_negative(quantity: Quantity, field: str) -> None:
+    if not quantity.value.is_finite() or quantity.value < 0:
+        raise BadPayload(f"is {quantity}: a return is no consumption", field=field, reason="negative")
 
 
 def _bom_of(order: Order, component: Component | None) -> tuple[str, BomItem] | None:

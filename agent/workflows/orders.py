@@ -75,19 +75,17 @@ def erp_quantity(quantity: Quantity, unit: str, facts: Facts, material: Material
 
     Raises BadPayload where there is no conversion, or the number does not fit the ERP (QUAN 13,3).
     """
-    if quantity.value.adjusted() >= LARGEST:
-        raise BadPayload(
-            f"{quantity} does not fit the ERP, which keeps 10 digits", field="quantity", reason="too_large"
-        )
     step = STEPS[facts.units.decimals(unit)]
     if quantity.unit == unit:
-        rounded = quantity.value.quantize(step, ROUND_HALF_UP)
+        rounded = quantity.value.quantize(step, ROUND_HALF_UP, _WIDE)
         lost = rounded != quantity.value
     else:
         factor = facts.factor(quantity.unit, unit, material)
         product = _WIDE.multiply(quantity.value, factor.numerator)
         rounded = _WIDE.divide(product, factor.denominator).quantize(step, ROUND_HALF_UP, _WIDE)
         lost = _WIDE.multiply(rounded, factor.denominator) != product
+    if rounded.adjusted() >= LARGEST:
+        raise BadPayload(f"{quantity} does not fit the ERP, which keeps {LARGEST} digits", reason="too_large")
     return rounded, f"{quantity} cannot be posted exactly: {rounded} {unit} is the nearest" if lost else ""
 
 
