@@ -99,9 +99,11 @@ class MqttSource:
         self._turn = self._rounds = 0
         self._ups: deque[float] = deque(maxlen=self._pace.takeovers)  # when the last connections were made
         self._penalty = 0.0
+        self._told: dict[Broker, str] = {}  # what was last said about a broker since it was lost
         self._link: Link | None = None
         self._up_at: float | None = None  # monotonic; None: not subscribed
         self._goodbye: ReasonCode | None = None
+        self._served = False  # was there a connection before
         self._status: dict[str, Any] = {
             "connected": False,
             "since": None,
@@ -328,12 +330,13 @@ class MqttSource:
     def _lost(self, broker: Broker, error: SourceLost) -> None:
         """Note why the connection ended, and decide how long to wait."""
         why = f"{broker}: {error}"
-        if why != self._status["error"]:  # once, however often it is tried
+        if self._told.get(broker) != why:  # once, however often it is tried
+            self._told[broker] = why
             log.warning("source %s lost: %s", self.name, why)
-            self._status.update(error=why, since=self._clock())
             if isinstance(error, _Refused):
                 self._notices.append(Notice(error.action, {"broker": str(broker), "error": str(error)}))
-        self._status["failures"] += 1
+        since = self._status["since"] if self._status["error"] else self._clock()
+        self._status.update(error=why, since=since, failures=self._status["failures"] + 1)
         self._penalty = self._pace.refused if isinstance(error, _Refused) else 0.0
         if self._up_at is None:
             self._turn += 1
@@ -412,9 +415,11 @@ class MqttSource:
                 raise _refusal(f"the broker refuses the subscription to {topic}: {reason}", reason)
             if reason.value == 0:
                 self._notices.append(Notice("not_protected", {"topic": topic, "granted_qos": 0}))
-        again = self._status["since"] is not None
+        again = self._served
+        self._served = True
         log.info("source %s %s: %s", self.name, "back" if again else "connected", self._status["broker"])
         self._up_at, self._rounds = self._monotonic(), 0
+        self._told.clear()
         self._status.update(connected=True, since=self._clock(), error=None, failures=0)
         self._status["reconnects"] += again
 

@@ -104,6 +104,15 @@ async def test_fail_over_to_the_next_broker(tmp_path: Path):
         assert not shelf.notices("session_lost")
 
 
+async def test_brokers_that_are_all_down_are_told_once_each(caplog: pytest.LogCaptureFixture):
+    """However many rounds over the list: one line per broker."""
+    mqtt = source(free_port(), free_port(), pace=Pace(first=0.02, most=0.02, idle=0.1))
+    async with running(mqtt, Shelf(), connected=False):
+        await until(lambda: mqtt.status()["failures"] >= 8)
+    assert len(caplog.records) == 2
+    assert mqtt.status()["reconnects"] == 0
+
+
 async def test_a_full_intake_holds_the_broker_back_then_disconnects_and_resumes(tmp_path: Path):
     """Blocked for longer than 1.2 × keep-alive the source hangs up; with room again everything arrives, none lost."""
     async with mosquitto(tmp_path) as broker:
