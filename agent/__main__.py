@@ -1,0 +1,5 @@
+"""``python -m agent`` is ``gatepost``."""
+
+from agent.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""`gatepost run`: the agent as a process: configuration in, logs out, a calm end on a signal, one line on an error."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import click
+
+from agent import assembly, config, logs
+from agent.app import Agent
+from agent.errors import GatepostError
+
+log = logging.getLogger("gatepost")
+Serve = Callable[[Agent], Awaitable[None]]
+
+
+@click.command()
+@click.argument("file", metavar="CONFIG", type=click.Path(path_type=Path))
+def run(file: Path) -> None:
+    """Run the agent until it is told to stop.
+
+    Ctrl-C or SIGTERM stops it calmly (exit 0). SIGHUP reads the configuration again, as a whole or not at all. It may
+    be killed at any time: the next start looks up at the ERP what was being sent.
+
+    \b
+    Example:
+      gatepost run edge_config/agent.yaml
+    """
+    loaded = config.load(file, assembly.resolver())
+    sink = logs.start(loaded.log.format, loaded.log.level)
+    try:
+        asyncio.run(live(loaded))
+    finally:
+        sink.close()
+
+
+async def live(loaded: config.Config) -> None:
+    """One agent from start to stop, listening to signals from its first moment."""
+    agent = Agent(loaded)
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def hang_up() -> None:
+        task = loop.create_task(reload(agent))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run(server(loaded))
+
+
+async def reload(agent: Agent) -> None:
+    """Take the configuration file as it is now; what is wrong with it is logged and the old one stays."""
+    try:
+        fresh = await asyncio.to_thread(config.load, agent.config.file, assembly.resolver())
+        await agent.reload(fresh)
+    except GatepostError as error:
+        for line in str(error).splitlines():
+            log.error("the configuration was not reloaded, the old one goes on: %s", line)  # noqa: TRY400  # for people
+    else:
+        log.info("configuration reloaded", extra={"config": fresh.version})
+
+
+def server(loaded: config.Config) -> Serve | None:
+    """The HTTP face, where one is configured."""
+    if loaded.api is None and loaded.management is None:
+        return None
+    if importlib.util.find_spec("agent.web.server") is None:
+        log.warning("agent.web.server is not there yet: no API, no metrics")
+        return None
+    serve: Serve = importlib.import_module("agent.web.server").serve
+    return serve
