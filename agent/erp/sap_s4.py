@@ -157,6 +157,16 @@ class SapS4:
             clock=around.clock,
         )
 
+    @classmethod
+    def of(cls, config: SapS4Config, around: Surroundings) -> SapS4:
+        """Made by the app. $metadata is kept under the target's own name: two systems differ."""
+        return cls(
+            config,
+            keep=lambda service, edmx: around.keep(f"{config.name}-{service}.edmx", edmx),
+            kept=lambda service: around.kept(f"{config.name}-{service}.edmx"),
+            clock=around.clock,
+        )
+
     # ── $metadata ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:

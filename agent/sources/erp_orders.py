@@ -119,6 +119,14 @@ class ErpOrders:
             raise ConfigError([Finding("sources", 0, config.name, message, config.target)])
         return cls(config, session, target.config.units, around.clock)  # type: ignore[union-attr]  # it has a session
 
+    @classmethod
+    def of(cls, config: ErpOrdersConfig, around: Surroundings) -> ErpOrders:
+        """Made by the app, on the session of the target it names. Raises ConfigError where that is no SAP system."""
+        target: Any = around.targets.get(config.target)
+        if not isinstance(getattr(target, "session", None), SapSession):
+            raise ConfigError([Finding("", 0, f"sources.{config.name}.target", "is no SAP system", config.target)])
+        return cls(config, target.session, target.rules.units, around.clock)
+
     async def run(self, intake: Intake) -> None:
         """Poll until cancelled; while SAP is away wait longer and longer, and say so once."""
         failures = 0

@@ -5,13 +5,17 @@ import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from agent.documents import from_document
-from agent.erp.sap_s4 import UNITS
+from agent.erp.sap_s4 import UNITS, SapS4, SapS4Config
+from agent.errors import ConfigError
 from agent.masterdata import Order, Stock
-from agent.ports import Batch
+from agent.ports import Batch, Surroundings
 from agent.sap.connection import BasicAuth, SapConnection
 from agent.sap.session import SapSession
 from agent.secrets import Secret
@@ -152,6 +156,19 @@ async def test_an_outage_is_said_once_and_ends_by_itself(caplog):
             assert source.status()["error"] == ""
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert shelf.documents("order")
+
+
+def test_the_source_shares_the_session_of_the_target_it_names():
+    """One identity, one token, one set of connections for both; a target that is no SAP system is refused."""
+    kept: dict[str, bytes] = {}
+    around = Surroundings(lambda: START, "1710", UTC, kept.__setitem__, kept.get)
+    auth = BasicAuth(user="U", password=Secret("erp", "p"))
+    target = SapS4.of(SapS4Config(name="s4", url="https://s4.example", time_zone="UTC", auth=auth), around)
+    config = ErpOrdersConfig(name="orders", target="s4", plant="1710")
+    source = ErpOrders.of(config, replace(around, targets={"s4": target}))
+    assert source._session is target.session
+    with pytest.raises(ConfigError, match=r"sources\.orders\.target"):
+        ErpOrders.of(config, around)
 
 
 def test_the_watermark_survives_its_own_writing_and_forgets_what_lies_before_the_overlap():
