@@ -117,6 +117,9 @@ def posting_date(event_day: date, today: date, policy: PostingDate) -> tuple[dat
 
 def redated(proposal: Proposal, rule: Rule, today: date) -> Proposal:
     """The proposal with posting dates by the rule's policy; the same object when nothing changes (the good path)."""
+    now = today.isoformat()
+    if all(draft.payload.get("posting_date", now) == now for draft in proposal.drafts):
+        return proposal
     drafts = tuple(_redated(draft, rule.posting_date, today) for draft in proposal.drafts)
     if all(new is old for new, old in zip(drafts, proposal.drafts, strict=True)):
         return proposal
@@ -126,7 +129,7 @@ def redated(proposal: Proposal, rule: Rule, today: date) -> Proposal:
 
 def _redated(draft: Draft, policy: PostingDate, today: date) -> Draft:
     text = draft.payload.get("posting_date")
-    if text is None or text == today.isoformat():
+    if text is None:
         return draft
     day, _ = posting_date(date.fromisoformat(text), today, policy)
     return (

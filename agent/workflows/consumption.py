@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from math import log
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +28,8 @@ from agent.workflows.orders import (
     shown,
 )
 
+_CONSUMED: Final = MaterialUse.CONSUMED
+_PRODUCED: Final = MaterialUse.PRODUCED
 ZERO: Final = Decimal(0)
 ONE: Final = Decimal(1)
 EXACT: Final = Tolerance("", "", ZERO, ZERO)  # where no tolerance is configured
@@ -52,8 +53,7 @@ class Config(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """What was used of a component, in the ERP's unit, beside what the lot should take. None: nothing to compare."""
 
     actual: MaterialActual
@@ -79,7 +79,7 @@ class Consumption:
 
     def state_key(self, report: SegmentResponse) -> str | None:
         """Reports of one material of one order belong together."""
-        materials = [actual.material for actual in report.material_actuals if actual.use is MaterialUse.CONSUMED]
+        materials = [actual.material for actual in report.material_actuals if actual.use is _CONSUMED]
         return f"{report.order}/{materials[0]}" if len(materials) == 1 else None  # else `propose` refuses it
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
@@ -124,7 +124,7 @@ class Consumption:
 
 
 def _consumed(report: SegmentResponse) -> MaterialActual:
-    found = [actual for actual in report.material_actuals if actual.use is MaterialUse.CONSUMED]
+    found = [actual for actual in report.material_actuals if actual.use is _CONSUMED]
     if len(found) != 1:
         raise BadPayload(
             f"a consumption report names one consumed material, this one {len(found)}", field="material_actuals"
@@ -154,7 +154,7 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
 
 
 def _refuse_negative(quantity: Quantity, field: str) -> None:
-    if not quantity.value.is_finite() or quantity.value < 0:
+    if not (quantity.value.is_finite() and quantity.value >= ZERO):
         raise BadPayload(f"is {quantity}: a return is no consumption", field=field, reason="negative")
 
 
@@ -166,9 +166,11 @@ def _bom_of(order: Order, component: Component | None) -> tuple[str, BomItem] | 
 
 
 def _produced(report: SegmentResponse, order: Order) -> Quantity | None:
+    """The lot that was made of it. A bare number (C62, no material) counts in the order's own unit."""
     for actual in report.material_actuals:
-        if actual.use is MaterialUse.PRODUCED and actual.material in ("", order.material):
-            return actual.quantity
+        if actual.use is _PRODUCED and actual.material in ("", order.material):
+            bare = actual.quantity.unit == "C62" and not actual.material
+            return Quantity(actual.quantity.value, order.unit) if bare else actual.quantity
     return None
 
 

@@ -106,8 +106,8 @@ def shown(value: Decimal, unit: str, units: UnitTable) -> str:
 
 def reported_before(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime, within: timedelta) -> bool:
     """Whether the same content was reported within this time, before or after: streams may overtake each other."""
-    span = within.total_seconds()
-    return any(seen == fingerprint and abs(at.timestamp() - when) <= span for seen, when in last)
+    times = [when for seen, when in last if seen == fingerprint]
+    return bool(times) and min(abs(at.timestamp() - when) for when in times) <= within.total_seconds()
 
 
 def remember(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime) -> list[Sequence[Any]]:
