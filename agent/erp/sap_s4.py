@@ -81,7 +81,7 @@ class SapS4Config(SapConnection):
         default=None, description="read movements back; unset: after confirmations that backflush"
     )
     waiting_codes: tuple[str, ...] = Field(
-        (), description="message codes that mean 'locked, come back', such as M3/897"
+        default=(), description="message codes that mean 'locked, come back', such as M3/897"
     )
 
     @field_validator("time_zone")
@@ -154,16 +154,6 @@ class SapS4:
             config,
             keep=lambda service, body: keep(f"{config.name}/{service}", body),
             kept=lambda service: kept(f"{config.name}/{service}"),
-            clock=around.clock,
-        )
-
-    @classmethod
-    def of(cls, config: SapS4Config, around: Surroundings) -> SapS4:
-        """Made by the app. $metadata is kept under the target's own name: two systems differ."""
-        return cls(
-            config,
-            keep=lambda service, edmx: around.keep(f"{config.name}-{service}.edmx", edmx),
-            kept=lambda service: around.kept(f"{config.name}-{service}.edmx"),
             clock=around.clock,
         )
 

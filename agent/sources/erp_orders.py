@@ -112,20 +112,12 @@ class ErpOrders:
     @classmethod
     def of(cls, config: ErpOrdersConfig, around: Surroundings) -> ErpOrders:
         """Made by the app, on the connection of its target. Raises ConfigError."""
-        target = around.targets.get(config.target)
+        target: Any = around.targets.get(config.target)
         session = getattr(target, "session", None)
         if not isinstance(session, SapSession):
             message = f"source {config.name} needs a target of kind sap_s4 called {config.target!r}"
             raise ConfigError([Finding("sources", 0, config.name, message, config.target)])
-        return cls(config, session, target.config.units, around.clock)  # type: ignore[union-attr]  # it has a session
-
-    @classmethod
-    def of(cls, config: ErpOrdersConfig, around: Surroundings) -> ErpOrders:
-        """Made by the app, on the session of the target it names. Raises ConfigError where that is no SAP system."""
-        target: Any = around.targets.get(config.target)
-        if not isinstance(getattr(target, "session", None), SapSession):
-            raise ConfigError([Finding("", 0, f"sources.{config.name}.target", "is no SAP system", config.target)])
-        return cls(config, target.session, target.rules.units, around.clock)
+        return cls(config, session, target.config.units, around.clock)
 
     async def run(self, intake: Intake) -> None:
         """Poll until cancelled; while SAP is away wait longer and longer, and say so once."""
