@@ -15,7 +15,7 @@ from agent import authority, mapping, masterfiles
 from agent.config import Config, Resolver, parse, resolver_of
 from agent.erp import TARGETS
 from agent.facts import Fact, Facts, Plant, from_document
-from agent.inference import Model
+from agent.inference import Model, champion
 from agent.pipeline import Assignment, Rules
 from agent.ports import Clock, ErpTarget, Source, Surroundings
 from agent.settings import PostingMode
@@ -65,7 +65,7 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rul
         modes = {kind: PostingMode(mode).value for kind, mode in dict(config.target(flow.target).postings).items()}
         rule = authority.Rule.of(limits, config.posting_date, model=flow.model or "", version=config.version)
         workflow = _plug_in("workflows", flow.kind)(flow.options)
-        model = Model.load(config.models / flow.model) if flow.model else None
+        model = Model.load(champion(config.models / flow.model), workflow.feature_names) if flow.model else None
         assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
     return Rules(config.version, mapping.load(config.mappings, known.units), known, MappingProxyType(assignments))
 

@@ -160,6 +160,7 @@ class Workflow(Protocol):
     """Pure functions from a report to a proposal. Never sees a database, a network or a clock."""
 
     name: str
+    feature_names: tuple[str, ...]  # what `features` computes, in order: a model's card must say the same
 
     def features(self, report: SegmentResponse, facts: Any) -> Features | None:
         """The model's inputs, or None where nothing is to be scored."""

@@ -200,7 +200,7 @@ def _next_number(lot: Lot, numbers: Counter[str]) -> int:
 
 
 def report_id(work_center: str, number: int) -> str:
-    """The sender's own identity of a report, such as WC-MIX-01-000123."""
+    """The sender's own identity of a report, such as MIX-01-000123."""
     return f"{work_center}-{number:06d}"
 
 

@@ -17,9 +17,9 @@ from agent.ports import Event
 from agent.units import UnitsFile, UnitTable
 
 NOW = datetime(2026, 11, 20, 13, 0, 6, tzinfo=UTC)
-TOPIC = "plant/1710/mixing/WC-MIX-01/consumption"
+TOPIC = "plant/1710/mixing/MIX-01/consumption"
 GOOD: dict[str, Any] = {
-    "id": "WC-MIX-01-000123",
+    "id": "MIX-01-000123",
     "seq": 123,
     "ts": "2026-11-20T14:00:05.123+01:00",
     "order": "1000100",
@@ -230,7 +230,7 @@ def test_an_unknown_version_of_the_message_is_refused(tmp_path: Path, version: s
         assert refused.value.reason == "schema_version"
 
 
-@pytest.mark.parametrize("topic", ["", "/", "plant", "plant/1710/mixing/WC-MIX-01/other", "plant/1710//WC/consumption"])
+@pytest.mark.parametrize("topic", ["", "/", "plant", "plant/1710/mixing/MIX-01/other", "plant/1710//WC/consumption"])
 def test_a_topic_without_mapping_is_refused(mappings: Mappings, topic: str):
     """A message that no file reads is refused by its topic and source."""
     bad = refusal(mappings, message(), topic)
@@ -241,6 +241,6 @@ def test_a_topic_without_mapping_is_refused(mappings: Mappings, topic: str):
 
 def test_a_topic_that_hides_something_is_refused(mappings: Mappings):
     """Topic levels become texts of the report, so they are checked like texts."""
-    bad = refusal(mappings, message(), "plant/1710/mix\u202eing/WC-MIX-01/consumption")
+    bad = refusal(mappings, message(), "plant/1710/mix\u202eing/MIX-01/consumption")
 
     assert (bad.field, bad.reason) == ("{line}", "bad_text")

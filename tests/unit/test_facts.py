@@ -22,7 +22,7 @@ ORDER: dict[str, Any] = {
     "quantity": "2000.000",
     "unit": "KGM",
     "status": "released",
-    "operations": [{"operation": "0010", "work_center": "WC-MIX-01", "unit": "KGM"}],
+    "operations": [{"operation": "0010", "work_center": "MIX-01", "unit": "KGM"}],
     "components": [
         {
             "material": "RM-RESIN",

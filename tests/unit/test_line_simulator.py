@@ -53,8 +53,8 @@ def test_a_report_is_one_flat_json_object_with_exact_decimals():
 def test_topics_name_plant_line_work_centre_and_kind():
     """The topic says where a report comes from and what kind it is."""
     topics = {report.topic for report in some(500)}
-    assert "plant/1710/mixing/WC-MIX-01/consumption" in topics
-    assert "plant/1710/assembly/WC-ASSY-05/confirmation" in topics
+    assert "plant/1710/mixing/MIX-01/consumption" in topics
+    assert "plant/1710/assembly/ASSY-05/confirmation" in topics
     assert len(topics) == 6
 
 
@@ -242,7 +242,7 @@ def test_a_gap_leaves_numbers_out_and_loses_no_report():
     sent = wrong("gap", 60)
     assert len(sent) == 60
     assert all(len(item.messages) == 1 for item in sent)
-    numbers = [bodies(item)[0]["seq"] for item in sent if item.truth["work_center"] == "WC-MIX-01"]
+    numbers = [bodies(item)[0]["seq"] for item in sent if item.truth["work_center"] == "MIX-01"]
     assert all(later > earlier + 1 for earlier, later in pairwise(numbers))
 
 

@@ -55,25 +55,25 @@ def findings(folder: Path, *texts: str) -> list[str]:
 def test_the_bench_consumption_is_read():
     """The consumption message of the bench becomes what was consumed, and the lot it was consumed for."""
     body = {
-        "id": "WC-MIX-01-000123", "seq": 123, "ts": "2026-11-20T14:00:05.123+01:00", "order": "1000100",
+        "id": "MIX-01-000123", "seq": 123, "ts": "2026-11-20T14:00:05.123+01:00", "order": "1000100",
         "operation": "0010", "material": "RM-RESIN", "quantity": 12.5, "unit": "kg", "batch": "0000000301",
         "location": "171A", "lot_quantity": 13, "operator": "4711", "device": "SC-01",
     }  # fmt: skip
-    event = Event(1, "line", "plant/1710/mixing/WC-MIX-01/consumption", json.dumps(body).encode(), NOW)
+    event = Event(1, "line", "plant/1710/mixing/MIX-01/consumption", json.dumps(body).encode(), NOW)
 
     assert load(Path("edge_config/mappings"), UNITS).read(event) == SegmentResponse(
         kind="consumption",
-        id="WC-MIX-01-000123",
+        id="MIX-01-000123",
         order="1000100",
         operation="0010",
         occurred_at=datetime(2026, 11, 20, 13, 0, 5, 123000, tzinfo=UTC),
-        work_center="WC-MIX-01",
+        work_center="MIX-01",
         material_actuals=(
             MaterialActual(MaterialUse.CONSUMED, Quantity(Decimal("12.5"), "KGM"), "RM-RESIN", "0000000301", "171A"),
             MaterialActual(MaterialUse.PRODUCED, Quantity(Decimal(13), "C62")),
         ),
         personnel="4711",
-        sender="WC-MIX-01",
+        sender="MIX-01",
         sequence=123,
     )
 
@@ -82,12 +82,12 @@ def test_the_bench_consumption_is_read():
 def test_the_bench_confirmation_is_read(scrap: float, reason: str, kept: bool):
     """The confirmation of the bench becomes yield, scrap with its reason where there is some, and times."""
     body = {
-        "id": "WC-MIX-01-000124", "seq": 124, "ts": "2026-11-20T14:00:05+01:00", "order": "1000100",
+        "id": "MIX-01-000124", "seq": 124, "ts": "2026-11-20T14:00:05+01:00", "order": "1000100",
         "operation": "0010", "yield": 13, "scrap": scrap, "unit": "kg", "scrap_reason": reason, "final": True,
         "start": "2026-11-20T13:57:29+01:00", "end": "2026-11-20T14:00:05+01:00", "machine_minutes": 2.6,
         "labor_minutes": 2.5, "operator": "4711",
     }  # fmt: skip
-    event = Event(1, "line", "plant/1710/mixing/WC-MIX-01/confirmation", json.dumps(body).encode(), NOW)
+    event = Event(1, "line", "plant/1710/mixing/MIX-01/confirmation", json.dumps(body).encode(), NOW)
 
     report = load(Path("edge_config/mappings"), UNITS).read(event)
 

@@ -9,7 +9,7 @@ def test_orders_carry_numbered_reservations_with_set_up_in_the_required_quantity
     """A component's required quantity is the order quantity times the quantity per unit, plus the set-up."""
     plant = scenario.load()
     first = plant.orders()[0]
-    assert (first.number, first.product, first.work_center) == ("1000100", "CMP-BLUE", "WC-MIX-01")
+    assert (first.number, first.product, first.work_center) == ("1000100", "CMP-BLUE", "MIX-01")
     resin = first.components[0]
     assert (resin.reservation, resin.item, resin.material) == ("0000050001", "0001", "RM-RESIN")
     assert resin.required == Decimal("1921.500")

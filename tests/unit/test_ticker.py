@@ -4,7 +4,7 @@ from simulators.ticker import LINES_PER_SECOND, Ticker, booked, progress, report
 
 CONSUMPTION = {
     "kind": "consumption",
-    "id": "WC-MIX-01-000001",
+    "id": "MIX-01-000001",
     "order": "1000100",
     "material": "RM-RESIN",
     "quantity": "11.661",
@@ -13,7 +13,7 @@ CONSUMPTION = {
 }
 CONFIRMATION = {
     "kind": "confirmation",
-    "id": "WC-MIX-01-000003",
+    "id": "MIX-01-000003",
     "order": "1000100",
     "yield": "10.2",
     "scrap": "0.5",
@@ -39,9 +39,9 @@ class Clock:
 
 def test_a_report_is_told_in_words():
     """Quantity, material and order of a consumption; yield, scrap and the end of an order of a confirmation."""
-    assert reported(CONSUMPTION) == "WC-MIX-01-000001 reported 11.661 KG of RM-RESIN used for order 1000100"
+    assert reported(CONSUMPTION) == "MIX-01-000001 reported 11.661 KG of RM-RESIN used for order 1000100"
     assert reported(CONFIRMATION) == (
-        "WC-MIX-01-000003 reported 10.2 KG made and 0.5 KG scrap, order finished for order 1000100"
+        "MIX-01-000003 reported 10.2 KG made and 0.5 KG scrap, order finished for order 1000100"
         "   [sent wrongly: usage 200]"
     )
 
