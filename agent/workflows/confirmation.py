@@ -76,7 +76,7 @@ class Confirmation:
 
     def state_key(self, report: SegmentResponse) -> str | None:
         """Reports of one operation of one order belong together."""
-        return f"{report.order}/{report.operation.lstrip('0')}"
+        return f"confirmation/{report.order}/{report.operation.lstrip('0')}"
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """No model looks at confirmations."""

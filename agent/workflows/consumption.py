@@ -80,7 +80,9 @@ class Consumption:
     def state_key(self, report: SegmentResponse) -> str | None:
         """Reports of one material of one order belong together."""
         materials = [actual.material for actual in report.material_actuals if actual.use is _CONSUMED]
-        return f"{report.order}/{materials[0]}" if len(materials) == 1 else None  # else `propose` refuses it
+        return (
+            f"consumption/{report.order}/{materials[0]}" if len(materials) == 1 else None
+        )  # else `propose` refuses it
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """The model's inputs, or None where there is nothing to compare with: `propose` says why."""

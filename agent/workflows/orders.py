@@ -13,7 +13,7 @@ from agent.isa95 import Quantity, SegmentResponse
 from agent.units import UnitTable
 
 _WIDE: Final = Context(prec=60)  # exact for everything that fits the ERP
-REMEMBERED: Final = 8  # how many reports back a double report is recognised
+REMEMBERED: Final = 4  # how many reports back a double report is recognised
 LARGEST: Final = 10  # digits before the point of a quantity in SAP
 STEPS: Final = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
 

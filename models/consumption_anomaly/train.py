@@ -48,6 +48,7 @@ REPORTS: Final = 12_000  # of each run, confirmations included
 ABNORMAL: Final = 0.15  # share of distorted reports; far more than on a floor, so that they can be learnt
 TEST_SHARE: Final = 0.3  # the last part of each run, in time
 PARITY_ROWS: Final = 600
+EXTREMES: Final = 100  # of them, the last ones
 OPSET: Final = {"": 18, "ai.onnx.ml": 3}
 TODAY: Final = date(2026, 11, 20)
 
@@ -213,10 +214,10 @@ def export(model: GradientBoostingClassifier) -> bytes:
 def parity_rows(rows: Table) -> Table:
     """Rows of the test part and the corners of the ranges: where converters go wrong without a word."""
     random = np.random.default_rng(7)
-    chosen = rows[random.choice(len(rows), PARITY_ROWS - 100, replace=False)]
+    chosen = rows[random.choice(len(rows), PARITY_ROWS - EXTREMES, replace=False)]
     ranges = np.array([RANGES[name] for name in FEATURES], np.float32)
-    corners = np.where(random.random((50, len(FEATURES))) < 0.5, ranges[:, 0], ranges[:, 1])
-    inside = random.uniform(ranges[:, 0], ranges[:, 1], (50, len(FEATURES)))
+    corners = np.where(random.random((EXTREMES // 2, len(FEATURES))) < 0.5, ranges[:, 0], ranges[:, 1])
+    inside = random.uniform(ranges[:, 0], ranges[:, 1], (EXTREMES // 2, len(FEATURES)))
     return np.vstack([chosen, corners, inside]).astype(np.float32)
 
 

@@ -1,5 +1,6 @@
 """Consumption: what is reported becomes a goods issue, what looks wrong becomes a reason in words."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -181,9 +182,7 @@ def test_the_same_weight_under_another_id_is_a_double_report():
 
 def test_equal_counts_are_doubles_only_at_the_same_instant():
     """Twelve seals for every six valves is what a line does all day."""
-    seals = report(
-        "12", "H87", lot="6", lot_unit="H87", material="PT-SEAL-20", order="1000120", work_center="ASSY-05"
-    )
+    seals = report("12", "H87", lot="6", lot_unit="H87", material="PT-SEAL-20", order="1000120", work_center="ASSY-05")
     _, state = FLOW.propose(seals, FACTS, None, {})
     assert holds(replace(seals, id="2", occurred_at=AT + timedelta(seconds=5)), state=dict(state)) == ()
     assert "a double report" in holds(replace(seals, id="2"), state=dict(state))[0]
@@ -344,6 +343,7 @@ def test_the_state_is_json_and_never_shrinks(reports):
     for number, (amount, seconds) in enumerate(reports):
         one = report(str(amount), "GRM", id=str(number), occurred_at=AT + timedelta(seconds=seconds))
         before = Decimal(state.get("total", 0))
-        _, state = FLOW.propose(one, FACTS, None, state)
+        _, after = FLOW.propose(one, FACTS, None, state)
+        state = json.loads(json.dumps(after))  # as it comes back from the store
         assert Decimal(state["total"]) >= before
-        assert len(state["last"]) <= 8
+        assert len(state["last"]) <= 4

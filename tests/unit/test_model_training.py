@@ -1,0 +1,50 @@
+"""Training: what is committed is what the training makes, and its parity gate catches what it must."""
+
+import json
+
+import numpy as np
+import pytest
+
+from agent.inference import Model
+from agent.workflows.consumption import FEATURES
+from models.consumption_anomaly import train as training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return folder, training.train(folder)
+
+
+def test_training_makes_what_is_committed(trained):
+    """A fresh version takes the same inputs and answers alike: where not, train again and commit."""
+    folder, _ = trained
+    fresh, kept = (Model.load(place / "1", FEATURES) for place in (folder, training.HERE))
+    ranges = [[(one.name, one.least, one.most) for one in model.manifest.features] for model in (fresh, kept)]
+    assert ranges[0] == ranges[1]
+    cases = json.loads((training.HERE / "1" / "parity.json").read_text())["rows"]
+    rows = np.array(cases[: -training.EXTREMES], np.float32)
+    assert np.abs(fresh.run(rows) - kept.run(rows)).mean() < 0.02
+    fresh.close()
+    kept.close()
+
+
+def test_the_figures_are_worth_shipping(trained):
+    """On the last part of each run: gross errors are all found, and few normal reports wait for a person."""
+    _, figures = trained
+    assert figures["auc"] > 0.99
+    assert figures["normal_accepted_at_0.9"] > 0.98
+    for name in ("twice", "power of ten", "unit", "far too little"):
+        assert figures[f"found: {name}"] > 0.99
+
+
+def test_the_parity_gate_refuses_a_graph_that_computes_something_else():
+    """A conversion that is wrong without a word writes nothing."""
+    random = np.random.default_rng(1)
+    rows = random.normal(size=(2000, len(FEATURES))).astype(np.float32)
+    model = training.fit(rows, (rows[:, 0] > 0).astype(np.int64))
+    other = training.fit(rows, (rows[:, 1] > 0).astype(np.int64))
+    graph = training.export(model)
+    assert len(training.check_parity(model, graph, rows)) == len(rows)
+    with pytest.raises(SystemExit, match="nothing is written"):
+        training.check_parity(other, graph, rows)
