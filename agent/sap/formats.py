@@ -6,6 +6,7 @@ import re
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -43,6 +44,9 @@ def read_stamp(value: str) -> datetime | None:
     return datetime.strptime(value, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
 
 
+_STEPS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(15))  # Edm.Decimal(31,14) has the most
+
+
 def sap_decimal(value: str | Decimal, decimals: int = 3) -> str:
     """Edm.Decimal in JSON: a string, never an exponent, exactly `decimals` places. Raises ValueError on any loss."""
     try:
@@ -52,7 +56,7 @@ def sap_decimal(value: str | Decimal, decimals: int = 3) -> str:
     if not number.is_finite() or number.adjusted() > 30:
         raise ValueError(f"{value!r} is not a finite quantity")
     try:
-        exact = number.quantize(Decimal(1).scaleb(-decimals))
+        exact = number.quantize(_STEPS[decimals])
     except InvalidOperation:
         raise ValueError(f"{value!r} has too many digits") from None
     if exact != number:
@@ -71,6 +75,7 @@ def read_decimal(value: object) -> Decimal:
     return number
 
 
+@lru_cache(1024)
 def key_guid(idempotency_key: str) -> str:
     """The Edm.Guid that stands for an idempotency key: UUID version 5 in a namespace that never changes."""
     return str(uuid.uuid5(_KEY_SPACE, idempotency_key))

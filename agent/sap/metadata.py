@@ -76,6 +76,7 @@ class EntityType:
     keys: tuple[str, ...]
     properties: Mapping[str, Property]
     navigations: Mapping[str, str]
+    accepted: set[tuple[str, str]] = field(default_factory=set, compare=False, repr=False)  # most texts come again
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,15 @@ class Metadata:
         return [f"{function}: unknown parameter {name}; {_MEND}" for name in arguments if name not in known]
 
     def _check(self, entity: EntityType, body: Mapping[str, Any], path: str) -> Iterator[str]:
-        properties = entity.properties
+        properties, accepted = entity.properties, entity.accepted
         for name, value in body.items():
+            if isinstance(value, str) and (name, value) in accepted:
+                continue
             if (known := properties.get(name)) is not None:
                 if words := known.complaint(value):
                     yield f"{path}{name}: {words}"
+                elif isinstance(value, str) and len(accepted) < ACCEPTED_KEPT:
+                    accepted.add((name, value))
             elif (target := entity.navigations.get(name)) is not None:
                 yield from self._check_below(self.types[target], value, f"{path}{name}")
             else:
@@ -131,6 +136,8 @@ class Metadata:
         for at, item in enumerate(items):
             yield from self._check(entity, item, f"{path}[{at}].")
 
+
+ACCEPTED_KEPT = 20_000  # materials, plants, orders, units; quantities fill the rest
 
 _MEND = "take it out of the configuration or let the service be activated in this release"
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from base64 import b32encode
 from hashlib import sha256
 
-_RFC4648 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-_CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # upper case, no I L O U: nothing that a person misreads
-_TO_CROCKFORD = bytes.maketrans(_RFC4648, _CROCKFORD)
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # upper case, no I L O U: nothing that a person misreads
+_PAIRS = tuple(first + second for first in CROCKFORD for second in CROCKFORD)  # ten bits at a time
 
 
 def idempotency_key(message_key: str, workflow: str, target: str, number: int = 0) -> str:
     """80 bits as 16 characters of Crockford base32: fits every field of SAP that can be stamped and searched."""
     digest = sha256(f"{message_key}\x1f{workflow}\x1f{target}\x1f{number}".encode()).digest()
-    return b32encode(digest[:10]).translate(_TO_CROCKFORD).decode()
+    bits = int.from_bytes(digest[:10], "big")
+    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+
+
+_SHIFTS = range(70, -1, -10)
 
 
 def request_id(key: str) -> str:

@@ -44,7 +44,7 @@ COLUMNS = (
 WAITS = "waits for the held postings of its order"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewPosting:
     """A posting as the decision made it. `reasons` say why it is held; empty: it goes to its lane."""
 
