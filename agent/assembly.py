@@ -65,7 +65,10 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rul
         modes = {kind: PostingMode(mode).value for kind, mode in dict(config.target(flow.target).postings).items()}
         rule = authority.Rule.of(limits, config.posting_date, model=flow.model or "", version=config.version)
         workflow = _plug_in("workflows", flow.kind)(flow.options)
-        model = Model.load(champion(config.models / flow.model), workflow.feature_names) if flow.model else None
+        model = None
+        if flow.model:
+            below = float(limits.min_confidence)
+            model = Model.load(champion(config.models / flow.model), workflow.feature_names, explain_below=below)
         assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
     return Rules(config.version, mapping.load(config.mappings, known.units), known, MappingProxyType(assignments))
 

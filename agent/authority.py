@@ -27,6 +27,7 @@ class Rule:
     max_quantity: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))  # by unit (Rec 20)
     model: str = ""  # the model that must have scored; without its score nothing posts by itself
     posting_date: PostingDate = field(default_factory=PostingDate)
+    four_eyes: bool = False  # two different people must approve what is held
     version: str = ""
 
     @classmethod
@@ -39,6 +40,7 @@ class Rule:
             max_quantity=settings.max_quantity,
             model=model,
             posting_date=posting_date,
+            four_eyes=settings.four_eyes,
             version=version,
         )
 

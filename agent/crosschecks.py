@@ -103,8 +103,8 @@ def no_shared_topics(wiring: Wiring) -> Findings:
 
 
 def existing_paths(wiring: Wiring) -> Findings:
-    """Files and folders that the file names are there."""
-    for keys in (("mappings",), ("masterdata",), ("models",), ("secrets_dir",), ("units",)):
+    """Files and folders that the file names are there; a folder of secrets may come later, a missing secret is told."""
+    for keys in (("mappings",), ("masterdata",), ("models",), ("units",)):
         node = wiring.tree.get(*keys)
         if node is None or node.children is not None or not node.text:
             continue

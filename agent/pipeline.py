@@ -184,7 +184,7 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
-    keys = {key for one in fresh for key in (_state_key(one), _sequence_key(one)) if key}
+    keys = {key for one in fresh for key in (one.assignment.workflow.state_key(one.report), _sequence_key(one)) if key}
     states = dict(memory.states(keys))
     before = dict(states)
     for one in fresh:
@@ -252,7 +252,7 @@ def _score(fresh: Sequence[_Read], facts: Facts) -> None:
 def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, reconciled_us: int) -> Verdict:
     """Propose and authorise one report, and fold the streaming state."""
     workflow = one.assignment.workflow
-    key = _state_key(one)
+    key = workflow.state_key(one.report)
     score = one.score if isinstance(one.score, Score) else None
     try:
         proposal, state = workflow.propose(one.report, facts, score, states.get(key, {}) if key else {})
@@ -288,7 +288,7 @@ def _authorised(one: _Read, proposal: Proposal, today: date, gap: dict[str, Any]
                 idempotency_key=idempotency_key(one.message_key, assignment.workflow.name, assignment.target.name, number),
                 payload=draft.payload, value=draft.value, policy=decision.policy, confidence=proposal.confidence,
                 reasons=(reasons or ("held",)) if route is Route.HOLD else (), waits=draft.waits_for_held,
-                check_first=to_us(one.report.occurred_at) < reconciled_us,
+                check_first=to_us(one.report.occurred_at) < reconciled_us, signers=2 if assignment.rule.four_eyes else 1,
             )
             for number, draft in enumerate(drafts)
         ]  # fmt: skip
@@ -312,11 +312,6 @@ def _authorised(one: _Read, proposal: Proposal, today: date, gap: dict[str, Any]
 def _quarantined(event: Event, code: str, why: str) -> Verdict:
     detail = {"code": code, "why": why, "payload_sha256": sha256(event.payload).hexdigest()}
     return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
-
-
-def _state_key(one: _Read) -> str | None:
-    key = one.assignment.workflow.state_key(one.report)
-    return f"{one.assignment.workflow.name}/{key}" if key is not None else None
 
 
 def _sequence_key(one: _Read) -> str | None:

@@ -161,9 +161,6 @@ class Authority(Settings):
         description="`advise` writes nothing, `assist` asks a person every time, `auto` posts within the limits",
     )
     min_confidence: float = Field(default=0.9, ge=0, le=1, description="Least score, 0 to 1")
-    max_quantity_deviation: Decimal = Field(
-        default=Decimal(10), ge=0, description="Largest distance from the planned quantity, percent of it"
-    )
     max_value: Decimal | None = Field(
         default=None, ge=0, description="Largest value of one posting, in the plant's currency"
     )
@@ -199,6 +196,10 @@ class Token(Settings):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, 64 hexadecimal digits")
     scopes: tuple[Scope, ...] = Field(min_length=1, description="What it may do")
     lines: tuple[str, ...] = Field(default=(), description="The lines it may see and decide about; none: all")
+    acts_for_people: bool = Field(
+        default=False,
+        description="It may name the person it acts for (`on_behalf_of`): only for a gateway that logs people on itself",
+    )
 
 
 class Api(Settings):
