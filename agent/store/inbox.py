@@ -34,7 +34,7 @@ def store(transaction: Transaction, batch: Batch) -> None:
     transaction.executemany(
         "INSERT INTO event (source, topic, payload, properties, received_us) VALUES (?, ?, ?, ?, ?)",
         [
-            (batch.source, one.topic, one.payload, encode(one.properties) if one.properties else None, received)
+            (batch.source, one.topic, one.payload, encode(dict(one.properties)) if one.properties else None, received)
             for one in batch.deliveries
         ],
     )
