@@ -137,12 +137,13 @@ class ModelUnfit(GatepostError):
 
 
 class Conflict(GatepostError):
-    """Somebody else was first; `by` says who and `version` what stands now."""
+    """Somebody else was first; `by` says who, `state` and `version` what stands now."""
 
-    def __init__(self, message: str, *, by: str = "", version: int = 0) -> None:
+    def __init__(self, message: str, *, by: str = "", version: int = 0, state: str = "") -> None:
         super().__init__(message)
         self.by = by
         self.version = version
+        self.state = state
 
 
 class NotFound(GatepostError):

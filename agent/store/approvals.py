@@ -41,11 +41,11 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
         by = outbox.last_actor(tx.connection, posting_id)
         raise Conflict(
             f"posting {posting_id} is {state} in version {version} (you saw version {expected_version}): "
-            f"decided by {by}", by=by, version=version,
+            f"decided by {by}", by=by, version=version, state=state,
         )  # fmt: skip
     if signature.record_hash and signature.record_hash != payload_hash.hex():
         raise Conflict(
-            f"posting {posting_id} is not what was shown when it was signed; look at it again", version=version
+            f"posting {posting_id} is not what was shown when it was signed; look at it again", version=version, state=state
         )
     detail = {
         "meaning": signature.meaning, "reason": signature.reason, "roles": list(signature.roles),
