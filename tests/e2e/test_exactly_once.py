@@ -1,0 +1,48 @@
+"""Exactly once: whatever is killed or restarted, SAP's own books hold every report once, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.ordeal import LATEST_COMMIT_S, Outcome, Terms, ordeal
+from tests.e2e.rig import ROOT
+
+
+def assert_exactly_once(outcome: Outcome) -> None:
+    """0 lost, 0 doubled, in order, both balances, the chain, and no alarm; the premise of it all first."""
+    told = outcome.told() + "\n" + "\n".join(outcome.acts)
+    assert outcome.latest_commit_s < outcome.terms.settle_s, f"the simulated SAP was slower than the settle wait: {told}"
+    assert (outcome.lost, outcome.doubled, outcome.out_of_order) == ([], {}, []), told
+    assert not outcome.doubled_keys, told
+    assert outcome.states == {"acknowledged": outcome.terms.events}, told
+    assert outcome.differences == [0, 0, 0, 0], told
+    assert outcome.chain_broken_at is None, told
+    assert outcome.alarms == [], told
+    assert outcome.exit_code == 0, told
+
+
+async def test_nothing_is_lost_or_doubled_with_kills_restarts_and_faults(tmp_path: Path):
+    """A small ordeal with a new seed each time: 120 reports, 4 kills, 1 broker restart, faults on."""
+    terms = Terms(seed=int(time.time()), events=120, kills=4, broker_restarts=1, rate=30.0)
+    outcome = await ordeal(tmp_path, terms)
+    print(outcome.told())
+    assert_exactly_once(outcome)
+
+
+@pytest.mark.e2e
+@pytest.mark.soak
+async def test_the_promise_at_full_size(tmp_path: Path):
+    """SEED, EVENTS and KILLS from the environment; the figures go to build/e2e.json, whatever they are."""
+    events, kills = int(os.environ.get("EVENTS") or 400), int(os.environ.get("KILLS") or 12)
+    seed = int(os.environ.get("SEED") or time.time())
+    outcome = await ordeal(tmp_path, Terms(seed=seed, events=events, kills=kills, broker_restarts=max(3, kills // 4)))
+    path = ROOT / "build" / "e2e.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(outcome.figures(), indent=2) + "\n", encoding="utf-8")
+    print(f"\n{outcome.told()}")
+    assert_exactly_once(outcome)
