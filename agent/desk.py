@@ -1,4 +1,4 @@
-"""What people can do, in one place for the API, the command line and Perspective: look, decide, stop, let go, take back.
+"""What people can do, in one place for API, command line and Perspective: look, decide, stop, let go, take back.
 
 Looking reads the file through a read-only connection; acting is one job of the writer. Every act carries who and why.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +64,11 @@ class Desk:
     async def refuse(self, posting_id: int, act: Act) -> Any:
         """Never post it: a dead, doubtful, held or ready posting; its lane goes on. Raises NotFound, Conflict."""
         return await self._on_posting("refuse", posting_id, act, outbox.refuse, "refused")
+
+    async def give_up(self, posting_id: int, act: Act) -> Any:
+        """Never post a dead or doubtful one; what is held is for those who may approve. Raises NotFound, Conflict."""
+        never = partial(outbox.refuse, only=("dead", "doubtful"))
+        return await self._on_posting("give_up", posting_id, act, never, "refused")
 
     async def not_booked(self, posting_id: int, act: Act) -> Any:
         """A person made sure that a doubtful posting is not in the ERP: send it. Raises NotFound, Conflict."""

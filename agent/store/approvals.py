@@ -45,7 +45,9 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
         )  # fmt: skip
     if signature.record_hash and signature.record_hash != payload_hash.hex():
         raise Conflict(
-            f"posting {posting_id} is not what was shown when it was signed; look at it again", version=version, state=state
+            f"posting {posting_id} is not what was shown when it was signed; look at it again",
+            version=version,
+            state=state,
         )
     detail = {
         "meaning": signature.meaning, "reason": signature.reason, "roles": list(signature.roles),

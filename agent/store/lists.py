@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import apsw
 
+from agent.errors import NotFound
 from agent.store import balance
 from agent.store.approvals import SHOWN, shown
 from agent.store.encode import from_us
@@ -15,15 +18,34 @@ from agent.store.pauses import pauses
 OPEN_STATES = ("held", "ready", "sending", "in_doubt", "doubtful", "dead")
 
 
-def postings(connection: apsw.Connection, state: str, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-    """Postings in one state, oldest first."""
+# Named, because SQLite would rather walk the whole table in the order of ids than sort the few open rows.
+INDEX: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "held": "INDEXED BY posting_held",
+        **dict.fromkeys(("sending", "in_doubt", "doubtful", "dead"), "INDEXED BY posting_open"),
+    }
+)
+ON_LINES = "(?{0} IS NULL OR {1} IN (SELECT value FROM json_each(?{0})))"
+
+
+def postings(
+    connection: apsw.Connection, state: str, *, after: int = 0, limit: int = 100, lines: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Postings in one state, oldest first; those of `lines` only, where any are given."""
+    if state not in balance.POSTING_STATES:
+        raise NotFound(f"{state!r} is no state of a posting")
     return [
         shown(row)
         for row in connection.execute(
-            f"SELECT {SHOWN} FROM posting WHERE state = ? AND id > ? ORDER BY id LIMIT ?",  # noqa: S608  # own columns
-            (state, after, limit),
+            f"SELECT {SHOWN} FROM posting {INDEX.get(state, '')} WHERE state = '{state}' AND id > ?1 "  # noqa: S608
+            f"AND {ON_LINES.format(3, 'line')} ORDER BY id LIMIT ?2",  # own columns, a known state
+            (after, limit, _json(lines)),
         )
     ]
+
+
+def _json(lines: Collection[str]) -> str | None:
+    return json.dumps(sorted(lines)) if lines else None
 
 
 def quarantined(connection: apsw.Connection, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
@@ -41,9 +63,29 @@ def quarantined(connection: apsw.Connection, *, after: int = 0, limit: int = 100
     ]  # fmt: skip
 
 
-def recent_events(connection: apsw.Connection, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-    """What arrived behind event `after`, oldest first; without `after` the newest."""
-    order = "id > ? ORDER BY id LIMIT ?" if after else "id > ? ORDER BY id DESC LIMIT ?"
+def quarantine_codes(connection: apsw.Connection) -> dict[str, int]:
+    """Open quarantined events by the code of their reason; walks them, and nothing else."""
+    return dict(
+        connection.execute(
+            "SELECT coalesce((SELECT json_extract(detail, '$.code') FROM audit WHERE event_id = event.id "
+            "AND action = 'quarantined' ORDER BY seq DESC LIMIT 1), 'unknown'), count(*) "
+            "FROM event WHERE state = 'quarantined' GROUP BY 1"
+        )
+    )
+
+
+def recent_events(
+    connection: apsw.Connection, *, after: int = 0, limit: int = 100, lines: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """What arrived behind event `after`, oldest first; without `after` the newest.
+
+    With `lines` only what made postings of these lines.
+    """
+    ours = (
+        "(?3 IS NULL OR EXISTS (SELECT 1 FROM posting WHERE event_id = event.id "
+        f"AND {ON_LINES.format(3, 'posting.line')}))"
+    )
+    order = f"id > ?1 AND {ours} ORDER BY id " + ("LIMIT ?2" if after else "DESC LIMIT ?2")
     rows = [
         {
             "id": event, "source": source, "topic": topic, "state": state, "reason": reason, "message": key,
@@ -51,7 +93,7 @@ def recent_events(connection: apsw.Connection, *, after: int = 0, limit: int = 1
         }
         for event, source, topic, state, reason, key, received in connection.execute(
             f"SELECT id, source, topic, state, reason, message_key, received_us FROM event WHERE {order}",  # noqa: S608
-            (after, limit),
+            (after, limit, _json(lines)),
         )
     ]  # fmt: skip
     return rows if after else rows[::-1]
@@ -82,7 +124,10 @@ def oldest(connection: apsw.Connection) -> dict[str, int | None]:
         "undecided": _first(connection, "SELECT received_us FROM event WHERE state = 'undecided' ORDER BY id LIMIT 1")
     }
     for state in ("held", "sending", "in_doubt", "doubtful", "dead"):
-        found[state] = _first(connection, f"SELECT created_us FROM posting WHERE state = '{state}' ORDER BY id LIMIT 1")  # noqa: S608
+        found[state] = _first(
+            connection,
+            f"SELECT created_us FROM posting {INDEX[state]} WHERE state = '{state}' ORDER BY id LIMIT 1",  # noqa: S608
+        )
     found["ready"] = _first(
         connection,
         "SELECT created_us FROM posting WHERE id = (SELECT head FROM lane WHERE state = 'ready' ORDER BY head_seq LIMIT 1)",
@@ -93,9 +138,10 @@ def oldest(connection: apsw.Connection) -> dict[str, int | None]:
 def blocked_lanes(connection: apsw.Connection, limit: int = 100) -> list[dict[str, Any]]:
     """Ordering keys that wait behind a dead or doubtful posting."""
     return [
-        {"target": target, "ordering_key": key, "posting": head}
-        for target, key, head in connection.execute(
-            "SELECT target, ordering_key, head FROM lane WHERE state = 'blocked' ORDER BY head_seq LIMIT ?", (limit,)
+        {"target": target, "ordering_key": key, "posting": head, "line": line}
+        for target, key, head, line in connection.execute(
+            "SELECT target, ordering_key, head, line FROM lane WHERE state = 'blocked' ORDER BY head_seq LIMIT ?",
+            (limit,),
         )
     ]
 

@@ -225,13 +225,14 @@ def _advance_lane(tx: Transaction, target: str, ordering_key: str) -> None:
     head, lane_seq, line, state, next_us = row
     lane = {"ready": "ready", "sending": "busy", "in_doubt": "ready"}.get(state, "blocked")
     tx.execute(
-        "UPDATE lane SET head = ?, head_seq = ?, line = ?, state = ?, next_us = ? WHERE target = ? AND ordering_key = ?",
+        "UPDATE lane SET head = ?, head_seq = ?, line = ?, state = ?, next_us = ? "
+        "WHERE target = ? AND ordering_key = ?",
         (head, lane_seq, line, lane, next_us, target, ordering_key),
     )
 
 
 def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waiting]:
-    """The heads that go to the ERP now: written as `sending` (or still `in_doubt`: to be looked up) before a byte leaves.
+    """The heads that go to the ERP now, on disk as `sending` before a byte leaves (or `in_doubt`: to be looked up).
 
     `admit` is asked for each head that was never sent: it freezes the bytes, or holds the posting back.
     """
@@ -373,9 +374,12 @@ def replay(tx: Transaction, posting_id: int, *, by: str, reason: str) -> None:
     _advance_lane(tx, one.target, one.ordering_key)
 
 
-def refuse(tx: Transaction, posting_id: int, *, by: str, reason: str, detail: Mapping[str, Any] | None = None) -> None:
+def refuse(
+    tx: Transaction, posting_id: int, *, by: str, reason: str, detail: Mapping[str, Any] | None = None,
+    only: tuple[str, ...] = ("held", "ready", "dead", "doubtful"),
+) -> None:  # fmt: skip
     """A person decides that this is never posted; the lane goes on. Raises NotFound, Conflict."""
-    one = _expect(tx, posting_id, ("held", "ready", "dead", "doubtful"), "refused")
+    one = _expect(tx, posting_id, only, "refused")
     _end(tx, one, one.state, "refused", "refused", {"reason": reason, **(detail or {})}, actor=by)
     release_waiting(tx, one.ordering_key)
 
@@ -405,7 +409,7 @@ def _expect(tx: Transaction, posting_id: int, states: tuple[str, ...], what: str
     if one.state not in states:
         raise Conflict(
             f"posting {posting_id} is {one.state}; only {' or '.join(states)} can be {what}",
-            by=last_actor(tx.connection, posting_id), version=one.version,
+            by=last_actor(tx.connection, posting_id), version=one.version, state=one.state,
         )  # fmt: skip
     return one
 

@@ -1,0 +1,264 @@
+"""What goes over the wire: the bodies of acts, checked strictly, and the shapes of answers, for OpenAPI."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+# line breaks, terminal codes and direction overrides: what a person signs must read as it was meant
+_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _readable(text: str) -> str:
+    if _UNREADABLE.search(text):
+        raise ValueError("contains control characters or direction overrides; write it as plain text in one line")
+    return text
+
+
+def _person(text: str) -> str:
+    if " via " in text:
+        raise ValueError("must not contain ' via ': the agent adds that itself")
+    return _readable(text)
+
+
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_readable)
+]
+Person = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_person)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128), AfterValidator(_readable)]
+
+
+# ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Reasoned(BaseModel):
+    """Why, and for whom."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    reason: Reason = Field(description="Why, in the words of whoever acts; kept in the audit trail")
+    on_behalf_of: Person | None = Field(
+        default=None, description="The person a gateway acts for; only for tokens with `acts_for_people`"
+    )
+
+
+class Decide(Reasoned):
+    """An approval or refusal of what was shown."""
+
+    expected_version: int = Field(ge=1, lt=2**63, description="The `version` that was shown: who comes second gets 409")
+    record_hash: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="The `record_hash` that was shown; binds the signature to it",
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"expected_version": 1, "reason": "weighed again, 12.5 kg is right"}]}
+    )
+
+
+class Document(Reasoned):
+    """The document that a person found in the ERP."""
+
+    document: Name = Field(description="As the ERP numbers it, for SAP `year/number` or `group/count`")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"document": "2026/4900000001", "reason": "found in MB51 by its key"}]}
+    )
+
+
+class Stop(Reasoned):
+    """What is to stop, or to go on."""
+
+    scope: Literal["target", "line", "order"]
+    key: Name = Field(description="The target (`*`: every one), the line or the order")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"scope": "line", "key": "mixing", "reason": "stocktaking until 14:00"}]}
+    )
+
+
+# ── what is answered ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Shown(BaseModel):
+    """An answer; releases may add to it, so a reader ignores what it does not know."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Problem(Shown):
+    """Why a request was refused."""
+
+    error: str = Field(description="A code that a script can compare, for example `conflict`")
+    message: str = Field(description="For people: what, where, which value, what to do")
+    decided_by: str | None = Field(default=None, description="With 409: who was first")
+    state: str | None = Field(default=None, description="With 409: the state of the posting now")
+    version: int | None = Field(default=None, description="With 409: its version now")
+
+
+class Posting(Shown):
+    """What the ERP shall do, as a person decides about it."""
+
+    id: int
+    event_id: int | None = Field(description="The event it came from; `/v1/trace/{event_id}` tells its whole life")
+    workflow: str
+    kind: str = Field(description="`goods_issue`, `confirmation` or `reversal`")
+    target: str
+    ordering_key: str = Field(description="Postings of one key reach the ERP in order")
+    line: str
+    payload: dict[str, Any] = Field(description="The business content that is signed; quantities are decimal strings")
+    record_hash: str = Field(description="SHA-256 of the payload")
+    value: str = Field(description="Money at stake in the plant's currency, a decimal string")
+    confidence: float | None
+    reasons: list[str] = Field(description="Why it is held")
+    state: str
+    version: int
+    created_at: str
+    changed_at: str
+    attempts: int
+    document: str | None
+    error: str | None = Field(description="The ERP's own words, where it refused")
+    idempotency_key: str = Field(description="16 characters; stamped in the document, so that the ERP can be searched")
+
+
+class Postings(Shown):
+    """A page of postings, oldest first."""
+
+    items: list[Posting]
+    next: int | None = Field(description="Pass it as `after` for the next page; null: this was the last one")
+
+
+class Quarantined(Shown):
+    """An event that could not be read or was refused."""
+
+    id: int
+    source: str
+    topic: str
+    reason: str
+    received_at: str
+    payload: str = Field(description="As it arrived; bytes that are no UTF-8 are written as \\xNN")
+
+
+class Quarantine(Shown):
+    """A page of quarantined events, oldest first."""
+
+    items: list[Quarantined]
+    next: int | None
+
+
+class RecentEvent(Shown):
+    """An arrival and what became of it."""
+
+    id: int
+    source: str
+    topic: str
+    state: str
+    reason: str | None
+    message: str | None = Field(description="The identity of the message, by which a repetition is recognised")
+    received_at: str
+
+
+class RecentEvents(Shown):
+    """Arrivals, oldest first."""
+
+    items: list[RecentEvent]
+    next: int | None = Field(description="Pass it as `after` to get what arrived since")
+
+
+class AuditRow(Shown):
+    """One row of the audit trail."""
+
+    seq: int
+    at: str
+    actor: str
+    action: str
+    event: int | None
+    posting: int | None
+    alarm: bool
+    detail: Any
+
+
+class AuditRows(Shown):
+    """Rows of the audit trail, oldest first."""
+
+    items: list[AuditRow]
+    next: int | None = Field(description="Pass it as `after` to get what was written since")
+
+
+class Checkpoint(Shown):
+    """Where the audit chain ends now."""
+
+    checkpoint: str = Field(description="Five lines and the Ed25519 signature over them; keep it on another machine")
+
+
+class Trace(Shown):
+    """The whole life of one event: what arrived, what was decided and why, every try, every signature, the documents."""
+
+    event: dict[str, Any] | None
+    history: list[dict[str, Any]]
+    postings: list[Posting]
+
+
+class Done(Shown):
+    """What an act changed."""
+
+    by: str = Field(description="The name in the audit trail")
+
+
+class Acted(Done):
+    """What an act made of a posting."""
+
+    id: int
+    state: str = Field(description="The state of the posting now")
+
+
+class Replayed(Done):
+    """What became of a quarantined event."""
+
+    event: int
+    state: str
+
+
+class Stopped(Done):
+    """What is paused now, or is not any more."""
+
+    scope: str
+    key: str
+    paused: bool
+
+
+class Stored(Shown):
+    """How many reports are on disk now."""
+
+    stored: int
+
+
+class Health(Shown):
+    """Whether the agent takes in and decides; independent of the ERP."""
+
+    ready: bool
+    reason: str | None = Field(description="A code, as in the header X-Reason of /ready; null when ready")
+    why_not: str | None
+    stuck: list[str] = Field(description="Loops that made no progress although they had to; /live fails then")
+    chain_ok: bool = Field(description="Whether the audit chain verified when it was last checked")
+    chain_checked_at: str | None
+    balance_checked_at: str | None
+    problems: list[str] = Field(description="What the housekeeping could not do")
+
+
+class Status(Shown):
+    """The state of the whole, for one screen."""
+
+    agent: dict[str, Any]
+    store: dict[str, Any]
+    sources: dict[str, dict[str, Any]]
+    targets: dict[str, dict[str, Any]]
+    events: dict[str, int] = Field(description="Received, and by state: they add up")
+    postings: dict[str, int] = Field(description="Created, and by state: they add up")
+    balance: dict[str, int] = Field(description="Anything but 0 is a loss or a double")
+    oldest: dict[str, str] = Field(description="State → when its oldest open entry came")
+    blocked_lanes: list[dict[str, Any]] = Field(description="Ordering keys that wait behind a dead or doubtful posting")
+    paused: list[dict[str, Any]]
