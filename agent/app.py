@@ -22,7 +22,7 @@ from agent.config import Config
 from agent.desk import Desk, lists
 from agent.errors import ConfigError, GatepostError, StoreError
 from agent.pipeline import Dispatch, Intake, Process, Rules
-from agent.ports import Clock, Source
+from agent.ports import Clock, GivesReceipts, Source
 from agent.reload import refuse_while_open
 from agent.settings import PostingMode
 from agent.store import archive, audit, balance, file, masterdata, outbox
@@ -63,7 +63,8 @@ class Agent:
         self.config = config
         self.clock = clock
         self.health = Health(clock())
-        self.writer = Writer(config.store.path, clock, queue_bytes=config.store.queue_mb << 20)
+        self.writer = Writer(config.store.path, clock, queue_bytes=config.store.queue_mb << 20,
+                             reserve_bytes=config.store.reserve_mb << 20)  # fmt: skip
         self.targets = assembly.targets(config, clock)
         self.sources: list[Source] = assembly.sources(config, clock, self.targets)
         self.desk = Desk(self.writer, clock, self.wake)
@@ -111,6 +112,11 @@ class Agent:
             )
         self.process = Process(self.writer, reader, rules, self.clock, self.dispatches)
         _keep_what_lives()
+        self.process.receipts = {
+            source.name: source
+            for source in self.sources
+            if isinstance(source, GivesReceipts) and source.gives_receipts
+        }
         self.process.reconciled_us = int(_meta(reader, "reconciled_us") or 0)
 
         def arrived() -> None:
@@ -222,14 +228,22 @@ class Agent:
         wall, mono = self.clock(), time.monotonic()
         while True:
             await self._ready_check()
+            self._note_age_of_orders()
             now, ticks = self.clock(), time.monotonic()
             step = (now - wall).total_seconds() - (ticks - mono)
             wall, mono = now, ticks
             if abs(step) > 1.0:
                 self.health.clock_steps += 1
                 log.warning("the wall clock jumped by %.1f s; order and timers do not depend on it", step)
-                await self.writer.run(lambda tx, step=step: tx.audit("clock_step", {"seconds": step}, alarm=True))  # type: ignore[misc]
+                await self.writer.run(lambda tx, step=step: _clock_stepped(tx, step))  # type: ignore[misc]
+                self.wake()
             await asyncio.sleep(WATCH_S)
+
+    def _note_age_of_orders(self) -> None:
+        """A poll that brought nothing new says all the same that the orders are not stale."""
+        heard = [at for source in self.sources if (at := source.status().get("heard_at")) is not None]
+        if heard and self.process is not None and max(heard) != self.rules.facts.orders_as_of:
+            self.process.learn((), max(heard))
 
     async def _ready_check(self) -> None:
         free = shutil.disk_usage(self.config.store.path.parent).free
@@ -364,6 +378,11 @@ def _keep_what_lives() -> None:
 def _meta(connection: apsw.Connection, key: str) -> str | None:
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return row[0] if row else None
+
+
+def _clock_stepped(tx: Transaction, seconds: float) -> None:
+    outbox.shift_timers(tx, round(seconds * 1e6))
+    tx.audit("clock_step", {"seconds": seconds}, alarm=True)
 
 
 def _has_open_rows(connection: apsw.Connection) -> bool:

@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -37,7 +37,22 @@ from agent.errors import (
 from agent.facts import Fact, Facts, from_document, to_document
 from agent.isa95 import SegmentResponse
 from agent.mapping import Mappings
-from agent.ports import Batch, Clock, ErpTarget, Event, Features, Posting, Proposal, Route, Score, Workflow
+from agent.ports import (
+    Batch,
+    Clock,
+    Decision,
+    Draft,
+    ErpTarget,
+    Event,
+    Features,
+    GivesReceipts,
+    Posting,
+    Proposal,
+    Receipt,
+    Route,
+    Score,
+    Workflow,
+)
 from agent.store import file, inbox, masterdata, outbox
 from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
@@ -126,6 +141,7 @@ class Verdict:
     reason: str | None = None
     postings: list[outbox.NewPosting] = field(default_factory=list)
     alarm: bool = False
+    report: SegmentResponse | None = None
 
 
 @dataclass(slots=True)
@@ -133,9 +149,9 @@ class Judgement:
     """What became of a batch: verdicts in order, the state they leave behind, and master data they carried."""
 
     verdicts: list[Verdict]
-    states: dict[str, Any]
-    documents: list[masterdata.Document]
-    facts: Facts
+    states: dict[str, Any] = field(default_factory=dict)
+    documents: list[masterdata.Document] = field(default_factory=list)
+    learnt: list[Fact] = field(default_factory=list)
 
 
 class Memory(Protocol):
@@ -190,7 +206,7 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     for one in fresh:
         verdicts[one.event.id] = _conclude(one, facts, states, today, reconciled_us)
     changed = {key: value for key, value in states.items() if before.get(key) is not value}
-    return Judgement([verdicts[event.id] for event in events], changed, documents, facts)
+    return Judgement([verdicts[event.id] for event in events], changed, documents, learnt)
 
 
 def _learn(event: Event) -> tuple[Fact, masterdata.Document]:
@@ -228,7 +244,9 @@ def _recognise(
         elif earlier[0] == one.payload_hash:
             why = f"the same message as event {earlier[1]}"
             detail = {"of": earlier[1]}
-            verdicts[one.event.id] = Verdict(one.event, "duplicate", "duplicate", detail, one.message_key, reason=why)
+            verdicts[one.event.id] = Verdict(
+                one.event, "duplicate", "duplicate", detail, one.message_key, reason=why, report=one.report
+            )
         else:
             why = f"message id {one.report.id!r} was used by event {earlier[1]} for another content"
             verdicts[one.event.id] = _quarantined(one.event, "conflict", why)
@@ -262,51 +280,90 @@ def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, rec
     except Exception as error:  # a workflow's mistake costs its own event, never the line
         log.exception("workflow %s failed on event %d", workflow.name, one.event.id)
         return _quarantined(one.event, "workflow_error", f"workflow {workflow.name}: {type(error).__name__}: {error}")
+    decision = authority.decide(proposal, one.assignment.rule, today, one.score)
+    refusals = _refusals(one.assignment.target, proposal)
+    if refusals and decision.route is not Route.ADVISE:
+        return _quarantined(one.event, "erp_would_refuse", "; ".join(refusals))
     if key:
         states[key] = state
     gap = _follow_sequence(one, states)
-    return _authorised(one, proposal, today, gap, reconciled_us)
+    return _verdict(one, proposal, decision, gap, reconciled_us)
 
 
-def _authorised(one: _Read, proposal: Proposal, today: date, gap: dict[str, Any] | None, reconciled_us: int) -> Verdict:
-    """The decision, and the postings it makes."""
-    assignment = one.assignment
-    decision = authority.decide(proposal, assignment.rule, today, one.score)
+def _refusals(target: ErpTarget, proposal: Proposal) -> list[str]:
+    return [said for draft in proposal.drafts for said in target.check(draft.kind, draft.payload)]
+
+
+def _verdict(
+    one: _Read, proposal: Proposal, decision: Decision, gap: dict[str, Any] | None, reconciled_us: int
+) -> Verdict:
+    """The decision as it is written: the event's end, its postings, and the record that explains both."""
     route, reasons = decision.route, decision.reasons
-    refusals = [said for draft in proposal.drafts for said in assignment.target.check(draft.kind, draft.payload)]
-    if refusals and route is not Route.ADVISE:
-        return _quarantined(one.event, "erp_would_refuse", "; ".join(refusals))
-    drafts = [draft for draft in proposal.drafts if assignment.modes.get(draft.kind, "off") != "off"]
+    drafts = [draft for draft in proposal.drafts if one.assignment.modes.get(draft.kind, "off") != "off"]
     if route in (Route.POST, Route.HOLD) and not drafts:
         route, reasons = Route.ADVISE, (*reasons, "this kind of posting is off for the target")
-    postings = []
+    postings: list[outbox.NewPosting] = []
     if route in (Route.POST, Route.HOLD):
+        holds = (reasons or ("held",)) if route is Route.HOLD else ()
+        early = to_us(one.report.occurred_at) < reconciled_us
         postings = [
-            outbox.NewPosting(
-                event_id=one.event.id, workflow=assignment.workflow.name, kind=draft.kind, target=assignment.target.name,
-                ordering_key=draft.ordering_key, line=proposal.subject.get("line", ""),
-                idempotency_key=idempotency_key(one.message_key, assignment.workflow.name, assignment.target.name, number),
-                payload=draft.payload, value=draft.value, policy=decision.policy, confidence=proposal.confidence,
-                reasons=(reasons or ("held",)) if route is Route.HOLD else (), waits=draft.waits_for_held,
-                check_first=to_us(one.report.occurred_at) < reconciled_us, signers=2 if assignment.rule.four_eyes else 1,
-            )
+            _posting(one, proposal, draft, number, holds, policy=decision.policy, check_first=early)
             for number, draft in enumerate(drafts)
-        ]  # fmt: skip
-    detail: dict[str, Any] = {
-        "payload_sha256": one.payload_hash.hex(), "workflow": assignment.workflow.name, "policy": decision.policy,
-        "confidence": proposal.confidence, "reasons": reasons, "subject": dict(proposal.subject),
-    }  # fmt: skip
-    if isinstance(one.score, Score):
-        detail["score"] = {
-            "model": one.score.model, "sha256": one.score.model_hash, "confidence": one.score.confidence,
-            "features": one.score.features, "reasons": one.score.reasons,
-        }  # fmt: skip
-    if gap:
-        detail["gap"] = gap
+        ]
+    detail = _record(one, proposal, reasons, decision.policy, gap)
     if route is Route.ADVISE:
         detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
-    return Verdict(one.event, route.value, "decided", detail, one.message_key, one.payload_hash, None, postings,
-                   alarm=bool(gap))  # fmt: skip
+    verdict = Verdict(one.event, route.value, "decided", detail, one.message_key, one.payload_hash)
+    verdict.postings, verdict.alarm, verdict.report = postings, bool(gap), one.report
+    return verdict
+
+
+def _posting(
+    one: _Read, proposal: Proposal, draft: Draft, number: int, holds: tuple[str, ...], *, policy: str, check_first: bool
+) -> outbox.NewPosting:
+    workflow, target, rule = one.assignment.workflow.name, one.assignment.target.name, one.assignment.rule
+    return outbox.NewPosting(
+        event_id=one.event.id,
+        workflow=workflow,
+        kind=draft.kind,
+        target=target,
+        ordering_key=draft.ordering_key,
+        line=proposal.subject.get("line", ""),
+        idempotency_key=idempotency_key(one.message_key, workflow, target, number),
+        payload=draft.payload,
+        value=draft.value,
+        policy=policy,
+        confidence=proposal.confidence,
+        reasons=holds,
+        waits=draft.waits_for_held,
+        check_first=check_first,
+        signers=2 if rule.four_eyes else 1,
+    )
+
+
+def _record(
+    one: _Read, proposal: Proposal, reasons: tuple[str, ...], policy: str, gap: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the audit trail keeps of a decision: enough to understand it years later."""
+    detail: dict[str, Any] = {
+        "payload_sha256": one.payload_hash.hex(),
+        "workflow": one.assignment.workflow.name,
+        "policy": policy,
+        "confidence": proposal.confidence,
+        "reasons": reasons,
+        "subject": dict(proposal.subject),
+    }
+    if isinstance(one.score, Score):
+        detail["score"] = {
+            "model": one.score.model,
+            "sha256": one.score.model_hash,
+            "confidence": one.score.confidence,
+            "features": one.score.features,
+            "reasons": one.score.reasons,
+        }
+    if gap:
+        detail["gap"] = gap
+    return detail
 
 
 def _quarantined(event: Event, code: str, why: str) -> Verdict:
@@ -345,6 +402,7 @@ class Process:
         self.rules = rules
         self.reconciled_us = 0
         self.arrived = asyncio.Event()
+        self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
         self._writer = writer
         self._reader = reader
         self._clock = clock
@@ -383,7 +441,7 @@ class Process:
             log.exception("event %d could not be settled", events[0].id)
             why = f"the store refused it: {type(error).__name__}: {error}"
             alone = _quarantined(events[0], "store_refused", why)
-            await self._commit(Judgement([alone], {}, [], self.rules.facts))
+            await self._commit(Judgement([alone]))
 
     async def _commit(self, judgement: Judgement) -> None:
         with_slots = [(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()]
@@ -395,10 +453,24 @@ class Process:
         claimed: list[list[outbox.Waiting]] = [[] for _ in with_slots]
         try:
             claimed = await self._writer.run(job)
-            self.rules = replace(self.rules, facts=judgement.facts)
         finally:
             for (dispatch, slots), waiting in zip(with_slots, claimed, strict=True):
                 dispatch.launch(waiting, slots)
+        if judgement.learnt:
+            self.learn(judgement.learnt)
+        if self.receipts:
+            self._give_receipts(judgement.verdicts)
+
+    def learn(self, facts: Iterable[Fact], as_of: datetime | None = None) -> None:
+        """Add to what decisions may look at, from the next batch on."""
+        known = self.rules.facts.with_facts(facts, orders_as_of=as_of or self._clock())
+        self.rules = replace(self.rules, facts=known)
+
+    def _give_receipts(self, verdicts: Sequence[Verdict]) -> None:
+        for one in verdicts:
+            giver = self.receipts.get(one.event.source)
+            if giver is not None and one.report is not None and one.report.id is not None:
+                giver.give_receipt(Receipt(one.report.sender, one.report.id, one.event.id, one.state))
 
 
 def _write(tx: Transaction, judgement: Judgement) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agent.isa95 import SegmentResponse
 
@@ -86,6 +86,27 @@ class Event:
     payload: bytes
     received_at: datetime
     properties: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one message, told to its sender after the commit; a repeated message gets another."""
+
+    sender: str
+    message_id: str
+    event_id: int
+    state: str  # of the event: posted, held, advised, ignored, duplicate
+
+
+@runtime_checkable
+class GivesReceipts(Protocol):
+    """A source that can tell senders what became of their messages."""
+
+    name: str
+    gives_receipts: bool
+
+    def give_receipt(self, receipt: Receipt) -> None:
+        """Never blocks and never raises: a receipt that is lost costs a repetition, nothing else."""
 
 
 # ── decisions ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -231,7 +252,7 @@ class ErpTarget(Protocol):
         """Send it. Raises ErpUnavailable (nothing was sent), ErpInDoubt, ErpRejected."""
 
     async def find(self, posting: Posting) -> Acknowledgement | None:
-        """Look for a document that carries the idempotency key. Raises ErpUnavailable, and ErpRejected when two are found."""
+        """Look for a document that carries the idempotency key. Raises ErpUnavailable; ErpRejected when there are two."""
 
     def status(self) -> Mapping[str, Any]: ...
 

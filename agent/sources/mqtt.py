@@ -30,7 +30,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import SourceLost
-from agent.ports import Batch, Clock, Intake, Notice, Surroundings
+from agent.ports import Batch, Clock, Intake, Notice, Receipt, Surroundings
 from agent.sources.mqtt_config import Broker, MqttConfig
 from agent.sources.mqtt_wire import Arrivals, Decoder, Link, Session, Wake
 
@@ -168,6 +168,22 @@ class MqttSource:
             raise ValueError(f"{topic!r} is no topic to publish a receipt to; it must be without wildcards")
         self._receipts.append((topic, payload))
         self._ring()
+
+    @property
+    def gives_receipts(self) -> bool:
+        """Whether the configuration names a topic for them."""
+        return self._config.receipts is not None
+
+    def give_receipt(self, receipt: Receipt) -> None:
+        """Publish what became of a message: ``{"id": …, "event": …, "state": …}`` on the topic of `receipts`."""
+        if self._config.receipts is None:
+            return
+        topic = self._config.receipts.replace("{sender}", receipt.sender)
+        body = {"id": receipt.message_id, "event": receipt.event_id, "state": receipt.state}
+        try:
+            self.receipt(topic, json.dumps(body).encode())
+        except ValueError as error:  # a sender whose name is no topic level
+            log.warning("source %s gives no receipt: %s", self.name, error)
 
     # the writer's thread
 

@@ -64,7 +64,10 @@ def set_aside(store: Path, now: datetime) -> Path:
 
 
 def restore(store: Path, copy: Path, now: datetime) -> Path | None:
-    """Put a backup in the store's place; returns where the old files went. Raises StoreLocked, NotFound, StoreCorrupt."""
+    """Put a backup in the store's place; returns where the old files went.
+
+    Raises StoreLocked, NotFound, StoreCorrupt.
+    """
     if not copy.exists():
         raise NotFound(f"there is no backup {copy}")
     with file.owned(store):

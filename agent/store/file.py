@@ -1,4 +1,4 @@
-"""Opening the store file: one owner, the right library, the right pragmas, never an empty file in a corrupt one's place.
+"""Opening the store file: one owner, the right library and pragmas, never an empty file in a corrupt one's place.
 
 Beside the file lies its high-water mark (``<file>.mark``): how far commits have been counted, and in which run. When
 file and mark disagree, the file is a restored backup and forgets what was posted since: every target is paused
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -22,6 +23,8 @@ from agent.errors import StoreCorrupt, StoreError, StoreLocked
 from agent.ports import Clock
 from agent.store.encode import to_us
 from agent.store.schema import migrate, require_library
+
+log = logging.getLogger("gatepost.store")
 
 BLOCK = 1000  # commits reserved at a time
 MARK_EVERY_S = 60.0
@@ -56,6 +59,10 @@ def reader(path: Path) -> apsw.Connection:
     return connection
 
 
+class Vanished(StoreError):
+    """The store was moved, removed or replaced under the running agent; nothing is acknowledged until it is back."""
+
+
 class OpenFile:
     """The open store: its connection, its lock and its high-water mark. Used by the writer's thread only."""
 
@@ -67,8 +74,11 @@ class OpenFile:
         self._mark_path = path.with_name(path.name + ".mark")
         self._run = secrets.token_hex(8)
         self._pending: int | None = None
+        self._mark_late = False
         self._mark_at = time.monotonic()
         self.connection = self._connect()
+        found = os.stat(path)
+        self._identity = (found.st_dev, found.st_ino)
         self._reserved = self._compare_mark()
 
     def _connect(self) -> apsw.Connection:
@@ -78,41 +88,67 @@ class OpenFile:
         return connection
 
     def reopen(self) -> None:
-        """Throw the connection away and open the file again, after an I/O error."""
+        """Throw the connection away and open the file again, after an I/O error. Raises Vanished, apsw.Error.
+
+        What an fsync refused may be readable and still not be on disk; therefore everything found in the log is
+        moved into the file and synced before anybody believes it.
+        """
         self.connection.close(True)
-        if not self.path.exists():
-            raise StoreError(f"{self.path} has disappeared; the agent does not begin an empty one in its place")
-        self.connection = self._connect()
+        self.require_present()
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)
+        configure(connection)
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(FULL)").get  # type: ignore[misc]  # one row of three
+        if busy:
+            connection.close(True)
+            raise apsw.BusyError("a reader keeps the write-ahead log from being synced after an I/O error")
+        self.connection = connection
+
+    def require_present(self) -> None:
+        """The path still names the file that is open: commits into a removed file would be lost. Raises Vanished."""
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise Vanished(f"{self.path} cannot be found any more ({error.strerror}); put it back") from error
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise Vanished(f"{self.path} was replaced while the agent was running; stop the agent, then replace it")
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except OSError:
+            return 0
 
     def close(self) -> None:
         """Close the file and give up the lock."""
-        self.connection.close(True)
-        os.close(self._lock)
+        try:
+            self.connection.close(True)
+        finally:
+            os.close(self._lock)
 
     # ── high-water mark ─────────────────────────────────────────────────────────────────────────────────
 
     def _compare_mark(self) -> int:
         """Notice a restored backup, begin a run of our own, and return how far ids are reserved."""
         meta = dict(self.connection.execute("SELECT key, value FROM meta"))
-        outside = self._read_mark()
+        outside = self._read_mark() or {}
         used = self._commits()
-        restored = bool(used) and (
-            outside is None
-            or outside.get("run") != meta.get("run")
-            or int(outside.get("reserved", 0)) > int(meta.get("reserved", 0))
-        )
-        reserved = max(used, int(meta.get("reserved", 0)), int((outside or {}).get("reserved", 0))) + BLOCK
+        here, beside = int(meta.get("reserved", 0)), int(outside.get("reserved", 0))
+        known = {meta.get("run"), meta.get("run_before")}  # killed before it wrote its mark: the mark is the run before
+        restored = bool(used or outside) and (outside.get("run") not in known or beside > here)
+        reserved = max(used, here, beside) + BLOCK
         with self.connection:
             if restored:
                 self._begin_reconcile(used, outside)
+            self._put_meta("run_before", str(outside.get("run", "")))
             self._put_meta("run", self._run)
             self._put_meta("reserved", str(reserved))
         self._write_mark(reserved)
         return reserved
 
-    def _begin_reconcile(self, used: int, outside: dict[str, str] | None) -> None:
+    def _begin_reconcile(self, used: int, outside: dict[str, str]) -> None:
         now = to_us(self._clock())
-        told = "there is no mark beside it" if outside is None else f"the mark says {outside.get('reserved')}"
+        told = f"the mark says {outside.get('reserved')}" if outside else "there is no mark beside it"
         why = f"the store looks like a restored backup or a moved file: it ends at commit {used}, {told}"
         self.findings.append(f"RECONCILE: {why}; posting is off until `gatepost resume target '*'`")
         self._put_meta("reconciled_us", str(now))
@@ -126,17 +162,29 @@ class OpenFile:
 
     def reserve(self, connection: apsw.Connection, commit: int) -> None:
         """Inside a commit: move the reserved mark when the block is used up or the minute is over."""
-        if commit < self._reserved and time.monotonic() - self._mark_at < MARK_EVERY_S:
-            return
-        self._mark_at = time.monotonic()
-        self._pending = max(commit, self._reserved) + BLOCK
-        self._put_meta("reserved", str(self._pending))
+        if self._pending is None:
+            if commit < self._reserved and time.monotonic() - self._mark_at < MARK_EVERY_S:
+                return
+            self._mark_at = time.monotonic()
+            self._pending = max(commit, self._reserved) + BLOCK
+        self._put_meta("reserved", str(self._pending))  # again while pending: the commit before may have failed
 
     def publish_mark(self) -> None:
-        """After COMMIT, before anybody is told: write the new mark outside the file."""
-        if self._pending is not None:
+        """After COMMIT, before anybody is told: write the new mark outside the file.
+
+        Where that fails, what is committed stays committed and the mark is tried again with the next commit: an
+        older mark only notices a restored backup later.
+        """
+        if self._pending is None:
+            return
+        try:
             self._write_mark(self._pending)
-            self._reserved, self._pending = self._pending, None
+        except OSError as error:
+            if not self._mark_late:
+                log.error("cannot write %s: %s; tried again with every commit", self._mark_path, error.strerror)
+            self._mark_late = True
+            return
+        self._reserved, self._pending, self._mark_late = self._pending, None, False
 
     def _commits(self) -> int:
         row = self.connection.execute("SELECT n FROM tally WHERE name = 'commit'").fetchone()
@@ -182,8 +230,9 @@ def lock(path: Path) -> int:
         raise StoreLocked(
             f"{path} is in use by another agent (process {owner}); stop that one, or give this agent its own store.path"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with suppress(OSError):  # on a full disk the lock holds without saying whose it is
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 
@@ -231,7 +280,7 @@ def open_file(path: Path, clock: Clock) -> OpenFile:
     except (apsw.CorruptError, apsw.NotADBError) as error:
         os.close(held)
         raise StoreCorrupt(f"{path}: {error}; set it aside and run `gatepost recover`") from error
-    except apsw.Error as error:
+    except (apsw.Error, OSError) as error:
         os.close(held)
         raise StoreError(f"{path}: {error}; free space or make the folder writable, then start again") from error
     except BaseException:

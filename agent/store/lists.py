@@ -83,7 +83,7 @@ def recent_events(
     """
     ours = (
         "(?3 IS NULL OR EXISTS (SELECT 1 FROM posting WHERE event_id = event.id "
-        f"AND {ON_LINES.format(3, 'posting.line')}))"
+        f"AND {ON_LINES.format(3, 'posting.line')}))"  # noqa: S608  # own columns
     )
     order = f"id > ?1 AND {ours} ORDER BY id " + ("LIMIT ?2" if after else "DESC LIMIT ?2")
     rows = [

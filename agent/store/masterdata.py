@@ -39,7 +39,8 @@ def current(connection: apsw.Connection, origin: str | None = None) -> list[Docu
     return [
         (kind, key, json.loads(document))
         for kind, key, document, _ in connection.execute(
-            "SELECT kind, key, document, max(version) FROM masterdata WHERE ?1 IS NULL OR origin = ?1 GROUP BY kind, key",
+            "SELECT kind, key, document, max(version) FROM masterdata "
+            "WHERE ?1 IS NULL OR origin = ?1 GROUP BY kind, key",
             (origin,),
         )
     ]

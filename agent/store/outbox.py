@@ -41,6 +41,8 @@ COLUMNS = (
 )
 
 
+HEADS_THAT_WAIT = "id IN (SELECT head FROM lane WHERE next_us > 0)"  # only the head of a lane has a time to wait for
+LONGEST_WAIT_US = 3_600_000_000  # no ERP is waited for longer than an hour
 WAITS = "waits for the held postings of its order"
 
 
@@ -337,6 +339,7 @@ def send_again(tx: Transaction, one: Posting) -> Posting:
         "WHERE id = ? AND state = 'in_doubt'",
         (tx.now_us, tx.now_us, one.id),
     )
+    _require_change(tx, one.id, "in_doubt")
     detail = {"request_id": one.request_id, "try": one.attempts + 1, "why": "two lookups found nothing"}
     _moved(tx, one.id, one.event_id, "in_doubt", "sending", "sending", detail)
     return read(tx.connection, one.id).posting
@@ -360,7 +363,20 @@ def recover_sending(tx: Transaction, settle_us: Mapping[str, int]) -> int:
         one = read(tx.connection, posting_id).posting
         in_doubt(tx, one, tx.now_us + settle_us.get(one.target, 120_000_000), "the agent was stopped while it was sent")
     tx.execute("UPDATE lane SET state = 'ready' WHERE state = 'busy'")
+    _cap_timers(tx, max(LONGEST_WAIT_US, *settle_us.values(), 0))
     return len(rows)
+
+
+def _cap_timers(tx: Transaction, longest_us: int) -> None:
+    """A clock that was ahead when a wait began must not make it last for weeks."""
+    tx.execute("UPDATE posting SET next_us = min(next_us, ?1) WHERE " + HEADS_THAT_WAIT, (tx.now_us + longest_us,))
+    tx.execute("UPDATE lane SET next_us = ?1 WHERE next_us > ?1", (tx.now_us + longest_us,))
+
+
+def shift_timers(tx: Transaction, by_us: int) -> None:
+    """The wall clock jumped by this much: waits last as long as they were meant to."""
+    tx.execute("UPDATE posting SET next_us = max(1, next_us + ?1) WHERE " + HEADS_THAT_WAIT, (by_us,))
+    tx.execute("UPDATE lane SET next_us = max(1, next_us + ?1) WHERE next_us > 0", (by_us,))
 
 
 # ── people ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -402,6 +418,7 @@ def supersede(tx: Transaction, posting_id: int, by_posting: int, *, by: str, rea
     """A corrected posting takes the place of a held one. Raises NotFound, Conflict."""
     one = _expect(tx, posting_id, ("held",), "corrected")
     _end(tx, one, "held", "superseded", "superseded", {"by_posting": by_posting, "reason": reason}, actor=by)
+    release_waiting(tx, one.ordering_key)
 
 
 def _expect(tx: Transaction, posting_id: int, states: tuple[str, ...], what: str) -> Posting:
@@ -474,8 +491,16 @@ def _end(
     )
     _require_change(tx, one.id, old)
     _moved(tx, one.id, one.event_id, old, new, action, detail, actor=actor, alarm=alarm)
-    if old != "held":
+    if old != "held" and (old != "ready" or _is_head(tx, one)):
         _advance_lane(tx, one.target, one.ordering_key)
+
+
+def _is_head(tx: Transaction, one: Posting) -> bool:
+    """What leaves from behind the head must not touch the lane: its head may be under way."""
+    row = tx.execute(
+        "SELECT 1 FROM lane WHERE target = ? AND ordering_key = ? AND head = ?", (one.target, one.ordering_key, one.id)
+    )
+    return row.fetchone() is not None
 
 
 def _require_change(tx: Transaction, posting_id: int, old: str) -> None:

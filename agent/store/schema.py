@@ -188,7 +188,7 @@ def migrate(connection: apsw.Connection) -> None:
     """Bring the file to the newest version, each step in a transaction of its own. Raises StoreUnfit."""
     found = int(connection.pragma("user_version"))
     owner = int(connection.pragma("application_id"))
-    if owner not in (0, APPLICATION_ID) or (owner == 0 and found):
+    if owner not in (0, APPLICATION_ID) or (owner == 0 and (found or _has_tables(connection))):
         raise StoreUnfit(f"{connection.filename}: not a Gatepost store (application_id {owner:#x}); name another file")
     if found > len(MIGRATIONS) and not _readable_by_older(connection):
         raise StoreUnfit(
@@ -200,6 +200,10 @@ def migrate(connection: apsw.Connection) -> None:
             connection.execute(MIGRATIONS[version])
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", version + 1)
+
+
+def _has_tables(connection: apsw.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
 
 
 def _readable_by_older(connection: apsw.Connection) -> bool:

@@ -13,7 +13,7 @@ from agent.store.encode import from_us
 
 
 def find_event(connection: apsw.Connection, name: str) -> tuple[int | None, int | None]:
-    """The event and posting that `name` means: an event id, ``posting:ID``, a message id, an idempotency key or a document.
+    """The event and posting that `name` means: an event id, ``posting:ID``, a message id, a key or a document.
 
     Raises NotFound.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -30,6 +31,8 @@ T = TypeVar("T")
 log = logging.getLogger("gatepost.store")
 
 LINGER_S = 0.002  # under load only: let a few more jobs share the commit
+LOOK_EVERY_S = 0.25  # at free space and the size of the write-ahead log
+WAL_ALARM = 64 << 20  # bytes
 RETRY_S = 0.5  # between tries while the disk is full or the file locked
 WAITING_ERRORS = (
     apsw.FullError,
@@ -39,6 +42,7 @@ WAITING_ERRORS = (
     apsw.ReadOnlyError,
     apsw.CantOpenError,
 )
+NOTHING_WRITTEN = (apsw.FullError, apsw.BusyError, apsw.LockedError)  # these leave no doubt about COMMIT
 FATAL_ERRORS = (apsw.CorruptError, apsw.NotADBError)
 
 
@@ -67,7 +71,9 @@ class Transaction:
         alarm: bool = False,
     ) -> None:
         """Append one row to the trail; it is chained just before COMMIT."""
-        self._records.append((self.now_us, actor, action, event_id, posting_id, int(alarm), encode(detail)))
+        text = encode(detail)
+        (actor + text).encode()  # a lone surrogate fails this job here, not everybody's commit
+        self._records.append((self.now_us, actor, action, event_id, posting_id, int(alarm), text))
 
     def count(self, name: str, by: int = 1) -> None:
         """Move a running total of the balances."""
@@ -109,18 +115,22 @@ class Figures:
     commit_seconds: float = 0.0
     errors: dict[str, int] = field(default_factory=dict)
     trouble: str = ""  # why nothing can be committed now; empty when all is well
+    short_of_space: bool = False  # below the reserve: arrivals wait, decisions and the trail go on
+    wal_bytes: int = 0  # size of the write-ahead log; grows while a reader does not end
     last_commit_at: float = 0.0  # monotonic
 
 
 class Writer:
     """Group commit on one thread. `start` opens the file; jobs are accepted from any thread or event loop."""
 
-    def __init__(self, path: Path, clock: Clock, *, queue_bytes: int = 64 << 20) -> None:
+    def __init__(self, path: Path, clock: Clock, *, queue_bytes: int = 64 << 20, reserve_bytes: int = 0) -> None:
         self.path = path
         self.figures = Figures()
         self.failed: BaseException | None = None
         self._clock = clock
         self._queue_bytes = queue_bytes
+        self._reserve_bytes = reserve_bytes
+        self._looked_at = 0.0
         self._queue: deque[_Entry] = deque()
         self._queued = 0
         self._changed = threading.Condition()
@@ -207,7 +217,8 @@ class Writer:
         entry = _Entry(job, then=lambda _: done.set())
         self._enqueue(entry)
         while not done.wait(0.2):
-            self._raise_if_failed()
+            if self.failed is not None:
+                self._raise_if_failed()
         if entry.error is not None:
             raise entry.error
         return entry.result  # type: ignore[no-any-return]  # what the job returned
@@ -250,30 +261,59 @@ class Writer:
             if busy and loaded and not self._stopping:
                 self._changed.wait(LINGER_S)
             self._changed.wait_for(lambda: self._queue or self._stopping)
-            entries = list(self._queue)
-            self._queue.clear()
-            self._queued = 0
+            while not (entries := self._admitted()) and not self._stopping:
+                self._changed.wait(LOOK_EVERY_S)
             self._changed.notify_all()
         return entries, busy
 
+    def _admitted(self) -> list[_Entry]:
+        """What may be written now: below the reserve all but arrivals, so that decisions and the trail still fit."""
+        self._look_around()
+        if self._stopping or not self.figures.short_of_space:
+            entries = list(self._queue)
+            self._queue.clear()
+            self._queued = 0
+        else:
+            entries = [one for one in self._queue if not one.size]
+            self._queue = deque(one for one in self._queue if one.size)
+        return entries
+
+    def _look_around(self) -> None:
+        """Every moment: is there room on the disk, and does the write-ahead log come back to its size."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        figures, room = self.figures, os.statvfs(self.path.parent)
+        short = room.f_bavail * room.f_frsize < self._reserve_bytes
+        if short and not figures.short_of_space:
+            log.error("the disk of %s is nearly full: nothing more is taken in until there is room", self.path)
+        figures.short_of_space = short
+        wal = self._file_state.wal_bytes()
+        if wal > WAL_ALARM >= figures.wal_bytes:
+            log.error("%s-wal has grown to %d MiB: a reader does not end, find and stop it", self.path, wal >> 20)
+        figures.wal_bytes = wal
+
     def _commit(self, entries: list[_Entry]) -> None:
         """One transaction for all entries, again and again until the disk takes it."""
+        unknown = False  # after an I/O error nobody knows what became of COMMIT, until the file is open again
         while True:
             try:
-                self._transact(entries)
+                if not (unknown and self._was_committed()):
+                    unknown = False
+                    self._transact(entries)
             except FATAL_ERRORS as error:
                 raise StoreCorrupt(
                     f"{self.path}: {error}; the agent stops. Set the file aside and run `gatepost recover`"
                 ) from error
-            except WAITING_ERRORS as error:
-                if self._was_committed(error):
-                    return
+            except (*WAITING_ERRORS, file.Vanished) as error:
+                unknown = unknown or not isinstance(error, NOTHING_WRITTEN)
                 self._wait_out(error)
             else:
                 self._well()
                 return
 
     def _transact(self, entries: list[_Entry]) -> None:
+        self._file_state.require_present()
         connection = self._connection
         started = time.perf_counter()
         now_us = to_us(self._clock())
@@ -326,16 +366,10 @@ class Writer:
         )
         self._file_state.reserve(self._connection, self._commit_number + 1)
 
-    def _was_committed(self, error: BaseException) -> bool:
-        """After an error the outcome of COMMIT is unknown: reopen and let the commit number on disk decide."""
-        if isinstance(error, apsw.FullError | apsw.BusyError | apsw.LockedError):
-            return False
+    def _was_committed(self) -> bool:
+        """Open the file again and let the commit number on disk decide; raises while it cannot be opened."""
         before = self._commit_number
-        try:
-            self._open()
-        except (apsw.Error, OSError, StoreError) as reopening:
-            self.figures.trouble = f"{type(reopening).__name__}: {reopening}"
-            return False
+        self._open()
         return self._commit_number > before
 
     def _wait_out(self, error: BaseException) -> None:
