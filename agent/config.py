@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, Field, InstanceOf
 
-from agent.crosschecks import CHECKS, live_without_identity
+from agent.crosschecks import CHECKS, Wiring, live_without_identity
 from agent.errors import ConfigError, Finding, NotFound
 from agent.schema import Settings, did_you_mean, parse, validate
 from agent.secrets import Secret, SecretPlaces
@@ -86,6 +86,7 @@ class Examined:
     findings: list[Finding]
     tree: Node | None = None
     config: Config | None = None
+    wiring: Wiring | None = None  # the parts that could be read, also where no configuration came of them
 
 
 def load(
@@ -114,7 +115,7 @@ def examine(
     if config is not None:
         findings.extend(finding for check in checks for finding in check(config))
     findings[:] = sorted(dict.fromkeys(findings), key=lambda finding: (finding.file, finding.line))
-    return Examined(findings, tree, config)
+    return Examined(findings, tree, config, reading)
 
 
 def resolver_of(tables: Mapping[str, Mapping[str, str]]) -> Resolver:

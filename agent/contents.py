@@ -1,0 +1,95 @@
+"""What the files beside the configuration say, checked against it: units, mappings, master data, models.
+
+Everything that can be read is read, so that all findings come at once, also while the configuration itself has some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from agent import inference, mapping, masterfiles
+from agent.config import Config, Examined, Node, Settings, live_without_identity, parse
+from agent.crosschecks import Wiring
+from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit
+from agent.settings import Document
+from agent.units import UnitsFile, UnitTable
+
+T = TypeVar("T")
+
+
+class Places(Settings):
+    """Where the other files are."""
+
+    mappings: Path = Document.model_fields["mappings"].default
+    masterdata: Path = Document.model_fields["masterdata"].default
+    units: Path = Document.model_fields["units"].default
+    models: Path = Document.model_fields["models"].default
+
+
+def contents(examined: Examined) -> list[Finding]:
+    """What is wrong in the other files of a configuration."""
+    tree = examined.tree
+    if tree is None:
+        return []
+    findings: list[Finding] = []
+    places = _tried(findings, lambda: parse(tree.pick(Places.model_fields.__contains__), Places))
+    if places is None:
+        return []  # its own findings say so already
+    table = _tried(findings, lambda: UnitTable.of(parse(places.units, UnitsFile)))
+    if table is not None:
+        _tried(findings, lambda: masterfiles.load(places.masterdata, table))
+        read = _tried(findings, lambda: mapping.load(places.mappings, table))
+        if read is not None and examined.wiring is not None:
+            findings += wired(examined.wiring, read)
+    return [*findings, *_models(tree, places.models)]
+
+
+def wired(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:
+    """Whether mappings and workflows fit each other, and what is posted live has an identity."""
+    kinds = read.kinds()
+    for name, flow in wiring.workflows.items():
+        node = wiring.tree.get("workflows", name, "mapping") or wiring.tree.get("workflows", name) or wiring.tree
+        if flow.mapping not in kinds:
+            yield node.finding(
+                f"no mapping reads messages of kind {flow.mapping!r}; there are {', '.join(sorted(kinds))}", ""
+            )
+    used = {flow.mapping for flow in wiring.workflows.values()}
+    for kind in sorted(kinds - used):
+        if wiring.workflows:
+            yield (wiring.tree.get("workflows") or wiring.tree).finding(
+                f"no workflow reads messages of kind {kind!r}, which a mapping makes; they would all be quarantined", ""
+            )
+    yield from live_without_identity(wiring, [kind for kind in kinds if read.identity_problems(kind)])
+
+
+def identities(config: Config) -> Iterator[Finding]:
+    """The part that the agent itself checks at its start; the rest shows when it reads its files."""
+    try:
+        yield from wired(config, mapping.load(config.mappings, UnitTable.of(parse(config.units, UnitsFile))))
+    except ConfigError as error:
+        yield from error.findings
+
+
+def _models(tree: Node, folder: Path) -> Iterator[Finding]:
+    """The models that workflows name: card, hash, graph and parity."""
+    flows = tree.get("workflows")
+    for flow in flows.mapping.values() if flows else ():
+        model = flow.get("model")
+        if model is None or not model.text:
+            continue
+        try:
+            inference.Model.load(inference.champion(folder / model.text)).close()
+        except ModelUnfit as error:
+            yield model.finding(str(error))
+
+
+def _tried(findings: list[Finding], read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except ConfigError as error:
+        findings += error.findings
+    except GatepostError as error:
+        findings.append(Finding("", 1, "", str(error)))
+    return None
