@@ -8,32 +8,84 @@ from collections.abc import Iterator
 
 import click
 
+from agent import __version__
 from agent.errors import GatepostError
 
+HELP = """Gatepost posts what the shop floor reports to the ERP, exactly once.
+
+Reading commands work beside a running agent and without one. Acts go through the running agent's API; when none runs,
+straight into its store. Every act is signed with who and why.
+
+\b
+Exit codes:
+  0  ok
+  1  refused, not found, not fit, or somebody else was first
+  2  the configuration or the command line is wrong
+  3  an agent owns the store and cannot be asked
+  4  the store or its audit trail is damaged
+
+\b
+Something is wrong?  gatepost status, then gatepost deadletter list, gatepost quarantine list, gatepost trace ID.
+"""
+
 COMMANDS = {
-    "run": "run:run",
+    "run": ("run:run", "Run the agent until it is told to stop."),
+    "check": ("check:check", "Check a configuration: everything that is wrong, at once."),
+    "status": ("status:status", "Show what runs, what waits, what needs somebody."),
+    "trace": (
+        "trace:trace",
+        "Show one event's life: message, facts, score, decision, signatures, every try, document.",
+    ),
+    "approvals": ("approvals:approvals", "Held postings: list, show, approve, refuse."),
+    "deadletter": (
+        "deadletter:deadletter",
+        "Dead and doubtful postings: list, show, replay, refuse, document, not-booked.",
+    ),
+    "quarantine": ("quarantine:quarantine", "Quarantined messages: list, show, replay, export."),
+    "pause": ("control:pause", "Stop sending for a target, a line or an order."),
+    "resume": ("control:resume", "Let it go on."),
+    "reverse": ("control:reverse", "Take back a booked document, by a posting of its own that you sign."),
+    "audit": ("audit:audit", "The audit trail: verify, export, checkpoint."),
+    "export": ("export:export", "Write events, postings or the audit trail to FILE."),
+    "cases": ("cases:cases", "Run an integrator's cases: does each event become what is expected?"),
+    "backup": ("files:backup", "Copy the store to FILE, while the agent works; the copy is checked."),
+    "restore": ("files:restore", "Put a backup in the store's place; the agent must be stopped."),
+    "recover": ("files:recover", "Save what can be read of a damaged store; the agent must be stopped."),
+    "bundle": ("bundle:bundle", "Make a redacted archive for whoever supports you."),
+    "selfcheck": (
+        "box:selfcheck",
+        "Is this box fit? Versions, hashes, permissions, disk and clock, each with what to do.",
+    ),
+    "token": ("box:token", "Make an API token; it is shown once, the configuration keeps only its hash."),
+    "version": ("box:version", "Print the versions of the agent and of what its promise rests on."),
 }
 
 
 class Lazy(click.Group):
-    """A group that knows its commands by name and imports one when it is called."""
+    """A group that lists its commands from a table and imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of the table, which is the order of use."""
+        """In the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import it."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(f"agent.commands.{module}"), name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
-@click.group(cls=Lazy)
+
+@click.group(cls=Lazy, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="gatepost")
 def gatepost() -> None:
-    """Gatepost posts what the shop floor reports to the ERP, exactly once."""
+    """See HELP."""
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from agent import assembly, config, logs
+from agent import assembly, config, contents, logs
 from agent.app import Agent
 from agent.errors import GatepostError
 
@@ -31,7 +31,7 @@ def run(file: Path) -> None:
     Example:
       gatepost run edge_config/agent.yaml
     """
-    loaded = config.load(file, assembly.resolver())
+    loaded = config.load(file, assembly.resolver(), checks=[contents.identities])
     sink = logs.start(loaded.log.format, loaded.log.level)
     try:
         asyncio.run(live(loaded))
@@ -59,7 +59,9 @@ async def live(loaded: config.Config) -> None:
 async def reload(agent: Agent) -> None:
     """Take the configuration file as it is now; what is wrong with it is logged and the old one stays."""
     try:
-        fresh = await asyncio.to_thread(config.load, agent.config.file, assembly.resolver())
+        fresh = await asyncio.to_thread(
+            config.load, agent.config.file, assembly.resolver(), checks=[contents.identities]
+        )
         await agent.reload(fresh)
     except GatepostError as error:
         for line in str(error).splitlines():

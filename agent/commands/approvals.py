@@ -1,0 +1,141 @@
+"""`gatepost approvals`: look at held postings, approve or refuse them, signed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from agent import desk
+from agent.commands import show
+from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.reach import Reach
+from agent.errors import Conflict
+from agent.store import approvals as store
+from agent.store import lists
+
+VERSION = click.option(
+    "--version",
+    type=int,
+    help="Act only if the posting still has this version, as `show` told it.  [default: as it is now]",
+)
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+
+
+@click.group()
+def approvals() -> None:
+    """Held postings: list, show, approve, refuse.
+
+    A posting is held where the agent may not decide alone. A decision counts for exactly the version that was
+    shown: whoever comes second is told who was first.
+    """
+
+
+@approvals.command("list")
+@click.option("--limit", default=100, show_default=True, help="At most so many, oldest first.")
+@at_place
+@as_json
+def list_(*, limit: int, place: Place, json: bool) -> None:
+    """List what waits for a person, oldest first."""
+    found = place.look(lambda connection: lists.postings(connection, "held", limit=limit))
+    if json:
+        show.data(found)
+        return
+    if not found:
+        show.say("nothing waits for a person")
+        return
+    rows = [
+        [one["id"], one["ordering_key"], one["kind"], show.content(one), one["value"],
+         "\n".join(one["reasons"]), ", ".join(one["signed_by"]), show.moment(one["created_at"])]
+        for one in found
+    ]  # fmt: skip
+    show.table(["id", "lane", "kind", "what", "value", "why it is held", "signed", "since"], rows)
+
+
+@approvals.command("show")
+@click.argument("id", type=int)
+@at_place
+@as_json
+def show_(*, id: int, place: Place, json: bool) -> None:
+    """Show one posting with everything a decision needs."""
+    found = place.look(lambda connection: store.show(connection, id))
+    if json:
+        show.data(found)
+    else:
+        describe(found)
+
+
+@approvals.command()
+@click.argument("id", type=int)
+@VERSION
+@YES
+@at_place
+@signed
+def approve(*, id: int, version: int | None, yes: bool, place: Place, asked: Asked) -> None:
+    """Approve a held posting: it goes to the ERP.
+
+    \b
+    Example:
+      gatepost approvals approve 12 --reason "weighed again, the scale was right"
+    """
+    decide("approve", id, version, place, asked, yes=yes)
+
+
+@approvals.command()
+@click.argument("id", type=int)
+@VERSION
+@YES
+@at_place
+@signed
+def refuse(*, id: int, version: int | None, yes: bool, place: Place, asked: Asked) -> None:
+    """Refuse a held posting: it is never posted.
+
+    \b
+    Example:
+      gatepost approvals refuse 12 --reason "reported twice"
+    """
+    decide("refuse", id, version, place, asked, yes=yes)
+
+
+def decide(meaning: str, id: int, version: int | None, place: Place, asked: Asked, *, yes: bool) -> None:
+    """Show it, ask, and sign exactly what was shown."""
+    found = place.look(lambda connection: store.show(connection, id))
+    if version is not None and found["version"] != version:
+        raise Conflict(
+            f"posting {id} is {found['state']} in version {found['version']}, not {version}; look at it again"
+        )
+    if not yes and sys.stdin.isatty():
+        describe(found)
+        click.confirm(f"{meaning.capitalize()} posting {id} as {asked.by}?", abort=True)
+    signature = desk.Signature(
+        asked.by, meaning, asked.reason, session="command line", record_hash=found["record_hash"]
+    )
+    answer = Reach(place, asked).act(
+        f"/v1/approvals/{id}/{meaning}",
+        {"expected_version": found["version"], "record_hash": found["record_hash"]},
+        lambda at, _: at.decide(id, found["version"], signature),
+    )
+    told(answer, asked)
+
+
+def describe(found: dict[str, Any]) -> None:
+    """One posting for people."""
+    show.say(
+        f"posting {found['id']}, version {found['version']}: {found['kind']} to {found['target']}, {found['state']}"
+    )
+    show.say(f"  {show.content(found)}   value {found['value']}   lane {found['ordering_key']}")
+    for reason in found["reasons"]:
+        show.say(f"  because: {reason}")
+    if found["error"]:
+        show.say(f"  the ERP said: {found['error']}")
+    show.say(show.pairs(found["payload"], "    "))
+    show.say(f"  more: gatepost trace posting:{found['id']}")
+
+
+def told(answer: Any, asked: Asked) -> None:
+    """What became of it."""
+    found = answer if isinstance(answer, dict) else {}
+    about = f"posting {found['id']}" if "id" in found else f"event {found['event']}" if "event" in found else "it"
+    waits = f"; it waits for {found['waits_for']}" if found.get("waits_for") else ""
+    show.say(f"{about} is now {found.get('state', 'changed')}{waits} (by {found.get('by', asked.by)}: {asked.reason})")

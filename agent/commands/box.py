@@ -1,0 +1,88 @@
+"""`gatepost selfcheck`, `token` and `version`: is this box fit, who may use the API, what runs here."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import asdict
+
+import click
+
+from agent import __version__
+from agent import selfcheck as checks
+from agent.commands import show
+from agent.commands.place import Place, as_json, at_place
+from agent.config import read_yaml
+from agent.errors import GatepostError
+from agent.settings import Scope
+
+
+@click.command()
+@click.option("--writes", default=200, show_default=True, help="How many writes the disk is timed with.")
+@at_place
+@as_json
+def selfcheck(*, writes: int, place: Place, json: bool) -> None:
+    """Is this box fit? Versions, hashes, permissions, disk and clock, each with what to do.
+
+    Exit code 1 when something fails.
+    """
+    rows = rows_of(place, writes)
+    if json:
+        show.data([asdict(row) for row in rows])
+    else:
+        show.table(
+            ["", "", "", "", "what to do"], [[row.level, row.topic, row.name, row.value, row.advice] for row in rows]
+        )
+    worst = checks.worst(rows)
+    if worst is checks.Level.FAIL:
+        failed = sum(row.level is worst for row in rows)
+        raise GatepostError(f"{failed} of {len(rows)} checks failed; what to do stands beside each")
+
+
+def rows_of(place: Place, writes: int = 200) -> list[checks.Row]:
+    """The facts about this box, for the configuration's folders."""
+    tree = read_yaml(place.file)
+    models, folder = tree.get("models"), tree.get("secrets_dir")
+    kept = place.file.parent / folder.text if folder and folder.text else None
+    return checks.selfcheck(
+        config=place.file,
+        data=place.path.parent,
+        models=place.file.parent / (models.text if models else "models"),
+        secrets=sorted(kept.iterdir()) if kept and kept.is_dir() else (),
+        writes=writes,
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", type=click.Choice([one.value for one in Scope]), multiple=True, required=True,
+    help="What its bearer may do; give it several times for several.",
+)  # fmt: skip
+@click.option("--line", "lines", multiple=True, help="Only for this line; give it several times.  [default: all]")
+def token(*, name: str, scopes: tuple[str, ...], lines: tuple[str, ...]) -> None:
+    """Make an API token; it is shown once, the configuration keeps only its hash.
+
+    \b
+    Example:
+      gatepost token hmi-3 --scope read --scope approve --line mixing
+    """
+    made = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(made.encode()).hexdigest()
+    limit = f", lines: [{', '.join(lines)}]" if lines else ""
+    show.say(f"token of {name} (give it to nobody else; it cannot be shown again):\n\n  {made}\n")
+    show.say("paste this below api: in the configuration, then `gatepost check` and reload (SIGHUP):\n")
+    show.say(f"  tokens:\n    - {{name: {name}, sha256: {digest}, scopes: [{', '.join(scopes)}]{limit}}}")
+
+
+@click.command()
+@as_json
+def version(*, json: bool) -> None:
+    """Print the versions of the agent and of what its promise rests on."""
+    rows = [*checks.versions(), checks.sqlite_row()]
+    if json:
+        show.data({row.name: row.value for row in rows})
+    else:
+        show.say(f"gatepost {__version__}")
+        for row in rows[1:]:
+            show.say(f"  {row.name} {row.value}")

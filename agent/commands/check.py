@@ -1,0 +1,142 @@
+"""`gatepost check`: everything that is wrong with a configuration, at once; what would run when nothing is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from agent import assembly, config, contents
+from agent.commands import show
+from agent.commands.place import as_json, now
+from agent.errors import ErpError, Finding, SourceLost
+
+OPEN_S = 60.0
+
+
+@click.command()
+@click.argument("file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--connect", is_flag=True, help="Also open each target and look at each broker; reads only.")
+@as_json
+def check(*, file: Path, connect: bool, json: bool) -> None:
+    """Check a configuration: everything that is wrong, at once.
+
+    Reads the file, the mappings, the units, the master data and the models, and says what would run. Connects nowhere
+    unless --connect is given. Prints `file:line: path: message (value)`, never a secret.
+
+    With --connect every target is opened ($metadata is read and judged), and every broker is looked at for the
+    settings that the promise rests on; that sends 1 500 small messages to gatepost/check/… and takes them out again.
+
+    \b
+    Exit codes: 0 ok, 1 something did not answer or a broker setting is missing (--connect), 2 the configuration.
+    \b
+    Example:
+      gatepost check edge_config/agent.yaml --connect
+    """
+    examined = config.examine(file, assembly.resolver())
+    findings = list(dict.fromkeys([*examined.findings, *contents.contents(examined)]))
+    findings.sort(key=lambda finding: (finding.file != str(file), finding.file, finding.line))
+    loaded = examined.config
+    around = list(surroundings(loaded)) if connect and loaded is not None and not findings else []
+    if json:
+        show.data({"ok": not findings and not around, "findings": [asdict(one) for one in findings], "connect": around})
+    else:
+        _print(file, loaded, findings, around, connect=connect)
+    if findings:
+        sys.exit(2)
+    if around:
+        sys.exit(1)
+
+
+def _print(
+    file: Path, loaded: config.Config | None, findings: list[Finding], around: list[str], *, connect: bool
+) -> None:
+    for finding in findings:
+        show.say(str(finding))
+    if findings or loaded is None:
+        show.say(f"{len(findings)} error{'s' * (len(findings) != 1)} in {file}")
+        return
+    would_run(loaded)
+    for line in around:
+        show.say(line)
+    if around:
+        show.say(
+            f"the configuration is right, but {len(around)} thing{'s' * (len(around) != 1)} around it must be mended"
+        )
+    else:
+        show.say(f"ok: {file}, version {loaded.version}" + ("; everything answers" if connect else ""))
+
+
+def would_run(loaded: config.Config) -> None:
+    """The table of what this configuration makes the agent do."""
+    rows = []
+    for name, flow in loaded.workflows.items():
+        authority = loaded.authority_of(name)
+        modes = ", ".join(f"{kind} {mode}" for kind, mode in loaded.target(flow.target).postings if mode != "off")
+        limits = [f"confidence ≥ {authority.min_confidence}"] if flow.model else []
+        limits += [f"value ≤ {authority.max_value} {loaded.plant.currency}"] if authority.max_value is not None else []
+        limits += [f"{unit} ≤ {most}" for unit, most in authority.max_quantity.items()]
+        limits += ["four eyes"] if authority.four_eyes else []
+        rows.append(
+            [
+                name,
+                flow.mapping,
+                flow.model or "none",
+                authority.mode,
+                ", ".join(limits),
+                flow.target,
+                modes or "nothing",
+            ]
+        )
+    show.table(["workflow", "reads", "model", "authority", "limits", "target", "which posts"], rows)
+    rows = [[one.name, one.kind, ", ".join(getattr(one.settings, "topics", ()))] for one in loaded.sources]
+    show.table(["source", "kind", "topics"], rows)
+
+
+# ── --connect ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def surroundings(loaded: config.Config) -> Iterator[str]:
+    """What does not answer, and which settings brokers lack; one line each."""
+    yield from asyncio.run(_targets(loaded))
+    for source in loaded.sources:
+        if source.kind == "mqtt":
+            yield from _brokers(source.name, source.settings)
+
+
+async def _targets(loaded: config.Config) -> list[str]:
+    """Open each target. What it would keep on disk goes into a folder that is thrown away."""
+    problems = []
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = loaded.store.model_copy(update={"path": Path(folder) / loaded.store.path.name})
+        for name, target in assembly.targets(loaded.model_copy(update={"store": elsewhere}), now).items():
+            try:
+                async with asyncio.timeout(OPEN_S):
+                    await target.open()
+            except (ErpError, TimeoutError) as error:
+                problems.append(f"target {name}: {error or f'no answer within {OPEN_S:.0f} s'}")
+            finally:
+                await target.close()
+    return problems
+
+
+def _brokers(name: str, settings: object) -> Iterator[str]:
+    """Look at each broker of a source."""
+    from agent.sources import mqtt_check, mqtt_config  # a site without MQTT needs no MQTT client
+
+    if not isinstance(settings, mqtt_config.MqttConfig):
+        return
+    for broker in settings.endpoints:
+        where = f"source {name}: broker {broker.host}:{broker.port}"
+        try:
+            facts = mqtt_check.observe_broker(settings, broker)
+        except (SourceLost, OSError) as error:
+            yield f"{where}: {error}"
+            continue
+        for missing in mqtt_check.missing_broker_settings(settings, broker, facts):
+            yield f"{where}: {missing}"

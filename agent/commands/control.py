@@ -1,0 +1,87 @@
+"""`gatepost pause`, `resume` and `reverse`: stop sending, let it go on, take a document back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from agent.commands import show
+from agent.commands.approvals import YES, told
+from agent.commands.place import Asked, Place, at_place, signed
+from agent.commands.reach import Reach
+from agent.store.pauses import SCOPES
+
+SCOPE = click.argument("scope", type=click.Choice(SCOPES))
+KEY = click.argument("key")
+
+
+@click.command()
+@SCOPE
+@KEY
+@at_place
+@signed
+def pause(*, scope: str, key: str, place: Place, asked: Asked) -> None:
+    """Stop sending for a target, a line or an order.
+
+    Reports are still taken in and decided; their postings wait. What is under way comes back. '*' is every target.
+
+    \b
+    Examples:
+      gatepost pause target s4 --reason "SAP upgrade"
+      gatepost pause line mixing --reason "scale is being calibrated"
+      gatepost pause order 1000017 --reason "wrong bill of material"
+    """
+    _answered(
+        Reach(place, asked).act("/v1/pause", {"scope": scope, "key": key}, lambda at, by: at.pause(scope, key, by)),
+        "paused", asked,
+    )  # fmt: skip
+
+
+@click.command()
+@SCOPE
+@KEY
+@at_place
+@signed
+def resume(*, scope: str, key: str, place: Place, asked: Asked) -> None:
+    """Let it go on.
+
+    After a restored backup (RECONCILE) every target is paused: make sure that no other copy of the agent runs, then
+    `gatepost resume target '*'`. What was open is looked up in the ERP before it is sent.
+
+    \b
+    Examples:
+      gatepost resume target s4 --reason "SAP is back"
+      gatepost resume target '*' --reason "restored from last night, the old box is off"
+    """
+    _answered(
+        Reach(place, asked).act("/v1/resume", {"scope": scope, "key": key}, lambda at, by: at.resume(scope, key, by)),
+        "goes on", asked,
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("document")
+@YES
+@at_place
+@signed
+def reverse(*, document: str, yes: bool, place: Place, asked: Asked) -> None:
+    """Take back a booked document, by a posting of its own that you sign.
+
+    DOCUMENT is as `gatepost trace` shows it. A document can be taken back once.
+
+    \b
+    Example:
+      gatepost reverse 2026/4900000017 --reason "booked on the wrong order"
+    """
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Take back {document} as {asked.by}?", abort=True)
+    answer = Reach(place, asked).act("/v1/reversals", {"document": document}, lambda at, by: at.reverse(document, by))
+    told(answer, asked)
+
+
+def _answered(answer: Any, what: str, asked: Asked) -> None:
+    found = answer if isinstance(answer, dict) else {}
+    about = f"{found.get('scope', '')} {found.get('key', '')}".strip()
+    show.say(f"{about} {what} (by {found.get('by', asked.by)}: {asked.reason})")

@@ -1,0 +1,167 @@
+"""Where a command works: the store, the API and the plant of one configuration, read without secrets or plug-ins."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import click
+from pydantic import Field
+
+from agent import desk
+from agent.config import DATA_FOLDER, Settings, parse, read_yaml
+from agent.errors import StoreCorrupt, StoreError, StoreUnfit
+from agent.settings import Api, Audit, Plant, Store
+
+T = TypeVar("T")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Sections(Settings):
+    """The sections of the configuration that looking and acting need."""
+
+    plant: Plant
+    store: Store
+    api: Api | None = None
+    audit: Audit = Field(default=Audit())
+
+
+def now() -> datetime:
+    """The wall clock: aware, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One agent's place on this machine."""
+
+    file: Path
+    plant: Plant
+    store: Store
+    api: Api | None
+    audit: Audit
+
+    @classmethod
+    def of(cls, file: Path) -> Place:
+        """The place a configuration names; nothing else in the file has to be right. Raises ConfigError."""
+        read = parse(read_yaml(file).pick(Sections.model_fields.__contains__), Sections)
+        folder = os.environ.get(DATA_FOLDER)
+        store = read.store
+        if folder:
+            store = store.model_copy(update={"path": Path(folder) / store.path.name})
+        return cls(file, read.plant, store, read.api, read.audit)
+
+    @property
+    def path(self) -> Path:
+        """The store."""
+        return self.store.path
+
+    def look(self, at: desk.Look[T]) -> T:
+        """Read the store, also while an agent works on it. Raises NotFound, StoreError."""
+        try:
+            return desk.look(self.path, at)
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise StoreCorrupt(
+                f"{self.path}: {error}; stop the agent, then run `gatepost recover` or `gatepost restore`"
+            ) from error
+        except apsw.SQLError as error:
+            raise StoreUnfit(
+                f"{self.path} is of another version of the agent ({error}); use that one's gatepost"
+            ) from error
+        except apsw.Error as error:
+            raise StoreError(
+                f"{self.path} cannot be read: {error}; may {login()} read and write its folder?"
+            ) from error
+
+    def owner(self) -> str:
+        """The process number of the agent that runs on this store; empty when none does."""
+        try:
+            descriptor = os.open(self.path.with_name(self.path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+        except OSError:
+            return os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
+        finally:
+            os.close(descriptor)
+        return ""
+
+
+def login() -> str:
+    """Who is typing: the login name, behind sudo that of whoever called it."""
+    if os.getuid() == 0 and os.environ.get("SUDO_USER"):
+        return os.environ["SUDO_USER"]
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without an entry
+        return f"uid-{os.getuid()}"
+
+
+# ── options that many commands share ────────────────────────────────────────────────────────────────────────
+
+
+def at_place(command: Command) -> Command:
+    """``--config FILE``; the command gets it as `place`."""
+    return click.option(
+        "--config",
+        "-c",
+        "place",
+        type=click.Path(path_type=Path),
+        default="edge_config/agent.yaml",
+        envvar="GATEPOST_CONFIG",
+        show_default=True,
+        show_envvar=True,
+        callback=lambda _context, _option, file: Place.of(file),
+        help="The agent's configuration; it says where the store is.",
+    )(command)
+
+
+def as_json(command: Command) -> Command:
+    """``--json``; the command gets it as `json`."""
+    return click.option("--json", is_flag=True, help="Print JSON for programs instead of a table for people.")(command)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who acts, why, and with which token a running agent is spoken to."""
+
+    by: str
+    reason: str
+    token_file: Path | None = None
+
+
+def signed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--by``, ``--reason``, ``--token-file``; the command gets them as `asked`."""
+
+    @click.option("--by", default=login, show_default="your login name", help="Who acts; kept in the audit trail.")
+    @click.option("--reason", callback=_reason, help="Why; kept in the audit trail. Asked for on a terminal.")
+    @click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        help="The API token for a running agent.  [default: $GATEPOST_TOKEN, else operator.token beside the store]",
+    )
+    @wraps(command)
+    def called(by: str, reason: str, token_file: Path | None, **others: Any) -> Any:
+        if not by.strip():
+            raise click.UsageError("--by: say who acts")
+        return command(asked=Asked(by.strip(), reason, token_file), **others)
+
+    return called
+
+
+def _reason(context: click.Context, _option: click.Parameter, reason: str | None) -> str:
+    if reason is None and sys.stdin.isatty() and not context.resilient_parsing:
+        reason = click.prompt("Reason")
+    if not (reason or "").strip():
+        raise click.UsageError("--reason: say why, it is kept in the audit trail")
+    return str(reason).strip()

@@ -1,0 +1,106 @@
+"""How commands print: tables for people, JSON for programs, and nothing from outside that could fool a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 160  # columns, where no terminal says how many there are
+
+STYLES = {
+    "acknowledged": "green", "posted": "green", "ok": "green", "ready": "cyan", "sending": "cyan", "simulated": "cyan",
+    "held": "yellow", "in_doubt": "yellow", "warn": "yellow", "advised": "cyan",
+    "doubtful": "bold red", "dead": "bold red", "quarantined": "red", "fail": "bold red",
+}  # fmt: skip
+
+# terminal codes and direction overrides: a lot number may contain anything
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: object) -> str:
+    """The text with every character that a terminal would obey shown as its code."""
+    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text))
+
+
+def console() -> Console:
+    """Where people read: as wide as their terminal, wide enough for a file."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line or a paragraph."""
+    click.echo(clean(text))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """A table; states are coloured on a terminal, long texts are folded, never cut."""
+    shown = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in columns:
+        shown.add_column(name, overflow="fold", header_style="bold")
+    for row in rows:
+        shown.add_row(*(Text(clean("" if cell is None else cell), STYLES.get(str(cell), "")) for cell in row))
+    console().print(shown)
+
+
+def data(found: object) -> None:
+    """JSON for programs."""
+    click.echo(json.dumps(found, indent=2, default=str))
+
+
+def moment(iso: str | None) -> str:
+    """A stored time as people read it: UTC, to the second."""
+    if not iso:
+        return ""
+    return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def span(seconds: float) -> str:
+    """A duration in the two largest units that matter."""
+    for unit, size, below, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            rest = int(seconds % size // part)
+            return f"{int(seconds // size)} {unit}" + (f" {rest} {below}" if rest else "")
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def content(posting: Mapping[str, Any]) -> str:
+    """What a posting would do, in one line."""
+    payload = posting["payload"]
+    if posting["kind"] == "reversal":
+        return f"take back {payload.get('document', '')}"
+    unit = payload.get("unit", "")
+    parts = [
+        f"{name + ' ' if name != 'quantity' else ''}{payload[name]} {unit}".strip()
+        for name in ("quantity", "yield", "scrap", "rework")
+        if payload.get(name) not in (None, "", "0")
+    ]
+    parts += [str(payload["material"])] if payload.get("material") else []
+    parts += [f"op {payload['operation']}"] if payload.get("operation") else []
+    return " ".join(parts) + (" final" if payload.get("final") else "")
+
+
+def pairs(found: Mapping[str, Any], indent: str = "  ") -> str:
+    """A small document as lines of ``name: value``, without what is empty."""
+    return "\n".join(
+        f"{indent}{name}: {json.dumps(value) if isinstance(value, dict | list) else value}"
+        for name, value in found.items()
+        if value not in (None, "", [], {})
+    )

@@ -1,0 +1,162 @@
+"""`gatepost status`: the state of the whole on one screen, also while no agent runs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+import apsw
+import click
+
+from agent.commands import reach, show
+from agent.commands.place import Place, as_json, at_place, now
+from agent.errors import GatepostError
+from agent.store import lists
+from agent.store.forecast import forecast
+
+ALARMS = 5
+MEANING = {
+    "undecided": "arrived, not decided yet",
+    "quarantined": "could not be read or was refused: gatepost quarantine list",
+    "held": "wait for a person: gatepost approvals list",
+    "ready": "wait for their turn",
+    "sending": "on their way to the ERP",
+    "in_doubt": "sent without an answer: their documents are looked for",
+    "doubtful": "a person must look into the ERP: gatepost deadletter list",
+    "dead": "refused by the ERP: gatepost deadletter list",
+    "acknowledged": "booked, each with its document",
+}
+
+
+@click.command()
+@at_place
+@as_json
+def status(*, place: Place, json: bool) -> None:
+    """Show what runs, what waits, what needs somebody.
+
+    Reads the store itself, and asks the running agent about its connections where there is one. `disk full` and
+    `drained` are what the last hour leads to.
+
+    \b
+    Examples:
+      gatepost status
+      gatepost status --json | jq .postings.dead
+    """
+    found = gather(place)
+    if json:
+        show.data(found)
+    else:
+        print_status(place, found)
+
+
+def gather(place: Place) -> dict[str, Any]:
+    """Everything `status` tells."""
+    owner = place.owner()
+    used = sum(one.stat().st_size for one in place.path.parent.glob(place.path.name + "*"))
+    left = shutil.disk_usage(place.path.parent if place.path.parent.exists() else ".").free
+    free = max(0, left - (place.store.reserve_mb << 20))
+
+    def read(connection: apsw.Connection) -> dict[str, Any]:
+        coming = forecast(connection, now(), used=used, free=free)
+        alarms = lists.history(connection, limit=ALARMS, alarms_only=True)
+        return {**lists.overview(connection), "forecast": asdict(coming), "alarms": alarms}
+
+    found = place.look(read)
+    running = _running(place) if owner else {}
+    return {
+        "agent": {"running": bool(owner), "process": owner, "store": str(place.path), **running.get("agent", {})},
+        "store": {"bytes": used, "free_bytes": left, "reserve_bytes": place.store.reserve_mb << 20},
+        "sources": running.get("sources", {}),
+        "targets": running.get("targets", {}),
+        **found,
+    }
+
+
+def _running(place: Place) -> dict[str, Any]:
+    """What the running agent says; an API that cannot be asked is a fact of its own, not an error."""
+    if place.api is None:
+        return {}
+    try:
+        told = reach.Line(place, place.api, reach.token(place)[0]).ask("GET", "/v1/status", timeout=2.0)
+    except GatepostError as error:
+        return {"agent": {"api": str(error)}}
+    return told if isinstance(told, dict) else {}
+
+
+def print_status(place: Place, found: dict[str, Any]) -> None:
+    """For people."""
+    show.say(_headline(place, found))
+    store, coming = found["store"], found["forecast"]
+    full, drained = coming["disk_full_in_s"], coming["drained_in_s"]
+    show.say(
+        f"store   {show.size(store['bytes'])}, {show.size(store['free_bytes'])} free; disk full "
+        + (f"in {show.span(full)} at today's rate" if full is not None else "not in sight: nothing arrived this hour")
+    )
+    waits = "nothing waits" if drained == 0 else f"drained in {show.span(drained)}" if drained else "it does not shrink"
+    show.say(
+        f"backlog {waits}; last hour {coming['events_per_s']:.2f} events/s, {coming['documents_per_s']:.2f} documents/s"
+    )
+    off = [f"{name} by {one}" for name, one in found["balance"].items() if one]
+    show.say(
+        "balance " + (f"OFF: {', '.join(off)}; run gatepost audit verify" if off else "everything is accounted for")
+    )
+    _connections(found)
+    _states(found)
+    if found["paused"]:
+        rows = [
+            [f"{one['scope']} {one['key']}", one["by"], one["reason"], show.moment(one["since"])]
+            for one in found["paused"]
+        ]
+        show.table(["paused", "by", "reason", "since"], rows)
+    if found["blocked_lanes"]:
+        rows = [[one["ordering_key"], one["target"], one["posting"]] for one in found["blocked_lanes"]]
+        show.table(["blocked", "target", "behind posting"], rows)
+    if found["alarms"]:
+        rows = [[show.moment(one["at"]), one["action"], _detail(one)] for one in found["alarms"]]
+        show.table(["last alarms", "", ""], rows)
+
+
+def _headline(place: Place, found: dict[str, Any]) -> str:
+    agent = found["agent"]
+    if not agent["running"]:
+        return f"agent   not running on {place.path}"
+    ready = agent.get("ready")
+    state = (
+        "ready" if ready else f"not ready: {agent.get('why_not')}" if ready is not None else agent.get("api", "no api")
+    )
+    problems = "".join(f"\n        {one}" for one in agent.get("problems", ()))
+    return f"agent   running (process {agent['process']}) on {place.path}: {state}{problems}"
+
+
+def _connections(found: dict[str, Any]) -> None:
+    rows = [
+        [f"{kind} {name}", "up" if one.get("connected", not one.get("waiting")) else "down",
+         one.get("waiting") or one.get("error") or ""]
+        for kind, part in (("source", "sources"), ("target", "targets"))
+        for name, one in found[part].items()
+    ]  # fmt: skip
+    if rows:
+        show.table(["connection", "", ""], rows)
+
+
+def _states(found: dict[str, Any]) -> None:
+    for part in ("events", "postings"):
+        rows = [
+            [
+                name,
+                count,
+                show.moment(found["oldest"].get(name)) if name != "quarantined" else "",
+                MEANING.get(name, ""),
+            ]
+            for name, count in found[part].items()
+            if count or name in ("received", "created")
+        ]
+        show.table([part, "", "oldest", ""], rows)
+
+
+def _detail(one: dict[str, Any]) -> str:
+    detail = one["detail"]
+    about = " ".join(f"{name} {one[name]}" for name in ("event", "posting") if one[name] is not None)
+    text = detail.get("why") or detail.get("reason") or ", ".join(f"{k} {v}" for k, v in detail.items())
+    return f"{about}: {text}" if about else str(text)

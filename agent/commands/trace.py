@@ -1,0 +1,104 @@
+"""`gatepost trace`: one event's whole life as a timeline a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from agent import desk
+from agent.commands import show
+from agent.commands.place import Place, as_json, at_place
+
+PAYLOAD = 2000  # characters of the message that are shown; --json has all of it
+
+
+@click.command()
+@click.argument("name", metavar="ID")
+@at_place
+@as_json
+def trace(*, name: str, place: Place, json: bool) -> None:
+    """Show one event's life: message, facts, score, decision, signatures, every try, document.
+
+    ID is an event number, posting:NUMBER, the sender's message id, the idempotency key that stands in the ERP
+    document, or the document itself.
+
+    \b
+    Examples:
+      gatepost trace 4711
+      gatepost trace posting:12
+      gatepost trace 2026/4900000017
+    """
+    found = place.look(lambda connection: desk.trace(connection, name))
+    if json:
+        show.data(found)
+        return
+    for line in timeline(found):
+        show.say(line)
+
+
+def timeline(found: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of one trace, oldest first."""
+    event = found["event"]
+    if event is not None:
+        yield from _arrival(event)
+    for one in found["history"]:
+        yield from _step(one)
+    for posting in found["postings"]:
+        yield ""
+        yield from _posting(posting)
+
+
+def _arrival(event: Mapping[str, Any]) -> Iterator[str]:
+    if event.get("archived"):
+        yield f"event {event['id']} has been archived: its row is in the folder of archive files"
+        return
+    yield f"event {event['id']} is {event['state']}" + (f": {event['reason']}" if event["reason"] else "")
+    yield ""
+    yield f"{show.moment(event['received_at'])}  arrived from {event['source']} on {event['topic']}"
+    if event["message"]:
+        yield f"    message id: {event['message'].partition(':')[2]} (a {event['message'].partition(':')[0]} report)"
+    if event["properties"]:
+        yield show.pairs({"transport": event["properties"]}, "    ")
+    payload = event["payload"]
+    yield f"    message: {payload[:PAYLOAD]}" + (" …" if len(payload) > PAYLOAD else "")
+
+
+def _step(one: Mapping[str, Any]) -> Iterator[str]:
+    """One audit row. What a person wants first comes first."""
+    which = f" posting {one['posting']}" if one["posting"] is not None else ""
+    by = f" by {one['actor']}" if one["actor"] != "agent" else ""
+    yield f"{show.moment(one['at'])}  {one['action'].replace('_', ' ')}{which}{by}" + (
+        " (alarm)" if one["alarm"] else ""
+    )
+    detail = dict(one["detail"])
+    score = detail.pop("score", None)
+    for reason in detail.pop("reasons", None) or ():
+        yield f"    because: {reason}"
+    if score:
+        yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…)"
+        yield from (f"    score says: {reason}" for reason in score["reasons"])
+        yield f"    facts it saw: {', '.join(f'{value:.4g}' for value in score['features'])}"
+    subject = detail.pop("subject", None)
+    if subject:
+        yield "    about: " + ", ".join(f"{name} {value}" for name, value in subject.items() if value)
+    for index, payload in enumerate(detail.pop("would_post", None) or ()):
+        yield f"    would post ({index + 1}): {payload}"
+    lines = show.pairs(detail, "    ")
+    if lines:
+        yield lines
+
+
+def _posting(posting: Mapping[str, Any]) -> Iterator[str]:
+    yield f"posting {posting['id']}: {posting['kind']} to {posting['target']}, {posting['state']}"
+    yield f"  does: {show.content(posting)}"
+    yield f"  lane: {posting['ordering_key']}   key in the document: {posting['idempotency_key']}"
+    if posting["document"]:
+        yield f"  document: {posting['document']}"
+    if posting["error"]:
+        yield f"  the ERP said: {posting['error']}"
+    if posting["state"] == "held":
+        yield from (f"  held: {reason}" for reason in posting["reasons"])
+    yield f"  tries: {posting['attempts']}   value: {posting['value']}   version: {posting['version']}"
+    yield show.pairs({"content": posting["payload"]})
