@@ -59,7 +59,7 @@ def reader(path: Path) -> apsw.Connection:
     return connection
 
 
-class Vanished(StoreError):
+class Vanished(StoreError):  # noqa: N818  # named as in errors.py
     """The store was moved, removed or replaced under the running agent; nothing is acknowledged until it is back."""
 
 
@@ -97,7 +97,7 @@ class OpenFile:
         self.require_present()
         connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)
         configure(connection)
-        busy, *_ = connection.execute("PRAGMA wal_checkpoint(FULL)").get  # type: ignore[misc]  # one row of three
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(FULL)").get
         if busy:
             connection.close(True)
             raise apsw.BusyError("a reader keeps the write-ahead log from being synced after an I/O error")
@@ -181,7 +181,7 @@ class OpenFile:
             self._write_mark(self._pending)
         except OSError as error:
             if not self._mark_late:
-                log.error("cannot write %s: %s; tried again with every commit", self._mark_path, error.strerror)
+                log.warning("cannot write %s: %s; tried again with every commit", self._mark_path, error.strerror)
             self._mark_late = True
             return
         self._reserved, self._pending, self._mark_late = self._pending, None, False

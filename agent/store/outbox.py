@@ -41,7 +41,6 @@ COLUMNS = (
 )
 
 
-HEADS_THAT_WAIT = "id IN (SELECT head FROM lane WHERE next_us > 0)"  # only the head of a lane has a time to wait for
 LONGEST_WAIT_US = 3_600_000_000  # no ERP is waited for longer than an hour
 WAITS = "waits for the held postings of its order"
 
@@ -369,13 +368,19 @@ def recover_sending(tx: Transaction, settle_us: Mapping[str, int]) -> int:
 
 def _cap_timers(tx: Transaction, longest_us: int) -> None:
     """A clock that was ahead when a wait began must not make it last for weeks."""
-    tx.execute("UPDATE posting SET next_us = min(next_us, ?1) WHERE " + HEADS_THAT_WAIT, (tx.now_us + longest_us,))
+    tx.execute(
+        "UPDATE posting SET next_us = min(next_us, ?) WHERE id IN (SELECT head FROM lane WHERE next_us > 0)",
+        (tx.now_us + longest_us,),
+    )
     tx.execute("UPDATE lane SET next_us = ?1 WHERE next_us > ?1", (tx.now_us + longest_us,))
 
 
 def shift_timers(tx: Transaction, by_us: int) -> None:
     """The wall clock jumped by this much: waits last as long as they were meant to."""
-    tx.execute("UPDATE posting SET next_us = max(1, next_us + ?1) WHERE " + HEADS_THAT_WAIT, (by_us,))
+    tx.execute(  # only the head of a lane has a time to wait for
+        "UPDATE posting SET next_us = max(1, next_us + ?) WHERE id IN (SELECT head FROM lane WHERE next_us > 0)",
+        (by_us,),
+    )
     tx.execute("UPDATE lane SET next_us = max(1, next_us + ?1) WHERE next_us > 0", (by_us,))
 
 
