@@ -21,7 +21,8 @@ from agent import assembly, authority, checkpoints
 from agent.config import Config
 from agent.desk import Desk, lists
 from agent.errors import ConfigError, GatepostError, StoreError
-from agent.pipeline import Dispatch, Intake, Process, Rules
+from agent.judge import Rules
+from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.reload import refuse_while_open
 from agent.settings import PostingMode
@@ -53,6 +54,7 @@ class Health:
     balance_checked_at: datetime | None = None
     problems: list[str] = field(default_factory=list)
     clock_steps: int = 0
+    watched_at: float = 0.0  # monotonic: the last step of the watch
     progress: dict[str, float] = field(default_factory=dict)  # loop → Unix time of its last step
 
 
@@ -228,6 +230,7 @@ class Agent:
         wall, mono = self.clock(), time.monotonic()
         while True:
             await self._ready_check()
+            self.health.watched_at = time.monotonic()
             self._note_age_of_orders()
             now, ticks = self.clock(), time.monotonic()
             step = (now - wall).total_seconds() - (ticks - mono)

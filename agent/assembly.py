@@ -16,7 +16,7 @@ from agent.config import Config, Resolver, parse, resolver_of
 from agent.erp import TARGETS
 from agent.facts import Fact, Facts, Plant, from_document
 from agent.inference import Model, champion
-from agent.pipeline import Assignment, Rules
+from agent.judge import Assignment, Rules
 from agent.ports import Clock, ErpTarget, Source, Surroundings
 from agent.settings import PostingMode
 from agent.sources import SOURCES

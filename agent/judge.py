@@ -1,0 +1,318 @@
+"""How a batch of events is decided: read, recognise, score, propose, authorise. Pure: no database, network or clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+from typing import Any, Protocol
+
+from agent import authority, strictjson
+from agent.errors import BadPayload, ModelUnfit
+from agent.facts import Fact, Facts, from_document, to_document
+from agent.isa95 import SegmentResponse
+from agent.mapping import Mappings
+from agent.ports import Decision, Draft, ErpTarget, Event, Features, Proposal, Route, Score, Workflow
+from agent.store import masterdata, outbox
+from agent.store.encode import to_us
+from agent.store.keys import idempotency_key
+
+log = logging.getLogger("gatepost.judge")
+
+
+class Model(Protocol):
+    """What scores one workflow's features."""
+
+    name: str
+
+    def score(self, rows: Sequence[Features]) -> Sequence[Score | ModelUnfit]:
+        """One answer per row; ModelUnfit where the row or the output is outside of what the card allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One workflow at work: where it posts, what it may do, and who scores for it."""
+
+    workflow: Workflow
+    target: ErpTarget
+    rule: authority.Rule
+    modes: Mapping[str, str]  # posting kind → off | dry-run | live
+    model: Model | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that decides, in one version; swapped as a whole between two batches."""
+
+    version: str
+    mappings: Mappings
+    facts: Facts
+    assignments: Mapping[str, Assignment]  # kind of report → workflow
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of one event, ready to be written."""
+
+    event: Event
+    state: str
+    action: str
+    detail: dict[str, Any]
+    message_key: str | None = None
+    payload_hash: bytes | None = None
+    reason: str | None = None
+    postings: list[outbox.NewPosting] = field(default_factory=list)
+    alarm: bool = False
+    report: SegmentResponse | None = None
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What became of a batch: verdicts in order, the state they leave behind, and master data they carried."""
+
+    verdicts: list[Verdict]
+    states: dict[str, Any] = field(default_factory=dict)
+    documents: list[masterdata.Document] = field(default_factory=list)
+    learnt: list[Fact] = field(default_factory=list)
+
+
+class Memory(Protocol):
+    """What judging remembers of earlier events."""
+
+    def known(self, message_keys: Iterable[str]) -> Mapping[str, tuple[bytes, int]]:
+        """Message key → (payload hash, event id) of those seen before."""
+
+    def states(self, keys: Iterable[str]) -> Mapping[str, Any]:
+        """Streaming state by key."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """An event that could be read, on its way to a verdict."""
+
+    event: Event
+    report: SegmentResponse
+    assignment: Assignment
+    message_key: str
+    payload_hash: bytes
+    score: Score | ModelUnfit | None = None
+
+
+def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, reconciled_us: int = 0) -> Judgement:
+    """Decide a batch of events in order of arrival: read, recognise, score, propose, authorise. Pure.
+
+    `reconciled_us` is when the store was found to be a restored backup: what is older is looked up before it is sent.
+    """
+    verdicts: dict[int, Verdict] = {}
+    documents: list[masterdata.Document] = []
+    learnt: list[Fact] = []
+    read: list[_Read] = []
+    for event in events:
+        try:
+            if "masterdata" in event.properties:
+                fact, document = _learn(event)
+                learnt.append(fact)
+                documents.append(document)
+                detail = {"kind": document[0], "key": document[1], "payload_sha256": sha256(event.payload).hexdigest()}
+                verdicts[event.id] = Verdict(event, "ignored", "master_data", detail, reason="master data")
+            else:
+                read.append(_read(event, rules))
+        except BadPayload as error:
+            verdicts[event.id] = quarantined(event, error.reason, str(error))
+    facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
+    fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
+    _score(fresh, facts)
+    keys = {key for one in fresh for key in (one.assignment.workflow.state_key(one.report), _sequence_key(one)) if key}
+    states = dict(memory.states(keys))
+    before = dict(states)
+    for one in fresh:
+        verdicts[one.event.id] = _conclude(one, facts, states, today, reconciled_us)
+    changed = {key: value for key, value in states.items() if before.get(key) is not value}
+    return Judgement([verdicts[event.id] for event in events], changed, documents, learnt)
+
+
+def _learn(event: Event) -> tuple[Fact, masterdata.Document]:
+    """Master data that a source delivered. Raises BadPayload."""
+    kind, content = event.properties["masterdata"], strictjson.read(event.payload)
+    fact = from_document(kind, content)
+    return fact, (kind, fact.key, to_document(fact))
+
+
+def _read(event: Event, rules: Rules) -> _Read:
+    """Payload → report, and the workflow that reads its kind. Raises BadPayload."""
+    if "oversize" in event.properties:
+        raise BadPayload(f"larger than the source allows ({event.properties['oversize']})", reason="too_large")
+    report = rules.mappings.read(event)
+    assignment = rules.assignments.get(report.kind)
+    if assignment is None:
+        raise BadPayload(
+            f"no workflow reads reports of kind {report.kind!r}; add it under workflows", reason="no_workflow"
+        )
+    own = f"{report.kind}:{report.id}" if report.id is not None else f"event:{event.source}:{event.id}"
+    return _Read(event, report, assignment, own, sha256(event.payload).digest())
+
+
+def _recognise(
+    read: Iterable[_Read], known: Mapping[str, tuple[bytes, int]], verdicts: dict[int, Verdict]
+) -> list[_Read]:
+    """Keep what is new. The same id with the same body is a duplicate, with another body a conflict."""
+    seen = dict(known)
+    fresh = []
+    for one in read:
+        earlier = seen.get(one.message_key)
+        if earlier is None:
+            seen[one.message_key] = (one.payload_hash, one.event.id)
+            fresh.append(one)
+        elif earlier[0] == one.payload_hash:
+            why = f"the same message as event {earlier[1]}"
+            detail = {"of": earlier[1]}
+            verdicts[one.event.id] = Verdict(
+                one.event, "duplicate", "duplicate", detail, one.message_key, reason=why, report=one.report
+            )
+        else:
+            why = f"message id {one.report.id!r} was used by event {earlier[1]} for another content"
+            verdicts[one.event.id] = quarantined(one.event, "conflict", why)
+    return fresh
+
+
+def _score(fresh: Sequence[_Read], facts: Facts) -> None:
+    """One model run per model and batch."""
+    rows: dict[int, tuple[Model, list[tuple[_Read, Features]]]] = {}
+    for one in fresh:
+        model = one.assignment.model
+        features = one.assignment.workflow.features(one.report, facts) if model is not None else None
+        if model is not None and features is not None:
+            rows.setdefault(id(model), (model, []))[1].append((one, features))
+    for model, scored in rows.values():
+        answers = model.score([features for _, features in scored])
+        for (one, _), answer in zip(scored, answers, strict=True):
+            one.score = answer
+
+
+def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, reconciled_us: int) -> Verdict:
+    """Propose and authorise one report, and fold the streaming state."""
+    workflow = one.assignment.workflow
+    key = workflow.state_key(one.report)
+    score = one.score if isinstance(one.score, Score) else None
+    try:
+        proposal, state = workflow.propose(one.report, facts, score, states.get(key, {}) if key else {})
+        proposal = authority.redated(proposal, one.assignment.rule, today)
+    except BadPayload as error:
+        return quarantined(one.event, error.reason, str(error))
+    except Exception as error:  # a workflow's mistake costs its own event, never the line
+        log.exception("workflow %s failed on event %d", workflow.name, one.event.id)
+        return quarantined(one.event, "workflow_error", f"workflow {workflow.name}: {type(error).__name__}: {error}")
+    decision = authority.decide(proposal, one.assignment.rule, today, one.score)
+    refusals = _refusals(one.assignment.target, proposal)
+    if refusals and decision.route is not Route.ADVISE:
+        return quarantined(one.event, "erp_would_refuse", "; ".join(refusals))
+    if key:
+        states[key] = state
+    gap = _follow_sequence(one, states)
+    return _verdict(one, proposal, decision, gap, reconciled_us)
+
+
+def _refusals(target: ErpTarget, proposal: Proposal) -> list[str]:
+    return [said for draft in proposal.drafts for said in target.check(draft.kind, draft.payload)]
+
+
+def _verdict(
+    one: _Read, proposal: Proposal, decision: Decision, gap: dict[str, Any] | None, reconciled_us: int
+) -> Verdict:
+    """The decision as it is written: the event's end, its postings, and the record that explains both."""
+    route, reasons = decision.route, decision.reasons
+    drafts = [draft for draft in proposal.drafts if one.assignment.modes.get(draft.kind, "off") != "off"]
+    if route in (Route.POST, Route.HOLD) and not drafts:
+        route, reasons = Route.ADVISE, (*reasons, "this kind of posting is off for the target")
+    postings: list[outbox.NewPosting] = []
+    if route in (Route.POST, Route.HOLD):
+        holds = (reasons or ("held",)) if route is Route.HOLD else ()
+        early = to_us(one.report.occurred_at) < reconciled_us
+        postings = [
+            _posting(one, proposal, draft, number, holds, policy=decision.policy, check_first=early)
+            for number, draft in enumerate(drafts)
+        ]
+    detail = _record(one, proposal, reasons, decision.policy, gap)
+    if route is Route.ADVISE:
+        detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
+    verdict = Verdict(one.event, route.value, "decided", detail, one.message_key, one.payload_hash)
+    verdict.postings, verdict.alarm, verdict.report = postings, bool(gap), one.report
+    return verdict
+
+
+def _posting(
+    one: _Read, proposal: Proposal, draft: Draft, number: int, holds: tuple[str, ...], *, policy: str, check_first: bool
+) -> outbox.NewPosting:
+    workflow, target, rule = one.assignment.workflow.name, one.assignment.target.name, one.assignment.rule
+    return outbox.NewPosting(
+        event_id=one.event.id,
+        workflow=workflow,
+        kind=draft.kind,
+        target=target,
+        ordering_key=draft.ordering_key,
+        line=proposal.subject.get("line", ""),
+        idempotency_key=idempotency_key(one.message_key, workflow, target, number),
+        payload=draft.payload,
+        value=draft.value,
+        policy=policy,
+        confidence=proposal.confidence,
+        reasons=holds,
+        waits=draft.waits_for_held,
+        check_first=check_first,
+        signers=2 if rule.four_eyes else 1,
+    )
+
+
+def _record(
+    one: _Read, proposal: Proposal, reasons: tuple[str, ...], policy: str, gap: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the audit trail keeps of a decision: enough to understand it years later."""
+    detail: dict[str, Any] = {
+        "payload_sha256": one.payload_hash.hex(),
+        "workflow": one.assignment.workflow.name,
+        "policy": policy,
+        "confidence": proposal.confidence,
+        "reasons": reasons,
+        "subject": dict(proposal.subject),
+    }
+    if isinstance(one.score, Score):
+        detail["score"] = {
+            "model": one.score.model,
+            "sha256": one.score.model_hash,
+            "confidence": one.score.confidence,
+            "features": one.score.features,
+            "reasons": one.score.reasons,
+        }
+    if gap:
+        detail["gap"] = gap
+    return detail
+
+
+def quarantined(event: Event, code: str, why: str) -> Verdict:
+    """The end of an event that nobody could decide: kept, shown, exportable, replayable."""
+    detail = {"code": code, "why": why, "payload_sha256": sha256(event.payload).hexdigest()}
+    return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
+
+
+def _sequence_key(one: _Read) -> str | None:
+    report = one.report
+    return f"sequence/{one.event.source}/{report.sender}" if report.sequence is not None else None
+
+
+def _follow_sequence(one: _Read, states: dict[str, Any]) -> dict[str, Any] | None:
+    """Follow the sender's numbering; returns the first and last missing number of a gap."""
+    key, number = _sequence_key(one), one.report.sequence
+    if key is None or number is None:
+        return None
+    last = states.get(key, {}).get("last")
+    if last is None or number == last + 1:
+        states[key] = {"last": number}
+        return None
+    if number > last + 1:
+        states[key] = {"last": number}
+        return {"sender": one.report.sender, "first_missing": last + 1, "last_missing": number - 1}
+    if number <= 1 < last:
+        states[key] = {"last": number}  # the sender began anew
+    return None
