@@ -81,10 +81,8 @@ def recent_events(
 
     With `lines` only what made postings of these lines.
     """
-    ours = (
-        "(?3 IS NULL OR EXISTS (SELECT 1 FROM posting WHERE event_id = event.id "
-        f"AND {ON_LINES.format(3, 'posting.line')}))"  # noqa: S608  # own columns
-    )
+    made = f"SELECT 1 FROM posting WHERE event_id = event.id AND {ON_LINES.format(3, 'posting.line')}"  # noqa: S608
+    ours = f"(?3 IS NULL OR EXISTS ({made}))"
     order = f"id > ?1 AND {ours} ORDER BY id " + ("LIMIT ?2" if after else "DESC LIMIT ?2")
     rows = [
         {

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import apsw
 
+from agent.buckets import COMMIT_SECONDS, Buckets
 from agent.errors import StoreCorrupt, StoreError
 from agent.ports import Clock
 from agent.store import audit as trail
@@ -118,6 +119,8 @@ class Figures:
     short_of_space: bool = False  # below the reserve: arrivals wait, decisions and the trail go on
     wal_bytes: int = 0  # size of the write-ahead log; grows while a reader does not end
     last_commit_at: float = 0.0  # monotonic
+    busy_since: float = 0.0  # monotonic: since when the commit under way runs; 0: there is none
+    commit_times: Buckets = field(default_factory=lambda: Buckets(COMMIT_SECONDS))
 
 
 class Writer:
@@ -247,7 +250,9 @@ class Writer:
             if not entries:
                 break
             try:
+                self.figures.busy_since = time.monotonic()
                 self._commit(entries)
+                self.figures.busy_since = 0.0
             except BaseException as error:  # noqa: BLE001  # the writer must tell everybody who waits before it ends
                 self._fail(entries, error)
                 break
@@ -393,6 +398,7 @@ class Writer:
         self.figures.commits += 1
         self.figures.jobs += jobs
         self.figures.commit_seconds += seconds
+        self.figures.commit_times.observe(seconds)
         self.figures.last_commit_at = time.monotonic()
 
     def _hand_out(self, entries: list[_Entry]) -> None:

@@ -17,7 +17,7 @@ COME_BACK_S: Final = 5  # what Retry-After says while the store takes nothing
 CONTENT_TYPE: Final = "application/problem+json"
 
 
-class Refused(GatepostError):
+class Refused(GatepostError):  # noqa: N818  # named by what happened, as all of agent.errors
     """The request itself is refused; `status` and `code` say how, `retry_after` (seconds) when to come again."""
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What every request passes before anything looks at it: who it is, how often, how large, how slow, and safe headers."""
+"""What every request passes before anything looks at it: who asks, how often, how large, how slow; safe headers."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class Checkpoint(Shown):
 
 
 class Trace(Shown):
-    """The whole life of one event: what arrived, what was decided and why, every try, every signature, the documents."""
+    """The whole life of one event: what arrived, what was decided, every try, every signature, the documents."""
 
     event: dict[str, Any] | None
     history: list[dict[str, Any]]
