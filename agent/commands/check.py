@@ -14,7 +14,9 @@ import click
 from agent import assembly, config, contents
 from agent.commands import show
 from agent.commands.place import as_json, now
+from agent.crosschecks import POSTS
 from agent.errors import ErpError, Finding, SourceLost
+from agent.ports import Kind
 
 OPEN_S = 60.0
 
@@ -65,9 +67,7 @@ def _print(
     for line in around:
         show.say(line)
     if around:
-        show.say(
-            f"the configuration is right, but {len(around)} thing{'s' * (len(around) != 1)} around it must be mended"
-        )
+        show.say(f"the configuration is right, but there is something to mend around it: {len(around)}")
     else:
         show.say(f"ok: {file}, version {loaded.version}" + ("; everything answers" if connect else ""))
 
@@ -77,22 +77,13 @@ def would_run(loaded: config.Config) -> None:
     rows = []
     for name, flow in loaded.workflows.items():
         authority = loaded.authority_of(name)
-        modes = ", ".join(f"{kind} {mode}" for kind, mode in loaded.target(flow.target).postings if mode != "off")
+        postings = loaded.target(flow.target).postings
+        modes = ", ".join(f"{kind} {postings.mode(kind)}" for kind in POSTS.get(flow.kind, tuple(Kind)))
         limits = [f"confidence ≥ {authority.min_confidence}"] if flow.model else []
         limits += [f"value ≤ {authority.max_value} {loaded.plant.currency}"] if authority.max_value is not None else []
         limits += [f"{unit} ≤ {most}" for unit, most in authority.max_quantity.items()]
         limits += ["four eyes"] if authority.four_eyes else []
-        rows.append(
-            [
-                name,
-                flow.mapping,
-                flow.model or "none",
-                authority.mode,
-                ", ".join(limits),
-                flow.target,
-                modes or "nothing",
-            ]
-        )
+        rows.append([name, flow.mapping, flow.model or "none", authority.mode, ", ".join(limits), flow.target, modes])
     show.table(["workflow", "reads", "model", "authority", "limits", "target", "which posts"], rows)
     rows = [[one.name, one.kind, ", ".join(getattr(one.settings, "topics", ()))] for one in loaded.sources]
     show.table(["source", "kind", "topics"], rows)

@@ -13,6 +13,7 @@ from agent.commands.approvals import YES
 from agent.commands.place import Place, at_place, login, now
 from agent.errors import GatepostError
 from agent.store import backup as copies
+from agent.store import rescue as rescues
 
 AFTER = (
     "the next start is in RECONCILE: nothing is posted until you make sure that no other copy of the agent runs and\n"
@@ -82,12 +83,12 @@ def recover(*, by: str, reason: str, yes: bool, place: Place) -> None:
     if not yes and sys.stdin.isatty():
         click.confirm(f"Set {place.path} aside and save what can be read, as {by}?", abort=True)
     try:
-        rescue = copies.recover(place.path, now(), by=by, reason=reason)
+        rescue = rescues.recover(place.path, now(), by=by, reason=reason)
     except (OSError, apsw.Error) as error:
         raise GatepostError(f"{place.path}: {error}; nothing could be saved, use a backup: gatepost restore") from error
     show.table(
         ["table", "rows saved", "stretches lost"],
-        [[name, rescue.rows[name], rescue.lost_pages[name]] for name in rescue.rows],
+        [[name, rescue.rows[name], rescue.lost[name]] for name in rescue.rows],
     )
     show.say(f"the damaged files are in {rescue.set_aside}")
     if rescue.audit is not None and rescue.audit.broken_at is not None:
