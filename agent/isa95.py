@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 
 class MaterialUse(StrEnum):
-    """B2MML MaterialUse. Scrap is no enumerated value there: on the wire it is ``Other`` with ``OtherValue="Scrap"``."""
+    """B2MML MaterialUse. Scrap is not in its list: on the wire it is ``Other`` with ``OtherValue="Scrap"``."""
 
     CONSUMED = "Consumed"
     PRODUCED = "Produced"

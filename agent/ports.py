@@ -252,7 +252,7 @@ class ErpTarget(Protocol):
         """Send it. Raises ErpUnavailable (nothing was sent), ErpInDoubt, ErpRejected."""
 
     async def find(self, posting: Posting) -> Acknowledgement | None:
-        """Look for a document that carries the idempotency key. Raises ErpUnavailable; ErpRejected when there are two."""
+        """Look for the document that carries the key. Raises ErpUnavailable; ErpRejected when there are two."""
 
     def status(self) -> Mapping[str, Any]: ...
 

@@ -198,7 +198,7 @@ class Token(Settings):
     lines: tuple[str, ...] = Field(default=(), description="The lines it may see and decide about; none: all")
     acts_for_people: bool = Field(
         default=False,
-        description="It may name the person it acts for (`on_behalf_of`): only for a gateway that logs people on itself",
+        description="It may name whom it acts for (`on_behalf_of`): only for a gateway that logs people on itself",
     )
 
 

@@ -96,15 +96,16 @@ def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
 
 
 SHOWN = (
-    "id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons, state, "
-    "version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, signers, signed_by"
+    "id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons, "
+    "state, version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, signers, signed_by"
 )
 
 
 def shown(row: tuple[Any, ...]) -> dict[str, Any]:
     """One row of SHOWN as a person reads it."""
     (id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons,
-     state, version, created, changed, attempts, document, error, key, supersedes, waits, signers, signed_by) = row  # fmt: skip
+     state, version, created, changed, attempts, document, error, key, supersedes, waits, signers,
+     signed_by) = row  # fmt: skip
     return {
         "id": id, "event_id": event_id, "workflow": workflow, "kind": kind, "target": target,
         "ordering_key": ordering_key, "line": line, "payload": json.loads(payload), "record_hash": payload_hash.hex(),

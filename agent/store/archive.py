@@ -23,6 +23,11 @@ from agent.store.writer import Transaction, Writer
 
 CHUNK = 2000  # rows per transaction: the writer is never away for long
 FINAL = "('acknowledged', 'refused', 'simulated', 'superseded')"
+FINISHED_POSTINGS = f"SELECT * FROM posting WHERE state IN {FINAL} AND changed_us < ? ORDER BY id LIMIT ?"  # noqa: S608
+FINISHED_EVENTS = (
+    "SELECT * FROM event AS e WHERE settled_us < ? AND state NOT IN ('undecided', 'quarantined') "
+    f"AND NOT EXISTS (SELECT 1 FROM posting WHERE event_id = e.id AND state NOT IN {FINAL}) LIMIT ?"  # noqa: S608
+)
 TABLES = ("event", "posting", "audit")
 
 
@@ -64,16 +69,9 @@ def _open_archive(path: Path, live: apsw.Connection) -> apsw.Connection:
 
 
 def _chunk(writer: Writer, live: apsw.Connection, target: apsw.Connection, before: int) -> tuple[int, int, int]:
-    postings = _rows(
-        live, f"SELECT * FROM posting WHERE state IN {FINAL} AND changed_us < ? ORDER BY id LIMIT {CHUNK}", before
-    )
-    events = _rows(
-        live,
-        "SELECT * FROM event AS e WHERE settled_us < ? AND state NOT IN ('undecided', 'quarantined') "
-        f"AND NOT EXISTS (SELECT 1 FROM posting WHERE event_id = e.id AND state NOT IN {FINAL}) LIMIT {CHUNK}",
-        before,
-    )
-    rows = _rows(live, f"SELECT * FROM audit WHERE at_us < ? ORDER BY seq LIMIT {CHUNK}", before)
+    postings = _rows(live, FINISHED_POSTINGS, before)
+    events = _rows(live, FINISHED_EVENTS, before)
+    rows = _rows(live, "SELECT * FROM audit WHERE at_us < ? ORDER BY seq LIMIT ?", before)
     rows = _unbroken(rows)
     with target:  # committed with synchronous=FULL before anything is deleted
         _copy(target, "event", events)
@@ -86,7 +84,7 @@ def _chunk(writer: Writer, live: apsw.Connection, target: apsw.Connection, befor
 
 
 def _rows(connection: apsw.Connection, sql: str, before: int) -> list[tuple[Any, ...]]:
-    return list(connection.execute(sql, (before,)))
+    return list(connection.execute(sql, (before, CHUNK)))
 
 
 def _unbroken(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

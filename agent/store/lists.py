@@ -109,7 +109,8 @@ def history(
             "posting": posting, "alarm": bool(alarm), "detail": json.loads(detail),
         }
         for seq, at, actor, action, event, posting, alarm, detail in connection.execute(
-            f"SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail FROM audit WHERE {order.format(which)}",  # noqa: S608
+            f"SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail FROM audit "  # noqa: S608
+            f"WHERE {order.format(which)}",
             (after, limit),
         )
     ]  # fmt: skip
@@ -128,7 +129,8 @@ def oldest(connection: apsw.Connection) -> dict[str, int | None]:
         )
     found["ready"] = _first(
         connection,
-        "SELECT created_us FROM posting WHERE id = (SELECT head FROM lane WHERE state = 'ready' ORDER BY head_seq LIMIT 1)",
+        "SELECT created_us FROM posting "
+        "WHERE id = (SELECT head FROM lane WHERE state = 'ready' ORDER BY head_seq LIMIT 1)",
     )
     return found
 

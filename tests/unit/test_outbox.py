@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -13,7 +14,7 @@ from agent.ports import Acknowledgement, Kind
 from agent.store import approvals, balance, outbox, pauses
 from agent.store.approvals import Signature
 from agent.store.keys import idempotency_key, request_id
-from agent.store.writer import Writer
+from agent.store.writer import Transaction, Writer
 from tests.stores import Clock, add, claim, opened, posting, state
 
 ACK = Acknowledgement("2026/4900000001")
@@ -209,7 +210,7 @@ def test_a_repeated_request_gets_the_same_answer(writer: Writer):
     """The same idempotency key runs an act once; another request under it is a conflict."""
     (one,) = add(writer, posting(1, reasons=("value",)))
 
-    def approve(tx, request):
+    def approve(tx: Transaction, request: dict[str, int]) -> Any:
         return approvals.once(tx, "k1", request, lambda: approvals.decide(tx, one, 1, YES))
 
     first = writer.call(lambda tx: approve(tx, {"id": one}))

@@ -43,8 +43,11 @@ def test_one_failing_job_costs_the_others_nothing(tmp_path: Path):
             tx.execute("INSERT INTO tally (name, n) VALUES ('bad', 1)")
             raise ValueError("no")
 
-        good = [writer.run(lambda tx, n=n: tx.execute("INSERT INTO tally VALUES (?, 1)", (f"good {n}",))) for n in "ab"]
-        return await asyncio.gather(good[0], writer.run(bad), good[1], return_exceptions=True)
+        def good(name: str):
+            return lambda tx: tx.execute("INSERT INTO tally VALUES (?, 1)", (name,))
+
+        jobs = [writer.run(one) for one in (good("good a"), bad, good("good b"))]
+        return list(await asyncio.gather(*jobs, return_exceptions=True))
 
     with opened(path) as writer:
         answers = asyncio.run(together(writer))
@@ -75,7 +78,12 @@ def test_a_full_queue_blocks_and_says_so(tmp_path: Path):
     writer.start()
     gate = threading.Event()
     started = threading.Event()
-    writer.put(lambda tx: (started.set(), gate.wait(5)), 1, lambda _: None)
+
+    def slow(tx):
+        started.set()
+        gate.wait(5)
+
+    writer.put(slow, 1, lambda _: None)
     assert started.wait(5)
     assert writer.put(lambda tx: None, 900, lambda _: None, timeout=0)
     assert not writer.put(lambda tx: None, 900, lambda _: None, timeout=0)
@@ -160,9 +168,12 @@ def test_a_locked_file_is_waited_for_and_loses_nothing(tmp_path: Path):
         foreign = apsw.Connection(str(path))
         foreign.execute("BEGIN IMMEDIATE")
         stored = threading.Event()
-        writer.put(
-            lambda tx: tx.execute("INSERT INTO tally VALUES ('late', 1)"), 1, lambda error: error or stored.set()
-        )
+
+        def then(error: BaseException | None) -> None:
+            if error is None:
+                stored.set()
+
+        writer.put(lambda tx: tx.execute("INSERT INTO tally VALUES ('late', 1)"), 1, then)
         _until(lambda: writer.figures.trouble != "")
         assert not stored.is_set()
         foreign.execute("ROLLBACK")
