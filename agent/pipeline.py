@@ -15,6 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -25,8 +27,9 @@ import apsw
 
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError
 from agent.facts import Fact
+from agent.figures import Decided, Sent
 from agent.judge import Judgement, Rules, Verdict, judge, quarantined
-from agent.ports import Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
+from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
 from agent.store import file, inbox, masterdata, outbox
 from agent.store.encode import to_us
 from agent.store.writer import Transaction, Writer
@@ -46,6 +49,8 @@ class Intake:
     """The door: a batch of deliveries becomes rows in `event`, then the sender hears that it is safe."""
 
     def __init__(self, writer: Writer, arrived: Callable[[], None]) -> None:
+        self.stored: Counter[str] = Counter()  # source → deliveries
+        self.notices: Counter[tuple[str, str]] = Counter()  # (source, action)
         self._writer = writer
         self._arrived = arrived
 
@@ -58,6 +63,8 @@ class Intake:
                 return
             batch.stored()
             self._arrived()
+            self.stored[batch.source] += len(batch.deliveries)
+            self.notices.update((batch.source, notice.action) for notice in batch.notices)
 
         size = sum(len(one.payload) + 200 for one in batch.deliveries)
         return self._writer.put(lambda tx: inbox.store(tx, batch), size, then, timeout)
@@ -80,6 +87,8 @@ class Process:
         self.rules = rules
         self.reconciled_us = 0
         self.arrived = asyncio.Event()
+        self.figures = Decided()
+        self.busy_since = 0.0  # monotonic: since when this batch is decided; 0: there is none
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
         self._writer = writer
         self._reader = reader
@@ -104,7 +113,9 @@ class Process:
             if not events:
                 await self.arrived.wait()
                 continue
+            self.busy_since = time.monotonic()
             await self._decide(events)
+            self.busy_since = 0.0
 
     async def _decide(self, events: Sequence[Event]) -> None:
         """Judge and commit; where the commit refuses a batch, each event alone, the culprit into quarantine."""
@@ -134,6 +145,8 @@ class Process:
         finally:
             for (dispatch, slots), waiting in zip(with_slots, claimed, strict=True):
                 dispatch.launch(waiting, slots)
+        for one in judgement.verdicts:
+            self.figures.note(one.event.source, one.state, one.detail)
         if judgement.learnt:
             self.learn(judgement.learnt)
         if self.receipts:
@@ -193,6 +206,7 @@ class Dispatch:
         self.admit = admit
         self.paused_until: float = 0.0  # loop time; the target rests, nothing counts as an attempt
         self.trouble = "not opened yet"
+        self.figures = Sent()
         self.opened = asyncio.Event()  # once: from then on payloads can be checked and frozen
         self._writer = writer
         self._reader = reader
@@ -267,7 +281,9 @@ class Dispatch:
         try:
             while current is not None:
                 outcome = await self._try(current)
+                kind = str(current.posting.kind)
                 current = await self._writer.run(lambda tx, outcome=outcome: self._settle(tx, outcome))  # type: ignore[misc]
+                self.figures.outcomes[kind, outcome.__name__] += 1
         finally:
             self._taken -= 1
             self.wake()
@@ -286,8 +302,8 @@ class Dispatch:
         try:
             if one.state == "in_doubt":
                 return await self._look(one)
-            ack = await self.target.find(one) if waiting.check_first and not one.attempts else None
-            ack = ack or await self.target.post(one)
+            ack = await self._find(one) if waiting.check_first and not one.attempts else None
+            ack = ack or await self.figures.timed("post", self.target.post(one))
         except ErpUnavailable as error:
             return self._not_sent(one, error)
         except ErpRejected as error:
@@ -305,7 +321,7 @@ class Dispatch:
         """Nobody knows what became of it: look for its key before anything else."""
         later = self._after(self.target.settle_seconds)
         try:
-            ack = await self.target.find(one)
+            ack = await self._find(one)
         except ErpRejected as error:
             return _told(outbox.doubtful, one, str(error))
         except ErpUnavailable as error:
@@ -319,8 +335,11 @@ class Dispatch:
         if one.lookups + 1 < EMPTY_LOOKUPS:
             return _told(outbox.look_later, one, later, "no document carries the key", found_nothing=True)
         if self.target.lookup_reliable:
-            return lambda tx: outbox.send_again(tx, one)
+            return _told(outbox.send_again, one)
         return _told(outbox.doubtful, one, "two lookups found nothing, and this target's lookup is no proof")
+
+    async def _find(self, one: Posting) -> Acknowledgement | None:
+        return await self.figures.timed("find", self.target.find(one))
 
     def _not_sent(self, one: Posting, error: ErpUnavailable) -> Outcome:
         if error.scope == "lane":
@@ -379,8 +398,9 @@ class Dispatch:
             await asyncio.wait(set(self._flying), timeout=seconds)
 
 
-def _told(write: Callable[..., None], one: Posting, *args: Any, **kwargs: Any) -> Outcome:
-    def outcome(tx: Transaction) -> None:
-        write(tx, one, *args, **kwargs)
+def _told(write: Callable[..., Posting | None], one: Posting, *args: Any, **kwargs: Any) -> Outcome:
+    def outcome(tx: Transaction) -> Posting | None:
+        return write(tx, one, *args, **kwargs)
 
+    outcome.__name__ = write.__name__  # what the metrics call it
     return outcome
