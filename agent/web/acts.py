@@ -1,0 +1,153 @@
+"""POST: everything a person can do. Each act says who and why, is one commit, and stands in the audit trail."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import apsw
+from fastapi import APIRouter, Depends, Path
+
+from agent.app import Agent
+from agent.errors import NotFound
+from agent.settings import Scope
+from agent.store.approvals import Signature
+from agent.web import models
+from agent.web.auth import Identity
+from agent.web.looks import PostingId, visible
+from agent.web.requests import Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
+
+router = APIRouter(route_class=StrictRoute)
+Approver = Annotated[Identity, Depends(Needs(Scope.APPROVE))]
+Replayer = Annotated[Identity, Depends(Needs(Scope.REPLAY))]
+Pauser = Annotated[Identity, Depends(Needs(Scope.PAUSE))]
+Reverser = Annotated[Identity, Depends(Needs(Scope.REVERSE))]
+EventId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the event")]
+
+
+# ── approvals ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.post("/v1/approvals/{id}/approve", tags=["approvals"])
+async def approve(
+    id: PostingId, asked: models.Decide, agent: TheAgent, caller: Approver, key: Key = ""
+) -> models.Acted:
+    """Sign a held posting: it joins its lane. Of several who decide one wins; the others get 409 and by whom."""
+    return await _decide("approve", id, asked, agent, caller, key)
+
+
+@router.post("/v1/approvals/{id}/refuse", tags=["approvals"])
+async def refuse(id: PostingId, asked: models.Decide, agent: TheAgent, caller: Approver, key: Key = "") -> models.Acted:
+    """Refuse a held posting: it is never sent."""
+    return await _decide("refuse", id, asked, agent, caller, key)
+
+
+async def _decide(
+    meaning: str, id: int, asked: models.Decide, agent: Agent, caller: Identity, key: str
+) -> models.Acted:
+    await look(agent, lambda connection: visible(connection, id, caller))
+    act = act_of(caller, asked, key)
+    roles = tuple(sorted(scope.value for scope in caller.scopes))
+    signature = Signature(
+        act.by, meaning, act.reason, roles=roles, session=f"token {caller.name}", record_hash=asked.record_hash or ""
+    )
+    return models.Acted(**await committed(agent, agent.desk.decide(id, asked.expected_version, signature, act.key)))
+
+
+# ── dead letters, doubt ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.post("/v1/deadletters/{id}/replay", tags=["dead letters"])
+async def replay(
+    id: PostingId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
+) -> models.Acted:
+    """Send a dead letter again, unchanged, after its cause was removed in the ERP."""
+    await look(agent, lambda connection: visible(connection, id, caller))
+    return models.Acted(**await committed(agent, agent.desk.replay(id, act_of(caller, asked, key))))
+
+
+@router.post("/v1/deadletters/{id}/refuse", tags=["dead letters"])
+async def give_up(
+    id: PostingId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
+) -> models.Acted:
+    """Never send a dead or doubtful posting; its lane goes on."""
+    await look(agent, lambda connection: visible(connection, id, caller))
+    return models.Acted(**await committed(agent, agent.desk.give_up(id, act_of(caller, asked, key))))
+
+
+@router.post("/v1/doubtful/{id}/document", tags=["dead letters"])
+async def name_document(
+    id: PostingId, asked: models.Document, agent: TheAgent, caller: Replayer, key: Key = ""
+) -> models.Acted:
+    """Name the document that a person found in the ERP for a doubtful posting."""
+    await look(agent, lambda connection: visible(connection, id, caller))
+    act = act_of(caller, asked, key)
+    return models.Acted(**await committed(agent, agent.desk.name_document(id, asked.document, act)))
+
+
+@router.post("/v1/doubtful/{id}/not-booked", tags=["dead letters"])
+async def not_booked(
+    id: PostingId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
+) -> models.Acted:
+    """Say that a doubtful posting is surely not in the ERP: it is sent again."""
+    await look(agent, lambda connection: visible(connection, id, caller))
+    return models.Acted(**await committed(agent, agent.desk.not_booked(id, act_of(caller, asked, key))))
+
+
+@router.post("/v1/quarantine/{event}/replay", tags=["quarantine"])
+async def replay_event(
+    event: EventId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
+) -> models.Replayed:
+    """Read a quarantined event again, after the mapping or the master data was mended."""
+    everywhere(caller)
+    return models.Replayed(**await committed(agent, agent.desk.replay_event(event, act_of(caller, asked, key))))
+
+
+# ── stop, go on, take back ──────────────────────────────────────────────────────────────────────────────────
+
+
+@router.post("/v1/pause", tags=["control"])
+async def pause(asked: models.Stop, agent: TheAgent, caller: Pauser, key: Key = "") -> models.Stopped:
+    """Stop sending for a target, a line or an order. Reports are still taken in and decided; nothing is lost."""
+    await _require_line(agent, asked, caller)
+    return models.Stopped(
+        **await committed(agent, agent.desk.pause(asked.scope, asked.key, act_of(caller, asked, key)))
+    )
+
+
+@router.post("/v1/resume", tags=["control"])
+async def resume(asked: models.Stop, agent: TheAgent, caller: Pauser, key: Key = "") -> models.Stopped:
+    """Let it go on."""
+    await _require_line(agent, asked, caller)
+    return models.Stopped(
+        **await committed(agent, agent.desk.resume(asked.scope, asked.key, act_of(caller, asked, key)))
+    )
+
+
+@router.post("/v1/reversals", tags=["control"])
+async def reverse(asked: models.Document, agent: TheAgent, caller: Reverser, key: Key = "") -> models.Acted:
+    """Take back a booked document by a posting of its own, signed by whoever asks. Once per document."""
+    if caller.lines:
+        await look(agent, lambda connection: _require_document(connection, asked.document, caller))
+    return models.Acted(**await committed(agent, agent.desk.reverse(asked.document, act_of(caller, asked, key))))
+
+
+async def _require_line(agent: Agent, asked: models.Stop, caller: Identity) -> None:
+    """A token limited to lines stops its own lines, and orders of which every posting is theirs."""
+    if not caller.lines or (asked.scope == "line" and caller.sees(asked.key)):
+        return
+    if asked.scope == "target":
+        everywhere(caller)
+
+    def lines(connection: apsw.Connection) -> set[Any]:
+        key = f"order/{asked.key.removeprefix('order/')}"
+        return {line for (line,) in connection.execute("SELECT line FROM lane WHERE ordering_key = ?", (key,))}
+
+    found = await look(agent, lines) if asked.scope == "order" else set()
+    if not found or not all(map(caller.sees, found)):
+        raise NotFound(f"there is no {asked.scope} {asked.key} with open postings on the lines of token {caller.name}")
+
+
+def _require_document(connection: apsw.Connection, document: str, caller: Identity) -> None:
+    row = connection.execute("SELECT line FROM posting WHERE document = ?", (document,)).fetchone()
+    if row is None or not caller.sees(row[0]):
+        raise NotFound(f"no posting of this agent booked document {document!r}")

@@ -1,0 +1,167 @@
+"""GET: everything a person or a program can look at. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import apsw
+from fastapi import APIRouter, Depends, Path, Query
+
+from agent.desk import lists, trace
+from agent.errors import NotFound
+from agent.settings import Scope
+from agent.store import approvals
+from agent.web import models
+from agent.web.auth import Identity
+from agent.web.probes import stuck, unready
+from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
+
+router = APIRouter(route_class=StrictRoute)
+Reader = Annotated[Identity, Depends(Needs(Scope.READ))]
+PostingId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the posting")]
+Line = Annotated[str, Query(max_length=128, description="Only postings of this line")]
+
+
+@router.get("/v1/status", tags=["state"])
+async def status(agent: TheAgent, caller: Reader) -> models.Status:
+    """The state of the whole for one screen: what arrived, what waits and since when, what is blocked or paused."""
+    found = await look(agent, lambda _: agent.status())
+    found["blocked_lanes"] = [one for one in found["blocked_lanes"] if caller.sees(one["line"])]
+    return models.Status(**found)
+
+
+@router.get("/v1/health", tags=["state"])
+async def health(agent: TheAgent, caller: Reader) -> models.Health:
+    """Whether the agent takes in and decides, and what its housekeeping found. Independent of the ERP."""
+    known, why = agent.health, unready(agent)
+    return models.Health(
+        ready=not why,
+        reason=why or None,
+        why_not=known.why_not or None,
+        stuck=stuck(agent),
+        chain_ok=known.chain_ok,
+        chain_checked_at=known.chain_checked_at.isoformat() if known.chain_checked_at else None,
+        balance_checked_at=known.balance_checked_at.isoformat() if known.balance_checked_at else None,
+        problems=known.problems,
+    )
+
+
+@router.get("/v1/approvals", tags=["approvals"])
+async def list_approvals(
+    agent: TheAgent, caller: Reader, line: Line = "", after: After = 0, limit: Limit = 100
+) -> models.Postings:
+    """Postings that wait for a person, oldest first."""
+    return await _postings(agent, caller, ["held"], line, after, limit)
+
+
+@router.get("/v1/approvals/{id}", tags=["approvals"])
+async def show_approval(id: PostingId, agent: TheAgent, caller: Reader) -> models.Posting:
+    """One posting as a person decides about it, in whatever state it is now; `version` and `record_hash` are signed."""
+    return models.Posting(**await look(agent, lambda connection: visible(connection, id, caller)))
+
+
+@router.get("/v1/deadletters", tags=["dead letters"])
+async def list_dead_letters(
+    agent: TheAgent,
+    caller: Reader,
+    state: Annotated[
+        Literal["dead", "doubtful"] | None, Query(description="`dead`: refused by the ERP; `doubtful`: nobody knows")
+    ] = None,
+    line: Line = "",
+    after: After = 0,
+    limit: Limit = 100,
+) -> models.Postings:
+    """Postings that the ERP refused, and those of which nobody knows whether they were booked. Their lanes wait."""
+    return await _postings(agent, caller, [state] if state else ["dead", "doubtful"], line, after, limit)
+
+
+@router.get("/v1/trace/{name:path}", tags=["state"])
+async def show_trace(
+    name: Annotated[
+        str,
+        Path(max_length=512, description="An event id, `posting:ID`, a message id, an idempotency key or a document"),
+    ],
+    agent: TheAgent,
+    caller: Reader,
+) -> models.Trace:
+    """One event's whole life: message, decision and why, signatures, every try, the document."""
+    return models.Trace(**_of_lines(await look(agent, lambda connection: trace(connection, name)), name, caller))
+
+
+@router.get("/v1/quarantine", tags=["quarantine"])
+async def list_quarantine(agent: TheAgent, caller: Reader, after: After = 0, limit: Limit = 100) -> models.Quarantine:
+    """Events that could not be read or were refused, with the reason and what arrived."""
+    everywhere(caller)
+    found = await look(agent, lambda connection: lists.quarantined(connection, after=after, limit=limit))
+    return models.Quarantine.model_validate({"items": found, "next": _next(found, limit)})
+
+
+@router.get("/v1/events/recent", tags=["state"])
+async def list_recent_events(
+    agent: TheAgent, caller: Reader, after: After = 0, limit: Limit = 100
+) -> models.RecentEvents:
+    """What arrived behind event `after`; without it the newest. Ask again with `next` to follow the stream."""
+    lines = caller.lines
+    found = await look(agent, lambda at: lists.recent_events(at, after=after, limit=limit, lines=lines))
+    return models.RecentEvents.model_validate({"items": found, "next": found[-1]["id"] if found else after or None})
+
+
+@router.get("/v1/audit", tags=["audit"])
+async def list_audit(
+    agent: TheAgent,
+    caller: Reader,
+    after: After = 0,
+    limit: Limit = 100,
+    *,
+    alarms: Annotated[bool, Query(description="Only rows that somebody should see")] = False,
+) -> models.AuditRows:
+    """The audit trail behind row `after`; without it the newest rows."""
+    everywhere(caller)
+    found = await look(agent, lambda at: lists.history(at, after=after, limit=limit, alarms_only=alarms))
+    return models.AuditRows.model_validate({"items": found, "next": found[-1]["seq"] if found else after or None})
+
+
+@router.get("/v1/audit/checkpoint", tags=["audit"])
+async def show_checkpoint(agent: TheAgent, caller: Reader) -> models.Checkpoint:
+    """Where the audit chain ends, signed: whoever keeps it elsewhere can tell whether the trail was rebuilt."""
+    everywhere(caller)
+    return models.Checkpoint(checkpoint=await look(agent, lambda _: agent.signed_head()))
+
+
+def visible(connection: apsw.Connection, posting_id: int, caller: Identity) -> dict[str, Any]:
+    """One posting; one of another line does not exist for this caller. Raises NotFound."""
+    found = approvals.show(connection, posting_id)
+    if not caller.sees(found["line"]):
+        raise NotFound(f"there is no posting {posting_id}")
+    return found
+
+
+async def _postings(
+    agent: TheAgent, caller: Identity, states: list[str], line: str, after: int, limit: int
+) -> models.Postings:
+    if line and not caller.sees(line):
+        return models.Postings(items=[], next=None)
+    lines = {line} if line else caller.lines
+
+    def read(connection: apsw.Connection) -> list[dict[str, Any]]:
+        pages = [lists.postings(connection, state, after=after, limit=limit, lines=lines) for state in states]
+        return sorted((one for page in pages for one in page), key=lambda one: one["id"])[:limit]
+
+    found = await look(agent, read)
+    return models.Postings.model_validate({"items": found, "next": _next(found, limit)})
+
+
+def _next(found: list[dict[str, Any]], limit: int) -> int | None:
+    return found[-1]["id"] if len(found) == limit else None
+
+
+def _of_lines(found: dict[str, Any], name: str, caller: Identity) -> dict[str, Any]:
+    """What this caller may see of it. Raises NotFound when that is nothing."""
+    if not caller.lines:
+        return found
+    seen = [one for one in found["postings"] if caller.sees(one["line"])]
+    if not seen:
+        raise NotFound(f"nothing is known as {name!r}")
+    ids = {one["id"] for one in seen}
+    history = [one for one in found["history"] if one["posting"] is None or one["posting"] in ids]
+    return {**found, "postings": seen, "history": history}

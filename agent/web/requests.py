@@ -1,0 +1,127 @@
+"""What every route needs: the agent, who asks, strict bodies, one way to read and one way to act."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final, TypeVar
+
+import apsw
+from fastapi import Depends, Header, Query, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from agent import strictjson
+from agent.app import Agent
+from agent.desk import Act
+from agent.errors import StoreError
+from agent.settings import Scope
+from agent.web.answers import Refused
+from agent.web.auth import Identity
+from agent.web.models import Reasoned
+
+T = TypeVar("T")
+ACT_S: Final = 10.0  # how long an act waits for its commit before the answer is 503
+
+_bearer = HTTPBearer(auto_error=False, description="A token of `api.tokens`, or the operator's token of this run")
+
+
+class StrictRequest(Request):
+    """A request whose JSON was read strictly before anybody asks for it."""
+
+    async def json(self) -> Any:
+        """The body, as `strictjson` reads it."""
+        return self.state.strict
+
+
+class StrictRoute(APIRoute):
+    """Reads the bodies of acts: JSON by its content type, no duplicate keys, no NaN, no broken text."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's own handler behind a strict reader."""
+        handler = super().get_route_handler()
+        if self.body_field is None:
+            return handler
+
+        async def read(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                message = f"send the body as Content-Type application/json, not {kind[:60]!r}"
+                raise Refused(415, "unsupported_media_type", message)
+            strict = StrictRequest(request.scope, request.receive)
+            strict.state.strict = strictjson.read(await strict.body())
+            return await handler(strict)
+
+        return read
+
+
+def agent_of(request: Request) -> Agent:
+    """The agent behind this API."""
+    agent: Agent = request.app.state.agent
+    return agent
+
+
+class Needs:
+    """A dependency: the caller, who must hold this scope. Raises Refused (403)."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    async def __call__(self, request: Request, _: Annotated[Any, Security(_bearer)]) -> Identity:
+        """The caller."""
+        identity: Identity = request.state.identity
+        if not identity.may(self.scope):
+            raise Refused(403, "forbidden", f"token {identity.name} has no scope {self.scope.value!r}")
+        return identity
+
+
+def everywhere(caller: Identity) -> None:
+    """For what belongs to no line: a token that is limited to lines has no business there. Raises Refused (403)."""
+    if caller.lines:
+        raise Refused(403, "forbidden", f"token {caller.name} is limited to lines, and this belongs to the whole plant")
+
+
+TheAgent = Annotated[Agent, Depends(agent_of)]
+After = Annotated[int, Query(ge=0, lt=2**63, description="Only what comes behind this id: `next` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
+Key = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=128,
+        pattern=r"^[!-~]*$",
+        description="Makes a repetition harmless: the same request with the same key gets the same answer",
+    ),
+]
+
+
+async def look(agent: Agent, at: Callable[[apsw.Connection], T]) -> T:
+    """Read the store without holding up the loops."""
+    return await asyncio.to_thread(agent.desk.look, at)
+
+
+def act_of(caller: Identity, asked: Reasoned, key: str) -> Act:
+    """Who acts and why. Keys of different tokens never meet. Raises Refused (403)."""
+    return Act(caller.actor(asked.on_behalf_of), asked.reason, f"{caller.name}:{key}" if key else "")
+
+
+async def committed(agent: Agent, act: Coroutine[Any, Any, T]) -> T:
+    """The answer of an act once it is on disk. Raises StoreError (503) where that takes too long."""
+    if agent.writer.figures.trouble:
+        act.close()
+        raise StoreError(f"nothing was done: the store cannot commit now ({agent.writer.figures.trouble})")
+    task = asyncio.create_task(act)
+    task.add_done_callback(_retrieved)
+    done, _ = await asyncio.wait({task}, timeout=ACT_S)
+    if not done:
+        raise StoreError(
+            f"the commit did not come back within {ACT_S:g} s, and it is not known whether it will; send the same "
+            "request with the same Idempotency-Key again"
+        )
+    return task.result()
+
+
+def _retrieved(task: asyncio.Task[Any]) -> None:
+    """Nobody may be waiting any more when it ends; the error is told to whoever asks again."""
+    if not task.cancelled():
+        task.exception()
