@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -58,7 +59,7 @@ def cases(*, folder: Path, file: Path, write: bool, json: bool) -> None:
         raise NotFound(f"there is no case in {folder}: write NAME{EVENT} and NAME{EXPECTED}")
     loaded = config.load(file, assembly.resolver(), Unneeded(os.environ))
     results = []
-    with with_masterdata(loaded, folder) as ready:
+    with prepared(loaded, folder) as ready:
         for name in names:
             actual = run(ready, folder / f"{name}{EVENT}")
             results.append((name, compare(folder / f"{name}{EXPECTED}", actual, write=write)))
@@ -143,24 +144,15 @@ class Ready:
         return assembly.rules(self.loaded, assembly.facts(self.loaded, table, lambda: day), self.targets)
 
 
-class with_masterdata:  # noqa: N801  # read as a phrase after `with`
+@contextmanager
+def prepared(loaded: config.Config, folder: Path) -> Iterator[Ready]:
     """The configuration with the case folder's master data in the place of files of the same name."""
-
-    def __init__(self, loaded: config.Config, folder: Path) -> None:
-        self._loaded = loaded
-        self._own = folder / "masterdata"
-        self._merged = tempfile.TemporaryDirectory()
-
-    def __enter__(self) -> Ready:
-        merged = Path(self._merged.name)
-        for place in (self._loaded.masterdata, self._own):
+    with tempfile.TemporaryDirectory() as merged:
+        for place in (loaded.masterdata, folder / "masterdata"):
             for path in sorted(place.glob("*")) if place.is_dir() else ():
-                shutil.copyfile(path, merged / path.name)
-        targets: dict[str, ErpTarget] = {one.name: Paper(one.name) for one in self._loaded.targets}
-        return Ready(self._loaded.model_copy(update={"masterdata": merged}), targets)
-
-    def __exit__(self, *_: object) -> None:
-        self._merged.cleanup()
+                shutil.copyfile(path, Path(merged) / path.name)
+        targets: dict[str, ErpTarget] = {one.name: Paper(one.name) for one in loaded.targets}
+        yield Ready(loaded.model_copy(update={"masterdata": Path(merged)}), targets)
 
 
 def run(ready: Ready, path: Path) -> dict[str, Any]:

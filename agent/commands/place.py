@@ -73,11 +73,11 @@ class Place:
             raise StoreCorrupt(
                 f"{self.path}: {error}; stop the agent, then run `gatepost recover` or `gatepost restore`"
             ) from error
-        except apsw.SQLError as error:
-            raise StoreUnfit(
-                f"{self.path} is of another version of the agent ({error}); use that one's gatepost"
-            ) from error
         except apsw.Error as error:
+            if str(error).startswith("no such"):  # table or column
+                raise StoreUnfit(
+                    f"{self.path} is of another version of the agent ({error}); use its gatepost"
+                ) from error
             raise StoreError(
                 f"{self.path} cannot be read: {error}; may {login()} read and write its folder?"
             ) from error

@@ -102,5 +102,5 @@ def pairs(found: Mapping[str, Any], indent: str = "  ") -> str:
     return "\n".join(
         f"{indent}{name}: {json.dumps(value) if isinstance(value, dict | list) else value}"
         for name, value in found.items()
-        if value not in (None, "", [], {})
+        if value not in (None, "", [], {}) and value is not False
     )

@@ -101,4 +101,4 @@ def _posting(posting: Mapping[str, Any]) -> Iterator[str]:
     if posting["state"] == "held":
         yield from (f"  held: {reason}" for reason in posting["reasons"])
     yield f"  tries: {posting['attempts']}   value: {posting['value']}   version: {posting['version']}"
-    yield show.pairs({"content": posting["payload"]})
+    yield show.pairs(posting["payload"], "    ")

@@ -26,33 +26,34 @@ class Forecast:
 
 def forecast(connection: apsw.Connection, now: datetime, *, used: int, free: int) -> Forecast:
     """What is to come. `used` is the size of the store and `free` what it may still take, in bytes."""
-    since = to_us(now) - HOUR_US
-    events = _rate(connection, "SELECT received_us AS at FROM event ORDER BY id DESC", since)
+    at = to_us(now)
+    events = _rate(connection, "SELECT received_us FROM event ORDER BY id DESC", "1", at)
     documents = _rate(
-        connection,
-        "SELECT changed_us AS at FROM posting WHERE state IN ('acknowledged', 'simulated') ORDER BY id DESC",
-        since,
+        connection, "SELECT at_us, action FROM audit ORDER BY seq DESC", "action IN ('acknowledged', 'simulated')", at
     )
     received, made = balance.running(connection)
-    waiting = received.by_state["undecided"] + sum(made.by_state[one] for one in ("ready", "sending", "in_doubt"))
-    live: int = connection.execute("SELECT count(*) FROM (SELECT 1 FROM event LIMIT 200000)").fetchone()[0]  # type: ignore[index]
-    per_event = used / live if live else 0.0
-    shrinking = documents - events if received.by_state["undecided"] else documents
+    undecided = received.by_state["undecided"]
+    waiting = undecided + sum(made.by_state[one] for one in ("ready", "sending", "in_doubt"))
+    shrinking = documents - events if undecided else documents
+    grows = events * _bytes_per_event(connection, used)
     return Forecast(
         events,
         documents,
-        free / (events * per_event) if events and per_event else None,
+        free / grows if grows else None,
         0.0 if not waiting else waiting / shrinking if shrinking > 0 else None,
     )
 
 
-def _rate(connection: apsw.Connection, newest: str, since: int) -> float:
-    """Rows per second among the newest that are younger than `since`."""
-    count, first, last = connection.execute(
-        f"SELECT count(*), min(at), max(at) FROM (SELECT at FROM ({newest} LIMIT {NEWEST}) WHERE at > ?)",  # noqa: S608
-        (since,),
-    ).fetchone()  # type: ignore[misc]
-    if not count:
-        return 0.0
-    seconds = HOUR_US / 1e6 if count < NEWEST else max(1.0, (last - first) / 1e6)
-    return float(count / seconds)
+def _rate(connection: apsw.Connection, newest: str, which: str, now: int) -> float:
+    """Rows per second of the last hour, by the newest rows; `which` of them count."""
+    rows = list(connection.execute(f"SELECT *, {which} FROM ({newest} LIMIT {NEWEST})"))  # noqa: S608
+    young = [row for row in rows if row[0] > now - HOUR_US]
+    whole = len(young) < NEWEST  # else the window ends with the rows that were looked at
+    seconds = (HOUR_US if whole else max(1, now - young[-1][0])) / 1e6
+    return sum(row[-1] for row in young) / seconds
+
+
+def _bytes_per_event(connection: apsw.Connection, used: int) -> float:
+    """What one event takes with everything that follows from it."""
+    first, last = next(iter(connection.execute("SELECT min(id), max(id) FROM event")))
+    return used / (last - first + 1) if last else 0.0
