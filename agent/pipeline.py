@@ -25,7 +25,7 @@ from typing import Any
 
 import apsw
 
-from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError
+from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
 from agent.facts import Fact
 from agent.figures import Decided, Sent
 from agent.judge import Judgement, Rules, Verdict, judge, quarantined
@@ -122,7 +122,9 @@ class Process:
         judgement = judge(events, self.rules, self, self.rules.facts.plant.day(self._clock()), self.reconciled_us)
         try:
             await self._commit(judgement)
-        except (apsw.Error, GatepostError) as error:
+        except StoreError:
+            raise  # the store itself is gone: nothing can be decided
+        except (apsw.Error, GatepostError, ValueError, TypeError) as error:  # the last two: a value no column can keep
             if len(events) > 1:
                 for event in events:
                     await self._decide([event])
@@ -215,6 +217,7 @@ class Dispatch:
         self._taken = 0
         self._woken = asyncio.Event()
         self._flying: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self._failures = 0
         self._doubts = 0
         self._lane_waits: dict[str, int] = {}
@@ -224,7 +227,7 @@ class Dispatch:
     def reserve(self, at_most: int | None = None) -> int:
         """Take the free places of the window, so that a claim in somebody's commit cannot overfill it."""
         resting = self.trouble or self.paused_until > asyncio.get_running_loop().time()
-        free = 0 if resting else self._window - self._taken
+        free = 0 if resting or self._stopping else max(0, self._window - self._taken)
         taken = free if at_most is None else min(free, at_most)
         self._taken += taken
         return taken
@@ -252,9 +255,10 @@ class Dispatch:
             if self.trouble:
                 await self._reopen()
             self._woken.clear()
-            slots = self.reserve()
-            if slots:
-                await self._claim(slots)
+            if outbox.can_claim(self._reader, self.name, to_us(self._clock())):
+                slots = self.reserve()
+                if slots:
+                    await self._claim(slots)
             await self._wait()
 
     async def _claim(self, slots: int) -> None:
@@ -266,8 +270,9 @@ class Dispatch:
 
     async def _wait(self) -> None:
         """Until woken, or until the time of the next lane that waits for its time."""
-        due = outbox.next_due(self._reader, self.name) if not self._taken else None
-        seconds = max(0.01, (due - to_us(self._clock())) / 1e6) if due is not None else None
+        now = to_us(self._clock())
+        due = outbox.next_due(self._reader, self.name, now)
+        seconds = (due - now) / 1e6 + 0.001 if due is not None else None
         try:
             await asyncio.wait_for(self._woken.wait(), seconds)
         except TimeoutError:
@@ -292,7 +297,7 @@ class Dispatch:
         again = outcome(tx)
         if again is not None:
             return outbox.read(tx.connection, again.id)
-        if self.trouble:
+        if self.trouble or self._stopping:
             return None
         return next(iter(outbox.claim(tx, self.name, 1, self.admit)), None)
 
@@ -393,9 +398,13 @@ class Dispatch:
         return to_us(self._clock() + timedelta(seconds=seconds))
 
     async def drain(self, seconds: float) -> None:
-        """At a calm stop: let what is in the air come back, for a while."""
+        """At a calm stop: let what is in the air come back, for a while; the rest is looked up at the next start."""
+        self._stopping = True
         if self._flying:
-            await asyncio.wait(set(self._flying), timeout=seconds)
+            _, late = await asyncio.wait(set(self._flying), timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
 
 def _told(write: Callable[..., Posting | None], one: Posting, *args: Any, **kwargs: Any) -> Outcome:

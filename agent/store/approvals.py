@@ -97,7 +97,8 @@ def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
 
 SHOWN = (
     "id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons, "
-    "state, version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, signers, signed_by"
+    "state, version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, signers, "
+    "signed_by"
 )
 
 

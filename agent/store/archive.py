@@ -22,11 +22,14 @@ from agent.store.file import configure
 from agent.store.writer import Transaction, Writer
 
 CHUNK = 2000  # rows per transaction: the writer is never away for long
-FINAL = "('acknowledged', 'refused', 'simulated', 'superseded')"
-FINISHED_POSTINGS = f"SELECT * FROM posting WHERE state IN {FINAL} AND changed_us < ? ORDER BY id LIMIT ?"  # noqa: S608
+FINISHED_POSTINGS = (
+    "SELECT * FROM posting WHERE state IN ('acknowledged', 'refused', 'simulated', 'superseded') AND changed_us < ? "
+    "ORDER BY id LIMIT ?"
+)
 FINISHED_EVENTS = (
-    "SELECT * FROM event AS e WHERE settled_us < ? AND state NOT IN ('undecided', 'quarantined') "
-    f"AND NOT EXISTS (SELECT 1 FROM posting WHERE event_id = e.id AND state NOT IN {FINAL}) LIMIT ?"  # noqa: S608
+    "SELECT * FROM event AS e WHERE settled_us < ? AND state NOT IN ('undecided', 'quarantined') AND NOT EXISTS "
+    "(SELECT 1 FROM posting WHERE event_id = e.id AND state NOT IN "
+    "('acknowledged', 'refused', 'simulated', 'superseded')) LIMIT ?"
 )
 TABLES = ("event", "posting", "audit")
 
@@ -78,7 +81,7 @@ def _chunk(writer: Writer, live: apsw.Connection, target: apsw.Connection, befor
         _copy(target, "posting", postings)
         _copy(target, "audit", rows)
     if events or postings or rows:
-        target.pragma("wal_checkpoint(TRUNCATE)")
+        target.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         writer.call(lambda tx: _delete(tx, events, postings, rows))
     return len(events), len(postings), len(rows)
 

@@ -259,12 +259,16 @@ def _first(tx: Transaction, waiting: Waiting) -> Waiting:
     return replace(waiting, posting=first)
 
 
+CLAIMABLE = (  # ?1 target, ?2 now
+    "target = ?1 AND state = 'ready' AND next_us <= ?2 "
+    "AND NOT EXISTS (SELECT 1 FROM pause WHERE (scope = 'target' AND key IN (?1, '*')) "
+    "OR (scope = 'line' AND key = lane.line) OR (scope = 'order' AND key = lane.ordering_key))"
+)
+
+
 def _heads(tx: Transaction, target: str, limit: int) -> list[tuple[int, str]]:
     heads: list[Any] = tx.execute(
-        "SELECT head, ordering_key FROM lane WHERE target = ?1 AND state = 'ready' AND next_us <= ?2 "
-        "AND NOT EXISTS (SELECT 1 FROM pause WHERE (scope = 'target' AND key IN (?1, '*')) "
-        "OR (scope = 'line' AND key = lane.line) OR (scope = 'order' AND key = lane.ordering_key)) "
-        "ORDER BY head_seq LIMIT ?3",
+        f"SELECT head, ordering_key FROM lane WHERE {CLAIMABLE} ORDER BY head_seq LIMIT ?3",  # noqa: S608
         (target, tx.now_us, limit),
     ).fetchall()
     return heads
@@ -465,10 +469,16 @@ def last_actor(connection: apsw.Connection, posting_id: int) -> str:
     return row[0] if row else ""
 
 
-def next_due(connection: apsw.Connection, target: str) -> int | None:
+def can_claim(connection: apsw.Connection, target: str, now_us: int) -> bool:
+    """Whether a claim would find something: asked first, because a claim is a commit."""
+    row = connection.execute(f"SELECT 1 FROM lane WHERE {CLAIMABLE} LIMIT 1", (target, now_us)).fetchone()  # noqa: S608
+    return row is not None
+
+
+def next_due(connection: apsw.Connection, target: str, now_us: int) -> int | None:
     """When the next lane that waits for its time may go on, in microseconds since 1970 UTC."""
-    row = connection.execute(
-        "SELECT min(next_us) FROM lane WHERE target = ? AND state = 'ready' AND next_us > 0", (target,)
+    row: Any = connection.execute(
+        "SELECT min(next_us) FROM lane WHERE target = ? AND state = 'ready' AND next_us > ?", (target, now_us)
     ).fetchone()
     return row[0] if row else None
 
