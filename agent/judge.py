@@ -97,6 +97,7 @@ class _Read:
     assignment: Assignment
     message_key: str
     payload_hash: bytes
+    state_key: str | None = None
     score: Score | ModelUnfit | None = None
 
 
@@ -124,7 +125,7 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
-    keys = {key for one in fresh for key in (one.assignment.workflow.state_key(one.report), _sequence_key(one)) if key}
+    keys = {key for one in fresh for key in (one.state_key, _sequence_key(one)) if key}
     states = dict(memory.states(keys))
     before = dict(states)
     for one in fresh:
@@ -151,7 +152,16 @@ def _read(event: Event, rules: Rules) -> _Read:
             f"no workflow reads reports of kind {report.kind!r}; add it under workflows", reason="no_workflow"
         )
     own = f"{report.kind}:{report.id}" if report.id is not None else f"event:{event.source}:{event.id}"
-    return _Read(event, report, assignment, own, sha256(event.payload).digest())
+    try:
+        key = assignment.workflow.state_key(report)
+    except Exception as error:  # a workflow's mistake costs its own event, never the line
+        raise _failed(assignment.workflow, event, error) from error
+    return _Read(event, report, assignment, own, sha256(event.payload).digest(), key)
+
+
+def _failed(workflow: Workflow, event: Event, error: Exception) -> BadPayload:
+    log.error("workflow %s failed on event %d", workflow.name, event.id, exc_info=error)
+    return BadPayload(f"workflow {workflow.name}: {type(error).__name__}: {error}", reason="workflow_error")
 
 
 def _recognise(
@@ -182,7 +192,7 @@ def _score(fresh: Sequence[_Read], facts: Facts) -> None:
     rows: dict[int, tuple[Model, list[tuple[_Read, Features]]]] = {}
     for one in fresh:
         model = one.assignment.model
-        features = one.assignment.workflow.features(one.report, facts) if model is not None else None
+        features = _features(one, facts) if model is not None else None
         if model is not None and features is not None:
             rows.setdefault(id(model), (model, []))[1].append((one, features))
     for model, scored in rows.values():
@@ -191,26 +201,34 @@ def _score(fresh: Sequence[_Read], facts: Facts) -> None:
             one.score = answer
 
 
+def _features(one: _Read, facts: Facts) -> Features | None:
+    """What the model looks at; where the workflow fails at it a person looks instead."""
+    try:
+        return one.assignment.workflow.features(one.report, facts)
+    except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
+        one.score = ModelUnfit(str(_failed(one.assignment.workflow, one.event, error)))
+        return None
+
+
 def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, reconciled_us: int) -> Verdict:
     """Propose and authorise one report, and fold the streaming state."""
-    workflow = one.assignment.workflow
-    key = workflow.state_key(one.report)
+    workflow, key = one.assignment.workflow, one.state_key
     score = one.score if isinstance(one.score, Score) else None
+    gap = _follow_sequence(one, states)  # also of what ends in quarantine: it has arrived
     try:
         proposal, state = workflow.propose(one.report, facts, score, states.get(key, {}) if key else {})
         proposal = authority.redated(proposal, one.assignment.rule, today)
     except BadPayload as error:
-        return quarantined(one.event, error.reason, str(error))
-    except Exception as error:  # a workflow's mistake costs its own event, never the line
-        log.exception("workflow %s failed on event %d", workflow.name, one.event.id)
-        return quarantined(one.event, "workflow_error", f"workflow {workflow.name}: {type(error).__name__}: {error}")
+        return quarantined(one.event, error.reason, str(error), gap)
+    except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
+        failed = _failed(workflow, one.event, error)
+        return quarantined(one.event, failed.reason, str(failed), gap)
     decision = authority.decide(proposal, one.assignment.rule, today, one.score)
     refusals = _refusals(one.assignment.target, proposal)
     if refusals and decision.route is not Route.ADVISE:
-        return quarantined(one.event, "erp_would_refuse", "; ".join(refusals))
+        return quarantined(one.event, "erp_would_refuse", "; ".join(refusals), gap)
     if key:
         states[key] = state
-    gap = _follow_sequence(one, states)
     return _verdict(one, proposal, decision, gap, reconciled_us)
 
 
@@ -290,9 +308,11 @@ def _record(
     return detail
 
 
-def quarantined(event: Event, code: str, why: str) -> Verdict:
+def quarantined(event: Event, code: str, why: str, gap: dict[str, Any] | None = None) -> Verdict:
     """The end of an event that nobody could decide: kept, shown, exportable, replayable."""
-    detail = {"code": code, "why": why, "payload_sha256": sha256(event.payload).hexdigest()}
+    detail: dict[str, Any] = {"code": code, "why": why, "payload_sha256": sha256(event.payload).hexdigest()}
+    if gap:
+        detail["gap"] = gap
     return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
 
 
