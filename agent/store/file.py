@@ -29,10 +29,10 @@ log = logging.getLogger("gatepost.store")
 BLOCK = 1000  # commits reserved at a time
 MARK_EVERY_S = 60.0
 PRAGMAS = (
-    ("auto_vacuum", 2),  # incremental: space goes back after archiving; only a new file hears it, so it comes first
+    ("busy_timeout", 5000),  # first: after a crash a reader may be recovering the log while the agent starts
+    ("auto_vacuum", 2),  # incremental: space goes back after archiving; only a new file hears it, so before all others
     ("journal_mode", "wal"),
     ("synchronous", "full"),
-    ("busy_timeout", 5000),
     ("trusted_schema", "off"),
     ("cell_size_check", "on"),
     ("mmap_size", 0),
