@@ -144,9 +144,7 @@ def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
     key = idempotency_key(f"reversal:{one.idempotency_key}", "reverse", one.target)
     done = tx.execute("SELECT posting_id FROM idempotency WHERE idempotency_key = ?", (key,)).fetchone()
     if done is not None:
-        raise Conflict(
-            f"{document} is already being taken back by posting {done[0]}", by=outbox.last_actor(tx.connection, done[0])
-        )
+        raise Conflict(f"{document} is already being taken back by posting {done[0]}", by=tx.last_actor(done[0]))
     payload = {
         "of_kind": one.kind.value, "document": document, "order": one.payload.get("order", ""),
         "posting_date": one.payload.get("posting_date", ""), "reason": act.reason, "of_key": one.idempotency_key,

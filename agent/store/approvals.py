@@ -38,7 +38,7 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
         raise NotFound(f"there is no posting {posting_id}")
     state, version, payload_hash, ordering_key, waits, signers, signed_by = row
     if state != "held" or version != expected_version:
-        by = outbox.last_actor(tx.connection, posting_id)
+        by = tx.last_actor(posting_id)
         raise Conflict(
             f"posting {posting_id} is {state} in version {version} (you saw version {expected_version}): "
             f"decided by {by}", by=by, version=version, state=state,
@@ -58,7 +58,7 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
         return {"id": posting_id, "state": "refused", "by": signature.by}
     _refuse_out_of_turn(tx, posting_id, ordering_key, waits=bool(waits))
     signed = [*json.loads(signed_by), signature.by]
-    if signature.by in signed[:-1]:
+    if person(signature.by) in map(person, signed[:-1]):
         raise Conflict(f"{signature.by} has signed posting {posting_id} already; another person must", by=signature.by)
     tx.execute("UPDATE posting SET signed_by = ? WHERE id = ?", (encode(signed), posting_id))
     if len(signed) < signers:
@@ -66,6 +66,11 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
     outbox.make_ready(tx, posting_id, "held", "approved", detail, actor=signature.by)
     outbox.release_waiting(tx, ordering_key)
     return {"id": posting_id, "state": "ready", "by": signature.by}
+
+
+def person(actor: str) -> str:
+    """Who signs: the same person, whether with a token of their own or through a gateway ("NAME via TOKEN")."""
+    return actor.partition(" via ")[0].casefold()
 
 
 def _signed_once(tx: Transaction, posting_id: int, by: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,9 +50,12 @@ FATAL_ERRORS = (apsw.CorruptError, apsw.NotADBError)
 class Transaction:
     """What a job may do inside the commit it shares: run SQL, add audit rows, count."""
 
-    __slots__ = ("_records", "connection", "counts", "execute", "executemany", "now_us", "sequence")
+    __slots__ = ("_earlier", "_records", "connection", "counts", "execute", "executemany", "now_us", "sequence")
 
-    def __init__(self, connection: apsw.Connection, now_us: int, sequence: int) -> None:
+    def __init__(
+        self, connection: apsw.Connection, now_us: int, sequence: int, earlier: Sequence[trail.Record] = ()
+    ) -> None:
+        self._earlier = earlier  # the audit rows of the jobs before this one in the same commit
         self.connection = connection
         self.execute = connection.execute
         self.executemany = connection.executemany
@@ -79,6 +82,16 @@ class Transaction:
     def count(self, name: str, by: int = 1) -> None:
         """Move a running total of the balances."""
         self.counts[name] = self.counts.get(name, 0) + by
+
+    def last_actor(self, posting_id: int) -> str:
+        """Who decided about this posting last: a person where one did, also in this very commit."""
+        for _, actor, _, _, posting, _, _ in (*reversed(self._records), *reversed(self._earlier)):
+            if posting == posting_id and actor != "agent":
+                return actor
+        row = self.execute(
+            "SELECT actor FROM audit WHERE posting_id = ? ORDER BY actor = 'agent', seq DESC LIMIT 1", (posting_id,)
+        ).fetchone()
+        return str(row[0]) if row else ""
 
     def next_lane_seq(self) -> int:
         """The place in line of a posting that becomes ready."""
@@ -328,7 +341,7 @@ class Writer:
             counts: dict[str, int] = {}
             sequence = self._sequence
             for entry in entries:
-                transaction = Transaction(connection, now_us, sequence)
+                transaction = Transaction(connection, now_us, sequence, records)
                 if self._attempt(entry, transaction):
                     sequence = transaction.sequence
                     records += transaction.records
