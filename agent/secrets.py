@@ -18,6 +18,8 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
+from agent.logs import conceal
+
 MAX_BYTES = 64 * 1024  # a certificate chain fits; anything larger is the wrong file
 ENVIRONMENT = "GATEPOST_SECRET_"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -36,6 +38,7 @@ class Secret:
     def __init__(self, name: str, value: str) -> None:
         self.name = name
         self._value = value
+        conceal(value)
 
     def reveal(self) -> str:
         """The value itself, at the one place where it leaves for the wire."""

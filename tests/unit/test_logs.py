@@ -15,6 +15,7 @@ from decimal import Decimal
 import pytest
 
 from agent import logs
+from agent.secrets import Secret
 
 
 @pytest.fixture
@@ -165,3 +166,10 @@ def test_started_logging_writes_what_was_queued_before_the_process_ends():
     assert [line["level"] for line in lines] == ["info", "warning"]
     assert lines[0]["event"] == "one"
     assert "two" in lines[1]["event"]
+
+
+def test_a_secret_of_the_configuration_never_reaches_a_line():
+    """Whatever text a secret turns up in, the line shows stars instead."""
+    Secret("erp_password", "pa55-canary")
+    record = logging.LogRecord("gatepost", logging.ERROR, "x", 1, "401 for GATEPOST:%s", ("pa55-canary",), None)
+    assert "pa55-canary" not in logs.TextFormatter().format(record)
