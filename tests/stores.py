@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from agent.ports import Batch, Delivery, Kind
-from agent.store import file, inbox, outbox
+from agent.ports import Acknowledgement, Batch, Delivery, Kind
+from agent.store import audit, balance, file, inbox, outbox
 from agent.store.keys import idempotency_key
 from agent.store.writer import Writer
 
@@ -94,3 +95,71 @@ def claim(writer: Writer, limit: int = 10, admit: outbox.Admit = send, target: s
 def state(writer: Writer, posting_id: int) -> str:
     """The state of one posting on disk."""
     return writer.call(lambda tx: outbox.read(tx.connection, posting_id).posting.state)
+
+
+def decide(writer: Writer, first: int, number: int, orders: int = 3) -> None:
+    """Settle events `first` … as posted, each with its message key and one posting."""
+
+    def job(tx: Any) -> None:
+        for event_id in range(first, first + number):
+            payload = tx.execute("SELECT payload FROM event WHERE id = ?", (event_id,)).get
+            key = f"consumption:{event_id}"
+            inbox.settle(tx, [inbox.Settlement(event_id, "posted", key, sha256(payload).digest())])
+            new = posting(event_id, f"order/{event_id % orders}", event_id=event_id)
+            outbox.add(tx, new)
+            tx.audit("decided", {"event": event_id}, event_id=event_id)
+
+    writer.call(job)
+
+
+def fill(writer: Writer, number: int, *, orders: int = 3) -> None:
+    """`number` events that arrived and were decided, each with a posting that waits in its lane."""
+    arrive(writer, *(b'{"n": %d, "text": "%s"}' % (n, b"x" * 200) for n in range(number)))
+    (first,) = writer.call(lambda tx: tx.execute("SELECT max(id) - ? + 1 FROM event", (number,)).fetchone())
+    decide(writer, first, number, orders)
+
+
+def drain(writer: Writer, number: int) -> int:
+    """Acknowledge up to `number` postings as the ERP would; returns how many were sent."""
+    sent = 0
+    while sent < number and (claimed := claim(writer, number - sent)):
+        for one in claimed:
+            ack = Acknowledgement(f"2026/{one.posting.id}")
+            writer.call(lambda tx, one=one, ack=ack: outbox.acknowledged(tx, one.posting, ack))  # type: ignore[misc]
+        sent += len(claimed)
+    return sent
+
+
+def assert_sound(connection: apsw.Connection) -> None:
+    """What must hold after every fault: balances, lanes that fit their postings, one in flight per lane, the chain."""
+    running, counted = balance.running(connection), balance.counted(connection)
+    assert [one.difference for one in (*running, *counted)] == [0, 0, 0, 0], (running, counted)
+    assert [one.by_state for one in running] == [one.by_state for one in counted]
+    heads: dict[Any, Any] = {}
+    flying: dict[Any, int] = {}
+    for target, key, posting_id, lane_state, next_us in connection.execute(
+        "SELECT target, ordering_key, id, state, next_us FROM posting "
+        "WHERE state IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead') ORDER BY lane_seq"
+    ):
+        heads.setdefault((target, key), (posting_id, lane_state, next_us))
+        flying[target, key] = flying.get((target, key), 0) + (lane_state == "sending")
+    lanes = {
+        (row[0], row[1]): row[2:]
+        for row in connection.execute("SELECT target, ordering_key, head, state, next_us FROM lane")
+    }
+    assert lanes.keys() == heads.keys()
+    for lane, (head, lane_state, next_us) in lanes.items():
+        posting_id, posting_state, due = heads[lane]
+        assert head == posting_id, lane
+        assert next_us == due or lane_state == "busy", lane
+        assert lane_state in FITS[posting_state], (lane, lane_state, posting_state)
+        assert flying[lane] <= 1, lane
+    verdict = audit.verify_file(connection)
+    assert verdict.broken_at is None, verdict
+
+
+FITS = {
+    "ready": ("ready",), "sending": ("busy",), "in_doubt": ("ready", "busy"), "doubtful": ("blocked",),
+    "dead": ("blocked",),
+}  # fmt: skip
+"""State of a lane's head → states the lane may have."""

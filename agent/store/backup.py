@@ -30,13 +30,18 @@ def backup(store: Path, copy: Path, now: datetime) -> None:
     try:
         _copy_all(source, target)
         target.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('run', ?)", (f"backup {now.isoformat()}",))
+        target.pragma("journal_mode", "delete")  # a copy is one file
         check(target, str(copy))
         target.close()
     except (apsw.Error, StoreError) as error:
         target.close(True)
         for end in BESIDE:
             copy.with_name(copy.name + end).unlink(missing_ok=True)
-        raise error if isinstance(error, StoreError) else StoreError(f"{copy} cannot be written: {error}") from error
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(
+            f"{copy} cannot be written ({type(error).__name__}); free space or name another place"
+        ) from error
     finally:
         source.close()
 
