@@ -109,7 +109,7 @@ def decide(meaning: str, id: int, version: int | None, place: Place, asked: Aske
         describe(found)
         click.confirm(f"{meaning.capitalize()} posting {id} as {asked.by}?", abort=True)
     signature = desk.Signature(
-        asked.by, meaning, asked.reason, session="command line", record_hash=found["record_hash"]
+        asked.actor, meaning, asked.reason, session="command line", record_hash=found["record_hash"]
     )
     answer = Reach(place, asked).act(
         f"/v1/approvals/{id}/{meaning}",

@@ -139,6 +139,11 @@ class Asked:
     reason: str
     token_file: Path | None = None
 
+    @property
+    def actor(self) -> str:
+        """Who the trail of a store without a running agent names: a name that is not the login's says whose it was."""
+        return self.by if self.by == login() else f"{self.by} via {login()}"
+
 
 def signed(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--by``, ``--reason``, ``--token-file``; the command gets them as `asked`."""

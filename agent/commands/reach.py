@@ -55,7 +55,7 @@ class Reach:
         try:
             for finding in writer.findings:
                 click.echo(finding, err=True)
-            return asyncio.run(_once(local(Desk(writer, now), Act(self._asked.by, self._asked.reason))))
+            return asyncio.run(_once(local(Desk(writer, now), Act(self._asked.actor, self._asked.reason))))
         finally:
             writer.stop()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -74,8 +73,6 @@ def server(loaded: config.Config) -> Serve | None:
     """The HTTP face, where one is configured."""
     if loaded.api is None and loaded.management is None:
         return None
-    if importlib.util.find_spec("agent.web.server") is None:
-        log.warning("agent.web.server is not there yet: no API, no metrics")
-        return None
-    serve: Serve = importlib.import_module("agent.web.server").serve
+    from agent.web.server import serve  # fastapi and uvicorn cost time and memory: only where they are asked for
+
     return serve

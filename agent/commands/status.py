@@ -94,6 +94,7 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
         + (f"in {show.span(full)} at today's rate" if full is not None else "not in sight: nothing arrived this hour")
     )
     waits = "nothing waits" if drained == 0 else f"drained in {show.span(drained)}" if drained else "it does not shrink"
+    waits += " once it goes on: something is paused" if found["paused"] and drained else ""
     show.say(
         f"backlog {waits}; last hour {coming['events_per_s']:.2f} events/s, {coming['documents_per_s']:.2f} documents/s"
     )
@@ -104,15 +105,18 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     _connections(found)
     _states(found)
     if found["paused"]:
+        show.say("")
         rows = [
             [f"{one['scope']} {one['key']}", one["by"], one["reason"], show.moment(one["since"])]
             for one in found["paused"]
         ]
         show.table(["paused", "by", "reason", "since"], rows)
     if found["blocked_lanes"]:
+        show.say("")
         rows = [[one["ordering_key"], one["target"], one["posting"]] for one in found["blocked_lanes"]]
         show.table(["blocked", "target", "behind posting"], rows)
     if found["alarms"]:
+        show.say("")
         rows = [[show.moment(one["at"]), one["action"], _detail(one)] for one in found["alarms"]]
         show.table(["last alarms", "", ""], rows)
 
@@ -137,6 +141,7 @@ def _connections(found: dict[str, Any]) -> None:
         for name, one in found[part].items()
     ]  # fmt: skip
     if rows:
+        show.say("")
         show.table(["connection", "", ""], rows)
 
 
@@ -152,6 +157,7 @@ def _states(found: dict[str, Any]) -> None:
             for name, count in found[part].items()
             if count or name in ("received", "created")
         ]
+        show.say("")
         show.table([part, "", "oldest", ""], rows)
 
 

@@ -50,7 +50,7 @@ def _rate(connection: apsw.Connection, newest: str, which: str, now: int) -> flo
     young = [row for row in rows if row[0] > now - HOUR_US]
     whole = len(young) < NEWEST  # else the window ends with the rows that were looked at
     seconds = (HOUR_US if whole else max(1, now - young[-1][0])) / 1e6
-    return sum(row[-1] for row in young) / seconds
+    return float(sum(row[-1] for row in young) / seconds)
 
 
 def _bytes_per_event(connection: apsw.Connection, used: int) -> float:
