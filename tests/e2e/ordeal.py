@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +54,7 @@ class Terms:
     rate: float = 15.0  # messages per second while there are some to send; 0: as fast as the broker takes them
     settle_s: float = SETTLE_S
     faults: Sequence[Mapping[str, Any]] = tuple(FAULTS)
+    moments: Sequence[str] = ("time", "arrivals", "documents")  # when it is killed: see `_moment`
     program: Sequence[str] = ("-m", "agent", "run")
     seconds: float = 300.0  # until everything is booked after the last kill
 
@@ -124,7 +125,7 @@ async def ordeal(folder: Path, terms: Terms) -> Outcome:
         await plant.sap.start()
         await plant.agent.start()
         await plant.subscribed()
-        sender = plant.send(messages(sent, terms.seed), terms.rate)
+        sender = plant.send(messages(sent, terms.seed), terms.rate, allowed=0)
         acts = await _torment(plant, sender, terms)
         await until(lambda: sender.done, "everything is published")
         await until(lambda: _last_is_in(plant, sent[-1]), "the last report has arrived")
@@ -141,9 +142,9 @@ async def _torment(plant: Rig, sender: Sender, terms: Terms) -> list[str]:
     done = []
     for number, act in enumerate(acts, start=1):
         sender.allowed = sender.total * number // (len(acts) + 1)
-        moment = await _moment(plant, sender, random)
+        moment = await _moment(plant, sender, terms, random)
         if act == "kill":
-            assert await plant.agent.end(signal.SIGKILL) == -signal.SIGKILL, "the agent had ended before it was killed"
+            assert await plant.agent.end(signal.SIGKILL) == -signal.SIGKILL, f"ended by itself: {plant.agent.tail()}"
             await plant.agent.start()
         else:
             await plant.broker.restart()
@@ -152,20 +153,26 @@ async def _torment(plant: Rig, sender: Sender, terms: Terms) -> list[str]:
     return done
 
 
-async def _moment(plant: Rig, sender: Sender, random: Random) -> str:
-    """Half of the time some seconds from now, start-up and recovery included; else in the middle of posting."""
-    seconds, documents = random.uniform(0.05, 3.0), random.randint(1, 12)
-    if random.random() < 0.5:
+async def _moment(plant: Rig, sender: Sender, terms: Terms, random: Random) -> str:
+    """Some seconds from now, start-up and recovery included; or while reports are stored; or while they are posted."""
+    share = sender.total // (terms.kills + terms.broker_restarts + 1)
+    kind, seconds, by = random.choice(terms.moments), random.uniform(0.05, 3), random.randint(1, max(1, share // 2))
+    if kind == "time":
         await asyncio.sleep(seconds)
         return f"after {seconds:.2f} s"
-    before = len(plant.sap.booked())
-    end = time.monotonic() + 20.0  # where SAP is resting, the moment comes without documents
-    while len(plant.sap.booked()) < before + documents and time.monotonic() < end:
-        if sender.sent >= sender.allowed and plant.idle():
+    if kind == "arrivals":
+        return await _grown(plant, sender, plant.arrived, by, "arrivals")
+    return await _grown(plant, sender, lambda: len(plant.sap.booked()), by, "documents")
+
+
+async def _grown(plant: Rig, sender: Sender, count: Callable[[], int], by: int, what: str) -> str:
+    """Wait until there are `by` more; no longer than until there is nothing left to come in this life of the agent."""
+    before, end = count(), time.monotonic() + 15.0  # where SAP or the broker rests, the moment comes all the same
+    while count() < before + by and time.monotonic() < end:
+        if sender.sent >= sender.allowed and plant.arrived() >= sender.sent and plant.idle():
             break
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(seconds / 30)
-    return f"after {len(plant.sap.booked()) - before} documents"
+        await asyncio.sleep(0.003)
+    return f"after {count() - before} {what}"
 
 
 def _last_is_in(plant: Rig, last: Report) -> bool:

@@ -79,10 +79,14 @@ class Program:
             self._process.kill()
             await self._process.wait()
 
+    def tail(self) -> str:
+        """The end of its log."""
+        return log_tail(self.log)
+
     def said(self, words: str) -> bool:
         """Whether these words are in its log; fails when it has ended by itself."""
         if self._process is None or self._process.returncode not in (None, -signal.SIGKILL, -signal.SIGTERM):
-            raise AssertionError(f"the {self.name} has ended; {log_tail(self.log)}")
+            raise AssertionError(f"the {self.name} has ended; {self.tail()}")
         return words in self.log.read_text(encoding="utf-8", errors="replace")
 
 
@@ -227,10 +231,10 @@ class Rig:
         undecided = self.count("SELECT count(*) FROM event WHERE state = 'undecided'")
         return not undecided and not any(self.count("SELECT count(*) FROM posting WHERE state = ?", one) for one in OPEN)
 
-    def send(self, messages: Iterable[Message], rate: float = 0) -> Sender:
-        """A sender that starts at once and may send everything."""
+    def send(self, messages: Iterable[Message], rate: float = 0, *, allowed: int | None = None) -> Sender:
+        """A sender that starts at once and may send everything, or so many of them for now."""
         sender = Sender(self.broker.port, messages, rate)
-        sender.allowed = sender.total
+        sender.allowed = sender.total if allowed is None else allowed
         self.senders.append(sender)
         sender.start()
         return sender

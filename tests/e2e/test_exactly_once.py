@@ -46,3 +46,28 @@ async def test_the_promise_at_full_size(tmp_path: Path):
     path.write_text(json.dumps(outcome.figures(), indent=2) + "\n", encoding="utf-8")
     print(f"\n{outcome.told()}")
     assert_exactly_once(outcome)
+
+
+LATE = {"fault": "late_commit", "probability": 0.3, "method": "POST", "seconds": LATEST_COMMIT_S}
+
+
+@pytest.mark.soak
+async def test_without_the_settle_wait_it_is_doubled(tmp_path: Path):
+    """The wait before the lookup is what keeps late commits from being booked twice: without it they are."""
+    outcome = await ordeal(tmp_path, Terms(events=120, kills=2, broker_restarts=0, settle_s=0.05, faults=(LATE,)))
+    print(f"\n{outcome.told()}")
+    assert outcome.doubled
+    assert outcome.doubled_keys
+
+
+@pytest.mark.soak
+async def test_with_early_acknowledgements_it_is_lost(tmp_path: Path):
+    """The acknowledgement after the commit is what the broker's redelivery rests on: given before, reports are lost."""
+    program = ("-m", "tests.e2e.early_ack", "run")
+    terms = Terms(
+        events=3000, kills=6, broker_restarts=0, rate=1500, faults=(), moments=("arrivals",), program=program
+    )
+    outcome = await ordeal(tmp_path, terms)
+    print(f"\n{outcome.told()}")
+    assert outcome.lost
+    assert any(alarm.startswith("decided") and "first_missing" in alarm for alarm in outcome.alarms)
