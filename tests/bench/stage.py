@@ -41,7 +41,6 @@ class Stage:
     runs: int
     quick: bool
     template: Path  # a data folder whose store has read every order from the ERP
-    erp_pid: int
 
     async def side(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Run one side of a measurement in a process of its own; what it measured."""
@@ -112,9 +111,7 @@ async def staged(console: Console, *, runs: int, quick: bool) -> AsyncIterator[S
         command = [sys.executable, "-m", "tests.bench.sides.erp", str(port)]
         erp = Child("simulated ERP", command, log=folder / "erp.log", env={**os.environ, **ENVIRONMENT}, folder=ROOT)
         async with broker, erp:
-            stage = Stage(
-                folder, broker, f"http://127.0.0.1:{port}", console, runs, quick, folder / "template", erp.pid
-            )
+            stage = Stage(folder, broker, f"http://127.0.0.1:{port}", console, runs, quick, folder / "template")
             await erp.until(lambda: _answers(stage.erp_url), 30)
             stage.template.mkdir()
             await stage.side("learn", configuration=stage.config(stage.template, "orders"))

@@ -20,7 +20,7 @@ Request = tuple[str, str, dict[str, str], bytes]  # service, path, headers, body
 def sent(store: str, postings: int) -> list[Request]:
     """What an agent has sent, in the order in which it was sent."""
     with closing(file.reader(Path(store))) as reader:
-        rows: list[tuple[bytes]] = reader.execute(
+        rows: list[Any] = reader.execute(
             "SELECT wire FROM posting WHERE state = 'acknowledged' ORDER BY lane_seq LIMIT ?", (postings,)
         ).fetchall()
     thawed = (thaw(wire) for (wire,) in rows)
