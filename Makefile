@@ -101,6 +101,7 @@ models: $(VENV)/.dev ## train the models on the simulated line
 .PHONY: docs
 docs: $(VENV)/.dev ## write the generated pages and run what the pages say
 	$(BIN)/python docs/configuration.py
+	$(BIN)/python docs/cli.py
 	$(BIN)/python -m pytest tests/docs
 
 .PHONY: lock
