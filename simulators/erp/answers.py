@@ -67,7 +67,8 @@ def distorted(rule: Rule, answer: Answer, service: str, now: datetime) -> Answer
             padding = b" " * (int(rule.value or _HUGE) - len(answer.body))
             return Answer(answer.status, answer.body + padding, answer.headers, answer.content_type)
         case "message_error":
-            text = {"code": "RU/500", "message": "Confirmation could not be saved", "severity": "error", "details": []}
+            words = rule.value or "Confirmation could not be saved"
+            text = {"code": "RU/500", "message": words, "severity": "error", "details": []}
             return answer.add("sap-message", json.dumps(text))
         case "error_after_commit":
             return error_answer(ODataError(500, "SY/530", "An exception was raised"), service, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -44,7 +44,7 @@ FAULTS: Mapping[str, Stage] = {
     "wrong_type": Stage.AFTER,  # JSON declared as text/html in latin-1
     "huge": Stage.AFTER,  # padded to `value` bytes (50 MB)
     "trickle": Stage.AFTER,  # one byte every `seconds`
-    "message_error": Stage.AFTER,  # 201 with an error in the header sap-message
+    "message_error": Stage.AFTER,  # 201 with an error in the header sap-message; value: its text
     "cogi": Stage.AFTER,  # a confirmation whose movements fail later
 }
 _ANY_METHOD = frozenset({"truncated", "wrong_type", "huge", "trickle"})
@@ -55,13 +55,14 @@ WRITE_ONLY = frozenset(
 
 @dataclass(slots=True)
 class Rule:
-    """One fault: for `count` requests or with a probability, where method and path match."""
+    """One fault: for `count` requests or with a probability, where method, path and the order of a write match."""
 
     fault: str
     probability: float = 1.0
     count: int | None = None
     path: str = ""
     method: str = ""
+    order: str = ""
     seconds: float = 0.0
     value: str = ""
     hits: int = 0
@@ -77,15 +78,17 @@ class Rule:
         """When it strikes."""
         return FAULTS[self.fault]
 
-    def matches(self, method: str, path: str) -> bool:
-        """True when this request is one of those meant, and there are hits left."""
+    def matches(self, method: str, path: str, order: Callable[[], str] = str) -> bool:
+        """True when this request is one of those meant, and there are hits left. `order` is asked only by its rules."""
         if self.count is not None and self.hits >= self.count:
             return False
         if self.path not in path or (self.method and self.method != method):
             return False
         if path == "/oauth/token" and "oauth" not in self.path:  # only a rule that names it
             return False
-        return method not in {"GET", "HEAD"} or self.fault not in WRITE_ONLY
+        if method in {"GET", "HEAD"}:
+            return not self.order and self.fault not in WRITE_ONLY
+        return self.order in ("", order() if self.order else "")
 
 
 class Faults:
@@ -95,10 +98,10 @@ class Faults:
         self.random = random.Random(seed)
         self.rules = list(rules)
 
-    def pick(self, method: str, path: str) -> Rule | None:
-        """The rule that strikes this request, if one does."""
+    def pick(self, method: str, path: str, order: Callable[[], str] = str) -> Rule | None:
+        """The rule that strikes this request, if one does; `order` tells which order a write is about."""
         for rule in self.rules:
-            if rule.matches(method, path) and (rule.probability >= 1 or self.random.random() < rule.probability):
+            if rule.matches(method, path, order) and (rule.probability >= 1 or self.random.random() < rule.probability):
                 rule.hits += 1
                 return rule
         return None

@@ -78,7 +78,7 @@ class Application:
     async def answer(self, call: Call, receive: Any, transport: asyncio.Transport) -> tuple[Answer, float]:
         """The answer to an ERP request, and the seconds between its bytes (0: at once)."""
         erp, now = self.erp, self.erp.clock()
-        rule = erp.faults.pick(call.method, call.path) if erp.faults.rules else None
+        rule = erp.faults.pick(call.method, call.path, call.order) if erp.faults.rules else None
         if rule is not None and rule.stage is Stage.BEFORE:
             return await self.refuse(call, rule, receive), 0.0
         if call.path == "/oauth/token":
