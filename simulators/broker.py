@@ -79,6 +79,7 @@ class Broker:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        (self.folder / "pid").write_text(str(self._process.pid), encoding="ascii")
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._accepting()

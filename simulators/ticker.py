@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -101,26 +101,29 @@ def _moved(item: Mapping[str, Any]) -> str:
 
 
 WATCHED = {
-    "gatepost_events_total": "arrived",
-    "gatepost_decisions_total": "decided",
-    "gatepost_postings_total": "posted",
+    "gatepost_events_total": "{result} from {source}",
+    "gatepost_decisions_total": "{workflow} {route}",
+    "gatepost_postings_total": "{kind} {result} by {target}",
 }
 _SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def totals(metrics: str) -> Counter[str]:
-    """What the agent's Prometheus page counts, by a phrase such as `decided: consumption post`."""
+    """What the agent's Prometheus page counts, by a phrase such as `consumption posted`."""
     counted = Counter[str]()
     for name, labels, value in _SAMPLE.findall(metrics):
         if name in WATCHED:
-            counted[f"{WATCHED[name]}: {' '.join(text for _, text in _LABEL.findall(labels))}"] = int(float(value))
+            phrase = WATCHED[name].format_map(defaultdict(lambda: "?", _LABEL.findall(labels)))
+            counted[phrase.replace("_", " ")] = int(float(value))
     return counted
 
 
 def progress(before: Counter[str], after: Counter[str]) -> str:
-    """What the agent did between two scrapes; empty when nothing."""
-    return ", ".join(f"{count} {phrase}" for phrase, count in (after - before).items())
+    """What the agent did between two scrapes; empty when nothing. What needs a person names the command."""
+    gained = after - before
+    done = ", ".join(f"{count} {phrase}" for phrase, count in gained.items())
+    return done + ("   [gatepost approvals list]" if any(phrase.endswith(" held") for phrase in gained) else "")
 
 
 def unconnected(metrics: str) -> list[str]:

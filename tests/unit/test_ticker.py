@@ -22,8 +22,9 @@ CONFIRMATION = {
     "misbehaviour": "usage_200",
 }
 SCRAPE = """# HELP gatepost_decisions_total Decisions, by their route.
-gatepost_decisions_total{workflow="consumption",route="post"} 3.0
-gatepost_decisions_total{workflow="consumption",route="hold"} 1.0
+gatepost_decisions_total{workflow="consumption",route="posted"} 3.0
+gatepost_decisions_total{workflow="consumption",route="held"} 1.0
+gatepost_postings_total{target="s4",kind="goods_issue",result="acknowledged"} 3.0
 gatepost_store_wal_bytes 4096.0
 gatepost_progress_timestamp_seconds{loop="intake"} 1.7e+09
 """
@@ -66,9 +67,17 @@ def test_a_booked_document_is_told_in_words():
 def test_the_agent_is_told_by_what_its_counters_gained():
     """Only what the agent counts about its work is read from the metrics, and only gains are told."""
     before = totals(SCRAPE)
-    after = totals(SCRAPE.replace('"post"} 3.0', '"post"} 5.0'))
-    assert progress(before, after) == "2 decided: consumption post"
+    after = totals(
+        SCRAPE.replace('"posted"} 3.0', '"posted"} 5.0').replace('"acknowledged"} 3.0', '"acknowledged"} 4.0')
+    )
+    assert progress(before, after) == "2 consumption posted, 1 goods issue acknowledged by s4"
     assert progress(after, after) == ""
+
+
+def test_a_held_posting_is_told_with_the_command_that_shows_it():
+    """Whoever reads that something is held also reads how to look at it."""
+    after = totals(SCRAPE.replace('"held"} 1.0', '"held"} 2.0'))
+    assert progress(totals(SCRAPE), after) == "1 consumption held   [gatepost approvals list]"
 
 
 def test_a_source_that_is_not_connected_is_seen():
