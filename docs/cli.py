@@ -22,8 +22,8 @@ HEAD = """# Command line
 
 Reading commands read the store beside a running agent and without one. Acts (approve, replay, pause, …) go through the
 running agent's API with the token that it wrote beside its store (`operator.token`, readable by its user only), or with
-`--token-file` or `$GATEPOST_TOKEN`; when no agent runs they go straight into the store. Every act names who (`--by`) and
-why (`--reason`); both stay in the audit trail.
+`--token-file` or `$GATEPOST_TOKEN`; when no agent runs they go straight into the store. Every act names who (`--by`)
+and why (`--reason`); both stay in the audit trail.
 
 ## Exit codes
 

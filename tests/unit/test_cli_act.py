@@ -1,0 +1,117 @@
+"""What people do at the command line while no agent runs: straight into the store, signed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agent.commands.place import login
+from tests.command_line import DOCUMENT, filled, gatepost_
+
+
+@pytest.fixture()
+def config(tmp_path):
+    return filled(tmp_path)
+
+
+def state(config, posting):
+    return json.loads(gatepost_(config, "approvals", "show", str(posting), "--json").out)["state"]
+
+
+def last_act(config, posting):
+    return json.loads(gatepost_(config, "trace", f"posting:{posting}", "--json").out)["history"][-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "posting", "after"),
+    [
+        (["approvals", "approve", "3"], 3, "ready"),
+        (["approvals", "refuse", "3"], 3, "refused"),
+        (["deadletter", "replay", "2"], 2, "ready"),
+        (["deadletter", "refuse", "2"], 2, "refused"),
+        (["deadletter", "document", "5", "2026/1"], 5, "acknowledged"),
+        (["deadletter", "not-booked", "5"], 5, "ready"),
+        (["reverse", DOCUMENT], 6, "ready"),
+    ],
+)
+def test_an_act_is_done_and_signed(config, words, posting, after):
+    """The posting moves, and the trail names who and why."""
+    ran = gatepost_(config, *words, "--reason", "looked into it", "--by", login())
+    assert ran.code == 0, ran.out
+    assert login() in ran.out
+    assert state(config, posting) == after
+    act = last_act(config, posting)
+    assert act["actor"] == login()
+    assert "looked into it" in json.dumps(act["detail"])
+
+
+def test_a_name_that_is_not_the_login_is_told_apart(config):
+    """--by names another person; the trail says through whose login."""
+    gatepost_(config, "deadletter", "replay", "2", "--reason", "stock was corrected", "--by", "Jo")
+    assert last_act(config, 2)["actor"] == f"Jo via {login()}"
+
+
+def test_without_a_reason_nothing_is_done(config):
+    """Where nobody can be asked, a missing reason is exit code 2; an empty one too."""
+    for reason in ([], ["--reason", " "]):
+        ran = gatepost_(config, "approvals", "approve", "3", *reason)
+        assert ran.code == 2
+        assert "--reason" in ran.out
+    assert state(config, 3) == "held"
+
+
+def test_who_comes_second_hears_who_was_first(config):
+    """A decided posting cannot be decided again; the message names who decided."""
+    gatepost_(config, "approvals", "approve", "3", "--reason", "fine")
+    ran = gatepost_(config, "approvals", "refuse", "3", "--reason", "not fine")
+    assert ran.code == 1
+    assert f"decided by {login()}" in ran.out
+
+
+def test_a_version_that_was_not_shown_is_not_signed(config):
+    """--version binds the decision to what was looked at."""
+    ran = gatepost_(config, "approvals", "approve", "3", "--version", "7", "--reason", "fine")
+    assert ran.code == 1
+    assert state(config, 3) == "held"
+
+
+def test_four_eyes_need_two_people(config):
+    """The first signature leaves it held, the same person cannot give the second."""
+    first = gatepost_(config, "approvals", "approve", "4", "--reason", "fine")
+    assert "second person" in first.out
+    assert gatepost_(config, "approvals", "approve", "4", "--reason", "fine").code == 1
+    assert state(config, 4) == "held"
+    assert gatepost_(config, "approvals", "approve", "4", "--reason", "fine", "--by", "Jo").code == 0
+    assert state(config, 4) == "ready"
+
+
+def test_pause_and_resume(config):
+    """A pause is shown by status with its reason, and goes away with resume; once."""
+    assert gatepost_(config, "pause", "order", "3", "--reason", "wrong list").code == 0
+    assert "wrong list" in gatepost_(config, "status").out
+    assert gatepost_(config, "resume", "order", "3", "--reason", "mended").code == 0
+    assert gatepost_(config, "resume", "order", "3", "--reason", "mended").code == 1
+    assert gatepost_(config, "pause", "building", "3", "--reason", "x").code == 2
+
+
+def test_a_quarantined_message_is_read_again(config):
+    """`quarantine replay` puts it before the workflows; a second time there is nothing to replay."""
+    assert gatepost_(config, "quarantine", "replay", "2", "--reason", "mapping mended").code == 0
+    assert gatepost_(config, "quarantine", "replay", "2", "--reason", "mapping mended").code == 1
+    assert json.loads(gatepost_(config, "trace", "2", "--json").out)["event"]["state"] == "undecided"
+
+
+def test_a_document_is_taken_back_once(config):
+    """The second reversal of a document says which posting is already doing it."""
+    gatepost_(config, "reverse", DOCUMENT, "--reason", "wrong order")
+    ran = gatepost_(config, "reverse", DOCUMENT, "--reason", "wrong order")
+    assert ran.code == 1
+    assert "posting 6" in ran.out
+
+
+def test_no_act_makes_a_store(tmp_path, config):
+    """An act on a store that is not there is refused; no empty one appears in its place."""
+    (tmp_path / "data" / "gatepost.db").rename(tmp_path / "elsewhere.db")
+    assert gatepost_(config, "pause", "line", "mixing", "--reason", "x").code == 1
+    assert not (tmp_path / "data" / "gatepost.db").exists()

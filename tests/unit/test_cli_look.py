@@ -1,0 +1,116 @@
+"""The command line shows what the store knows, to people and to programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from agent.cli import COMMANDS, gatepost
+from tests.command_line import DOCUMENT, filled, folder, gatepost_
+
+
+@pytest.fixture()
+def config(tmp_path):
+    return filled(tmp_path)
+
+
+def test_help_needs_no_library_of_the_agent():
+    """`gatepost --help` imports neither the ERP client, nor the model runtime, nor the web server, nor the store."""
+    code = (
+        "import sys; from agent.cli import gatepost; gatepost(['--help'], standalone_mode=False); "
+        "print(sorted({'httpx', 'onnxruntime', 'numpy', 'fastapi', 'asyncio', 'apsw', 'rich', 'pydantic'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "deadletter" in out
+    assert "damaged" in out
+    assert out.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_list_of_commands_says_what_each_says_of_itself(name):
+    """The summary in the table of commands is the first sentence of the command's own help."""
+    context = click.Context(gatepost)
+    command = gatepost.get_command(context, name)
+    assert command is not None
+    assert (command.help or "").split("\n\n")[0] == COMMANDS[name][1]
+
+
+def test_status_counts_and_says_what_to_do(config):
+    """`status` shows each state with the command that looks into it, blocked orders and the last alarms."""
+    shown = gatepost_(config, "status")
+    assert shown.code == 0
+    for part in ("not running", "gatepost approvals list", "gatepost quarantine list", "order/2", "Deficit of SL"):
+        assert part in shown.out
+
+
+def test_status_for_programs(config):
+    """`status --json` carries counts, balance, forecast and whether an agent runs."""
+    told = json.loads(gatepost_(config, "status", "--json").out)
+    assert told["agent"]["running"] is False
+    assert told["postings"]["dead"] == told["postings"]["doubtful"] == 1
+    assert told["balance"] == {"events": 0, "postings": 0}
+    assert told["forecast"]["drained_in_s"] == 0
+
+
+@pytest.mark.parametrize("name", ["1", "A-1", DOCUMENT, "posting:1"])
+def test_trace_finds_a_life_by_any_of_its_names(config, name):
+    """Event number, message id, document and posting number lead to the same story."""
+    shown = gatepost_(config, "trace", name)
+    assert shown.code == 0
+    for part in ("arrived from line", "because: within tolerance", f"document: {DOCUMENT}", "12.500 KGM RM-RESIN"):
+        assert part in shown.out
+    assert json.loads(gatepost_(config, "trace", name, "--json").out)["postings"][0]["document"] == DOCUMENT
+
+
+def test_trace_of_nothing_says_how_to_ask(config):
+    """An unknown name is exit code 1 and a sentence."""
+    ran = gatepost_(config, "trace", "nothing-of-that")
+    assert ran.code == 1
+    assert "give an event id" in ran.out
+
+
+def test_a_message_cannot_talk_to_the_terminal(config):
+    """Control characters of a payload are shown as codes."""
+    shown = gatepost_(config, "quarantine", "show", "2")
+    assert "\x1b" not in shown.out
+    assert "\\x1b[31m" in shown.out
+
+
+def test_lists_show_what_waits_and_why(config):
+    """Held, dead and doubtful postings are listed with the reason; --json gives the same rows."""
+    assert "200 % of what was expected" in gatepost_(config, "approvals", "list").out
+    assert [one["id"] for one in json.loads(gatepost_(config, "approvals", "list", "--json").out)] == [3, 4]
+    dead = gatepost_(config, "deadletter", "list").out
+    assert "M7/021: Deficit of SL" in dead
+    assert "two lookups found nothing" in dead
+    assert "RM-RESIN" in gatepost_(config, "approvals", "show", "3").out
+    assert gatepost_(config, "deadletter", "show", "99").code == 1
+
+
+def test_a_quarantined_message_becomes_a_case(config, tmp_path):
+    """`quarantine export` writes a file per message that `gatepost cases` reads; what is no JSON stays text."""
+    assert gatepost_(config, "quarantine", "export", str(tmp_path / "out")).code == 0
+    case = json.loads((tmp_path / "out" / "2.event.json").read_text())
+    assert case["topic"] == "plant/x/consumption"
+    assert case["text"].startswith('{"id": "A-2')
+
+
+def test_no_store_no_configuration_and_a_wreck_have_codes_of_their_own(tmp_path):
+    """1: no store; 2: no configuration; 4: a file that is no database."""
+    config = folder(tmp_path)
+    assert gatepost_(config, "status").code == 1
+    assert gatepost_(tmp_path / "none.yaml", "status").code == 2
+    (tmp_path / "data" / "gatepost.db").write_bytes(b"this is no database" * 500)
+    ran = gatepost_(config, "status")
+    assert ran.code == 4
+    assert "gatepost recover" in ran.out
+
+
+def test_looking_needs_no_secrets_and_no_plug_ins(config):
+    """Sections that are wrong or whose secrets are missing do not keep anybody from looking."""
+    config.write_text(config.read_text() + "targets: [{name: s4, kind: nonsense, password: {secret: absent}}]\n")
+    assert gatepost_(config, "status").code == 0
