@@ -10,7 +10,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from agent.cli import gatepost, leaves
+from agent.cli import gatepost
 from agent.errors import GatepostError
 from agent.ports import Acknowledgement
 from agent.store import inbox, outbox
@@ -37,11 +37,9 @@ def gatepost_(config: Path, *words: str, **options: Any) -> Ran:
     result = CliRunner().invoke(gatepost, list(words), env={"GATEPOST_CONFIG": str(config)}, **options)
     if result.exception is None or isinstance(result.exception, SystemExit):
         return Ran(result.exit_code, result.output)
-    group = BaseExceptionGroup("", [result.exception])
-    errors = list(leaves(group.subgroup(GatepostError) or BaseExceptionGroup("", [ValueError()])))  # type: ignore[arg-type]
-    if not isinstance(errors[0], GatepostError):
+    if not isinstance(result.exception, GatepostError):
         raise result.exception
-    return Ran(errors[0].exit_code, result.output + str(errors[0]))
+    return Ran(result.exception.exit_code, result.output + str(result.exception))
 
 
 def folder(place: Path, more: str = "") -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,17 +12,17 @@ from agent.commands.place import login
 from tests.command_line import DOCUMENT, filled, gatepost_
 
 
-@pytest.fixture()
+@pytest.fixture
 def config(tmp_path):
     return filled(tmp_path)
 
 
-def state(config, posting):
-    return json.loads(gatepost_(config, "approvals", "show", str(posting), "--json").out)["state"]
+def state(config: Path, posting: int) -> str:
+    return str(json.loads(gatepost_(config, "approvals", "show", str(posting), "--json").out)["state"])
 
 
-def last_act(config, posting):
-    return json.loads(gatepost_(config, "trace", f"posting:{posting}", "--json").out)["history"][-1]
+def last_act(config: Path, posting: int) -> dict[str, Any]:
+    return dict(json.loads(gatepost_(config, "trace", f"posting:{posting}", "--json").out)["history"][-1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,178 @@
+"""`gatepost check` and `gatepost cases`: everything that is wrong at once, and examples without Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import gatepost_
+
+HOUSE = Path(__file__).resolve().parents[2]
+CASES = HOUSE / "edge_config" / "cases"
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """The configuration of the bench in a folder of its own; the ERP's password is in the environment."""
+    shutil.copytree(HOUSE / "edge_config", tmp_path / "edge_config")
+    shutil.copytree(HOUSE / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    monkeypatch.setenv("GATEPOST_SECRET_ERP_PASSWORD", "canary-of-the-erp")
+    monkeypatch.delenv("GATEPOST_DATA", raising=False)
+    return tmp_path / "edge_config" / "agent.yaml"
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+# ── check ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_right_configuration_shows_what_would_run(config):
+    """Workflow, model, authority, limits and targets are listed, then ok with the version."""
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 0, ran.out
+    for part in ("consumption_anomaly", "auto", "value ≤ 5000 EUR", "goods_issue live", "ok: "):
+        assert part in ran.out
+
+
+def test_everything_wrong_in_every_file_comes_at_once(config):
+    """Findings of the configuration, a mapping, the master data, the units and the model arrive together."""
+    edge = config.parent
+    change(config, "currency: EUR", "currency: EURO")
+    change(edge / "mappings" / "consumption.yaml", "kind: consumption", "kind: consumption\nnonsense: 1")
+    change(edge / "masterdata" / "materials.csv", "RM-RESIN,KG", "RM-RESIN,STONE")
+    change(config, "model: consumption_anomaly", "model: none_such")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    for part in ("plant.currency: must", "consumption.yaml:3:", "materials.csv:2:", "none_such", "errors in"):
+        assert part in ran.out
+    assert "canary-of-the-erp" not in ran.out
+    told = json.loads(gatepost_(config, "check", str(config), "--json").out)
+    assert told["ok"] is False
+    assert len(told["findings"]) >= 4
+
+
+def test_broken_units_are_a_finding(config):
+    """A unit table that cannot be read is told with its place."""
+    (config.parent / "units.yaml").write_text("units: 5\n")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert "units.yaml:1:" in ran.out
+
+
+def test_a_missing_secret_hides_nothing_else(config, monkeypatch):
+    """Without the secret the other findings still come."""
+    monkeypatch.delenv("GATEPOST_SECRET_ERP_PASSWORD")
+    change(config.parent / "mappings" / "consumption.yaml", "kind: consumption", "kind: weighing")
+    ran = gatepost_(config, "check", str(config))
+    assert "'erp_password' is missing" in ran.out
+    assert "no mapping reads messages of kind 'consumption'" in ran.out
+
+
+def test_live_postings_need_messages_with_an_identity(config):
+    """A kind without message_id or unique_by is refused while its posting is live, also by `run`."""
+    change(config.parent / "mappings" / "consumption.yaml", "message_id: $.id\n", "")
+    for command in ("check", "run"):
+        ran = gatepost_(config, command, str(config))
+        assert ran.code == 2
+        assert "no identity" in ran.out
+    change(config, "goods_issue: live", "goods_issue: dry-run")
+    assert gatepost_(config, "check", str(config)).code == 0
+
+
+def test_double_consumption_is_refused(config):
+    """Goods issues and backflushing confirmations live at the same target would count twice."""
+    change(config, "backflush: false", "backflush: true")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert "would consume twice" in ran.out
+
+
+def test_workflows_and_mappings_must_fit(config):
+    """A workflow without a mapping, and a mapping without a workflow, are findings."""
+    (config.parent / "mappings" / "confirmation.yaml").rename(config.parent / "confirmation.txt")
+    assert "no mapping reads messages of kind 'confirmation'" in gatepost_(config, "check", str(config)).out
+
+
+def test_a_model_that_was_changed_is_refused(config):
+    """A byte of the model that its manifest does not know is a finding at the line that names it."""
+    model = next((config.parent.parent / "models").rglob("model.onnx"))
+    model.write_bytes(model.read_bytes() + b"\0")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert "workflows.consumption.model" in ran.out
+
+
+# ── cases ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_cases_of_the_project_pass(config, monkeypatch):
+    """The examples that come with the configuration become what they say; no secret is needed."""
+    monkeypatch.delenv("GATEPOST_SECRET_ERP_PASSWORD")
+    ran = gatepost_(config, "cases", str(CASES))
+    assert ran.code == 0, ran.out
+    assert ran.out.count("ok ") == 5
+
+
+def test_a_case_that_differs_shows_how(config):
+    """The difference is printed as expected against happened, and the exit code is 1."""
+    expected = config.parent / "cases" / "consumption-within-limits.expected.json"
+    change(expected, '"96.400"', '"12.000"')
+    ran = gatepost_(config, "cases", str(expected.parent))
+    assert ran.code == 1
+    assert '-        "quantity": "12.000"' in ran.out
+    assert '+        "quantity": "96.400"' in ran.out
+    told = json.JSONDecoder().raw_decode(gatepost_(config, "cases", str(expected.parent), "--json").out)[0]
+    assert [name for name, one in told.items() if not one["ok"]] == ["consumption-within-limits"]
+
+
+def test_tighter_limits_break_the_case_that_relied_on_them(config):
+    """The configuration's own authority decides: under `assist` the same event is held."""
+    change(config, "consumption: {mode: auto,", "consumption: {mode: assist,")
+    ran = gatepost_(config, "cases", str(CASES))
+    assert ran.code == 1
+    assert '+  "state": "held"' in ran.out
+
+
+def test_expectations_can_be_written_from_what_happens(config):
+    """--write makes what is missing and leaves what is there; without it a missing file is a failure."""
+    folder = config.parent / "cases"
+    (folder / "consumption-within-limits.expected.json").unlink()
+    assert gatepost_(config, "cases", str(folder)).code == 1
+    assert gatepost_(config, "cases", str(folder), "--write").code == 0
+    assert json.loads((folder / "consumption-within-limits.expected.json").read_text())["state"] == "posted"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "{",
+        "[]",
+        '{"topic": "x"}',
+        '{"topic": "x", "payload": {}, "text": ""}',
+        '{"topic": "x", "payload": {}, "extra": 1}',
+        '{"topic": "x", "payload": {}, "received_at": "2026-11-20T12:00:00"}',
+        '{"topic": "x", "payload": {}, "received_at": "soon"}',
+    ],
+)
+def test_a_broken_case_names_its_file(config, event):
+    """An event file that is none is exit code 2 with its name."""
+    folder = config.parent / "mine"
+    folder.mkdir()
+    (folder / "broken.event.json").write_text(event)
+    ran = gatepost_(config, "cases", str(folder))
+    assert ran.code == 2
+    assert "broken.event.json:1:" in ran.out
+
+
+def test_an_empty_folder_says_what_a_case_is(config, tmp_path):
+    """No case is an error, not a success."""
+    ran = gatepost_(config, "cases", str(tmp_path))
+    assert ran.code == 1
+    assert "NAME.event.json" in ran.out
