@@ -113,6 +113,7 @@ class Agent:
                 self.targets[one.name], self.writer, reader, self.clock, window=one.concurrency, admit=self.admit
             )
         self.process = Process(self.writer, reader, rules, self.clock, self.dispatches)
+        self.process.order_sources = [source.name for source in self.sources if "heard_at" in source.status()]
         _keep_what_lives()
         self.process.receipts = {
             source.name: source
@@ -240,12 +241,23 @@ class Agent:
                 log.warning("the wall clock jumped by %.1f s; order and timers do not depend on it", step)
                 await self.writer.run(lambda tx, step=step: _clock_stepped(tx, step))  # type: ignore[misc]
                 self.wake()
-            await asyncio.sleep(WATCH_S)
+            waiting = self.process is not None and not self.process.orders_read.is_set()
+            await asyncio.sleep(WATCH_S / 10 if waiting else WATCH_S)
 
     def _note_age_of_orders(self) -> None:
-        """A poll that brought nothing new says all the same that the orders are not stale."""
-        heard = [at for source in self.sources if (at := source.status().get("heard_at")) is not None]
-        if heard and self.process is not None and max(heard) != self.rules.facts.orders_as_of:
+        """A poll that brought nothing new says all the same that the orders are not stale.
+
+        Until a first poll is through nothing is decided: a report about an order of this night would be unknown.
+        Where the ERP is away, what it said in an earlier run must do; where it never said anything, reports wait.
+        """
+        if self.process is None:
+            return
+        polls = [status for source in self.sources if "heard_at" in (status := source.status())]
+        heard = [status["heard_at"] for status in polls if status["heard_at"] is not None]
+        tried = all(status["heard_at"] or status["error"] for status in polls)
+        if len(heard) == len(polls) or (tried and self.rules.facts.orders):
+            self.process.orders_read.set()
+        if heard and max(heard) != self.rules.facts.orders_as_of:
             self.process.learn((), max(heard))
 
     async def _ready_check(self) -> None:

@@ -87,6 +87,8 @@ class Process:
         self.rules = rules
         self.reconciled_us = 0
         self.arrived = asyncio.Event()
+        self.orders_read = asyncio.Event()  # once: the sources of orders were heard, or what is known must do
+        self.order_sources: Sequence[str] = ()
         self.figures = Decided()
         self.busy_since = 0.0  # monotonic: since when this batch is decided; 0: there is none
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
@@ -107,6 +109,7 @@ class Process:
         """Decide what is undecided, for ever; not before every target can say what it would refuse."""
         for dispatch in self._dispatches.values():
             await dispatch.opened.wait()
+        await self._orders_first()
         while True:
             self.arrived.clear()
             events = inbox.undecided(self._reader, 0, BATCH)
@@ -116,6 +119,12 @@ class Process:
             self.busy_since = time.monotonic()
             await self._decide(events)
             self.busy_since = 0.0
+
+    async def _orders_first(self) -> None:
+        """Before the first report what the ERP says now: a report about an order of this night would be unknown."""
+        await self.orders_read.wait()
+        while brought := masterdata.undecided(self._reader, self.order_sources, BATCH):
+            await self._decide([event for id in brought for event in inbox.undecided(self._reader, id - 1, 1)])
 
     async def _decide(self, events: Sequence[Event]) -> None:
         """Judge and commit; where the commit refuses a batch, each event alone, the culprit into quarantine."""

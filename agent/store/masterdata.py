@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -44,3 +44,13 @@ def current(connection: apsw.Connection, origin: str | None = None) -> list[Docu
             (origin,),
         )
     ]
+
+
+def undecided(connection: apsw.Connection, sources: Sequence[str], limit: int) -> list[int]:
+    """The oldest events of these sources that wait for a decision; walks the backlog, so only for the start."""
+    rows = connection.execute(
+        "SELECT id FROM event WHERE state = 'undecided' AND source IN (SELECT value FROM json_each(?)) "
+        "ORDER BY id LIMIT ?",
+        (encode(list(sources)), limit),
+    )
+    return [id for (id,) in rows]
