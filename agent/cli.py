@@ -90,12 +90,16 @@ def gatepost() -> None:
 
 def main() -> None:
     """The command of the console; a deliberate error is one clear line and an exit code, never a traceback."""
+    errors: list[GatepostError] = []
     try:
         gatepost(prog_name="gatepost")
     except* GatepostError as group:
-        errors = list(leaves(group))
-        for error in errors:
-            click.echo(f"{error}", err=True)
+        errors += leaves(group)
+    except* PermissionError as group:
+        errors.append(GatepostError(f"{group.exceptions[0]}; run this as the agent's user"))
+    for error in errors:
+        click.echo(f"{error}", err=True)
+    if errors:
         sys.exit(errors[0].exit_code)
 
 

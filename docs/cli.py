@@ -47,7 +47,7 @@ def _exit_codes() -> Iterator[str]:
 
 
 def _commands() -> Iterator[str]:
-    context = click.Context(gatepost, info_name="gatepost", max_content_width=WIDTH, terminal_width=WIDTH)
+    context = click.Context(gatepost, info_name="gatepost", terminal_width=WIDTH, **gatepost.context_settings)
     for name in gatepost.list_commands(context):
         command = gatepost.get_command(context, name)
         if command is not None:
@@ -55,7 +55,7 @@ def _commands() -> Iterator[str]:
 
 
 def _section(command: click.Command, name: str, above: click.Context, level: str) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=above, max_content_width=WIDTH, terminal_width=WIDTH)
+    context = click.Context(command, info_name=name, parent=above, terminal_width=WIDTH)
     yield f"{level} {context.command_path}\n"
     told = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     yield f"```text\n{told.rstrip()}\n```\n"

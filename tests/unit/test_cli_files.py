@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tarfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import sqlite_utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import checkpoints
-from agent.store import audit
+from agent.store import archive, audit
 from tests import stores
 from tests.command_line import MESSAGE, filled, folder, gatepost_
 
@@ -148,6 +148,28 @@ def test_no_key_is_made_by_asking(config, tmp_path):
     config.write_text(config.read_text() + "audit: {key_file: none.pem}\n")
     assert gatepost_(config, "audit", "checkpoint").code == 1
     assert not (tmp_path / "none.pem").exists()
+
+
+def test_an_archived_trail_is_proved_from_its_first_row(tmp_path):
+    """The chain is followed through the archive files into the live one; without them it begins behind them."""
+    config = folder(tmp_path)
+    store, clock = tmp_path / "data" / "gatepost.db", stores.Clock()
+    with stores.opened(store, clock) as writer:
+        for _ in range(5):
+            writer.call(lambda tx: tx.audit("noted", {"number": 5}))
+        clock.forward(days=100)
+        with stores.reading(store) as live:
+            moved = archive.archive(writer, live, tmp_path / "data" / "archive", clock(), timedelta(days=90))
+        writer.call(lambda tx: tx.audit("noted", {"number": 6}))
+    assert moved.audit_rows == 5
+    told = json.loads(gatepost_(config, "audit", "verify", "--json").out)
+    assert (told["rows"], told["head"], told["problems"]) == (6, 6, [])
+    tamper(moved.path, "UPDATE audit SET actor = 'nobody' WHERE seq = 2")
+    assert "row 2" in gatepost_(config, "audit", "verify").out
+    moved.path.rename(tmp_path / "taken-away.db")
+    ran = gatepost_(config, "audit", "verify")
+    assert ran.code == 0
+    assert "rows 1 to 5 are not in" in ran.out
 
 
 # ── export ──────────────────────────────────────────────────────────────────────────────────────────────────
