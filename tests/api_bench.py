@@ -66,7 +66,8 @@ class Bench:
 
     async def held(self, count: int = 1) -> list[dict[str, Any]]:
         """Wait until so many postings wait for a person."""
-        return await until(lambda: self._held(count))
+        found: list[dict[str, Any]] = await until(lambda: self._held(count))
+        return found
 
     async def _held(self, count: int) -> list[dict[str, Any]] | None:
         items = (await self.get("/v1/approvals"))["items"]

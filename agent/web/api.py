@@ -24,12 +24,12 @@ from agent.web.limits import Application, Gate, Limits, Scope, TokenBuckets
 from agent.web.page import STYLE_HASH, page
 from agent.web.probes import PATHS, Probes
 
-REFUSALS_PER_S: Final = 0.1  # audit rows for refused requests, per client
-ABOUT = """Gatepost posts shop-floor reports to the ERP exactly once. This API is for people's screens and for scripts: \
-look, decide, stop, let go, take back, and hand in reports.
+REFUSALS_PER_S: Final = 0.1  # audit rows for refused acts, per client
+ABOUT: Final = """Gatepost posts shop-floor reports to the ERP exactly once. This API is for screens and for scripts.
+Look, decide, stop, let go, take back, and hand in reports.
 
-Every request carries `Authorization: Bearer TOKEN`; a token has scopes and may be limited to lines. GET never changes \
-anything. Acts are JSON, say why, and take an `Idempotency-Key` that makes a repetition harmless. Times are UTC, \
+Every request carries `Authorization: Bearer TOKEN`; a token has scopes and may be limited to lines. GET never changes
+anything. Acts are JSON, say why, and take an `Idempotency-Key` that makes a repetition harmless. Times are UTC,
 quantities and money are decimal strings. Errors are `{"error", "message", …}`: compare `error`, show `message`."""
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": models.Problem, "description": text}

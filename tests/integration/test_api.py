@@ -1,4 +1,4 @@
-"""The API of a running agent: real uvicorn, real store, a simulated SAP; what is asserted is what the ERP has booked."""
+"""The API of a running agent: real uvicorn, real store, a simulated SAP; the ERP's own books are asserted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
 async def fresh(plant: Bench, id: str, **changes: Any) -> dict[str, Any]:
     """A posting of this report that waits for a person."""
     assert (await plant.report(id, **changes)).status_code == 202
-    return await until(lambda: waiting(plant, id))
+    found: dict[str, Any] = await until(lambda: waiting(plant, id))
+    return found
 
 
 async def waiting(plant: Bench, id: str) -> dict[str, Any] | None:
@@ -224,7 +225,7 @@ async def test_nothing_answers_without_a_token(plant: Bench, method: str, path: 
 
 @pytest.mark.parametrize(("method", "path"), every_route())
 async def test_every_route_asks_for_its_scope(plant: Bench, method: str, path: str):
-    """A token without the scope gets 403: one that may only report for what is read, one that may only read for acts."""
+    """A token without the scope gets 403: one that may only report where it is read, one that may only read to act."""
     body = {"expected_version": 1, "reason": "r", "document": "2026/1", "scope": "line", "key": "mixing"}
     token = "scale" if method == "GET" else "viewer"
     answer = await plant.ask(method, path, token, **({"json": body} if method == "POST" else {}))
@@ -385,7 +386,7 @@ ABUSE: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
                     "not_found"),
     "forged host": ("GET", "/v1/status/", {"headers": {"Host": "evil.example"}}, 404, "not_found"),
     "large header": ("GET", "/v1/status", {"headers": {"X-Large": "x" * 9000}}, 431, "headers_too_large"),
-    "key that cannot be read": ("POST", PATH, {"json": GOOD, "headers": {"Idempotency-Key": "a b"}}, 422, "bad_request"),
+    "key with a blank": ("POST", PATH, {"json": GOOD, "headers": {"Idempotency-Key": "a b"}}, 422, "bad_request"),
     "unknown posting": ("POST", PATH, {"json": GOOD}, 404, "not_found"),
 }  # fmt: skip
 
@@ -523,7 +524,7 @@ async def test_the_state_of_the_whole(plant: Bench):
 
 
 async def test_the_description_loads_nothing_from_anywhere(plant: Bench):
-    """/docs is one page without a script or a foreign address, and names every route; /openapi.json is for programs."""
+    """/docs is one page without a script or a foreign address, and names every route of /openapi.json."""
     docs = await plant.ask("GET", "/docs")
     assert docs.headers["content-type"].startswith("text/html")
     assert not re.search(r"<script|<link|src=|https?://", docs.text)

@@ -72,9 +72,13 @@ async def test_a_body_that_trickles_is_given_up():
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     body = Body(trickle, limit=1 << 30, seconds=0.05)
-    with pytest.raises(Refused, match="did not arrive within") as raised:
+
+    async def read() -> None:
         while True:
             await body()
+
+    with pytest.raises(Refused, match="did not arrive within") as raised:
+        await read()
     assert raised.value.status == 408
 
 
