@@ -129,6 +129,7 @@ def describe(found: dict[str, Any]) -> None:
         show.say(f"  because: {reason}")
     if found["error"]:
         show.say(f"  the ERP said: {found['error']}")
+    show.say(f"  key in the document: {found['idempotency_key']}   tries: {found['attempts']}")
     show.say(show.pairs(found["payload"], "    "))
     show.say(f"  more: gatepost trace posting:{found['id']}")
 

@@ -15,7 +15,7 @@ import click
 
 from agent.commands.place import Asked, Place, login, now
 from agent.desk import Act, Desk
-from agent.errors import Conflict, GatepostError, NotFound, StoreLocked
+from agent.errors import Conflict, GatepostError, NotFound, StoreError, StoreLocked
 from agent.settings import Api
 from agent.store.writer import Writer
 
@@ -56,6 +56,9 @@ class Reach:
             for finding in writer.findings:
                 click.echo(finding, err=True)
             return asyncio.run(_once(local(Desk(writer, now), Act(self._asked.actor, self._asked.reason))))
+        except TimeoutError:
+            trouble = writer.figures.trouble or "the disk does not answer"
+            raise StoreError(f"nothing was changed: {trouble} (waited {ANSWER_S:.0f} s)") from None
         finally:
             writer.stop()
 
@@ -66,7 +69,8 @@ def at_desk(method: Callable[[Desk, int, Act], Awaitable[Any]], id: int) -> Loca
 
 
 async def _once(act: Awaitable[Any]) -> Any:
-    return await act
+    async with asyncio.timeout(ANSWER_S):
+        return await act
 
 
 def token(place: Place, asked: Asked | None = None) -> tuple[str, bool]:
