@@ -129,7 +129,7 @@ def _stamps(fields: tuple[str, ...], key: str) -> dict[str, str]:
 
 def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Without what was left empty: SAP takes its own default there."""
-    return {name: value for name, value in fields.items() if value is not None and value != ""}
+    return {name: value for name, value in fields.items() if value or (value is not None and value != "")}
 
 
 # ── one builder per kind ────────────────────────────────────────────────────────────────────────────────────
@@ -178,20 +178,18 @@ def _confirmation(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
         "APIConfHasNoGoodsMovements": payload.get("backflush") is not True,
         "Personnel": payload.get("personnel"),
         "ConfirmationText": payload.get("text"),
+        **_moment(payload, "start", "ConfirmedExecutionStart", rules),
+        **_moment(payload, "end", "ConfirmedExecutionEnd", rules),
+        **_activities(payload.get("activities") or {}, rules),
+        **_stamps(rules.confirmation_stamps, key),
     }
-    body = _filled(
-        fields
-        | _moment(payload, "start", "ConfirmedExecutionStart", rules)
-        | _moment(payload, "end", "ConfirmedExecutionEnd", rules)
-        | _activities(payload.get("activities") or {}, rules)
-        | _stamps(rules.confirmation_stamps, key)
-    )
-    return Call(_service(Kind.CONFIRMATION, rules), "ProdnOrdConf2", body)
+    return Call(_service(Kind.CONFIRMATION, rules), "ProdnOrdConf2", _filled(fields))
 
 
 def _optional(payload: Mapping[str, Any], field: str, unit: str, rules: Rules) -> str:
     """A quantity that need not be there; none is sent for nothing."""
-    value = sap_quantity(payload, field, unit, rules) if payload.get(field) else ""
+    given = payload.get(field)
+    value = "" if not given or given == "0" else sap_quantity(payload, field, unit, rules)
     return value if value.strip("0.") else ""
 
 
@@ -207,7 +205,7 @@ def _moment(payload: Mapping[str, Any], field: str, prefix: str, rules: Rules) -
     if moment.tzinfo is None:
         raise Unfit(f"payload.{field}: {value!r} must carry its offset from UTC")
     local = moment.astimezone(rules.zone)
-    return {f"{prefix}Date": sap_date(local.date()), f"{prefix}Time": sap_time(local)}
+    return {f"{prefix}Date": DAY(local.date()), f"{prefix}Time": sap_time(local)}
 
 
 def _activities(activities: Mapping[str, Any], rules: Rules) -> dict[str, str]:

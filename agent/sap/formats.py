@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 _EPOCH: Final = date(1970, 1, 1)
 _EPOCH_MOMENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TWO_DIGITS: Final = tuple(f"{number:02d}" for number in range(60))
 _TICKS: Final = re.compile(r"/Date\((-?\d{1,17})(?:[+-]\d{1,4})?\)/")
 _STAMP: Final = re.compile(r"\d{14}")
 _KEY_SPACE: Final = uuid.UUID("6f1c1f0e-5b0f-5d0a-9d5e-3a3c7a2b9e41")  # fixed for ever: documents are found by it
@@ -34,7 +35,7 @@ def read_date(value: str) -> date:
 
 def sap_time(moment: datetime) -> str:
     """``PT13H05M09S`` (Edm.Time) of a moment that is already in the plant's time zone."""
-    return f"PT{moment.hour:02d}H{moment.minute:02d}M{moment.second:02d}S"
+    return f"PT{_TWO_DIGITS[moment.hour]}H{_TWO_DIGITS[moment.minute]}M{_TWO_DIGITS[moment.second]}S"
 
 
 def read_stamp(value: str) -> datetime | None:
@@ -45,10 +46,16 @@ def read_stamp(value: str) -> datetime | None:
 
 
 _STEPS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(15))  # Edm.Decimal(31,14) has the most
+_WRITTEN = tuple(  # by decimals: what is already as SAP writes it, which is nearly every quantity
+    re.compile(r"(?:0|[1-9][0-9]{0,9})" + (rf"\.[0-9]{{{decimals}}}" if decimals else ""))
+    for decimals in range(len(_STEPS))
+)
 
 
 def sap_decimal(value: str | Decimal, decimals: int = 3) -> str:
     """Edm.Decimal in JSON: a string, never an exponent, exactly `decimals` places. Raises ValueError on any loss."""
+    if type(value) is str and _WRITTEN[decimals].fullmatch(value):
+        return value
     try:
         number = Decimal(value)
     except (InvalidOperation, TypeError):

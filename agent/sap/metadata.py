@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -51,6 +52,8 @@ class Property:
         return ""
 
     def _number(self, value: object) -> str:
+        if type(value) is str and self._plain(value):
+            return ""
         try:
             number = Decimal(value) if isinstance(value, str) else None
         except InvalidOperation:
@@ -64,6 +67,15 @@ class Property:
             return f"{value} is too large: more than {self.precision - (self.scale or 0)} digits before the point"
         return ""
 
+    def _plain(self, value: str) -> bool:
+        """Whether it is plain digits that fit, with or without a point: almost every quantity."""
+        whole, _, decimals = value.partition(".")
+        return (
+            (whole + decimals).isdecimal()
+            and (self.scale is None or len(decimals) <= self.scale)
+            and (self.precision is None or len(whole) <= self.precision - (self.scale or 0))
+        )
+
 
 _JSON_TYPES = {"Edm.Boolean": bool, "Edm.DateTime": str, "Edm.Time": str, "Edm.Guid": str, "Edm.DateTimeOffset": str}
 
@@ -76,7 +88,15 @@ class EntityType:
     keys: tuple[str, ...]
     properties: Mapping[str, Property]
     navigations: Mapping[str, str]
-    accepted: set[tuple[str, str]] = field(default_factory=set, compare=False, repr=False)  # most texts come again
+    texts: dict[str, int] = field(init=False, compare=False, repr=False)  # field that takes text → longest it takes
+
+    def __post_init__(self) -> None:
+        texts = {
+            name: sys.maxsize if known.max_length is None or known.type != "Edm.String" else known.max_length
+            for name, known in self.properties.items()
+            if known.creatable and (known.type == "Edm.String" or _JSON_TYPES.get(known.type) is str)
+        }
+        object.__setattr__(self, "texts", texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +134,13 @@ class Metadata:
         return [f"{function}: unknown parameter {name}; {_MEND}" for name in arguments if name not in known]
 
     def _check(self, entity: EntityType, body: Mapping[str, Any], path: str) -> Iterator[str]:
-        properties, accepted = entity.properties, entity.accepted
+        texts = entity.texts
         for name, value in body.items():
-            if isinstance(value, str) and (name, value) in accepted:
+            if type(value) is str and len(value) <= texts.get(name, -1):  # most of a body: a text that fits
                 continue
-            if (known := properties.get(name)) is not None:
+            if (known := entity.properties.get(name)) is not None:
                 if words := known.complaint(value):
                     yield f"{path}{name}: {words}"
-                elif isinstance(value, str) and len(accepted) < ACCEPTED_KEPT:
-                    accepted.add((name, value))
             elif (target := entity.navigations.get(name)) is not None:
                 yield from self._check_below(self.types[target], value, f"{path}{name}")
             else:
@@ -136,8 +154,6 @@ class Metadata:
         for at, item in enumerate(items):
             yield from self._check(entity, item, f"{path}[{at}].")
 
-
-ACCEPTED_KEPT = 20_000  # materials, plants, orders, units; quantities fill the rest
 
 _MEND = "take it out of the configuration or let the service be activated in this release"
 
