@@ -18,11 +18,16 @@ MOVES = ("audit", "_end", "_moved", "make_ready", "Notice", "_Refused", "Verdict
 CODE = re.compile(r"[a-z][a-z0-9_]+")
 
 
+def called(node: ast.Call) -> str:
+    """The name of what is called, without what it belongs to."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
 def calls(*names: str) -> Iterator[ast.Call]:
     """Calls of these functions or methods, anywhere in the agent."""
     for tree in TREES.values():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in names:
+            if isinstance(node, ast.Call) and called(node) in names:
                 yield node
 
 
@@ -40,8 +45,8 @@ def reason_codes() -> set[str]:
     """Every code with which a message can be refused."""
     found = {"unmapped"}  # the default of BadPayload
     for call in calls(*REFUSALS):
-        direct = [] if call.func in REFUSALS[:1] else [one for one in call.args[1:] if isinstance(one, ast.Constant)]
-        found |= words([*keyword(call, "reason"), *direct])
+        written = call.args[1:] if called(call) != "BadPayload" else []
+        found |= words([*keyword(call, "reason"), *(one for one in written if isinstance(one, ast.Constant))])
     return found
 
 
@@ -49,7 +54,7 @@ def actions(*, alarms: bool) -> set[str]:
     """Actions that are written to the trail; only those that can ring, with `alarms`."""
     found = set()
     for call in calls(*MOVES):
-        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        name = called(call)
         quiet = any(isinstance(one, ast.Constant) and one.value is False for one in keyword(call, "alarm"))
         rings = not quiet if name in ("Notice", "_Refused") else bool(keyword(call, "alarm"))
         if alarms and not rings:
