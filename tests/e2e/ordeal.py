@@ -1,4 +1,4 @@
-"""The ordeal: reports flow while the agent is killed, the broker restarted and SAP misbehaves; then the books are read."""
+"""Reports flow while the agent is killed, the broker restarted and SAP misbehaves; then SAP's books are read."""
 
 from __future__ import annotations
 
@@ -20,27 +20,31 @@ from tests.e2e.rig import Booked, Rig, Sender, rig, until
 
 LATEST_COMMIT_S = 0.8  # the longest that the simulated SAP books after it was given up
 SETTLE_S = 3.0
-FAULTS: Sequence[Mapping[str, Any]] = [
-    {"fault": fault, "probability": probability, "method": "POST", **more}
-    for fault, probability, more in [
-        ("answer_lost", 0.04, {}),
-        ("late_commit", 0.04, {"seconds": LATEST_COMMIT_S}),
-        ("commit_after_timeout", 0.015, {"seconds": LATEST_COMMIT_S / 2}),
-        ("error_after_commit", 0.025, {}),
-        ("bad_gateway", 0.015, {}),
-        ("truncated", 0.02, {}),
-        ("empty_body", 0.01, {}),
-        ("no_document", 0.01, {}),
-        ("slow", 0.04, {"seconds": 0.3}),
-        ("unavailable", 0.01, {"value": "1"}),
-        ("unavailable", 0.015, {}),
-        ("too_many", 0.005, {"value": "1"}),
-        ("reset", 0.025, {}),
-        ("html", 0.01, {}),
-        ("locked", 0.03, {}),
-        ("expired_token", 0.02, {}),
-    ]
-] + [{"fault": "unavailable", "probability": 0.02, "method": "GET"}]
+
+
+def _fault(name: str, probability: float, **more: object) -> Mapping[str, Any]:
+    return {"fault": name, "probability": probability, "method": "POST", **more}
+
+
+FAULTS = (
+    _fault("answer_lost", 0.04),
+    _fault("late_commit", 0.04, seconds=LATEST_COMMIT_S),
+    _fault("commit_after_timeout", 0.015, seconds=LATEST_COMMIT_S / 2),
+    _fault("error_after_commit", 0.025),
+    _fault("bad_gateway", 0.015),
+    _fault("truncated", 0.02),
+    _fault("empty_body", 0.01),
+    _fault("no_document", 0.01),
+    _fault("slow", 0.04, seconds=0.3),
+    _fault("unavailable", 0.01, value="1"),
+    _fault("unavailable", 0.015),
+    _fault("unavailable", 0.02, method="GET"),
+    _fault("too_many", 0.005, value="1"),
+    _fault("reset", 0.025),
+    _fault("html", 0.01),
+    _fault("locked", 0.03),
+    _fault("expired_token", 0.02),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Terms:
     broker_restarts: int = 3
     rate: float = 15.0  # messages per second while there are some to send; 0: as fast as the broker takes them
     settle_s: float = SETTLE_S
-    faults: Sequence[Mapping[str, Any]] = tuple(FAULTS)
+    faults: Sequence[Mapping[str, Any]] = FAULTS
     moments: Sequence[str] = ("time", "arrivals", "documents")  # when it is killed: see `_moment`
     program: Sequence[str] = ("-m", "agent", "run")
     seconds: float = 300.0  # until everything is booked after the last kill
@@ -104,11 +108,12 @@ class Outcome:
     def told(self) -> str:
         """The result for a person, the settle wait beside what it must be longer than."""
         struck = ", ".join(f"{name} {hits}" for name, hits in self.faults.most_common())
+        terms = self.terms
         lines = [
-            f"seed {self.terms.seed}: {self.terms.events} reports in {self.messages} messages, {self.received} received; "
-            f"{self.terms.kills} x kill -9, {self.terms.broker_restarts} broker restarts, {self.seconds:.0f} s",
+            f"seed {terms.seed}: {terms.events} reports, {self.messages} messages sent, {self.received} received, "
+            f"{terms.kills} x kill -9, {terms.broker_restarts} broker restarts, {self.seconds:.0f} s",
             f"faults of SAP: {struck or 'none'}",
-            f"SAP's latest commit {self.latest_commit_s:.2f} s after it was given up; settle wait {self.terms.settle_s} s",
+            f"SAP's latest commit {self.latest_commit_s:.2f} s after it was given up, settle wait {terms.settle_s} s",
             f"postings {dict(self.states)}, events {dict(self.events)}",
             f"lost {len(self.lost)}, doubled {sum(self.doubled.values())}, out of order {len(self.out_of_order)}",
         ]
@@ -129,7 +134,9 @@ async def ordeal(folder: Path, terms: Terms) -> Outcome:
         acts = await _torment(plant, sender, terms)
         await until(lambda: sender.done, "everything is published")
         await until(lambda: _last_is_in(plant, sent[-1]), "the last report has arrived")
-        await until(lambda: plant.idle() and not plant.sap.show("books")["pending_commits"], "all is quiet", terms.seconds)
+        await until(
+            lambda: plant.idle() and not plant.sap.show("books")["pending_commits"], "all is quiet", terms.seconds
+        )
         exit_code = await plant.agent.end()
         return _judged(plant, terms, sent, sender, time.monotonic() - begun, exit_code, acts)
 
@@ -186,7 +193,9 @@ def _judged(
     booked, books = plant.sap.booked(), plant.sap.show("books")
     times = Counter(one.report for one in booked)
     balances = [*plant.read(balance.running), *plant.read(balance.counted)]
-    events = plant.read(lambda db: dict(db.execute("SELECT state, count(*) FROM event WHERE source = 'line' GROUP BY 1")))
+    events = plant.read(
+        lambda db: dict(db.execute("SELECT state, count(*) FROM event WHERE source = 'line' GROUP BY 1"))
+    )
     faults = Counter[str]()
     for rule in plant.sap.show("faults"):
         faults[rule["fault"]] += rule["hits"]
@@ -205,7 +214,9 @@ def _judged(
         faults=faults,
         differences=[one.difference for one in balances],
         chain_broken_at=plant.read(audit.verify_file).broken_at,
-        alarms=plant.read(lambda db: [f"{a}: {d}" for a, d in db.execute("SELECT action, detail FROM audit WHERE alarm")]),
+        alarms=plant.read(
+            lambda db: [f"{a}: {d}" for a, d in db.execute("SELECT action, detail FROM audit WHERE alarm")]
+        ),
         exit_code=exit_code,
         acts=acts,
     )

@@ -1,4 +1,4 @@
-"""Real processes to put the promise to the test: mosquitto, the simulated SAP, the agent, and a sender that keeps on."""
+"""Real processes that put the promise to the test: mosquitto, the simulated SAP, the agent, and a patient sender."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ EDGE = ROOT / "edge_config"
 USER, PASSWORD = "GATEPOST", "e2e-only"
 DEADLINE = 60.0  # seconds for one step on a machine that is busy; nothing waits that long when all is well
 SOURCE = "line"
-OPEN = ("ready", "sending", "in_doubt")  # what goes on by itself; dead and doubtful wait for a person
 
 T = TypeVar("T")
 
@@ -131,18 +130,21 @@ class Sap(Program):
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A document of the books: which report it came from, as its text says, and what key it carries."""
+    """A document of the books: which report it came from, as its text says, and by what key and request."""
 
     report: str
     order: str
     key: str
+    request_id: str
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Booked:
         header = record["header"]
         if record["kind"] == "confirmation":
-            return cls(header["ConfirmationText"], record["order"], header["ExternalSystemConfirmation"])
-        return cls(record["items"][0]["MaterialDocumentItemText"], record["order"], header["ReferenceDocument"])
+            report, key = header["ConfirmationText"], header["ExternalSystemConfirmation"]
+        else:
+            report, key = record["items"][0]["MaterialDocumentItemText"], header["ReferenceDocument"]
+        return cls(report, record["order"], key, record["request_id"])
 
 
 class Sender:
@@ -213,7 +215,7 @@ class Rig:
     def count(self, sql: str, *values: str) -> int:
         """A number out of the agent's file; 0 while there is none."""
         try:
-            return self.read(lambda connection: int(connection.execute(sql, values).fetchone()[0]))
+            return int(self.read(lambda connection: next(iter(connection.execute(sql, values)))[0]))
         except (apsw.CantOpenError, apsw.SQLError):  # not created yet
             return 0
 
@@ -227,9 +229,11 @@ class Rig:
         return self.count("SELECT count(*) FROM event WHERE source = ?", SOURCE)
 
     def idle(self) -> bool:
-        """Nothing is undecided, and nothing goes on by itself."""
+        """Nothing is undecided, and nothing goes on by itself; dead and doubtful postings wait for a person."""
         undecided = self.count("SELECT count(*) FROM event WHERE state = 'undecided'")
-        return not undecided and not any(self.count("SELECT count(*) FROM posting WHERE state = ?", one) for one in OPEN)
+        return not undecided and not self.count(
+            "SELECT count(*) FROM posting WHERE state IN ('ready', 'sending', 'in_doubt')"
+        )
 
     def send(self, messages: Iterable[Message], rate: float = 0, *, allowed: int | None = None) -> Sender:
         """A sender that starts at once and may send everything, or so many of them for now."""
@@ -259,7 +263,6 @@ async def rig(
     """A plant whose parts are not started yet. `target` goes into the agent's configuration of SAP."""
     executable = find_mosquitto()
     assert executable is not None, "mosquitto is missing: .ci/need mosquitto"
-    folder.mkdir(parents=True, exist_ok=True)
     broker = Broker(folder / "broker", executable=executable)
     sap = Sap(folder, seed, faults)
     secrets = {"GATEPOST_DATA": str(folder), "GATEPOST_SECRET_ERP_PASSWORD": PASSWORD}

@@ -16,7 +16,9 @@ from tests.e2e.rig import ROOT
 def assert_exactly_once(outcome: Outcome) -> None:
     """0 lost, 0 doubled, in order, both balances, the chain, and no alarm; the premise of it all first."""
     told = outcome.told() + "\n" + "\n".join(outcome.acts)
-    assert outcome.latest_commit_s < outcome.terms.settle_s, f"the simulated SAP was slower than the settle wait: {told}"
+    assert outcome.latest_commit_s < outcome.terms.settle_s, (
+        f"the simulated SAP was slower than the settle wait: {told}"
+    )
     assert (outcome.lost, outcome.doubled, outcome.out_of_order) == ([], {}, []), told
     assert not outcome.doubled_keys, told
     assert outcome.states == {"acknowledged": outcome.terms.events}, told
@@ -64,9 +66,7 @@ async def test_without_the_settle_wait_it_is_doubled(tmp_path: Path):
 async def test_with_early_acknowledgements_it_is_lost(tmp_path: Path):
     """The acknowledgement after the commit is what the broker's redelivery rests on: given before, reports are lost."""
     program = ("-m", "tests.e2e.early_ack", "run")
-    terms = Terms(
-        events=3000, kills=6, broker_restarts=0, rate=1500, faults=(), moments=("arrivals",), program=program
-    )
+    terms = Terms(events=3000, kills=6, broker_restarts=0, rate=1500, faults=(), moments=("arrivals",), program=program)
     outcome = await ordeal(tmp_path, terms)
     print(f"\n{outcome.told()}")
     assert outcome.lost
