@@ -38,6 +38,7 @@ log = logging.getLogger("gatepost.pipeline")
 
 BATCH = 200  # events decided per commit: a few milliseconds of the event loop
 EMPTY_LOOKUPS = 2  # before a posting is sent again, or given to a person
+MOST_TRIES = 5  # without a clear answer, before a person must look why the ERP fails at this posting
 DOUBTS_BEFORE_PAUSE = 5  # answers lost in a row before the target gets a rest
 LONGEST_PAUSE_S = 60.0
 
@@ -348,6 +349,8 @@ class Dispatch:
             return _told(outbox.acknowledged, one, ack)
         if one.lookups + 1 < EMPTY_LOOKUPS:
             return _told(outbox.look_later, one, later, "no document carries the key", found_nothing=True)
+        if self.target.lookup_reliable and one.attempts >= MOST_TRIES:
+            return _told(outbox.doubtful, one, f"sent {one.attempts} times: no clear answer, and no document came of it")
         if self.target.lookup_reliable:
             return _told(outbox.send_again, one)
         return _told(outbox.doubtful, one, "two lookups found nothing, and this target's lookup is no proof")
