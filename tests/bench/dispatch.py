@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ async def measure(stage: Stage) -> list[Result]:
     waiting, postings = await outbox(stage, 1_000 if stage.quick else 5_000)
     bare, dispatch = [], []
     for number in range(stage.runs):
-        data = stage.folder / f"dispatch-{number}"
-        shutil.copytree(waiting, data)
+        data = stage.fresh(f"dispatch-{number}", waiting)
         dispatch.append(await _posted(stage, "dispatch", postings, configuration=stage.config(data, "mqtt")))
         bare.append(await _posted(stage, "bare_http", postings, store=data / "gatepost.db", concurrency=CONCURRENCY))
     ratios = [ours["per_s"] / theirs["per_s"] for ours, theirs in zip(dispatch, bare, strict=True)]
@@ -32,9 +30,9 @@ async def measure(stage: Stage) -> list[Result]:
     return [Result("dispatch_ratio", median(ratios), details)]
 
 
-async def outbox(stage: Stage, count: int) -> tuple[Path, int]:
+async def outbox(stage: Stage, count: int, name: str = "outbox") -> tuple[Path, int]:
     """A data folder with so many decided events of all orders in turn, and how many postings of them are ready."""
-    data = stage.fresh("outbox")
+    data = stage.fresh(name)
     messages = plant.messages(count, spread=True)
     made = await drained(stage, "whole_path", messages, configuration=stage.config(data, "mqtt"))
     return data, made["became"]["postings ready"]

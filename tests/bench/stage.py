@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +53,16 @@ class Stage:
         path.write_text(yaml.safe_dump(self._configuration(data, sources) | more), encoding="utf-8")
         return path
 
-    def fresh(self, name: str) -> Path:
-        """A data folder of its own, with a copy of the store that knows the orders."""
+    async def once(self, name: str, make: Callable[[str], Awaitable[Path]]) -> Path:
+        """A data folder that several measurements share."""
+        folder = self.folder / name
+        return folder if folder.exists() else await make(name)
+
+    def fresh(self, name: str, like: Path | None = None) -> Path:
+        """A data folder of its own: a copy of another one, or of the one whose store knows the orders."""
         data = self.folder / name
         shutil.rmtree(data, ignore_errors=True)
-        shutil.copytree(self.template, data)
+        shutil.copytree(like or self.template, data)
         return data
 
     async def sim(self, action: str, payload: Any = None) -> Any:
@@ -148,6 +153,7 @@ async def run_side(name: str, arguments: Mapping[str, Any], folder: Path) -> dic
         raise
     (folder / f"{name}.log").write_bytes(complained)
     if process.returncode != 0:
-        raise RuntimeError(f"side {name} ended with {process.returncode}:\n{complained.decode()[-4000:]}")
+        told = complained.decode(errors="replace")[-4000:]
+        raise RuntimeError(f"side {name} ended with {process.returncode}:\n{told}")
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found

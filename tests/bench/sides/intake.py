@@ -27,6 +27,8 @@ async def main(configuration: str, messages: int, **_: Any) -> None:
     figures = watch.read()
     made = writer.figures.commits - commits
     busy, reads = writer.figures.commit_seconds, writer.figures.jobs
+    if running.done():
+        await running  # the source has ended: raise why
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     writer.stop()

@@ -13,7 +13,7 @@ from agent.app import Agent
 from agent.ports import Source
 from agent.store import file
 
-DEADLINE = 300.0
+DEADLINE = 120.0
 
 
 @asynccontextmanager
