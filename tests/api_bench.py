@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def write(folder: Path, sap: str, **changes: Any) -> Path:
                 "postings": {"goods_issue": "live", "confirmation": "live", "reversal": "live"},
             }
         ],
-        "workflows": {"consumption": {"target": "s4"}},
+        "workflows": {"consumption": {"target": "s4"}, "confirmation": {"target": "s4"}},
         "authority": {"consumption": {"mode": "assist"}},
         "mappings": str(HOUSE / "edge_config/mappings"),
         "masterdata": str(HOUSE / "edge_config/masterdata"),
@@ -161,7 +162,7 @@ def write(folder: Path, sap: str, **changes: Any) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def bench(folder: Path, **changes: Any) -> AsyncIterator[Bench]:
+async def bench(folder: Path, *, trust: Path | None = None, **changes: Any) -> AsyncIterator[Bench]:
     """A running agent; changed sections of its configuration as keywords."""
     async with running(user="GATEPOST", password="s3cret") as sap:
         loaded = config.load(write(folder, sap.base_url, **changes), assembly.resolver(), {})
@@ -169,9 +170,10 @@ async def bench(folder: Path, **changes: Any) -> AsyncIterator[Bench]:
         assert loaded.management is not None
         agent = Agent(loaded)
         life = asyncio.create_task(agent.run(serve))
-        url = f"http://{loaded.api.address}"
+        url = f"{'https' if trust else 'http'}://{loaded.api.address}"
+        verify = ssl.create_default_context(cafile=str(trust)) if trust else True
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=30.0) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=30.0, verify=verify) as client:
                 bench = Bench(agent, url, f"http://{loaded.management.address}", sap, client)
                 await until(lambda: _ready(bench, life))
                 yield bench

@@ -69,6 +69,7 @@ def _settings(app: Application, tls: Tls | None) -> uvicorn.Config:
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whoever sets X-Forwarded-For could be anybody

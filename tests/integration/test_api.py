@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from agent.errors import ConfigError
 from agent.web.api import routes
 from agent.web.protocol import Protocol
 from agent.web.server import serve
+from simulators.erp.tls import make_certificates
 from tests.api_bench import CONSUMPTION, Bench, bench, until, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -275,6 +277,17 @@ async def test_the_operator_of_this_machine_has_a_token_of_this_run(tmp_path: Pa
     assert not file.exists()
 
 
+async def test_with_a_certificate_only_tls_is_spoken(tmp_path: Path):
+    """The API answers over TLS 1.2 and newer, asks browsers to stay there, and is deaf to plain HTTP."""
+    made = make_certificates(tmp_path / "tls", "GATEPOST")
+    tls = {"cert": str(made.server), "key": str(made.server)}
+    async with bench(tmp_path, trust=made.ca, api={"tls": tls}) as one:
+        answer = await one.ask("GET", "/v1/health")
+        assert "strict-transport-security" in answer.headers
+        with pytest.raises(httpx.RemoteProtocolError):
+            await one.client.get(one.url.replace("https", "http") + "/live")
+
+
 # ── reports ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -485,6 +498,20 @@ async def test_probes_need_no_token_and_say_nothing(plant: Bench):
         assert (await plant.ask("GET", "/metrics")).status_code == 404
         assert (await client.get(plant.management + "/v1/status")).status_code == 404
         assert (await client.post(plant.management + "/metrics")).status_code == 405
+
+
+async def test_a_loop_that_owes_a_step_is_not_alive(plant: Bench):
+    """A batch that is being decided for half a minute fails /live with the name of the loop, and /v1/health says so."""
+    process = plant.agent.process
+    assert process is not None
+    process.busy_since = time.monotonic() - 31.0
+    try:
+        answer = await plant.client.get("/live")
+        assert (answer.status_code, answer.headers["x-reason"], answer.content) == (503, "process", b"")
+        assert (await plant.get("/v1/health"))["stuck"] == ["process"]
+    finally:
+        process.busy_since = 0.0
+    assert (await plant.client.get("/live")).status_code == 200
 
 
 async def test_metrics_tell_what_happened(plant: Bench):
