@@ -1,4 +1,4 @@
-"""One plant in this process: a real mosquitto, the simulated SAP and the whole agent, its clock run from a fixed day."""
+"""One plant in this process: a real mosquitto, the simulated SAP and the whole agent; time runs from a fixed day."""
 
 from __future__ import annotations
 
@@ -91,6 +91,12 @@ class Plant:
         self.agent.stop()
         if self.life is not None:
             await self.life
+
+    async def restart(self) -> None:
+        """Another life on the same store and configuration."""
+        await self.stop()
+        self.agent = Agent(self.agent.config, self.clock)
+        await self.start(knows_orders=False)
 
     def alive(self) -> bool:
         """The agent runs; raises what ended it."""
@@ -349,7 +355,7 @@ async def plant(
             for connection in made.readers:
                 connection.close()
             if made.life is not None and not made.life.done():
-                agent.stop()
+                made.agent.stop()
                 with contextlib.suppress(asyncio.CancelledError):
                     await made.life
 

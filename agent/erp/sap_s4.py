@@ -160,7 +160,10 @@ class SapS4:
     # ── $metadata ───────────────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
-        """Read $metadata of each service, or take the one kept last. Raises ErpUnavailable where there is neither."""
+        """Read $metadata of each service; at a cold start without SAP the one kept last. Raises ErpUnavailable.
+
+        Once it has been read, only an answer of SAP opens the target again.
+        """
         await self.session.open()
         for service in sorted(set(self.rules.services.values())):
             self._metadata[service] = await self._read_metadata(service)
@@ -180,7 +183,7 @@ class SapS4:
             fresh = await asyncio.to_thread(read_metadata, service, answer.body)
         except ErpUnavailable as error:
             self._error = str(error)
-            if kept is None:
+            if kept is None or service in self._metadata:
                 raise
             log.warning("%s: %s; payloads are checked against the $metadata read last", self.name, error)
             self._from_disk.add(service)

@@ -72,8 +72,8 @@ def _from_object(error: Mapping[str, Any]) -> SapError:
         code=_code(error.get("code")),
         message=_words(error.get("message")) or "no message",
         details=tuple(_detail(item) for item in listed if isinstance(item, dict)),
-        transactionid=str(inner.get("transactionid") or ""),
-        timestamp=str(inner.get("timestamp") or ""),
+        transactionid=plain(inner.get("transactionid")),
+        timestamp=plain(inner.get("timestamp")),
     )
 
 
@@ -84,15 +84,21 @@ def _detail(item: Mapping[str, Any]) -> str:
 def _words(message: object) -> str:
     """The text of a V2 message object, an array of them, or a V4 string."""
     if isinstance(message, dict):
-        return str(message.get("value") or "").strip()
+        return plain(message.get("value"))
     if isinstance(message, list):
         return "; ".join(filter(None, map(_words, message)))
-    return str(message or "").strip()
+    return plain(message)
+
+
+def plain(value: object) -> str:
+    """A text of an answer as it can be kept and shown: half a surrogate pair or a NUL would be refused by the store."""
+    text = str(value or "")
+    return (text if text.isprintable() else "".join(sign if sign.isprintable() else " " for sign in text)).strip()
 
 
 def _code(code: object) -> str:
     """The code with one separator: SAP writes both ``/IWBEP/CM_COS/005`` and ``/IWBEP/CM_COS 005``."""
-    return re.sub(r"\s+", "/", str(code or "").strip())[:100]
+    return re.sub(r"\s+", "/", plain(code))[:100]
 
 
 def _from_xml(text: bytes) -> SapError | None:
@@ -120,7 +126,7 @@ def _local(node: Element) -> str:
 def excerpt(body: bytes) -> str:
     """The beginning of an answer that nobody understands, fit for a log line and a person."""
     text = re.sub(rb"(?is)<(script|style).*?</\1>|<[^>]*>", b" ", body[:2000]).decode("utf-8", "replace")
-    shown = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    shown = " ".join(plain(text).split())
     return shown[:160] or "empty body"
 
 

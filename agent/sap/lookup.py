@@ -11,6 +11,7 @@ from urllib.parse import quote
 from agent.errors import ErpError, ErpRejected
 from agent.ports import Acknowledgement, Kind, Posting
 from agent.sap.bodies import GUID_FIELD, Rules, reversed_document, sap_unit
+from agent.sap.errors import plain
 from agent.sap.formats import guid_literal, key_guid, query, read_decimal, string_literal, unpadded
 from agent.sap.session import Answer, SapSession, not_authorised, unavailable
 from agent.sap.verdict import rows
@@ -33,7 +34,7 @@ def document_kind(posting: Posting) -> Kind:
 
 def document_number(kind: Kind, row: Row) -> str:
     """``year/number`` or ``group/count``; empty where SAP left one of them initial."""
-    numbers = [str(row.get(name) or "") for name in KEYS[kind]]
+    numbers = [plain(row.get(name)) for name in KEYS[kind]]
     return "/".join(numbers) if all(number.strip("0") for number in numbers) else ""
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
-from agent.sap.errors import ALREADY_PROCESSED, SapError, excerpt, read_error, retry_after
+from agent.sap.errors import ALREADY_PROCESSED, SapError, excerpt, plain, read_error, retry_after
 from agent.sap.session import Answer
 
 LANE_WAITS: Final = (409, 423, 425)
@@ -105,7 +105,7 @@ def warnings(answer: Answer) -> tuple[str, ...]:
     details = message.get("details")
     lines = [message, *(details if isinstance(details, list) else [])]
     return tuple(
-        f"SAP {line.get('severity', 'message')} {line.get('code', '')}: {line.get('message', '')}"[:500]
+        plain(f"SAP {line.get('severity', 'message')} {line.get('code', '')}: {line.get('message', '')}")[:500]
         for line in lines
         if isinstance(line, dict) and line.get("severity") in ("warning", "error")
     )

@@ -131,7 +131,7 @@ class ErpOrders:
                 await self._poll(intake)
                 failures = 0
                 self._heard()
-            except (ErpError, TimeoutError) as error:
+            except (ErpError, TimeoutError, ValueError) as error:  # the last: an answer that cannot be read at all
                 failures += 1
                 self._lost(error)
             await asyncio.sleep(self._pause(failures))
@@ -263,8 +263,9 @@ class ErpOrders:
 
 
 def canonical(payload: Mapping[str, Any]) -> bytes:
-    """The same content is always the same bytes."""
-    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    """The same content is always the same bytes; half a surrogate pair stays one, and is refused where it is read."""
+    text = json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode(errors="surrogatepass")
 
 
 def order_payload(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
