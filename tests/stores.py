@@ -115,7 +115,7 @@ def decide(writer: Writer, first: int, number: int, orders: int = 3) -> None:
 def fill(writer: Writer, number: int, *, orders: int = 3) -> None:
     """`number` events that arrived and were decided, each with a posting that waits in its lane."""
     arrive(writer, *(b'{"n": %d, "text": "%s"}' % (n, b"x" * 200) for n in range(number)))
-    (first,) = writer.call(lambda tx: tx.execute("SELECT max(id) - ? + 1 FROM event", (number,)).fetchone())
+    first = writer.call(lambda tx: tx.execute("SELECT max(id) - ? + 1 FROM event", (number,)).get)
     decide(writer, first, number, orders)
 
 

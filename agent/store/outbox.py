@@ -294,6 +294,7 @@ def _keep_back(tx: Transaction, waiting: Waiting, admission: Simulate | HoldBack
         _end(tx, one, "ready", "simulated", "simulated", {"why": "the posting kind is in dry-run"})
     else:
         _end(tx, one, "ready", "held", "held_back", {"reasons": admission.reasons}, reasons=admission.reasons)
+        tx.execute("UPDATE posting SET approved = 0, signed_by = '[]' WHERE id = ?", (one.id,))  # to be signed anew
 
 
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────────
