@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
 from agent.errors import ModelUnfit
+from agent.facts import day_text
 from agent.ports import Decision, Draft, Posting, Proposal, Route, Score
 from agent.settings import Authority, DatePolicy, PostingDate
 from agent.settings import AuthorityMode as Mode
@@ -119,14 +120,14 @@ def posting_date(event_day: date, today: date, policy: PostingDate) -> tuple[dat
 
 def redated(proposal: Proposal, rule: Rule, today: date) -> Proposal:
     """The proposal with posting dates by the rule's policy; the same object when nothing changes (the good path)."""
-    now = today.isoformat()
+    now = day_text(today)
     if all(draft.payload.get("posting_date", now) == now for draft in proposal.drafts):
         return proposal
     drafts = tuple(_redated(draft, rule.posting_date, today) for draft in proposal.drafts)
     if all(new is old for new, old in zip(drafts, proposal.drafts, strict=True)):
         return proposal
     reason = f"posted on {today} because the month of the report is closed"
-    return replace(proposal, drafts=drafts, reasons=(*proposal.reasons, reason))
+    return proposal._replace(drafts=drafts, reasons=(*proposal.reasons, reason))
 
 
 def _redated(draft: Draft, policy: PostingDate, today: date) -> Draft:
@@ -134,14 +135,13 @@ def _redated(draft: Draft, policy: PostingDate, today: date) -> Draft:
     if text is None:
         return draft
     day, _ = posting_date(date.fromisoformat(text), today, policy)
-    return (
-        draft if day.isoformat() == text else replace(draft, payload={**draft.payload, "posting_date": day.isoformat()})
-    )
+    moved = day_text(day)
+    return draft if moved == text else draft._replace(payload={**draft.payload, "posting_date": moved})
 
 
 def _out_of_period(payload: Mapping[str, Any], rule: Rule, today: date) -> list[str]:
     text = payload.get("posting_date")
-    if text is None or text == today.isoformat():
+    if text is None or text == day_text(today):
         return []
     _, reason = posting_date(date.fromisoformat(text), today, rule.posting_date)
     return [reason] if reason else []

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,6 +39,7 @@ __all__ = [
     "Stock",
     "Tolerance",
     "WorkCenter",
+    "day_text",
     "from_document",
     "to_document",
 ]
@@ -54,6 +56,13 @@ class Plant:
     def day(self, moment: datetime) -> date:
         """The plant's calendar day of an aware moment."""
         return moment.astimezone(self.zone).date()
+
+    def day_text(self, moment: datetime) -> str:
+        """The same as text, ``2026-11-20``."""
+        return day_text(moment.astimezone(self.zone).date())
+
+
+day_text = lru_cache(64)(date.isoformat)  # a plant reports about few days
 
 
 @dataclass(frozen=True, slots=True)

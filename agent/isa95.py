@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 
 class MaterialUse(StrEnum):
@@ -19,8 +20,7 @@ class MaterialUse(StrEnum):
     REWORK = "Rework"
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """An exact amount with its unit of measure, a code of UN/ECE Recommendation 20 (``KGM``, ``C62``, ``MIN``)."""
 
     value: Decimal

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from agent.isa95 import SegmentResponse
 
@@ -114,8 +114,7 @@ class GivesReceipts(Protocol):
 Features = tuple[float, ...]  # one row of float32 inputs, in the order of the model card
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """What a model says about one event. `confidence` is the probability of being normal, 0 … 1."""
 
     confidence: float
@@ -133,8 +132,7 @@ class Kind(StrEnum):
     REVERSAL = "reversal"
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """One proposed posting: the business content that a person sees and signs, in plain JSON-able words.
 
     Quantities are decimal strings. `ordering_key` names the lane: postings of one key reach the ERP in order.
@@ -148,15 +146,14 @@ class Draft:
     waits_for_held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """What a workflow would do about one event, and how sure it is."""
 
     drafts: tuple[Draft, ...]
     confidence: float = 1.0
     holds: tuple[str, ...] = ()  # reasons why a person must look, whatever the confidence; empty: none
     reasons: tuple[str, ...] = ()  # why it looks as it does: for people
-    subject: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # order, line, material
+    subject: Mapping[str, str] = MappingProxyType({})  # order, line, material
 
 
 class Route(StrEnum):
@@ -168,8 +165,7 @@ class Route(StrEnum):
     IGNORE = "ignored"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What authority made of a proposal; `policy` is the version of the rules that decided."""
 
     route: Route

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +16,8 @@ from agent.ports import Draft, Features, Kind, Proposal, Score
 from agent.workflows.orders import converted, erp_quantity, order_holds, order_of, remember, reported_before, shown
 
 ZERO: Final = Decimal(0)
+_CONFIRMATION: Final = Kind.CONFIRMATION
+_AT_ONCE: Final = timedelta(0)
 _SECONDS: Final = {"SEC": 1, "MIN": 60, "HUR": 3600, "DAY": 86400}
 _USES: Final = {MaterialUse.PRODUCED: "yield", MaterialUse.SCRAP: "scrap", MaterialUse.REWORK: "rework"}
 
@@ -46,8 +47,7 @@ class Config(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What was made and how long it took, in the ERP's units and precision."""
 
     order: Order
@@ -92,16 +92,12 @@ class Confirmation:
         if not any(work.quantities.values()) and not work.activities and not report.final:
             return Proposal((), reasons=("nothing was made and no time was used",)), state
         holds += self._times(report, work)
-        doubts = [*self._quantity_holds(work, facts, state), *_repeated(report, work, state)]
-        draft = Draft(
-            Kind.CONFIRMATION,
-            f"order/{order.order}",
-            self._payload(report, work, facts),
-            value=_value(work, facts),
-            waits_for_held=report.final,
-        )
+        payload = self._payload(report, work, facts)
+        fingerprint = f"{_made(work)} {payload['start']} {payload['end']} {report.work_center}"
+        doubts = [*self._quantity_holds(work, facts, state), *_repeated(report, work, fingerprint, state)]
+        draft = Draft(_CONFIRMATION, f"order/{order.order}", payload, _value(work, facts), report.final)
         proposal = Proposal((draft,), holds=(*holds, *doubts), subject=_subject(report, order, facts))
-        return proposal, _after(state, work, report, counts=not doubts)
+        return proposal, _after(state, work, report, fingerprint, counts=not doubts)
 
     def _work(self, report: SegmentResponse, order: Order, facts: Facts, holds: list[str]) -> Work:
         operation = order.operation(report.operation)
@@ -185,7 +181,7 @@ class Confirmation:
             "unit": work.unit,
             "final": report.final,
             "scrap_reason": work.scrap_reason,
-            "posting_date": facts.plant.day(report.occurred_at).isoformat(),
+            "posting_date": facts.plant.day_text(report.occurred_at),
             "start": _iso(report.start),
             "end": _iso(report.end),
             "activities": {
@@ -220,25 +216,26 @@ def _subject(report: SegmentResponse, order: Order, facts: Facts) -> dict[str, s
     }
 
 
-def _fingerprint(report: SegmentResponse, work: Work) -> str:
-    made = " ".join(f"{quantity:f}" for quantity in work.quantities.values())
-    return f"{made} {_iso(report.start)} {_iso(report.end)} {report.work_center}"
+def _made(work: Work) -> str:
+    return " ".join([f"{quantity:f}" for quantity in work.quantities.values()])
 
 
-def _repeated(report: SegmentResponse, work: Work, state: Mapping[str, Any]) -> list[str]:
+def _repeated(report: SegmentResponse, work: Work, fingerprint: str, state: Mapping[str, Any]) -> list[str]:
     holds = []
     if state.get("final"):
         holds.append(f"operation {work.operation} of order {work.order.order} was finally confirmed before")
-    if reported_before(state.get("last", ()), _fingerprint(report, work), report.occurred_at, timedelta(0)):
+    if reported_before(state.get("last", ()), fingerprint, report.occurred_at, _AT_ONCE):
         holds.append("the same was reported at the same time under another id: a double report")
     return holds
 
 
-def _after(state: Mapping[str, Any], work: Work, report: SegmentResponse, *, counts: bool) -> Mapping[str, Any]:
+def _after(
+    state: Mapping[str, Any], work: Work, report: SegmentResponse, fingerprint: str, *, counts: bool
+) -> Mapping[str, Any]:
     """A doubtful report does not count as made; a person who releases it sees what stands before it."""
     total = Decimal(state.get("total", 0))
     return {
         "total": f"{total + work.done if counts else total:f}",
         "final": bool(state.get("final")) or (counts and report.final),
-        "last": remember(state.get("last", ()), _fingerprint(report, work), report.occurred_at),
+        "last": remember(state.get("last", ()), fingerprint, report.occurred_at),
     }

@@ -30,9 +30,11 @@ from agent.workflows.orders import (
 
 _CONSUMED: Final = MaterialUse.CONSUMED
 _PRODUCED: Final = MaterialUse.PRODUCED
+_GOODS_ISSUE: Final = Kind.GOODS_ISSUE
 ZERO: Final = Decimal(0)
 ONE: Final = Decimal(1)
 EXACT: Final = Tolerance("", "", ZERO, ZERO)  # where no tolerance is configured
+USES_KEPT: Final = 1000  # more than a batch has reports
 FEATURES: Final = ("deviation", "distance", "log_expected", "counted", "share_of_required")
 
 
@@ -76,6 +78,7 @@ class Consumption:
         self.config = config
         self._within = timedelta(seconds=config.double_report_seconds)
         self._stale = timedelta(hours=config.stale_after_hours)
+        self._uses: dict[int, tuple[SegmentResponse, Facts, Use]] = {}  # of scored reports, until they are proposed
 
     def state_key(self, report: SegmentResponse) -> str | None:
         """Reports of one material of one order belong together."""
@@ -87,15 +90,24 @@ class Consumption:
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """The model's inputs, or None where there is nothing to compare with: `propose` says why."""
         try:
-            return features(use_of(report, facts), facts)
+            use = use_of(report, facts)
+            if len(self._uses) >= USES_KEPT:
+                self._uses.clear()
+            self._uses[id(report)] = report, facts, use
+            return features(use, facts)
         except BadPayload:
             return None
+
+    def _use(self, report: SegmentResponse, facts: Facts) -> Use:
+        """What `features` found for this very report, or found now. Raises BadPayload."""
+        seen = self._uses.pop(id(report), None)
+        return seen[2] if seen is not None and seen[0] is report and seen[1] is facts else use_of(report, facts)
 
     def propose(
         self, report: SegmentResponse, facts: Facts, score: Score | None, state: Mapping[str, Any]
     ) -> tuple[Proposal, Mapping[str, Any]]:
         """The goods issue, and why a person must look at it where one must. Raises BadPayload."""
-        use = use_of(report, facts)
+        use = self._use(report, facts)
         if not use.actual.quantity.value:
             return Proposal((), reasons=(f"nothing of {use.actual.material} was used",)), state
         quantity, loss = erp_quantity(use.actual.quantity, use.unit, facts, use.material)
@@ -106,7 +118,7 @@ class Consumption:
             holds.append(f"{use.actual.quantity} is less than the ERP can keep")
         holds += _component_holds(use)
         tolerance = facts.tolerance(use.material.material, report.work_center) or EXACT
-        fingerprint = f"{use.actual.quantity.value} {use.actual.lot} {use.lot} {report.work_center}"
+        fingerprint = f"{use.actual.quantity.value!s} {use.actual.lot} {use.lot!s} {report.work_center}"
         doubts = _deviation(use, quantity, tolerance, facts, state)
         doubts += _cumulated(use, quantity, tolerance, facts, state)
         if reported_before(state.get("last", ()), fingerprint, report.occurred_at, self._double_within(use, facts)):
@@ -256,7 +268,7 @@ def _cumulated(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, 
 
 def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -> Draft:
     component, operation = use.component, use.order.operation(report.operation)
-    day = facts.plant.day(report.occurred_at).isoformat()
+    day = facts.plant.day_text(report.occurred_at)
     value = use.material.price * converted(quantity, use.unit, use.material.base_unit, facts, use.material)
     payload = {
         "plant": use.order.plant,
@@ -275,7 +287,7 @@ def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -
         "document_date": day,
         "text": (report.id or "")[:50],
     }
-    return Draft(Kind.GOODS_ISSUE, f"order/{use.order.order}", payload, value)
+    return Draft(_GOODS_ISSUE, f"order/{use.order.order}", payload, value)
 
 
 def _subject(report: SegmentResponse, use: Use, facts: Facts) -> dict[str, str]:
