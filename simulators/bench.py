@@ -223,10 +223,11 @@ async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
 
 def _point_the_way(plan: Plan, ticker: Ticker) -> None:
     if plan.agent_config:
-        api = f"http://127.0.0.1:{plan.ports.api}"
-        ticker.say("bench", f"look at the API   {api}/docs")
+        token = f'"Authorization: Bearer $(cat {_short(plan.data / "operator.token")})"'
         ticker.say("bench", "ask the agent     .venv/bin/gatepost status     (also: trace ID, approvals list, --help)")
-    ticker.say("bench", f"data and logs     {_short(plan.data)}")
+        ticker.say("bench", f"ask its API       curl -H {token} http://127.0.0.1:{plan.ports.api}/v1/status")
+    ticker.say("bench", "pull a cable      .venv/bin/python -m simulators.outage --help")
+    ticker.say("bench", f"data and logs     {_short(plan.data)}     pages: docs/index.md")
     ticker.say("bench", "the line starts now; Ctrl-C ends everything")
 
 
