@@ -18,7 +18,7 @@ def arguments() -> dict[str, Any]:
 
 
 def tell(figures: Mapping[str, Any]) -> None:
-    """Answer, and end without a farewell: what this process leaves behind is not looked at."""
+    """Answer with what was measured."""
     print(json.dumps(figures), flush=True)
 
 
