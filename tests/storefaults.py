@@ -1,4 +1,4 @@
-"""What fault tests of the store share: a process that stores batches and prints what it acknowledged, and broken disks."""
+"""What fault tests of the store share: a process that prints what it acknowledged, and broken disks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.stores import assert_sound, reading
 
 DEADLINE_S = 30.0
 ROOT = Path(__file__).parent.parent
+NOTHING: Mapping[str, str] = {}
 SHIM = Path(__file__).parent / "faults" / "shim.c"
 CHILD = """
 import sys, threading
@@ -96,7 +97,9 @@ class Child:
 
 
 @contextmanager
-def child(path: Path, batches: int, *, prefix: tuple[str, ...] = (), **environment: str) -> Iterator[Child]:
+def child(
+    path: Path, batches: int, *, prefix: tuple[str, ...] = (), environment: Mapping[str, str] = NOTHING
+) -> Iterator[Child]:
     """Store `batches` batches of three events into `path`, in a process of its own."""
     process = subprocess.Popen(
         [*prefix, sys.executable, "-c", CHILD, str(path), str(batches)],

@@ -1,4 +1,4 @@
-"""A disk that is full, read-only, slow or broken: nothing is acknowledged that is not kept, and it goes on by itself."""
+"""A disk that is full, read-only, slow or broken: what is not kept is not acknowledged, and it goes on by itself."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_broken_disk_delays_and_loses_nothing(tmp_path: Path, rule: str, stick
     """While the disk fails nothing is acknowledged; when it works again everything is there, once."""
     environment, rules = shim(tmp_path)
     path = tmp_path / "gp.db"
-    with child(path, 100_000, **environment) as storing:
+    with child(path, 100_000, environment=environment) as storing:
         storing.until(3)
         rules.write_text(rule + "\n")
         if sticks:
@@ -132,7 +132,7 @@ def test_a_failing_checkpoint_keeps_the_log(tmp_path: Path):
     """EIO on every write to the store file itself: commits go on into the log, and nothing is missing afterwards."""
     environment, rules = shim(tmp_path)
     path = tmp_path / "gp.db"
-    with child(path, 100_000, **environment) as storing:
+    with child(path, 100_000, environment=environment) as storing:
         storing.until(1)
         rules.write_text(f"write {errno.EIO} gp.db$\n")
         storing.until(700)  # more than one checkpoint's worth of pages
@@ -150,10 +150,10 @@ def test_a_failing_checkpoint_keeps_the_log(tmp_path: Path):
     ("call", "landed"), [("write", False), ("fsync", True)], ids=["never written", "written, not synced"]
 )
 def test_an_error_on_commit_is_an_unknown_outcome(tmp_path: Path, call: str, landed: bool):
-    """EIO exactly at COMMIT: the commit number on disk decides, the job runs again only where its rows are not there."""
+    """EIO exactly at COMMIT: the commit number on disk decides; a job runs again only where its rows are missing."""
     environment, rules = shim(tmp_path)
     path = tmp_path / "gp.db"
-    with child(path, 100_000, **environment) as storing:
+    with child(path, 100_000, environment=environment) as storing:
         storing.until(3)
         rules.write_text(f"{call} {errno.EIO} gp.db-wal\n")
         while not storing.stuck():
@@ -197,9 +197,11 @@ def test_a_read_only_file_system_delays_and_loses_nothing(tmp_path: Path):
 
 def test_a_read_only_folder_is_named(tmp_path: Path):
     """Where the data folder cannot be written the start says so and what to do."""
-    with mounted(tmp_path / "ro", "-t", "tmpfs", "-o", "ro", "tmpfs") as folder:
-        with pytest.raises(StoreError, match="the agent needs a writable data folder"):
-            Writer(folder / "gp.db", Clock()).start()
+    with (
+        mounted(tmp_path / "ro", "-t", "tmpfs", "-o", "ro", "tmpfs") as folder,
+        pytest.raises(StoreError, match="the agent needs a writable data folder"),
+    ):
+        Writer(folder / "gp.db", Clock()).start()
 
 
 def test_a_limit_on_file_size_is_waited_out(tmp_path: Path):
@@ -223,7 +225,7 @@ def test_a_limit_on_file_size_is_waited_out(tmp_path: Path):
 
 
 def test_without_file_descriptors_commits_go_on(tmp_path: Path):
-    """No descriptor left: the open files are enough for commits, also where the mark beside the store cannot be written."""
+    """No descriptor left: the open files are enough for commits, also where the mark cannot be written."""
     with opened(tmp_path / "gp.db") as writer:
         hoard = []
         try:

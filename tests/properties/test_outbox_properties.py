@@ -100,7 +100,8 @@ class Outbox(RuleBasedStateMachine):
 
     @rule(order=st.sampled_from(ORDERS), held=st.booleans(), waits=st.booleans(), more=st.integers(1, 2))
     def add(self, order: str, held: bool, waits: bool, more: int) -> None:
-        news, known = [], []
+        news: list[outbox.NewPosting] = []
+        known: list[Known] = []
         for _ in range(more):
             self.numbers += 1
             before = any(one.order == order and one.state == "held" for one in [*self.model.postings.values(), *known])
@@ -149,7 +150,7 @@ class Outbox(RuleBasedStateMachine):
             if head and order not in self.model.paused and head.state in ("ready", "in_doubt") and not head.looking:
                 free.append(lane[0])
         expected = sorted(free, key=lambda id: self.model.postings[id].place)[:limit]
-        claimed = self._do(lambda tx: outbox.claim(tx, "s4", limit, admit))  # type: ignore[arg-type]
+        claimed = self._do(lambda tx: outbox.claim(tx, "s4", limit, admit))
         told = []
         for id in expected:
             one = self.model.postings[id]
