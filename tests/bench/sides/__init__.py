@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,18 +24,31 @@ def tell(figures: Mapping[str, Any]) -> None:
 
 
 class Stopwatch:
-    """Wall-clock and CPU seconds of this process, all threads, since it was made or `restart`ed."""
+    """Wall-clock and CPU seconds of this process since it was made."""
 
     def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew."""
+        self._threads = cpu_by_thread()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> dict[str, float]:
-        """Seconds so far."""
+        """Seconds so far; `cpu_s` is of all threads."""
         return {"seconds": time.perf_counter() - self._wall, "cpu_s": time.process_time() - self._cpu}
+
+    def threads(self) -> dict[str, float]:
+        """CPU seconds so far of each thread that had any."""
+        spent = {name: cpu - self._threads.get(name, 0.0) for name, cpu in cpu_by_thread().items()}
+        return {name: round(cpu, 2) for name, cpu in spent.items() if cpu >= 0.01}
+
+
+def cpu_by_thread() -> dict[str, float]:
+    """CPU seconds of every Python thread since it began, as Linux counts them."""
+    ticks, found = os.sysconf("SC_CLK_TCK"), {}
+    for thread in threading.enumerate():
+        stat = Path(f"/proc/self/task/{thread.native_id}/stat")
+        if stat.exists():
+            user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+            found[thread.name] = (int(user) + int(system)) / ticks
+    return found
 
 
 def peak_mb() -> float:

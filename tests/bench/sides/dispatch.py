@@ -19,10 +19,11 @@ async def main(configuration: str, postings: int, **_: Any) -> None:
         await agent.writer.run(lambda tx: pauses.resume(tx, "target", "s4", by="bench", reason="measured"))
         agent.wake()
         await until(lambda: totals["postings acknowledged"] >= wanted, "all acknowledged", every=0.05)
-        spent, made = watch.read(), figures.commits - commits
+        spent, threads, made = watch.read(), watch.threads(), figures.commits - commits
         done = totals["postings acknowledged"] - wanted + postings
         tell({
-            "per_s": done / spent["seconds"], **spent, "postings": done, "documents_per_cpu_s": done / spent["cpu_s"],
+            "per_s": done / spent["seconds"], **spent, "cpu_by_thread": threads, "postings": done,
+            "documents_per_cpu_s": done / spent["cpu_s"],
             "commits_per_posting": made / done, "commits_per_s": made / spent["seconds"], "peak_mb": peak_mb(),
             "dead": totals["postings dead"], "in_doubt": totals["postings in_doubt"],
         })  # fmt: skip

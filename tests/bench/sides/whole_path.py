@@ -21,7 +21,7 @@ async def main(configuration: str, messages: int, **_: Any) -> None:
         await until(
             lambda: totals["events received"] >= wanted and totals["events undecided"] == 0, "all decided", every=0.05
         )
-        spent = watch.read()
+        spent, threads = watch.read(), watch.threads()
         made = figures.commits - commits
         writer_busy = (figures.commit_seconds - busy) / spent["seconds"]
         task.cancel()
@@ -29,7 +29,8 @@ async def main(configuration: str, messages: int, **_: Any) -> None:
         after = totals.all()
         became = {name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name, 0)}
         tell({
-            "per_s": messages / spent["seconds"], **spent, "cpu_s_per_10k": spent["cpu_s"] / messages * 1e4,
+            "per_s": messages / spent["seconds"], **spent, "cpu_by_thread": threads,
+            "cpu_s_per_10k": spent["cpu_s"] / messages * 1e4,
             "commits": made, "commits_per_s": made / spent["seconds"], "messages_per_commit": messages / made,
             "writer_busy": writer_busy, "peak_mb": peak_mb(), "became": became,
         })  # fmt: skip
