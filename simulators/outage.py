@@ -51,8 +51,11 @@ def _faults(port: int, rules: list[dict[str, Any]]) -> None:
 
 
 def _signal_broker(data: Path, number: signal.Signals) -> None:
-    """Send a signal to the bench's broker. Raises OSError."""
-    os.kill(int((data / "broker" / "pid").read_text(encoding="ascii")), number)
+    """Send a signal to the bench's broker, and to nobody who got its number later. Raises OSError."""
+    broker = int((data / "broker" / "pid").read_text(encoding="ascii"))
+    if "broker" not in Path(f"/proc/{broker}/cmdline").read_text(encoding="utf-8", errors="replace"):
+        raise ProcessLookupError("its broker has ended")
+    os.kill(broker, number)
 
 
 def _parser() -> argparse.ArgumentParser:
