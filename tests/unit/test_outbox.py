@@ -219,6 +219,36 @@ def test_a_repeated_request_gets_the_same_answer(writer: Writer):
         writer.call(lambda tx: approve(tx, {"id": 99}))
 
 
+def test_refusing_behind_a_head_that_is_looked_up_does_not_let_it_be_claimed_twice(writer: Writer):
+    """What leaves from behind the head does not touch its lane: one lookup at a time, and no second sending."""
+    _, second = add(writer, posting(1), posting(2))
+    (claimed,) = claim(writer)
+    writer.call(lambda tx: outbox.in_doubt(tx, claimed.posting, 0, "timed out"))
+    (found,) = claim(writer)
+    writer.call(lambda tx: outbox.refuse(tx, second, by="ann", reason="booked by hand"))
+    assert claim(writer) == []
+    writer.call(lambda tx: outbox.send_again(tx, found.posting))
+    with pytest.raises(Conflict, match="no longer in_doubt"):
+        writer.call(lambda tx: outbox.send_again(tx, found.posting))
+
+
+def test_what_was_approved_and_held_back_can_be_approved_again(writer: Writer):
+    """Authority became tighter after the signature: the same person signs anew what is shown now."""
+    (one,) = add(writer, posting(1, reasons=("200 % usage",)))
+    writer.call(lambda tx: approvals.decide(tx, one, 1, YES))
+    claim(writer, admit=lambda _: outbox.HoldBack(("mode is now assist",)))
+    version = writer.call(lambda tx: outbox.read(tx.connection, one).posting.version)
+    writer.call(lambda tx: approvals.decide(tx, one, version, YES))
+    assert [claimed.posting.id for claimed in claim(writer)] == [one]
+
+
+def test_a_correction_lets_go_what_waited_for_the_held_one(writer: Writer):
+    """A superseded posting is no longer held: the final confirmation behind it goes on."""
+    held, final = add(writer, posting(1, reasons=("value",)), posting(2, kind=Kind.CONFIRMATION, waits=True))
+    writer.call(lambda tx: outbox.supersede(tx, held, 99, by="ann", reason="typed wrong"))
+    assert [one.posting.id for one in claim(writer)] == [final]
+
+
 def test_unknown_postings_are_named(writer: Writer):
     """Asking for what does not exist says what was looked for."""
     with pytest.raises(NotFound, match="no posting 42"):
