@@ -229,11 +229,9 @@ class Rig:
         return self.count("SELECT count(*) FROM event WHERE source = ?", SOURCE)
 
     def idle(self) -> bool:
-        """Nothing is undecided, and nothing goes on by itself; dead and doubtful postings wait for a person."""
+        """Nothing is undecided, and no lane goes on by itself; behind a dead or doubtful head it waits for a person."""
         undecided = self.count("SELECT count(*) FROM event WHERE state = 'undecided'")
-        return not undecided and not self.count(
-            "SELECT count(*) FROM posting WHERE state IN ('ready', 'sending', 'in_doubt')"
-        )
+        return not undecided and not self.count("SELECT count(*) FROM lane WHERE state != 'blocked'")
 
     def send(self, messages: Iterable[Message], rate: float = 0, *, allowed: int | None = None) -> Sender:
         """A sender that starts at once and may send everything, or so many of them for now."""
