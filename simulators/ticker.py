@@ -103,19 +103,20 @@ def _moved(item: Mapping[str, Any]) -> str:
 WATCHED = {
     "gatepost_events_total": "{result} from {source}",
     "gatepost_decisions_total": "{workflow} {route}",
-    "gatepost_postings_total": "{kind} {result} by {target}",
+    "gatepost_postings_total": "{kind} {result} at {target}",
 }
 _SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def totals(metrics: str) -> Counter[str]:
-    """What the agent's Prometheus page counts, by a phrase such as `consumption posted`."""
+    """What the agent's Prometheus page counts, by a phrase such as `consumption held`."""
     counted = Counter[str]()
     for name, labels, value in _SAMPLE.findall(metrics):
         if name in WATCHED:
             phrase = WATCHED[name].format_map(defaultdict(lambda: "?", _LABEL.findall(labels)))
-            counted[phrase.replace("_", " ")] = int(float(value))
+            phrase = phrase.replace("_", " ").replace(" posted", " to post")  # decided, not yet at the ERP
+            counted[phrase] = int(float(value))
     return counted
 
 

@@ -70,7 +70,7 @@ def test_the_agent_is_told_by_what_its_counters_gained():
     after = totals(
         SCRAPE.replace('"posted"} 3.0', '"posted"} 5.0').replace('"acknowledged"} 3.0', '"acknowledged"} 4.0')
     )
-    assert progress(before, after) == "2 consumption posted, 1 goods issue acknowledged by s4"
+    assert progress(before, after) == "2 consumption to post, 1 goods issue acknowledged at s4"
     assert progress(after, after) == ""
 
 
