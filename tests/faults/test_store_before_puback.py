@@ -36,7 +36,7 @@ SYNCED = re.compile(r"(?:fdatasync\(\d+<[^>]*gp\.db-wal>\)|fdatasync resumed>\))
 
 
 def _count(path: Path) -> int:
-    with contextlib.suppress(Exception), reading(path) as connection:  # noqa: BLE001  # not there yet
+    with contextlib.suppress(Exception), reading(path) as connection:  # not there yet
         return int(connection.execute("SELECT count(*) FROM event").get)
     return 0
 
