@@ -57,9 +57,11 @@ def read(payload: bytes, size_limit: int = SIZE_LIMIT) -> dict[str, Any]:
         text = payload.decode()
         if text[:1] != "{":
             text = _to_the_object(payload, text)
-        value, end = _decoder.raw_decode(text)
+        value, end = _scan(text, 0)
     except UnicodeDecodeError as error:
         raise _not_utf8(payload, error) from None
+    except StopIteration as error:  # how the scanner says so
+        raise BadPayload(f"not JSON: Expecting value at character {error.value}", reason="not_json") from None
     except json.JSONDecodeError as error:
         raise BadPayload(f"not JSON: {error.msg} at character {error.pos}", reason="not_json") from None
     except RecursionError:
@@ -173,3 +175,4 @@ def _constant(text: str) -> Any:
 _decoder = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_decimal, parse_int=_integer, parse_constant=_constant
 )
+_scan = _decoder.scan_once  # type: ignore[attr-defined]  # known as the attribute that a scanner of one's own replaces

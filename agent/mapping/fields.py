@@ -54,20 +54,30 @@ def text_reader(pick: Pick | None, *, required: bool) -> Text:
     if pick.const is not None:
         const = pick.const
         return lambda body, levels: const
-    read = _any_text_reader(pick, required)
-    keys = path_keys(pick.path) if pick.path else ()
-    if len(keys) != 1 or type(keys[0]) is not str or pick.map is not None:
+    read, limit = _any_text_reader(pick, required), pick.max_length
+    key, name = _one_key(pick.path), pick.wildcard
+    if pick.map is not None or (key is None and name is None):
         return read
-    key, limit = keys[0], pick.max_length
 
-    def read_plain(body: Body, levels: Levels) -> str:
-        # The usual case on the hot path: one key, an ordinary text. Whatever is not that, is looked at again.
-        value = body.get(key)
+    # The usual case on the hot path: one key, an ordinary text. Whatever is not that, is looked at again.
+
+    def read_key(body: Body, levels: Levels) -> str:
+        value = body.get(key)  # type: ignore[arg-type]  # None: there is a name
         if type(value) is str and 0 < len(value) <= limit and value.isprintable():
             return value
         return read(body, levels)
 
-    return read_plain
+    def read_level(body: Body, levels: Levels) -> str:
+        value = levels[name]  # type: ignore[index]  # None: there is a key
+        return value if 0 < len(value) <= limit and value.isprintable() else read(body, levels)
+
+    return read_level if key is None else read_key
+
+
+def _one_key(path: str | None) -> str | None:
+    """The key of a path that is just one, as nearly all are."""
+    keys = path_keys(path) if path else ()
+    return keys[0] if len(keys) == 1 and type(keys[0]) is str else None
 
 
 def _any_text_reader(pick: Pick, required: bool) -> Text:  # noqa: FBT001  # private, one caller
@@ -164,21 +174,37 @@ def count_reader(path: str) -> Callable[[Body], int]:
 def amount_reader(amount: Amount, units: UnitTable) -> Callable[[Body, Levels], Quantity | None]:
     """A function that reads a quantity, None where an optional one is absent. It raises BadPayload."""
     number, unit = _number_reader(amount), _unit_reader(amount, units)
+    unit_key, known = _one_key(amount.unit.path), _known_units(amount, units)
 
     def read(body: Body, levels: Levels) -> Quantity | None:
         value = number(body)
-        return None if value is None else Quantity(value, unit(body, levels))
+        if value is None:
+            return None
+        name = body.get(unit_key)  # type: ignore[arg-type]  # None is no key of a message
+        return Quantity(value, known[name] if type(name) is str and name in known else unit(body, levels))
 
     return read
+
+
+def _known_units(amount: Amount, units: UnitTable) -> dict[str, str]:
+    """What the message may say → code of the unit, for all that passes every check of `_unit_reader`."""
+    pick, names = amount.unit, units.names(amount.dimension)
+    said = pick.map if pick.map is not None else {name: name for name in names}
+    return {
+        text: names[name]
+        for text, name in said.items()
+        if name in names and 0 < len(text) <= pick.max_length and text.isprintable()
+    }
 
 
 def _number_reader(amount: Amount) -> Callable[[Body], Decimal | None]:
     get, where = lookup(amount.value), amount.value
     from_text = None if amount.number == "json" else _text_number(amount.number)
     minimum, maximum, decimals, optional = amount.minimum, amount.maximum, amount.decimals, amount.optional
+    key = _one_key(amount.value)
 
     def read(body: Body) -> Decimal | None:
-        value = get(body)
+        value = body.get(key) if key is not None else get(body)
         if type(value) is int:
             value = Decimal(value)
         elif type(value) is not Decimal:

@@ -58,16 +58,15 @@ def _parser(time: Time, path: str) -> Callable[[Any], datetime]:
             raise wrong_type(value, "a text", path)
         if len(value) > LONGEST or not value.isprintable():
             raise ValueError("it is too long or holds control characters")
-        moment = datetime.strptime(value, pattern) if pattern else _iso8601(value)  # noqa: DTZ007  # see _in_zone
+        if pattern:
+            moment = datetime.strptime(value, pattern)  # noqa: DTZ007  # see _in_zone
+        elif value[10:11] in ("T", " ") and len(value) >= 16:
+            moment = datetime.fromisoformat(value)
+        else:
+            raise ValueError("write it like 2026-11-20T14:00:05+01:00")
         return moment.astimezone(UTC) if moment.tzinfo else _in_zone(moment, time)
 
     return from_text
-
-
-def _iso8601(value: str) -> datetime:
-    if value[10:11] not in ("T", " ") or len(value) < 16:
-        raise ValueError("write it like 2026-11-20T14:00:05+01:00")
-    return datetime.fromisoformat(value)
 
 
 def _in_zone(moment: datetime, time: Time) -> datetime:

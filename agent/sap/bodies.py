@@ -198,14 +198,24 @@ def _moment(payload: Mapping[str, Any], field: str, prefix: str, rules: Rules) -
     value = payload.get(field)
     if not value:
         return {}
+    if type(value) is not str:
+        raise TypeError("fromisoformat: argument must be str")
     try:
-        moment = datetime.fromisoformat(value)
+        day, time = _local(value, rules.zone)
     except ValueError:
         raise Unfit(f"payload.{field}: {value!r} is not a time like 2026-11-20T13:05:09+00:00") from None
-    if moment.tzinfo is None:
+    if day is None:
         raise Unfit(f"payload.{field}: {value!r} must carry its offset from UTC")
-    local = moment.astimezone(rules.zone)
-    return {f"{prefix}Date": DAY(local.date()), f"{prefix}Time": sap_time(local)}
+    return {f"{prefix}Date": day, f"{prefix}Time": time}
+
+
+@lru_cache(1024)  # a lot begins when the last one ended, and what is checked is frozen soon after
+def _local(text: str, zone: ZoneInfo) -> tuple[str | None, str]:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        return None, ""
+    local = moment.astimezone(zone)
+    return DAY(local.date()), sap_time(local)
 
 
 def _activities(activities: Mapping[str, Any], rules: Rules) -> dict[str, str]:
