@@ -215,7 +215,8 @@ class Dispatch:
     ) -> None:
         self.name = target.name
         self.target = target
-        self.admit = admit
+        self._admit = admit
+        self._kept_back = False  # set on the writer's thread: behind it the lane's next posting waits to be claimed
         self.paused_until: float = 0.0  # loop time; the target rests, nothing counts as an attempt
         self.trouble = "not opened yet"
         self.figures = Sent()
@@ -242,9 +243,19 @@ class Dispatch:
         self._taken += taken
         return taken
 
+    def admit(self, waiting: outbox.Waiting) -> outbox.Admission:
+        """Ask authority once more. Runs on the writer's thread."""
+        admission = self._admit(waiting)
+        if not isinstance(admission, outbox.Send):
+            self._kept_back = True
+        return admission
+
     def launch(self, claimed: Sequence[outbox.Waiting], reserved: int) -> None:
         """Send what was claimed into reserved places; give back the rest."""
         self._taken -= reserved - len(claimed)
+        if self._kept_back:
+            self._kept_back = False
+            self.wake()
         for waiting in claimed:
             task = asyncio.create_task(self._carry(waiting), name=f"{self.name} posting {waiting.posting.id}")
             self._flying.add(task)
