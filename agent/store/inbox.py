@@ -10,7 +10,7 @@ from types import MappingProxyType
 import apsw
 
 from agent.errors import Conflict, NotFound
-from agent.ports import Batch, Event
+from agent.ports import Batch, Delivery, Event
 from agent.store.encode import encode, from_us, to_us
 from agent.store.writer import Transaction
 
@@ -33,10 +33,7 @@ def store(transaction: Transaction, batch: Batch) -> None:
     received = to_us(batch.received_at)
     transaction.executemany(
         "INSERT INTO event (source, topic, payload, properties, received_us) VALUES (?, ?, ?, ?, ?)",
-        [
-            (batch.source, one.topic, one.payload, encode(dict(one.properties)) if one.properties else None, received)
-            for one in batch.deliveries
-        ],
+        [(batch.source, *_kept(one), received) for one in batch.deliveries],
     )
     transaction.count("events received", len(batch.deliveries))
     transaction.count("events undecided", len(batch.deliveries))
@@ -44,6 +41,16 @@ def store(transaction: Transaction, batch: Batch) -> None:
     for notice in batch.notices:
         transaction.audit(notice.action, notice.detail, actor=batch.source, alarm=notice.alarm)
         transaction.count(f"notices {notice.action}")
+
+
+def _kept(one: Delivery) -> tuple[str, bytes, str | None]:
+    """Topic, payload and properties as columns keep them; what no column can keep must not hold up its batch."""
+    try:
+        one.topic.encode()
+        return one.topic, one.payload, encode(dict(one.properties)) if one.properties else None
+    except (ValueError, TypeError) as error:
+        topic = one.topic.encode("utf-8", "backslashreplace").decode()
+        return topic, one.payload, encode({"unreadable": f"{type(error).__name__} in topic or properties"})
 
 
 def put_checkpoints(transaction: Transaction, checkpoints: Iterable[tuple[str, bytes]]) -> None:

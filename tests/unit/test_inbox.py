@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from agent.ports import Batch, Delivery
 from agent.store import inbox
-from tests.stores import START, opened
+from tests.stores import START, opened, reading
 
 
 def test_a_redelivered_message_is_stored_with_the_facts_of_its_transport(tmp_path: Path):
@@ -19,3 +19,17 @@ def test_a_redelivered_message_is_stored_with_the_facts_of_its_transport(tmp_pat
         (written,) = writer.call(lambda tx: tx.execute("SELECT properties FROM event").fetchone())
     assert dict(event.properties) == {"dup": "1"}
     assert json.loads(written) == {"dup": "1"}
+
+
+def test_what_no_column_can_keep_does_not_hold_up_its_batch(tmp_path: Path):
+    """A topic that is no text is stored escaped, its neighbours as they are: the batch is not held up."""
+    bad = Delivery("plant/\udcff/consumption", b"1", {"user": "x"})
+    worse = Delivery("plant/a/consumption", b"2", {"user": object()})  # type: ignore[dict-item]  # on purpose
+    batch = Batch("line", [bad, Delivery("plant/b/consumption", b"3"), worse], START, lambda: None)
+    with opened(tmp_path / "gp.db") as writer:
+        writer.call(lambda tx: inbox.store(tx, batch))
+        with reading(tmp_path / "gp.db") as connection:
+            kept = inbox.undecided(connection, 0, 10)
+    assert [one.payload for one in kept] == [b"1", b"3", b"2"]
+    assert kept[0].topic == "plant/\\udcff/consumption"
+    assert "unreadable" in kept[2].properties
