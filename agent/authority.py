@@ -46,6 +46,8 @@ class Rule:
         )
 
 
+_ADVISE, _ASSIST = Mode.ADVISE, Mode.ASSIST
+_POST, _HOLD = Route.POST, Route.HOLD
 _QUANTITIES = ("quantity", "yield", "scrap", "rework")
 
 
@@ -57,13 +59,11 @@ def decide(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUnfi
     if not proposal.drafts:
         return Decision(Route.IGNORE, proposal.holds + proposal.reasons, rule.version)
     why = _why_not(proposal, rule, today, score)
-    if rule.mode is Mode.ADVISE:
+    if rule.mode is _ADVISE:
         return Decision(Route.ADVISE, why + proposal.reasons, rule.version)
-    if rule.mode is Mode.ASSIST:
-        return Decision(
-            Route.HOLD, why + proposal.reasons + ("every posting of this workflow is approved",), rule.version
-        )
-    return Decision(Route.HOLD if why else Route.POST, why + proposal.reasons, rule.version)
+    if rule.mode is _ASSIST:
+        return Decision(_HOLD, why + proposal.reasons + ("every posting of this workflow is approved",), rule.version)
+    return Decision(_HOLD if why else _POST, why + proposal.reasons, rule.version)
 
 
 def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUnfit | None) -> tuple[str, ...]:

@@ -136,6 +136,7 @@ class Model:
         self.digest = digest
         self._session = session
         self._watch = _Watch(deadline_s)
+        self._usual = tuple((one.low, one.high) for one in manifest.features)
         self._least = np.array([one.least for one in manifest.features], np.float32)
         self._most = np.array([one.most for one in manifest.features], np.float32)
 
@@ -231,10 +232,12 @@ class Model:
     def _reasons(self, row: Features) -> tuple[str, ...]:
         """What is unlike the training data, worst first: how far outside of low to high, in widths of that range."""
         found = []
-        for one, value in zip(self.manifest.features, row, strict=True):
-            beyond = max(one.low - value, value - one.high) / ((one.high - one.low) or 1.0)
+        for one, (low, high), value in zip(self.manifest.features, self._usual, row, strict=True):
+            if low <= value <= high:
+                continue
+            beyond = max(low - value, value - high) / ((high - low) or 1.0)
             if one.text and beyond > 0:
-                seen, low, high = (exp(x) if one.scale == "log" else x for x in (value, one.low, one.high))
+                seen, low, high = (exp(x) if one.scale == "log" else x for x in (value, low, high))
                 found.append((beyond, f"{one.text} is {seen:.3g}, usually {low:.3g} to {high:.3g}"))
         return tuple(reason for _, reason in sorted(found, reverse=True))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from agent import authority, strictjson
 from agent.errors import BadPayload, ModelUnfit
@@ -20,6 +20,10 @@ from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
 
 log = logging.getLogger("gatepost.judge")
+
+_HOLD: Final = Route.HOLD
+_ADVISE: Final = Route.ADVISE
+_TO_THE_OUTBOX: Final = (Route.POST, Route.HOLD)
 
 
 class Model(Protocol):
@@ -225,7 +229,7 @@ def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, rec
         return quarantined(one.event, failed.reason, str(failed), gap)
     decision = authority.decide(proposal, one.assignment.rule, today, one.score)
     refusals = _refusals(one.assignment.target, proposal)
-    if refusals and decision.route is not Route.ADVISE:
+    if refusals and decision.route is not _ADVISE:
         return quarantined(one.event, "erp_would_refuse", "; ".join(refusals), gap)
     if key:
         states[key] = state
@@ -242,18 +246,18 @@ def _verdict(
     """The decision as it is written: the event's end, its postings, and the record that explains both."""
     route, reasons = decision.route, decision.reasons
     drafts = [draft for draft in proposal.drafts if one.assignment.modes.get(draft.kind, "off") != "off"]
-    if route in (Route.POST, Route.HOLD) and not drafts:
-        route, reasons = Route.ADVISE, (*reasons, "this kind of posting is off for the target")
+    if route in _TO_THE_OUTBOX and not drafts:
+        route, reasons = _ADVISE, (*reasons, "this kind of posting is off for the target")
     postings: list[outbox.NewPosting] = []
-    if route in (Route.POST, Route.HOLD):
-        holds = (reasons or ("held",)) if route is Route.HOLD else ()
+    if route in _TO_THE_OUTBOX:
+        holds = (reasons or ("held",)) if route is _HOLD else ()
         early = to_us(one.report.occurred_at) < reconciled_us
         postings = [
             _posting(one, proposal, draft, number, holds, policy=decision.policy, check_first=early)
             for number, draft in enumerate(drafts)
         ]
     detail = _record(one, proposal, reasons, decision.policy, gap)
-    if route is Route.ADVISE:
+    if route is _ADVISE:
         detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
     verdict = Verdict(one.event, route.value, "decided", detail, one.message_key, one.payload_hash)
     verdict.postings, verdict.alarm, verdict.report = postings, bool(gap), one.report

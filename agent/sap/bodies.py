@@ -30,7 +30,11 @@ from agent.sap.session import Headers
 
 DAY: Final = lru_cache(maxsize=64)(sap_date)  # a plant posts on few days
 GUID_FIELD: Final = "ExternalSystemConfirmation"
-ACTIVITIES: Final = ("1", "2", "3", "4", "5", "6")
+ACTIVITIES: Final = {  # number in the work centre → fields of its quantity and its unit
+    number: (f"OpConfirmedWorkQuantity{number}", f"OpWorkQuantityUnit{number}") for number in "123456"
+}
+_START: Final = ("ConfirmedExecutionStartDate", "ConfirmedExecutionStartTime")
+_END: Final = ("ConfirmedExecutionEndDate", "ConfirmedExecutionEndTime")
 
 
 class Unfit(ValueError):  # noqa: N818 - named by what it says of a payload
@@ -99,10 +103,11 @@ def call(kind: Kind, payload: Mapping[str, Any], key: str, rules: Rules) -> Call
 
 def sap_quantity(payload: Mapping[str, Any], name: str, unit: str, rules: Rules) -> str:
     """A quantity with as many decimals as its unit allows; nothing is rounded. Raises Unfit."""
-    if isinstance(payload[name], str) and payload[name].startswith("-"):
-        raise Unfit(f"payload.{name}: {payload[name]} {unit} is negative; a correction is a reversal")
+    value = payload[name]
+    if isinstance(value, str) and value.startswith("-"):
+        raise Unfit(f"payload.{name}: {value} {unit} is negative; a correction is a reversal")
     try:
-        return sap_decimal(payload[name], rules.decimals.get(unit, 3))
+        return sap_decimal(value, rules.decimals.get(unit, 3))
     except ValueError as error:
         raise Unfit(f"payload.{name}: {error} in {unit}; mend the quantity or `decimals`") from None
 
@@ -178,8 +183,8 @@ def _confirmation(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
         "APIConfHasNoGoodsMovements": payload.get("backflush") is not True,
         "Personnel": payload.get("personnel"),
         "ConfirmationText": payload.get("text"),
-        **_moment(payload, "start", "ConfirmedExecutionStart", rules),
-        **_moment(payload, "end", "ConfirmedExecutionEnd", rules),
+        **_moment(payload, "start", _START, rules),
+        **_moment(payload, "end", _END, rules),
         **_activities(payload.get("activities") or {}, rules),
         **_stamps(rules.confirmation_stamps, key),
     }
@@ -193,7 +198,7 @@ def _optional(payload: Mapping[str, Any], field: str, unit: str, rules: Rules) -
     return value if value.strip("0.") else ""
 
 
-def _moment(payload: Mapping[str, Any], field: str, prefix: str, rules: Rules) -> dict[str, str]:
+def _moment(payload: Mapping[str, Any], field: str, names: tuple[str, str], rules: Rules) -> dict[str, str]:
     """Day and time of day in the plant's zone of a UTC moment, or nothing."""
     value = payload.get(field)
     if not value:
@@ -206,7 +211,7 @@ def _moment(payload: Mapping[str, Any], field: str, prefix: str, rules: Rules) -
         raise Unfit(f"payload.{field}: {value!r} is not a time like 2026-11-20T13:05:09+00:00") from None
     if day is None:
         raise Unfit(f"payload.{field}: {value!r} must carry its offset from UTC")
-    return {f"{prefix}Date": day, f"{prefix}Time": time}
+    return {names[0]: day, names[1]: time}
 
 
 @lru_cache(1024)  # a lot begins when the last one ended, and what is checked is frozen soon after
@@ -221,11 +226,12 @@ def _local(text: str, zone: ZoneInfo) -> tuple[str | None, str]:
 def _activities(activities: Mapping[str, Any], rules: Rules) -> dict[str, str]:
     fields = {}
     for number, activity in activities.items():
-        if number not in ACTIVITIES:
+        names = ACTIVITIES.get(number)
+        if names is None:
             raise Unfit(f"payload.activities: SAP has the activities 1 to 6, not {number!r}")
         unit = sap_unit(activity["unit"], rules)
-        fields[f"OpConfirmedWorkQuantity{number}"] = sap_quantity(activity, "quantity", unit, rules)
-        fields[f"OpWorkQuantityUnit{number}"] = unit
+        fields[names[0]] = sap_quantity(activity, "quantity", unit, rules)
+        fields[names[1]] = unit
     return fields
 
 

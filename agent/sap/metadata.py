@@ -124,7 +124,7 @@ class Metadata:
             return [f"{self.service} has no {entity_set}; {_MEND}"]
         if not found.creatable:
             return [f"{self.service}/{entity_set} takes no new documents in this SAP system"]
-        return list(self._check(self.types[found.type], body, ""))
+        return self._check(self.types[found.type], body, "")
 
     def check_function(self, function: str, arguments: Mapping[str, str]) -> list[str]:
         """What SAP would refuse in a call of a function import; the arguments are URL literals. Pure."""
@@ -133,26 +133,27 @@ class Metadata:
             return [f"{self.service} has no function {function}; {_MEND}"]
         return [f"{function}: unknown parameter {name}; {_MEND}" for name in arguments if name not in known]
 
-    def _check(self, entity: EntityType, body: Mapping[str, Any], path: str) -> Iterator[str]:
-        texts = entity.texts
+    def _check(self, entity: EntityType, body: Mapping[str, Any], path: str) -> list[str]:
+        texts: Mapping[str, int] = entity.texts
+        found: list[str] = []
         for name, value in body.items():
-            if type(value) is str and len(value) <= texts.get(name, -1):  # most of a body: a text that fits
-                continue
-            if (known := entity.properties.get(name)) is not None:
-                if words := known.complaint(value):
-                    yield f"{path}{name}: {words}"
-            elif (target := entity.navigations.get(name)) is not None:
-                yield from self._check_below(self.types[target], value, f"{path}{name}")
-            else:
-                yield f"{path}{name}: unknown to this SAP system ({entity.name}); {_MEND}"
+            if type(value) is not str or len(value) > texts.get(name, -1):  # most of a body is text that fits
+                found += self._complaints(entity, name, value, path)
+        return found
 
-    def _check_below(self, entity: EntityType, value: object, path: str) -> Iterator[str]:
+    def _complaints(self, entity: EntityType, name: str, value: object, path: str) -> list[str]:
+        if (known := entity.properties.get(name)) is not None:
+            words = known.complaint(value)
+            return [f"{path}{name}: {words}"] if words else []
+        if (target := entity.navigations.get(name)) is not None:
+            return self._check_below(self.types[target], value, f"{path}{name}")
+        return [f"{path}{name}: unknown to this SAP system ({entity.name}); {_MEND}"]
+
+    def _check_below(self, entity: EntityType, value: object, path: str) -> list[str]:
         items = value.get("results") if isinstance(value, dict) else value
         if not isinstance(items, list):
-            yield f"{path}: must be a list of {entity.name}"
-            return
-        for at, item in enumerate(items):
-            yield from self._check(entity, item, f"{path}[{at}].")
+            return [f"{path}: must be a list of {entity.name}"]
+        return [words for at, item in enumerate(items) for words in self._check(entity, item, f"{path}[{at}].")]
 
 
 _MEND = "take it out of the configuration or let the service be activated in this release"
