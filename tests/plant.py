@@ -288,7 +288,7 @@ def configured(folder: Path, broker: int, sap: str, change: Change = lambda cont
     sources["mqtt"] |= {"brokers": [f"mqtt://127.0.0.1:{broker}"]}
     sources["erp_orders"] |= {"poll_s": 0.5, "stock": False}
     content["targets"][0] |= {
-        "url": sap, "settle_s": 0.3, "lookup_reliable": True, "connect_s": 0.5, "total_s": 1.2, "concurrency": 8,
+        "url": sap, "settle_s": 0.3, "lookup_reliable": True, "connect_s": 1.0, "total_s": 2.5, "concurrency": 8,
     }  # fmt: skip
     content["authority"] = {name: {"mode": "auto", "min_confidence": 0} for name in content["workflows"]}
     content |= {"store": {"path": str(folder / "gatepost.db"), "reserve_mb": 1}, "models": str(ROOT / "models")}

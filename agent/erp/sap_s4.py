@@ -234,6 +234,9 @@ class SapS4:
             entity = booked(answer, waiting_codes=self.config.waiting_codes)
         except AlreadyPosted as said:
             return await self._already_posted(posting, said)
+        except ErpUnavailable as error:
+            self._error = "" if error.scope == "lane" else str(error)
+            raise
         number = _number(posting, entity)
         if not number:
             raise ErpInDoubt(f"{answer.where}: answered {answer.status} without a document number; it is looked for")
