@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import shutil
 import signal
@@ -24,7 +25,7 @@ from agent.errors import ConfigError, GatepostError, StoreError
 from agent.judge import Rules
 from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
-from agent.reload import refuse_while_open
+from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
 from agent.store import archive, audit, balance, file, masterdata, outbox
 from agent.store.writer import Transaction, Writer
@@ -99,9 +100,13 @@ class Agent:
         known = assembly.facts(self.config, table, self.clock, reader)
         rules = assembly.rules(self.config, known, self.targets)
         documents = assembly.documents(self.config, table, self.clock)
+        refused = refuse_while_open(json.loads(_meta(reader, "fixed") or "{}"), self.config)
+        if refused and _has_open_rows(reader):
+            raise ConfigError(refused)
 
         def begin(tx: Transaction) -> int:
             masterdata.put(tx, documents, "files")
+            _put_meta(tx, "fixed", json.dumps(fixed(self.config)))
             tx.audit("started", {"config": self.config.version, "findings": self.writer.findings})
             return outbox.recover_sending(tx, settle)
 
@@ -210,7 +215,9 @@ class Agent:
 
     async def reload(self, config: Config) -> None:
         """Take a new configuration between two batches, as a whole. Raises ConfigError for what must stay."""
-        refused = refuse_while_open(self.config, config)
+        if late := needs_restart(self.config, config):
+            raise ConfigError(late)
+        refused = refuse_while_open(fixed(self.config), config)
         rows_are_open: bool = await asyncio.to_thread(self.desk.look, _has_open_rows)
         if refused and rows_are_open:
             raise ConfigError(refused)
@@ -219,7 +226,12 @@ class Agent:
         learnt = await asyncio.to_thread(self.desk.look, assembly.learnt)
         rules = assembly.rules(config, known.with_facts(learnt), self.targets)
         detail = {"from": self.config.version, "to": config.version}
-        await self.writer.run(lambda tx: tx.audit("configuration", detail))
+
+        def take(tx: Transaction) -> None:
+            tx.audit("configuration", detail)
+            _put_meta(tx, "fixed", json.dumps(fixed(config)))
+
+        await self.writer.run(take)
         self.process_rules(rules)
         self.config = config
         self.wake()
@@ -388,6 +400,10 @@ def _keep_what_lives() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+
+
+def _put_meta(tx: Transaction, key: str, value: str) -> None:
+    tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
 def _meta(connection: apsw.Connection, key: str) -> str | None:

@@ -1,11 +1,13 @@
-"""What a reload may not change while postings are open: where they go, and by what they are found again."""
+"""What may not change while events or postings are open, and what only a restart can change.
+
+Where postings go and by what they are found again is kept in the store at each start (`fixed`), so that neither a
+reload nor a restart with another configuration can send an open posting elsewhere, or look for it by another stamp.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-
-from pydantic import BaseModel
+from collections.abc import Iterator, Mapping
 
 from agent.config import Config, Node
 from agent.errors import Finding
@@ -14,55 +16,78 @@ from agent.errors import Finding
 _HARMLESS = re.compile(
     r"(_s|_seconds|_file|_certificate|_cert|_key)$|^(auth|concurrency|language|lookup_reliable|read_back|waiting_codes)$"
 )
-_WHY = "cannot change while events or postings are open; drain them first (`gatepost status` shows them), then restart"
+_OPEN = "cannot change while events or postings are open; drain them first (`gatepost status` shows them), then restart"
+_RESTART = "is read at a start only: restart the agent, nothing is lost by that, or take the change back"
 
 
-def refuse_while_open(old: Config, new: Config) -> list[Finding]:
-    """The changes from `old` to `new` that are refused while rows are open, at their lines in the new file."""
-    return [*_moved(old, new), *_targets(old, new), *_sources(old, new), *_workflows(old, new)]
+def fixed(config: Config) -> dict[str, str]:
+    """Path → value of everything that open rows rest on. Secrets are not among them."""
+    found = {"plant.site": config.plant.site}
+    for target in config.targets:
+        found[f"targets {target.name}"] = target.kind
+        for field in type(target.settings).model_fields:
+            if not _HARMLESS.search(field):
+                found[f"targets {target.name}.{field}"] = str(getattr(target.settings, field))
+    for source in config.sources:  # the name is part of the identity of messages: a redelivery would be new
+        found[f"sources {source.name}"] = source.kind
+    for name, flow in config.workflows.items():
+        found |= {f"workflows.{name}.{field}": getattr(flow, field) for field in ("target", "kind", "mapping")}
+    return found
 
 
-def _moved(old: Config, new: Config) -> Iterator[Finding]:
-    if old.store.path != new.store.path:
-        yield _changed(new, "store.path", new.tree.get("store", "path"), str(old.store.path))
-    if old.plant.site != new.plant.site:
-        yield _changed(new, "plant.site", new.tree.get("plant", "site"), old.plant.site)
+def refuse_while_open(was: Mapping[str, str], new: Config) -> list[Finding]:
+    """What `new` changes of `was` (see `fixed`), at the lines of the new file; what is only added is welcome."""
+    now = fixed(new)
+    return [
+        _finding(new, path, _OPEN, f"was {value}" if value else "")
+        for path, value in was.items()
+        if now.get(path) != value
+    ]
 
 
-def _targets(old: Config, new: Config) -> Iterator[Finding]:
-    now = {target.name: target for target in new.targets}
-    for target in old.targets:
-        node = _entry(new, "targets", target.name)
-        if target.name not in now or now[target.name].kind != target.kind:
-            yield _changed(new, f"targets {target.name}", node, target.kind)
-            continue
-        for field in _differing(target.settings, now[target.name].settings):
-            yield _changed(new, f"targets {target.name}.{field}", node and (node.get(field) or node), "")
+def needs_restart(old: Config, new: Config) -> list[Finding]:
+    """The changes that a reload cannot take, because connections, listeners and the store are made at the start."""
+    return [_finding(new, path, _RESTART, "") for path in _restarting(old, new)]
 
 
-def _sources(old: Config, new: Config) -> Iterator[Finding]:
-    """A source's name is part of the identity of its messages: under another name a redelivery would be new."""
-    now = {source.name: source for source in new.sources}
-    for source in old.sources:
-        if source.name not in now or now[source.name].kind != source.kind:
-            yield _changed(new, f"sources {source.name}", _entry(new, "sources", source.name), source.kind)
+def _restarting(old: Config, new: Config) -> Iterator[str]:
+    for part in ("plant", "store", "management", "audit", "log"):
+        if getattr(old, part) != getattr(new, part):
+            yield part
+    if (old.api is None) != (new.api is None) or (
+        old.api and new.api and (old.api.address, old.api.tls) != (new.api.address, new.api.tls)
+    ):
+        yield "api"
+    for part in ("sources", "targets"):
+        before = {one.name: one for one in getattr(old, part)}
+        after = {one.name: one for one in getattr(new, part)}
+        for name in before.keys() | after.keys():
+            one, other = before.get(name), after.get(name)
+            if one is None or other is None or _connection(one) != _connection(other):
+                yield f"{part} {name}"
 
 
-def _workflows(old: Config, new: Config) -> Iterator[Finding]:
-    for name, flow in old.workflows.items():
-        now = new.workflows.get(name)
-        node = new.tree.get("workflows", name)
-        for field in ("target", "kind", "mapping"):
-            if now is None or getattr(now, field) != getattr(flow, field):
-                yield _changed(
-                    new, f"workflows.{name}.{field}", node and (node.get(field) or node), getattr(flow, field)
-                )
+def _connection(entry: object) -> object:
+    """All of a source or target but what may be posted there: that is asked at every claim."""
+    return {name: value for name, value in vars(entry).items() if name != "postings"}
 
 
-def _differing(old: BaseModel, new: BaseModel) -> Iterator[str]:
-    for field in type(old).model_fields:
-        if not _HARMLESS.search(field) and getattr(old, field) != getattr(new, field, None):
-            yield field
+def _finding(config: Config, path: str, why: str, value: str) -> Finding:
+    return Finding(str(config.file), (_place(config, path) or config.tree).line, path, why, value)
+
+
+def _place(config: Config, path: str) -> Node | None:
+    """The node of ``targets s4.url``, ``workflows.consumption.target`` or ``plant.site``, or the nearest above it."""
+    whole, _, rest = path.partition(" ")
+    node: Node | None = config.tree
+    keys = whole.split(".")
+    if rest:
+        name, _, field = rest.partition(".")
+        node = _entry(config, whole, name)
+        keys = [field] if field else []
+    for key in keys:
+        node = (node.get(key) or node) if node else None
+    return node
 
 
 def _entry(config: Config, part: str, name: str) -> Node | None:
@@ -73,7 +98,3 @@ def _entry(config: Config, part: str, name: str) -> Node | None:
         if written is not None and written.text == name:
             return node
     return whole
-
-
-def _changed(config: Config, path: str, node: Node | None, was: str) -> Finding:
-    return Finding(str(config.file), (node or config.tree).line, path, _WHY, f"was {was}" if was else "")

@@ -26,7 +26,7 @@ from agent.crosschecks import overlap
 from agent.erp import TARGETS
 from agent.errors import ConfigError, Finding, NotFound
 from agent.ports import Kind
-from agent.reload import refuse_while_open
+from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import AuthorityMode, DatePolicy, PostingMode, Scope
 from agent.sources import SOURCES
 from agent.workflows import WORKFLOWS
@@ -373,7 +373,6 @@ def test_the_version_covers_every_file(write, tmp_path):
         ("name: s4", "name: s5", "targets s4"),
         ("name: line", "name: row", "sources line"),
         ("mapping: weights", "mapping: scales", "workflows.weighing.mapping"),
-        ("data/gatepost.db", "data/other.db", "store.path"),
         ('"1710"', '"1720"', "plant.site"),
     ],
 )
@@ -381,10 +380,26 @@ def test_what_open_postings_rest_on_does_not_change(write, old, new, path):
     """Changes to a target, a stamp or what keys are made of are named with their line in the new file."""
     before = read(write())
     after = read(write((old, new), *([("target: s4", "target: s5")] if path == "targets s4" else [])))
-    refused = refuse_while_open(before, after)
+    refused = refuse_while_open(fixed(before), after)
     assert path in [finding.path for finding in refused]
     assert all(finding.line > 0 and "while events or postings are open" in finding.message for finding in refused)
-    assert refuse_while_open(before, before) == []
+    assert refuse_while_open(fixed(before), before) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "paths"),
+    [
+        ("base_url: https://s4", "base_url: https://s5", ["targets s4"]),
+        ("data/gatepost.db", "data/other.db", ["store"]),
+        ("name: line", "name: row", ["sources line", "sources row"]),
+        ("    postings: {goods_issue: live", "    postings: {goods_issue: off", []),
+    ],
+)
+def test_a_reload_refuses_what_only_a_start_can_take(write, old, new, paths):
+    """Connections and the store are made at the start; a reload says so and does not pretend. Modes it takes."""
+    refused = needs_restart(read(write()), read(write((old, new))))
+    assert sorted(finding.path for finding in refused) == paths
+    assert all("restart the agent" in finding.message for finding in refused)
 
 
 def test_the_rest_may_change_at_any_time(write):
@@ -392,7 +407,7 @@ def test_the_rest_may_change_at_any_time(write):
     before = read(write())
     path = write(("    postings: {goods_issue: live", "    timeout_s: 5\n    postings: {goods_issue: off"))
     after = load(path, resolve, {"GATEPOST_SECRET_ERP_PASSWORD": "rotated"})
-    assert refuse_while_open(before, after) == []
+    assert refuse_while_open(fixed(before), after) == []
 
 
 @pytest.mark.parametrize(
