@@ -101,7 +101,8 @@ class _Read:
     assignment: Assignment
     message_key: str
     payload_hash: bytes
-    state_key: str | None = None
+    state_key: str | None  # where its workflow keeps what came before
+    sequence_key: str | None  # where its sender's numbering stands
     score: Score | ModelUnfit | None = None
 
 
@@ -129,7 +130,7 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
-    keys = {key for one in fresh for key in (one.state_key, _sequence_key(one)) if key}
+    keys = {key for one in fresh for key in (one.state_key, one.sequence_key) if key}
     states = dict(memory.states(keys))
     before = dict(states)
     for one in fresh:
@@ -160,7 +161,8 @@ def _read(event: Event, rules: Rules) -> _Read:
         key = assignment.workflow.state_key(report)
     except Exception as error:  # a workflow's mistake costs its own event, never the line
         raise _failed(assignment.workflow, event, error) from error
-    return _Read(event, report, assignment, own, sha256(event.payload).digest(), key)
+    numbering = f"sequence/{event.source}/{report.sender}" if report.sequence is not None else None
+    return _Read(event, report, assignment, own, sha256(event.payload).digest(), key, numbering)
 
 
 def _failed(workflow: Workflow, event: Event, error: Exception) -> BadPayload:
@@ -320,14 +322,9 @@ def quarantined(event: Event, code: str, why: str, gap: dict[str, Any] | None = 
     return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
 
 
-def _sequence_key(one: _Read) -> str | None:
-    report = one.report
-    return f"sequence/{one.event.source}/{report.sender}" if report.sequence is not None else None
-
-
 def _follow_sequence(one: _Read, states: dict[str, Any]) -> dict[str, Any] | None:
     """Follow the sender's numbering; returns the first and last missing number of a gap."""
-    key, number = _sequence_key(one), one.report.sequence
+    key, number = one.sequence_key, one.report.sequence
     if key is None or number is None:
         return None
     last = states.get(key, {}).get("last")

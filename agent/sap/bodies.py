@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from agent.ports import Kind, Posting
@@ -55,14 +56,13 @@ class Rules:
     services: Mapping[Kind, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One modifying request. For a function import `body` is empty and `arguments` are its URL literals."""
 
     service: str
     resource: str  # entity set or function import
     body: Mapping[str, Any]
-    arguments: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = MappingProxyType({})
 
     def wire(self, posting: Posting) -> bytes:
         """The frozen bytes for this posting: the same at every retry."""
