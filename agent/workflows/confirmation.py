@@ -17,6 +17,7 @@ from agent.workflows.orders import converted, erp_quantity, order_holds, order_o
 
 ZERO: Final = Decimal(0)
 _CONFIRMATION: Final = Kind.CONFIRMATION
+_FINGERPRINT: Final = ("yield", "scrap", "rework", "start", "end")  # of the payload: equal in a double report
 _AT_ONCE: Final = timedelta(0)
 _SECONDS: Final = {"SEC": 1, "MIN": 60, "HUR": 3600, "DAY": 86400}
 _USES: Final = {MaterialUse.PRODUCED: "yield", MaterialUse.SCRAP: "scrap", MaterialUse.REWORK: "rework"}
@@ -93,7 +94,7 @@ class Confirmation:
             return Proposal((), reasons=("nothing was made and no time was used",)), state
         holds += self._times(report, work)
         payload = self._payload(report, work, facts)
-        fingerprint = f"{_made(work)} {payload['start']} {payload['end']} {report.work_center}"
+        fingerprint = " ".join([*map(payload.__getitem__, _FINGERPRINT), report.work_center])
         doubts = [*self._quantity_holds(work, facts, state), *_repeated(report, work, fingerprint, state)]
         draft = Draft(_CONFIRMATION, f"order/{order.order}", payload, _value(work, facts), report.final)
         proposal = Proposal((draft,), holds=(*holds, *doubts), subject=_subject(report, order, facts))
@@ -153,9 +154,9 @@ class Confirmation:
                 holds.append(
                     f"start to end is {report.end - report.start}, more than {self.config.longest_hours} hours"
                 )
+        longest = self.config.longest_hours * 3600
         for number, duration in work.activities.items():
-            seconds = duration.value * _SECONDS.get(duration.unit, 0)
-            if not 0 < seconds <= self._longest.total_seconds():
+            if not 0 < duration.value * _SECONDS.get(duration.unit, 0) <= longest:
                 holds.append(f"activity {number} is {duration}: not a time of up to {self.config.longest_hours} hours")
         return holds
 
@@ -177,7 +178,9 @@ class Confirmation:
             "order": work.order.order,
             "operation": work.operation,
             "sequence": "0",
-            **{name: f"{quantity:f}" for name, quantity in work.quantities.items()},
+            "yield": f"{work.quantities['yield']:f}",
+            "scrap": f"{work.quantities['scrap']:f}",
+            "rework": f"{work.quantities['rework']:f}",
             "unit": work.unit,
             "final": report.final,
             "scrap_reason": work.scrap_reason,
@@ -214,10 +217,6 @@ def _subject(report: SegmentResponse, order: Order, facts: Facts) -> dict[str, s
         "work_center": report.work_center,
         "line": work_center.line if work_center else "",
     }
-
-
-def _made(work: Work) -> str:
-    return " ".join([f"{quantity:f}" for quantity in work.quantities.values()])
 
 
 def _repeated(report: SegmentResponse, work: Work, fingerprint: str, state: Mapping[str, Any]) -> list[str]:

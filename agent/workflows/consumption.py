@@ -163,7 +163,7 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
     product = facts.materials.get(order.material)
     lot = converted(produced.value, produced.unit, product_unit, facts, product)
     expected = converted(item.quantity * lot, item.unit, unit, facts, material)
-    set_up = converted(item.set_up, item.unit, unit, facts, material)
+    set_up = converted(item.set_up, item.unit, unit, facts, material) if item.set_up else ZERO
     return Use(actual, order, material, component, unit, lot, expected, set_up)
 
 
