@@ -76,14 +76,15 @@ def erp_quantity(quantity: Quantity, unit: str, facts: Facts, material: Material
     Raises BadPayload where there is no conversion, or the number does not fit the ERP (QUAN 13,3).
     """
     step = STEPS[facts.units.decimals(unit)]
-    if quantity.unit == unit:
+    same = quantity.unit == unit
+    numerator, denominator = (1, 1) if same else facts.factor(quantity.unit, unit, material).as_integer_ratio()
+    if numerator == denominator:
         rounded = quantity.value.quantize(step, ROUND_HALF_UP, _WIDE)
         lost = rounded != quantity.value
     else:
-        factor = facts.factor(quantity.unit, unit, material)
-        product = _WIDE.multiply(quantity.value, factor.numerator)
-        rounded = _WIDE.divide(product, factor.denominator).quantize(step, ROUND_HALF_UP, _WIDE)
-        lost = _WIDE.multiply(rounded, factor.denominator) != product
+        product = _WIDE.multiply(quantity.value, numerator)
+        rounded = _WIDE.divide(product, denominator).quantize(step, ROUND_HALF_UP, _WIDE)
+        lost = _WIDE.multiply(rounded, denominator) != product
     if rounded.adjusted() >= LARGEST:
         raise BadPayload(f"{quantity} does not fit the ERP, which keeps {LARGEST} digits", reason="too_large")
     return rounded, f"{quantity} cannot be posted exactly: {rounded} {unit} is the nearest" if lost else ""
@@ -93,8 +94,8 @@ def converted(value: Decimal, from_unit: str, to_unit: str, facts: Facts, materi
     """The value in another unit, with digits to spare: for comparing and for money, never for posting."""
     if from_unit == to_unit:
         return value
-    factor = facts.factor(from_unit, to_unit, material)
-    return value * factor.numerator / factor.denominator
+    numerator, denominator = facts.factor(from_unit, to_unit, material).as_integer_ratio()
+    return value * numerator / denominator
 
 
 def shown(value: Decimal, unit: str, units: UnitTable) -> str:
