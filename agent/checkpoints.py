@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -89,15 +89,24 @@ def load_key(path: Path) -> Ed25519PrivateKey:
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         path.with_suffix(".pub").write_bytes(public)
-    loaded = serialization.load_pem_private_key(path.read_bytes(), None)
+    try:
+        loaded = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # no PEM, with a passphrase, of another world
+        loaded = None
     if not isinstance(loaded, Ed25519PrivateKey):
-        raise StoreError(f"{path} is not an Ed25519 key; remove it and a new one is made at the next start")
+        raise StoreError(
+            f"{path} is no Ed25519 private key (PEM, without a passphrase); put the right one there, or remove it and "
+            "the agent makes a new one"
+        )
     return loaded
 
 
 def load_public(path: Path) -> Ed25519PublicKey:
     """A public key to check signatures with. Raises StoreError."""
-    loaded = serialization.load_pem_public_key(path.read_bytes())
+    try:
+        loaded = serialization.load_pem_public_key(path.read_bytes())
+    except (ValueError, UnsupportedAlgorithm):
+        loaded = None
     if not isinstance(loaded, Ed25519PublicKey):
-        raise StoreError(f"{path} is not an Ed25519 public key")
+        raise StoreError(f"{path} is no Ed25519 public key (PEM)")
     return loaded

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from typing import TypeVar
 
 import click
 
 from agent import __version__
 from agent.errors import GatepostError
 
+E = TypeVar("E", bound=Exception)
 HELP = """Gatepost posts what the shop floor reports to the ERP, exactly once.
 
 Reading commands work beside a running agent and without one. Acts go through the running agent's API; when none runs,
@@ -96,14 +98,14 @@ def main() -> None:
     except* GatepostError as group:
         errors += leaves(group)
     except* PermissionError as group:
-        errors.append(GatepostError(f"{group.exceptions[0]}; run this as the agent's user"))
+        errors += (GatepostError(f"{error}; run this as the agent's user") for error in leaves(group))
     for error in errors:
         click.echo(f"{error}", err=True)
     if errors:
-        sys.exit(errors[0].exit_code)
+        sys.exit(max(error.exit_code for error in errors))
 
 
-def leaves(group: BaseExceptionGroup[GatepostError]) -> Iterator[GatepostError]:
+def leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
     """The errors themselves, without the groups a TaskGroup wraps around them."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):

@@ -61,10 +61,6 @@ class Desk:
         """Send a dead letter again, unchanged. Raises NotFound, Conflict."""
         return await self._on_posting("replay", posting_id, act, outbox.replay, "ready")
 
-    async def refuse(self, posting_id: int, act: Act) -> Any:
-        """Never post it: a dead, doubtful, held or ready posting; its lane goes on. Raises NotFound, Conflict."""
-        return await self._on_posting("refuse", posting_id, act, outbox.refuse, "refused")
-
     async def give_up(self, posting_id: int, act: Act) -> Any:
         """Never post a dead or doubtful one; what is held is for those who may approve. Raises NotFound, Conflict."""
         never = partial(outbox.refuse, only=("dead", "doubtful"))

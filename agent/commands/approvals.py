@@ -9,7 +9,7 @@ import click
 
 from agent import desk
 from agent.commands import show
-from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
 from agent.errors import Conflict
 from agent.store import approvals as store
@@ -17,7 +17,7 @@ from agent.store import lists
 
 VERSION = click.option(
     "--version",
-    type=int,
+    type=click.IntRange(1),
     help="Act only if the posting still has this version, as `show` told it.  [default: as it is now]",
 )
 YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
@@ -33,7 +33,7 @@ def approvals() -> None:
 
 
 @approvals.command("list")
-@click.option("--limit", default=100, show_default=True, help="At most so many, oldest first.")
+@click.option("--limit", type=AT_MOST, default=100, show_default=True, help="At most so many, oldest first.")
 @at_place
 @as_json
 def list_(*, limit: int, place: Place, json: bool) -> None:
@@ -54,7 +54,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
 
 
 @approvals.command("show")
-@click.argument("id", type=int)
+@click.argument("id", type=ID)
 @at_place
 @as_json
 def show_(*, id: int, place: Place, json: bool) -> None:
@@ -67,7 +67,7 @@ def show_(*, id: int, place: Place, json: bool) -> None:
 
 
 @approvals.command()
-@click.argument("id", type=int)
+@click.argument("id", type=ID)
 @VERSION
 @YES
 @at_place
@@ -83,7 +83,7 @@ def approve(*, id: int, version: int | None, yes: bool, place: Place, asked: Ask
 
 
 @approvals.command()
-@click.argument("id", type=int)
+@click.argument("id", type=ID)
 @VERSION
 @YES
 @at_place

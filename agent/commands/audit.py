@@ -43,6 +43,8 @@ def verify(*, against: Path | None, public_key: Path | None, place: Place, json:
     Example:
       gatepost audit verify --against /mnt/audit/checkpoints.txt --public-key checkpoint.pub
     """
+    if public_key and not against:
+        raise click.UsageError("--public-key: say with --against which checkpoints it has signed")
     wanted = read_checkpoints(against, public_key) if against else []
     verdict, seen = place.look(
         lambda connection: verify_all(place, connection, {one.seq for one in wanted}, quiet=json)
@@ -56,12 +58,7 @@ def verify(*, against: Path | None, public_key: Path | None, place: Place, json:
         })  # fmt: skip
     elif not problems:
         show.say(f"ok: {verdict.rows} rows, the last is {verdict.head.seq} with hash {verdict.head.hash.hex()}")
-        held = (
-            f"it contains what {len(wanted)} checkpoints said"
-            if wanted
-            else "no checkpoint was given: a chain that was rebuilt as a whole would not be noticed"
-        )
-        show.say(held)
+        show.say(_held_against(len(wanted), signed=public_key is not None))
     if problems:
         raise StoreCorrupt(
             "\n".join(f"the audit trail is broken: {one}" for one in problems)
@@ -88,6 +85,13 @@ def checkpoint(*, place: Place) -> None:
         raise NotFound(f"there is no key {key_file} yet; the running agent makes it at its first checkpoint")
     key = checkpoints.load_key(key_file) if key_file else None
     click.echo(checkpoints.sign(checkpoints.Checkpoint(place.plant.site, head.seq, head.hash, now()), key), nl=False)
+
+
+def _held_against(count: int, *, signed: bool) -> str:
+    if not count:
+        return "no checkpoint was given: a chain that was rebuilt as a whole would not be noticed"
+    unproven = "" if signed else "; without --public-key nobody knows who wrote them"
+    return f"it contains what {count} checkpoints said{unproven}"
 
 
 def read_checkpoints(path: Path, public_key: Path | None) -> list[checkpoints.Checkpoint]:

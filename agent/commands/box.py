@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import asdict
+from json import dumps as json_text
 
 import click
+from pydantic import ValidationError
 
 from agent import __version__
 from agent import selfcheck as checks
@@ -14,11 +16,17 @@ from agent.commands import show
 from agent.commands.place import Place, as_json, at_place
 from agent.config import read_yaml
 from agent.errors import GatepostError
-from agent.settings import Scope
+from agent.settings import Scope, Token
 
 
 @click.command()
-@click.option("--writes", default=200, show_default=True, help="How many writes the disk is timed with.")
+@click.option(
+    "--writes",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    show_default=True,
+    help="How many writes the disk is timed with.",
+)
 @at_place
 @as_json
 def selfcheck(*, writes: int, place: Place, json: bool) -> None:
@@ -69,7 +77,11 @@ def token(*, name: str, scopes: tuple[str, ...], lines: tuple[str, ...]) -> None
     """
     made = secrets.token_urlsafe(32)
     digest = hashlib.sha256(made.encode()).hexdigest()
-    limit = f", lines: [{', '.join(lines)}]" if lines else ""
+    try:
+        Token(name=name, sha256=digest, scopes=tuple(map(Scope, scopes)), lines=lines)
+    except ValidationError as error:
+        raise click.UsageError(f"NAME: {error.errors()[0]['msg']}") from None
+    limit = f", lines: {json_text(lines)}" if lines else ""
     show.say(f"token of {name} (give it to nobody else; it cannot be shown again):\n\n  {made}\n")
     show.say("paste this below api: in the configuration, then `gatepost check` and reload (SIGHUP):\n")
     show.say(f"  tokens:\n    - {{name: {name}, sha256: {digest}, scopes: [{', '.join(scopes)}]{limit}}}")

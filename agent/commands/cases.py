@@ -172,6 +172,11 @@ def read_event(path: Path) -> Event:
         unknown = set(told) - {"topic", "payload", "text", "source", "received_at", "properties", "reason"}
         if unknown:
             raise BadPayload(f"has the unknown keys {', '.join(sorted(unknown))}")
+        for key in ("topic", "text", "source", "received_at"):
+            if not isinstance(told.get(key, ""), str):
+                raise BadPayload(f"{key} must be text")
+        if not isinstance(told.get("properties", {}), dict):
+            raise BadPayload("properties must be an object")
         received = datetime.fromisoformat(told["received_at"]) if "received_at" in told else now()
         if received.tzinfo is None:
             raise BadPayload("received_at needs a time zone, such as 2026-11-20T12:00:00Z")

@@ -6,14 +6,14 @@ import click
 
 from agent.commands import show
 from agent.commands.approvals import describe, told
-from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach, at_desk
 from agent.desk import Desk
 from agent.store import approvals as store
 from agent.store import lists
 
 STATES = ("dead", "doubtful")
-IDS = click.argument("ids", metavar="ID...", type=int, nargs=-1, required=True)
+IDS = click.argument("ids", metavar="ID...", type=ID, nargs=-1, required=True)
 
 
 @click.group()
@@ -30,7 +30,7 @@ def deadletter() -> None:
 
 
 @deadletter.command("list")
-@click.option("--limit", default=100, show_default=True, help="At most so many of each, oldest first.")
+@click.option("--limit", type=AT_MOST, default=100, show_default=True, help="At most so many of each, oldest first.")
 @at_place
 @as_json
 def list_(*, limit: int, place: Place, json: bool) -> None:
@@ -53,7 +53,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
 
 
 @deadletter.command("show")
-@click.argument("id", type=int)
+@click.argument("id", type=ID)
 @at_place
 @as_json
 def show_(*, id: int, place: Place, json: bool) -> None:
@@ -93,12 +93,12 @@ def refuse(*, ids: tuple[int, ...], place: Place, asked: Asked) -> None:
       gatepost deadletter refuse 12 --reason "booked by hand, 4900000124"
     """
     for id in ids:
-        act = Reach(place, asked).act(f"/v1/deadletters/{id}/refuse", {}, at_desk(Desk.refuse, id))
+        act = Reach(place, asked).act(f"/v1/deadletters/{id}/refuse", {}, at_desk(Desk.give_up, id))
         told(act, asked)
 
 
 @deadletter.command()
-@click.argument("id", type=int)
+@click.argument("id", type=ID)
 @click.argument("document")
 @at_place
 @signed
@@ -116,7 +116,7 @@ def document(*, id: int, document: str, place: Place, asked: Asked) -> None:
 
 
 @deadletter.command("not-booked")
-@click.argument("id", type=int)
+@click.argument("id", type=ID)
 @at_place
 @signed
 def not_booked(*, id: int, place: Place, asked: Asked) -> None:

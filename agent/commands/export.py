@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
@@ -77,12 +78,13 @@ def write(place: Place, what: str, target: Path, form: str | None, since: date |
     total = place.look(lambda connection: _count(connection, what))
     try:
         if form == "db":
+            target.touch(exist_ok=False)
             count = _write_db(target, what, _progress(pieces, total))
         else:
             with target.open("x", encoding="utf-8", newline="") as stream:
                 count = _WRITERS[form](stream, _progress(pieces, total))
-    except OSError as error:
-        raise GatepostError(f"{target}: {error.strerror}; the export is not complete") from error
+    except (OSError, sqlite3.Error) as error:
+        raise GatepostError(f"{target}: {error}; the export is not complete") from error
     show.say(f"{count} {what} in {target}")
 
 

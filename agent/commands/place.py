@@ -22,6 +22,8 @@ from agent.config import DATA_FOLDER, Settings, parse, read_yaml
 from agent.errors import StoreCorrupt, StoreError, StoreUnfit
 from agent.settings import Api, Audit, Plant, Store
 
+ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number
+AT_MOST = click.IntRange(1, 1_000_000)
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 

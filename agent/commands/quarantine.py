@@ -12,10 +12,10 @@ import click
 
 from agent.commands import show
 from agent.commands.approvals import told
-from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach, at_desk
 from agent.desk import Desk
-from agent.errors import NotFound
+from agent.errors import GatepostError, NotFound
 from agent.store import lists
 
 PIECE = 500
@@ -30,7 +30,7 @@ def quarantine() -> None:
 
 
 @quarantine.command("list")
-@click.option("--limit", default=100, show_default=True, help="At most so many, oldest first.")
+@click.option("--limit", type=AT_MOST, default=100, show_default=True, help="At most so many, oldest first.")
 @at_place
 @as_json
 def list_(*, limit: int, place: Place, json: bool) -> None:
@@ -47,7 +47,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
 
 
 @quarantine.command("show")
-@click.argument("event", type=int)
+@click.argument("event", type=ID)
 @at_place
 @as_json
 def show_(*, event: int, place: Place, json: bool) -> None:
@@ -62,7 +62,7 @@ def show_(*, event: int, place: Place, json: bool) -> None:
 
 
 @quarantine.command()
-@click.argument("events", metavar="EVENT...", type=int, nargs=-1, required=True)
+@click.argument("events", metavar="EVENT...", type=ID, nargs=-1, required=True)
 @at_place
 @signed
 def replay(*, events: tuple[int, ...], place: Place, asked: Asked) -> None:
@@ -85,14 +85,16 @@ def export(*, folder: Path, place: Place) -> None:
 
     The folder gets one file a message: topic, message and the reason why it was refused.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     count, last = 0, 0
-    while found := place.look(partial(lists.quarantined, after=last, limit=PIECE)):
-        for one in found:
-            (folder / f"{one['id']}.event.json").write_text(
-                encoder.dumps(as_case(one), indent=2) + "\n", encoding="utf-8"
-            )
-        count, last = count + len(found), found[-1]["id"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while found := place.look(partial(lists.quarantined, after=last, limit=PIECE)):
+            for one in found:
+                text = encoder.dumps(as_case(one), indent=2) + "\n"
+                (folder / f"{one['id']}.event.json").write_text(text, encoding="utf-8")
+            count, last = count + len(found), found[-1]["id"]
+    except OSError as error:
+        raise GatepostError(f"{folder}: {error.strerror}; {count} messages are in it") from error
     show.say(f"{count} messages in {folder}")
 
 

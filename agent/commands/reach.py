@@ -9,6 +9,7 @@ import os
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -100,12 +101,13 @@ class Line:
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float = ANSWER_S) -> Any:
         """One request; a lost answer is asked for once more, with the same idempotency key."""
-        key = secrets.token_hex(16)
+        attempt = partial(self._ask, method, path, body, secrets.token_hex(16), timeout)
         try:
-            return self._ask(method, path, body, key, timeout)
-        except (http.client.HTTPException, ConnectionResetError, BrokenPipeError):
-            return self._ask(method, path, body, key, timeout)
-        except OSError as error:
+            try:
+                return attempt()
+            except (http.client.HTTPException, ConnectionResetError, BrokenPipeError):
+                return attempt()
+        except (http.client.HTTPException, OSError) as error:
             raise StoreLocked(
                 f"an agent (process {self._owner or 'unknown'}) owns the store, but its API at {self._api.address} "
                 f"does not answer ({error}); nothing was changed that it did not confirm. "

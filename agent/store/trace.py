@@ -11,6 +11,8 @@ from agent.errors import NotFound
 from agent.store.approvals import show
 from agent.store.encode import from_us
 
+LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
+
 
 def find_event(connection: apsw.Connection, name: str) -> tuple[int | None, int | None]:
     """The event and posting that `name` means: an event id, ``posting:ID``, a message id, a key or a document.
@@ -28,9 +30,12 @@ def find_event(connection: apsw.Connection, name: str) -> tuple[int | None, int 
 
 def _ways(name: str) -> list[tuple[str, Any]]:
     ways: list[tuple[str, Any]] = []
-    if name.startswith("posting:") and name[8:].isdigit():
-        return [("SELECT event_id, id FROM posting WHERE id = ?", int(name[8:]))]
-    if name.isdigit() and len(name) < 19:
+    number = name.removeprefix("posting:")
+    if not (number.isdecimal() and len(number) < LONGEST_ID):
+        number = ""
+    if number and number != name:
+        return [("SELECT event_id, id FROM posting WHERE id = ?", int(number))]
+    if number:
         ways.append(("SELECT id, NULL FROM event WHERE id = ?", int(name)))
     ways += [
         ("SELECT event_id, NULL FROM identity WHERE message_key = ?", name),

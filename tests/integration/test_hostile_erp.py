@@ -234,7 +234,7 @@ async def test_a_poison_posting_blocks_only_its_order(line: Plant):
     dead = await line.settled(poison["id"], "dead")
     assert len(line.audited("sending", posting=dead.id)) == 1
     line.faults()
-    await line.agent.desk.refuse(dead.id, PERSON)
+    await line.agent.desk.give_up(dead.id, PERSON)
     await line.settled(behind["id"], "acknowledged")
     assert of_report(line.sap, poison["id"]) == []
 

@@ -32,6 +32,7 @@ def last_act(config: Path, posting: int) -> dict[str, Any]:
         (["approvals", "refuse", "3"], 3, "refused"),
         (["deadletter", "replay", "2"], 2, "ready"),
         (["deadletter", "refuse", "2"], 2, "refused"),
+        (["deadletter", "refuse", "5"], 5, "refused"),
         (["deadletter", "document", "5", "2026/1"], 5, "acknowledged"),
         (["deadletter", "not-booked", "5"], 5, "ready"),
         (["reverse", DOCUMENT], 6, "ready"),
@@ -46,6 +47,13 @@ def test_an_act_is_done_and_signed(config, words, posting, after):
     act = last_act(config, posting)
     assert act["actor"] == login()
     assert "looked into it" in json.dumps(act["detail"])
+
+
+def test_what_is_held_is_refused_by_an_approver_only(config):
+    """`deadletter refuse` takes dead and doubtful postings alone, with an agent and without one."""
+    ran = gatepost_(config, "deadletter", "refuse", "3", "--reason", "not needed")
+    assert ran.code == 1
+    assert state(config, 3) == "held"
 
 
 def test_a_name_that_is_not_the_login_is_told_apart(config):

@@ -159,6 +159,11 @@ def test_expectations_can_be_written_from_what_happens(config):
         '{"topic": "x", "payload": {}, "extra": 1}',
         '{"topic": "x", "payload": {}, "received_at": "2026-11-20T12:00:00"}',
         '{"topic": "x", "payload": {}, "received_at": "soon"}',
+        '{"topic": "x", "payload": {}, "received_at": 5}',
+        '{"topic": 7, "payload": {}}',
+        '{"topic": "x", "text": 7}',
+        '{"topic": "x", "payload": {}, "source": null}',
+        '{"topic": "x", "payload": {}, "properties": [1]}',
     ],
 )
 def test_a_broken_case_names_its_file(config, event):

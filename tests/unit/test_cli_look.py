@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from agent.cli import COMMANDS, gatepost
 from tests.command_line import DOCUMENT, filled, folder, gatepost_
@@ -72,6 +74,44 @@ def test_trace_of_nothing_says_how_to_ask(config):
     ran = gatepost_(config, "trace", "nothing-of-that")
     assert ran.code == 1
     assert "give an event id" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["approvals", "show", "9" * 23], 2),
+        (["approvals", "list", "--limit", "-1"], 2),
+        (["deadletter", "list", "--limit", "9" * 23], 2),
+        (["deadletter", "replay", "9" * 23, "--reason", "x"], 2),
+        (["quarantine", "show", "9" * 23], 2),
+        (["quarantine", "replay", "0", "--reason", "x"], 2),
+        (["trace", "9" * 23], 1),
+        (["trace", "posting:" + "9" * 23], 1),
+        (["trace", "posting:²"], 1),
+        (["trace", "²"], 1),
+        (["trace", ""], 1),
+        (["selfcheck", "--writes", "0"], 2),
+        (["quarantine", "export", "/dev/null"], 1),
+        (["quarantine", "export", "/proc/none"], 1),
+        (["export", "events", "/proc/none/x.db"], 1),
+        (["export", "events", "/proc/none/x.csv"], 1),
+        (["audit", "verify", "--public-key", "/proc/none"], 2),
+        (["token", "", "--scope", "read"], 2),
+        (["token", "a b: {}", "--scope", "read"], 2),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(config, words, code):
+    """A number that no row can have, a name nobody may have, a place that is none: an exit code, never a traceback."""
+    ran = gatepost_(config, *words)
+    assert ran.code == code, ran.out
+    assert ran.out.strip()
+
+
+def test_a_made_token_is_one_that_the_configuration_takes():
+    """What `token` prints is read back as it was meant, also a line with a comma in its name."""
+    ran = gatepost_(Path("none.yaml"), "token", "hmi-3", "--scope", "read", "--line", "mixing, hall 2")
+    told = yaml.safe_load(ran.out[ran.out.index("  tokens:") :])["tokens"][0]
+    assert (told["name"], told["scopes"], told["lines"]) == ("hmi-3", ["read"], ["mixing, hall 2"])
 
 
 def test_a_message_cannot_talk_to_the_terminal(config):

@@ -185,6 +185,18 @@ def test_a_checkpoint_tells_a_changed_one(tmp_path: Path):
     assert (tmp_path / "sign.key").stat().st_mode & 0o777 == 0o400
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+def test_a_file_that_is_no_key_is_named(tmp_path: Path, content: bytes):
+    """Whatever stands in it: a StoreError that names the file, which no loop of the agent dies of."""
+    wrong = tmp_path / "sign.key"
+    wrong.write_bytes(content)
+    for load in (checkpoints.load_key, checkpoints.load_public):
+        with pytest.raises(StoreError, match=r"sign\.key is no Ed25519"):
+            load(wrong)
+
+
 def test_a_checkpoint_that_cannot_leave_is_named(tmp_path: Path):
     """The places that work get it, the one that does not is named."""
     good, bad = tmp_path / "good", tmp_path / "no such folder" / "bad"
