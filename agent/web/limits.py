@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -12,6 +13,7 @@ from typing import Any, Final
 from agent.web.answers import Refused, answer
 from agent.web.auth import Identity
 
+log = logging.getLogger("gatepost.web")
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -97,8 +99,10 @@ class Gate:
             limits = self._limits()
             await self._admit(scope, limits)
             await self._application(scope, Body(receive, limits.body_bytes), reply)
-        except Exception as error:  # noqa: BLE001  # the last resort: whatever it was, the caller gets a plain answer
-            if not reply.started:
+        except Exception as error:  # the last resort: whatever it was, the caller gets a plain answer
+            if reply.started:
+                log.exception("an answer broke off")
+            else:
                 await _send(reply, error)
 
     async def _admit(self, scope: Scope, limits: Limits) -> None:
