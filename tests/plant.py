@@ -207,7 +207,12 @@ class Plant:
             found[:] = [one] if one and one.state in states else []
             return bool(found)
 
-        await until(there, f"the posting of {message_id} is {' or '.join(states)}")
+        try:
+            await until(there, f"the posting of {message_id} is {' or '.join(states)}")
+        except AssertionError as late:
+            event = self.event(message_id, kind)
+            posting = self.posting(event.id) if event else None
+            raise AssertionError(f"{late}; {event}; {posting}; {self.agent.status()}") from None
         return found[0]
 
     def last_event(self) -> int:
