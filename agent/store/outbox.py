@@ -37,7 +37,7 @@ from agent.store.writer import Transaction
 
 COLUMNS = (
     "id, event_id, kind, target, ordering_key, idempotency_key, payload, state, version, created_us, attempts, "
-    "lookups, first_sent_us, last_sent_us, request_id, wire, workflow, line, value, check_first, policy"
+    "lookups, first_sent_us, last_sent_us, request_id, wire, workflow, line, value, check_first, approved, payload_hash"
 )
 
 
@@ -77,6 +77,7 @@ class Waiting:
     value: Decimal
     check_first: bool
     approved: bool
+    intact: bool  # the payload is what was decided and signed, byte for byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +245,20 @@ def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waitin
             tx.execute("UPDATE lane SET state = 'busy' WHERE target = ? AND ordering_key = ?", (target, ordering_key))
             claimed.append(waiting)
             continue
-        admission = Send(waiting.posting.wire) if waiting.posting.wire is not None else admit(_first(tx, waiting))
+        admission = _admission(tx, waiting, admit)
         if isinstance(admission, Send):
             claimed.append(_send(tx, waiting, admission))
         else:
             _keep_back(tx, waiting, admission)
     return claimed
+
+
+def _admission(tx: Transaction, waiting: Waiting, admit: Admit) -> Admission:
+    if not waiting.intact:
+        return HoldBack(("its content is not what was decided: the file was changed or damaged; refuse it",))
+    if waiting.posting.wire is not None:
+        return Send(waiting.posting.wire)
+    return admit(_first(tx, waiting))
 
 
 def _first(tx: Transaction, waiting: Waiting) -> Waiting:
@@ -275,17 +284,29 @@ def _heads(tx: Transaction, target: str, limit: int) -> list[tuple[int, str]]:
 
 
 def _send(tx: Transaction, waiting: Waiting, admission: Send) -> Waiting:
-    one = waiting.posting
-    rid = one.request_id or request_id(one.idempotency_key)
+    one, now = waiting.posting, from_us(tx.now_us)
+    sent = replace(
+        one,
+        state="sending",
+        version=one.version + 1,
+        wire=admission.wire,
+        request_id=one.request_id or request_id(one.idempotency_key),
+        first_sent_at=one.first_sent_at or now,
+        last_sent_at=now,
+    )
     tx.execute(
         "UPDATE posting SET state = 'sending', wire = ?, request_id = ?, first_sent_us = coalesce(first_sent_us, ?), "
         "last_sent_us = ?, version = version + 1, changed_us = ? WHERE id = ? AND state = 'ready'",
-        (admission.wire, rid, tx.now_us, tx.now_us, tx.now_us, one.id),
+        (sent.wire, sent.request_id, tx.now_us, tx.now_us, tx.now_us, one.id),
     )
     tx.execute("UPDATE lane SET state = 'busy' WHERE target = ? AND ordering_key = ?", (one.target, one.ordering_key))
-    detail = {"request_id": rid, "try": one.attempts + 1, "wire_sha256": sha256(admission.wire).hexdigest()}
+    detail = {
+        "request_id": sent.request_id,
+        "try": one.attempts + 1,
+        "wire_sha256": sha256(admission.wire).hexdigest(),
+    }
     _moved(tx, one.id, one.event_id, "ready", "sending", "sending", detail)
-    return read(tx.connection, one.id)
+    return replace(waiting, posting=sent)
 
 
 def _keep_back(tx: Transaction, waiting: Waiting, admission: Simulate | HoldBack) -> None:
@@ -446,7 +467,7 @@ def _expect(tx: Transaction, posting_id: int, states: tuple[str, ...], what: str
 
 def read(connection: apsw.Connection, posting_id: int) -> Waiting:
     """One posting. Raises NotFound."""
-    row = connection.execute(f"SELECT {COLUMNS}, approved FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # column names of our own
+    row = connection.execute(f"SELECT {COLUMNS} FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # column names of our own
     if row is None:
         raise NotFound(f"there is no posting {posting_id}")
     return _waiting(row)
@@ -454,12 +475,13 @@ def read(connection: apsw.Connection, posting_id: int) -> Waiting:
 
 def _waiting(row: tuple[Any, ...]) -> Waiting:
     (id, event_id, kind, target, key, idempotency_key, payload, state, version, created, attempts, lookups,
-     first, last, request, wire, workflow, line, value, check_first, _policy, approved) = row  # fmt: skip
+     first, last, request, wire, workflow, line, value, check_first, approved, payload_hash) = row  # fmt: skip
     posting = Posting(
         id, event_id, Kind(kind), target, key, idempotency_key, json.loads(payload), state, version, from_us(created),
         attempts, lookups, from_us(first) if first else None, from_us(last) if last else None, request or "", wire,
     )  # fmt: skip
-    return Waiting(posting, workflow, line, Decimal(value), bool(check_first), bool(approved))
+    intact = sha256(payload.encode()).digest() == payload_hash
+    return Waiting(posting, workflow, line, Decimal(value), bool(check_first), bool(approved), intact)
 
 
 def last_actor(connection: apsw.Connection, posting_id: int) -> str:

@@ -274,3 +274,12 @@ def test_the_key_is_sixteen_characters_that_nobody_misreads():
     assert set(key) <= set("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
     assert key == idempotency_key("consumption:MIX-01-000123", "consumption", "s4")
     assert key != idempotency_key("consumption:MIX-01-000123", "consumption", "s4", 1)
+
+
+def test_a_payload_that_was_changed_on_disk_is_not_sent(writer: Writer):
+    """What is sent is what was decided: a posting whose content and hash disagree is held with the reason."""
+    (one,) = add(writer, posting(1))
+    writer.call(lambda tx: tx.execute("UPDATE posting SET payload = replace(payload, '12.500', '92.500')"))
+    assert claim(writer) == []
+    assert state(writer, one) == "held"
+    assert "not what was decided" in writer.call(lambda tx: approvals.show(tx.connection, one))["reasons"][0]
