@@ -11,52 +11,35 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from agent import assembly, authority, checkpoints
+from agent import assembly, authority
 from agent.config import Config
 from agent.desk import Desk, lists
 from agent.errors import ConfigError, GatepostError, StoreError
+from agent.housekeeping import Health, Housekeeping
 from agent.judge import Rules
 from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
-from agent.store import archive, audit, balance, file, masterdata, outbox
+from agent.store import balance, file, masterdata, outbox
 from agent.store.writer import Transaction, Writer
 
 log = logging.getLogger("gatepost")
 
 CALM_STOP_S = 8.0  # for what is in the air at a calm stop
 WATCH_S = 1.0
-FULL_CHECK_S = 24 * 3600.0
-BALANCE_S = 3600.0
 
 
 def utc_now() -> datetime:
     """The wall clock: aware, UTC."""
     return datetime.now(UTC)
-
-
-@dataclass
-class Health:
-    """What the housekeeping found out; shown by /ready, /v1/status and the metrics."""
-
-    started_at: datetime
-    ready: bool = False
-    why_not: str = "starting"
-    chain_ok: bool = True
-    chain_checked_at: datetime | None = None
-    balance_checked_at: datetime | None = None
-    problems: list[str] = field(default_factory=list)
-    clock_steps: int = 0
-    watched_at: float = 0.0  # monotonic: the last step of the watch
-    progress: dict[str, float] = field(default_factory=dict)  # loop → Unix time of its last step
 
 
 class Agent:
@@ -71,6 +54,7 @@ class Agent:
         self.targets = assembly.targets(config, clock)
         self.sources: list[Source] = assembly.sources(config, clock, self.targets)
         self.desk = Desk(self.writer, clock, self.wake)
+        self.housekeeping = Housekeeping(config, self.desk, clock, self.health)
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None
         self.intake: Intake | None = None
@@ -145,7 +129,7 @@ class Agent:
                     *(group.create_task(one.run(), name=f"dispatch {one.name}") for one in self.dispatches.values()),
                     *(group.create_task(one.run(self.intake), name=f"source {one.name}") for one in self.sources),
                     group.create_task(self._watch(), name="watch"),
-                    group.create_task(self._housekeeping(), name="housekeeping"),
+                    group.create_task(self.housekeeping.run(), name="housekeeping"),
                 ]
                 if serve is not None:
                     tasks.append(group.create_task(_as_coroutine(serve(self)), name="http"))
@@ -277,10 +261,11 @@ class Agent:
         if self.writer.failed is not None:
             raise StoreError(f"the store has stopped: {self.writer.failed}") from self.writer.failed
         if self.writer.figures.trouble:
-            self._not_ready(f"the store cannot commit: {self.writer.figures.trouble}")
+            self._not_ready("store_cannot_commit", f"the store cannot commit: {self.writer.figures.trouble}")
         elif free < self.config.store.reserve_mb << 20:
-            self._not_ready(f"only {free >> 20} MiB free on the disk of {self.config.store.path}, the reserve is "
-                            f"{self.config.store.reserve_mb} MiB: free space")  # fmt: skip
+            store = self.config.store
+            why = f"only {free >> 20} MiB free on the disk of {store.path}, the reserve is {store.reserve_mb} MiB"
+            self._not_ready("disk_reserve", f"{why}: free space")
         else:
             await self._real_commit()
 
@@ -290,86 +275,17 @@ class Agent:
             waiting = asyncio.ensure_future(self.writer.run(lambda tx: None))
             done, _ = await asyncio.wait({waiting}, timeout=5.0)
             if not done:
-                self._not_ready("a commit has not come back for 5 s")
+                self._not_ready("commit_slow", "a commit has not come back for 5 s")
                 return
             waiting.result()
         if not self.health.ready:
             log.info("ready")
-        self.health.ready, self.health.why_not = True, ""
+        self.health.ready, self.health.code, self.health.why_not = True, "", ""
 
-    def _not_ready(self, why: str) -> None:
+    def _not_ready(self, code: str, why: str) -> None:
         if self.health.ready:
             log.error("not ready: %s", why)
-        self.health.ready, self.health.why_not = False, why
-
-    # ── housekeeping ────────────────────────────────────────────────────────────────────────────────────
-
-    async def _housekeeping(self) -> None:
-        """After ready: the full check of the chain; then balances, checkpoints and retention, each in its time."""
-        jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
-            "chain": (FULL_CHECK_S, self._check_chain),
-            "balance": (BALANCE_S, self._check_balance),
-            "checkpoint": (float(self.config.audit.checkpoint_every_seconds), self._checkpoint),
-            "archive": (FULL_CHECK_S, self._archive),
-        }
-        due = dict.fromkeys(jobs, 0.0)
-        while True:
-            for name, (every, job) in jobs.items():
-                if time.monotonic() >= due[name] and self.health.ready:
-                    due[name] = time.monotonic() + every
-                    await self._guarded(name, job)
-            await asyncio.sleep(WATCH_S)
-
-    async def _guarded(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await job()
-            self.health.progress[name] = time.time()
-        except (GatepostError, apsw.Error, OSError) as error:
-            log.exception("housekeeping: %s failed", name)
-            self.health.problems = [*self.health.problems[-9:], f"{name}: {error}"]
-
-    async def _check_chain(self) -> None:
-        verdict = await asyncio.to_thread(self.desk.look, audit.verify_file)
-        self.health.chain_ok = verdict.broken_at is None
-        self.health.chain_checked_at = self.clock()
-        if verdict.broken_at is not None:
-            log.critical("the audit trail is broken at row %d: %s", verdict.broken_at, verdict.why)
-
-    async def _check_balance(self) -> None:
-        for one in await asyncio.to_thread(self.desk.look, balance.counted):
-            if one.difference:
-                detail = {"balance": one.name, "total": one.total, "states": one.by_state}
-                log.critical("the balance of %s is off by %d: %s", one.name, one.difference, one.by_state)
-                await self.writer.run(lambda tx, d=detail: tx.audit("balance_off", d, alarm=True))  # type: ignore[misc]
-        self.health.balance_checked_at = self.clock()
-
-    async def _checkpoint(self) -> None:
-        settings = self.config.audit
-        if not settings.checkpoint_files:
-            return
-        signed = await asyncio.to_thread(self.signed_head)
-        for problem in await asyncio.to_thread(checkpoints.append, settings.checkpoint_files, signed):
-            raise StoreError(problem)
-
-    def signed_head(self) -> str:
-        """The newest checkpoint, signed where a key is configured."""
-        settings = self.config.audit
-        head = self.desk.look(audit.read_head)
-        key = checkpoints.load_key(settings.key_file) if settings.key_file else None
-        return checkpoints.sign(checkpoints.Checkpoint(self.config.plant.site, head.seq, head.hash, self.clock()), key)
-
-    async def _archive(self) -> None:
-        store = self.config.store
-        folder = store.archive_dir or store.path.parent / "archive"
-        keep = timedelta(days=store.retention_days)
-
-        def move() -> archive.Archived:
-            with closing(file.reader(store.path)) as live:
-                return archive.archive(self.writer, live, folder, self.clock(), keep)
-
-        moved = await asyncio.to_thread(move)
-        if moved.events or moved.postings:
-            log.info("archived %d events and %d postings to %s", moved.events, moved.postings, moved.path)
+        self.health.ready, self.health.code, self.health.why_not = False, code, why
 
     # ── what is shown ───────────────────────────────────────────────────────────────────────────────────
 

@@ -125,7 +125,7 @@ async def list_audit(
 async def show_checkpoint(agent: TheAgent, caller: Reader) -> models.Checkpoint:
     """Where the audit chain ends, signed: whoever keeps it elsewhere can tell whether the trail was rebuilt."""
     everywhere(caller)
-    return models.Checkpoint(checkpoint=await look(agent, lambda _: agent.signed_head()))
+    return models.Checkpoint(checkpoint=await look(agent, lambda _: agent.housekeeping.signed_head()))
 
 
 def visible(connection: apsw.Connection, posting_id: int, caller: Identity) -> dict[str, Any]:

@@ -37,16 +37,11 @@ def _stuck(agent: Agent, now: float) -> Iterator[str]:
 
 def unready(agent: Agent) -> str:
     """Why the agent takes nothing in, as a code: it tells strangers nothing about the machine. Empty: it is ready."""
-    health = agent.health
     if agent.writer.failed is not None:
         return "store_stopped"
     if agent.writer.figures.trouble:
         return "store_cannot_commit"
-    if health.ready:
-        return ""
-    if health.why_not == "starting":
-        return "starting"
-    return "disk_reserve" if health.why_not.startswith("only ") else "commit_slow"
+    return "" if agent.health.ready else agent.health.code
 
 
 class Probes:

@@ -1,0 +1,133 @@
+"""What the agent does beside its work: proves the trail, balances the books, signs checkpoints, archives old rows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import apsw
+
+from agent import checkpoints
+from agent.desk import Desk
+from agent.errors import GatepostError, StoreError
+from agent.ports import Clock
+from agent.settings import Document
+from agent.store import archive, audit, balance, file
+
+log = logging.getLogger("gatepost")
+
+TICK_S = 1.0
+FULL_CHECK_S = 24 * 3600.0
+BALANCE_S = 3600.0
+PROBLEMS = 10  # how many of the last are shown
+
+
+@dataclass
+class Health:
+    """What watching and housekeeping found out; shown by /ready, /v1/status and the metrics."""
+
+    started_at: datetime
+    ready: bool = False
+    code: str = "starting"  # why it is not ready, for /ready: tells strangers nothing about the machine
+    why_not: str = "starting"
+    chain_ok: bool = True
+    chain_checked_at: datetime | None = None
+    balance_checked_at: datetime | None = None
+    problems: list[str] = field(default_factory=list)
+    clock_steps: int = 0
+    watched_at: float = 0.0  # monotonic: the last step of the watch
+    progress: dict[str, float] = field(default_factory=dict)  # loop → Unix time of its last step
+
+
+class Housekeeping:
+    """The slow jobs of one agent, each in its time; one that fails is shown, and tried again when it is due."""
+
+    def __init__(self, settings: Document, desk: Desk, clock: Clock, health: Health) -> None:
+        self._settings = settings
+        self._desk = desk
+        self._clock = clock
+        self._health = health
+        self._signed_seq = 0  # the row of the last checkpoint
+        self._signed_at = float("-inf")  # monotonic
+
+    async def run(self) -> None:
+        """Until cancelled; nothing before the agent is ready."""
+        jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
+            "chain": (FULL_CHECK_S, self._check_chain),
+            "balance": (BALANCE_S, self._check_balance),
+            "checkpoint": (TICK_S, self._checkpoint),
+            "archive": (FULL_CHECK_S, self._archive),
+        }
+        due = dict.fromkeys(jobs, 0.0)
+        while True:
+            for name, (every, job) in jobs.items():
+                if time.monotonic() >= due[name] and self._health.ready:
+                    due[name] = time.monotonic() + every
+                    await self._guarded(name, job)
+            await asyncio.sleep(TICK_S)
+
+    async def _guarded(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+            self._health.progress[name] = time.time()
+        except (GatepostError, apsw.Error, OSError) as error:
+            unforeseen = isinstance(error, apsw.Error)
+            log.error("housekeeping: %s failed: %s", name, error, exc_info=unforeseen)  # noqa: TRY400  # told in words
+            self._health.problems = [*self._health.problems[1 - PROBLEMS :], f"{name}: {error}"]
+
+    async def _check_chain(self) -> None:
+        verdict = await asyncio.to_thread(self._desk.look, audit.verify_file)
+        self._health.chain_ok = verdict.broken_at is None
+        self._health.chain_checked_at = self._clock()
+        if verdict.broken_at is not None:
+            log.critical("the audit trail is broken at row %d: %s", verdict.broken_at, verdict.why)
+
+    async def _check_balance(self) -> None:
+        for one in await asyncio.to_thread(self._desk.look, balance.counted):
+            if one.difference:
+                detail = {"balance": one.name, "total": one.total, "states": one.by_state}
+                log.critical("the balance of %s is off by %d: %s", one.name, one.difference, one.by_state)
+                await self._desk.writer.run(lambda tx, d=detail: tx.audit("balance_off", d, alarm=True))  # type: ignore[misc]
+        self._health.balance_checked_at = self._clock()
+
+    async def _checkpoint(self) -> None:
+        """A checkpoint leaves the box after so many rows, or so many seconds in which there were rows at all."""
+        settings = self._settings.audit
+        if not settings.checkpoint_files:
+            return
+        head = await asyncio.to_thread(self._desk.look, audit.read_head)
+        rows, waited = head.seq - self._signed_seq, time.monotonic() - self._signed_at
+        if rows < settings.checkpoint_every_rows and not (rows and waited >= settings.checkpoint_every_seconds):
+            return
+        self._signed_seq, self._signed_at = head.seq, time.monotonic()
+        signed = await asyncio.to_thread(self._signed, head)
+        problems = await asyncio.to_thread(checkpoints.append, settings.checkpoint_files, signed)
+        if problems:
+            raise StoreError("; ".join(problems))
+
+    def signed_head(self) -> str:
+        """A checkpoint of the trail as it is now, signed where a key is configured. Raises StoreError."""
+        return self._signed(self._desk.look(audit.read_head))
+
+    def _signed(self, head: audit.Head) -> str:
+        key_file = self._settings.audit.key_file
+        key = checkpoints.load_key(key_file) if key_file else None
+        one = checkpoints.Checkpoint(self._settings.plant.site, head.seq, head.hash, self._clock())
+        return checkpoints.sign(one, key)
+
+    async def _archive(self) -> None:
+        store, writer = self._settings.store, self._desk.writer
+        keep = timedelta(days=store.retention_days)
+
+        def move() -> archive.Archived:
+            with closing(file.reader(store.path)) as live:
+                return archive.archive(writer, live, store.archive, self._clock(), keep)
+
+        moved = await asyncio.to_thread(move)
+        if moved.events or moved.postings:
+            log.info("archived %d events and %d postings to %s", moved.events, moved.postings, moved.path)
