@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from agent import authority, strictjson
 from agent.errors import BadPayload, ModelUnfit
@@ -106,6 +106,16 @@ class _Read:
     score: Score | ModelUnfit | None = None
 
 
+class _Concluded(NamedTuple):
+    """What became of a report, before it is put into the words of the store."""
+
+    event: Event
+    read: _Read
+    proposal: Proposal
+    decision: Decision
+    gap: dict[str, Any] | None
+
+
 def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, reconciled_us: int = 0) -> Judgement:
     """Decide a batch of events in order of arrival: read, recognise, score, propose, authorise. Pure.
 
@@ -133,8 +143,9 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     keys = {key for one in fresh for key in (one.state_key, one.sequence_key) if key}
     states = dict(memory.states(keys))
     before = dict(states)
-    for one in fresh:
-        verdicts[one.event.id] = _conclude(one, facts, states, today, reconciled_us)
+    ends = [_conclude(one, facts, states, today) for one in fresh]
+    for end in ends:  # a loop of its own keeps the processor's caches warm
+        verdicts[end.event.id] = end if isinstance(end, Verdict) else _verdict(end, reconciled_us)
     changed = {key: value for key, value in states.items() if before.get(key) is not value}
     return Judgement([verdicts[event.id] for event in events], changed, documents, learnt)
 
@@ -216,7 +227,7 @@ def _features(one: _Read, facts: Facts) -> Features | None:
         return None
 
 
-def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, reconciled_us: int) -> Verdict:
+def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date) -> Verdict | _Concluded:
     """Propose and authorise one report, and fold the streaming state."""
     workflow, key = one.assignment.workflow, one.state_key
     score = one.score if isinstance(one.score, Score) else None
@@ -235,17 +246,16 @@ def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date, rec
         return quarantined(one.event, "erp_would_refuse", "; ".join(refusals), gap)
     if key:
         states[key] = state
-    return _verdict(one, proposal, decision, gap, reconciled_us)
+    return _Concluded(one.event, one, proposal, decision, gap)
 
 
 def _refusals(target: ErpTarget, proposal: Proposal) -> list[str]:
     return [said for draft in proposal.drafts for said in target.check(draft.kind, draft.payload)]
 
 
-def _verdict(
-    one: _Read, proposal: Proposal, decision: Decision, gap: dict[str, Any] | None, reconciled_us: int
-) -> Verdict:
+def _verdict(concluded: _Concluded, reconciled_us: int) -> Verdict:
     """The decision as it is written: the event's end, its postings, and the record that explains both."""
+    _, one, proposal, decision, gap = concluded
     route, reasons = decision.route, decision.reasons
     drafts = [draft for draft in proposal.drafts if one.assignment.modes.get(draft.kind, "off") != "off"]
     if route in _TO_THE_OUTBOX and not drafts:
