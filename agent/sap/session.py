@@ -63,7 +63,9 @@ class SapSession:
         self._tokens: dict[str, _Token] = {}
         self._token_flights: dict[str, asyncio.Lock] = {}
         self._urls: dict[str, httpx.URL] = {}
-        self._transport: httpx.AsyncHTTPTransport | None = None
+        # One pool for each connection: a shared pool looks over all its connections at every request.
+        self._lines: asyncio.LifoQueue[httpx.AsyncHTTPTransport] = asyncio.LifoQueue()
+        self._all: tuple[httpx.AsyncHTTPTransport, ...] = ()
         self._common: Headers = [
             (b"Host", httpx.URL(connection.url).netloc),
             (b"Accept-Encoding", b"identity"),
@@ -76,22 +78,22 @@ class SapSession:
 
     async def open(self) -> None:
         """Read the certificates; connects to nobody. Raises ErpUnavailable where a file cannot be used."""
-        if self._transport is None:
-            secure = self._base.startswith("https") or self.connection.auth.kind == "oauth2"
-            context: ssl.SSLContext | bool = await asyncio.to_thread(tls_context, self.connection) if secure else False
-            size = self.connection.concurrency
-            limits = httpx.Limits(
-                max_connections=size + 2,  # two more for token, find and orders beside a full window of postings
-                max_keepalive_connections=size + 2,
-                keepalive_expiry=KEPT_ALIVE,
-            )
-            self._transport = httpx.AsyncHTTPTransport(verify=context, limits=limits)
+        if self._all:
+            return
+        secure = self._base.startswith("https") or self.connection.auth.kind == "oauth2"
+        context: ssl.SSLContext | bool = await asyncio.to_thread(tls_context, self.connection) if secure else False
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEPT_ALIVE)
+        size = self.connection.concurrency + 2  # two more for token, find and orders beside a full window of postings
+        self._all = tuple(httpx.AsyncHTTPTransport(verify=context, limits=limits) for _ in range(size))
+        self._lines = asyncio.LifoQueue()
+        for line in self._all:
+            self._lines.put_nowait(line)
 
     async def close(self) -> None:
         """Let go of the connections; the token stays and is renewed where SAP has forgotten it."""
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
+        lines, self._all = self._all, ()
+        for line in lines:
+            await line.aclose()
 
     # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -177,18 +179,32 @@ class SapSession:
         return url
 
     async def _send(self, method: str, url: httpx.URL, headers: Headers, body: bytes, *, reading: bool) -> Answer:
-        if self._transport is None:
-            raise ErpUnavailable(f"{url.host}: the session is not open")
         request = httpx.Request(method, url, headers=headers, content=body, extensions=self._extensions)
         try:
             async with asyncio.timeout(self._total):
-                response = await self._transport.handle_async_request(request)
+                line = await self._line(url)
                 try:
-                    return Answer(response.status_code, response.headers, await _body(response), url.path)
+                    response = await line.handle_async_request(request)
+                    try:
+                        return Answer(response.status_code, response.headers, await _body(response), url.path)
+                    finally:
+                        await response.aclose()
                 finally:
-                    await response.aclose()
+                    self._lines.put_nowait(line)
         except FOREIGN as error:
             raise from_foreign(error, f"{method} {url.path}", reading=reading) from error
+
+    async def _line(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
+        """A connection that nobody uses. Raises ErpUnavailable, and httpx.PoolTimeout when none comes free in time."""
+        if not self._all:
+            raise ErpUnavailable(f"{url.host}: the session is not open")
+        try:
+            return self._lines.get_nowait()
+        except asyncio.QueueEmpty:
+            try:
+                return await asyncio.wait_for(self._lines.get(), self.connection.connect_s)
+            except TimeoutError:
+                raise httpx.PoolTimeout("no connection came free in time") from None
 
     async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         """The token request of OAuth: outside SAP's services, without cookies; it changes nothing."""
