@@ -7,7 +7,6 @@ import gc
 import json
 import logging
 import shutil
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -119,9 +118,6 @@ class Agent:
     async def _live(self, serve: Callable[[Agent], Awaitable[None]] | None) -> None:
         if self.process is None or self.intake is None:
             raise StoreError("the agent has not recovered yet")
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

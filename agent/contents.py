@@ -43,7 +43,7 @@ def contents(examined: Examined) -> list[Finding]:
         read = _tried(findings, lambda: mapping.load(places.mappings, table))
         if read is not None and examined.wiring is not None:
             findings += wired(examined.wiring, read)
-    return [*findings, *_models(tree, places.models)]
+    return [*findings, *_models(tree, places.models), *_certificates(tree)]
 
 
 def wired(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:
@@ -70,6 +70,14 @@ def identities(config: Config) -> Iterator[Finding]:
         yield from wired(config, mapping.load(config.mappings, UnitTable.of(parse(config.units, UnitsFile))))
     except ConfigError as error:
         yield from error.findings
+
+
+def _certificates(tree: Node) -> Iterator[Finding]:
+    """What the API could not listen without; `cases` runs where they are not."""
+    for name in ("cert", "key"):
+        node = tree.get("api", "tls", name)
+        if node is not None and node.text and not (Path(node.file).parent / node.text).is_file():
+            yield node.finding("there is no such file")
 
 
 def _models(tree: Node, folder: Path) -> Iterator[Finding]:

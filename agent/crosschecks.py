@@ -104,15 +104,15 @@ def no_shared_topics(wiring: Wiring) -> Findings:
 
 def existing_paths(wiring: Wiring) -> Findings:
     """Files and folders that the file names are there; a folder of secrets may come later, a missing secret is told."""
-    for keys in (("mappings",), ("masterdata",), ("models",), ("units",)):
+    for keys, what, there in (
+        (("mappings",), "folder", Path.is_dir),
+        (("masterdata",), "folder", Path.is_dir),
+        (("models",), "folder", Path.is_dir),
+        (("units",), "file", Path.is_file),
+    ):
         node = wiring.tree.get(*keys)
-        if node is None or node.children is not None or not node.text:
-            continue
-        path = Path(node.file).parent / node.text
-        if keys == ("units",) and not path.is_file():
-            yield node.finding("there is no such file")
-        elif keys != ("units",) and not path.is_dir():
-            yield node.finding("there is no such folder")
+        if node is not None and node.text and not there(Path(node.file).parent / node.text):
+            yield node.finding(f"there is no such {what}")
 
 
 CHECKS: tuple[Callable[[Wiring], Findings], ...] = (

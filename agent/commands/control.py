@@ -33,6 +33,8 @@ def pause(*, scope: str, key: str, place: Place, asked: Asked) -> None:
       gatepost pause line mixing --reason "scale is being calibrated"
       gatepost pause order 1000017 --reason "wrong bill of material"
     """
+    if scope == "target":
+        place.require_target(key)
     _answered(
         Reach(place, asked).act("/v1/pause", {"scope": scope, "key": key}, lambda at, by: at.pause(scope, key, by)),
         "paused", asked,

@@ -18,8 +18,8 @@ import click
 from pydantic import Field
 
 from agent import desk
-from agent.config import DATA_FOLDER, Settings, parse, read_yaml
-from agent.errors import StoreCorrupt, StoreError, StoreUnfit
+from agent.config import DATA_FOLDER, Settings, did_you_mean, parse, read_yaml
+from agent.errors import NotFound, StoreCorrupt, StoreError, StoreUnfit
 from agent.settings import Api, Audit, Plant, Store
 
 ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number
@@ -61,6 +61,13 @@ class Place:
         if folder:
             store = store.model_copy(update={"path": Path(folder) / store.path.name})
         return cls(file, read.plant, store, read.api, read.audit)
+
+    def require_target(self, name: str) -> None:
+        """Raises NotFound where the configuration has no such target; `*` is every one."""
+        targets = read_yaml(self.file).get("targets")
+        known = [one.text for item in (targets.items if targets else ()) if (one := item.get("name"))]
+        if name != "*" and name not in known:
+            raise NotFound(f"there is no target {name!r} in {self.file}; {did_you_mean(name, known)}")
 
     @property
     def path(self) -> Path:

@@ -109,6 +109,8 @@ async def replay_event(
 async def pause(asked: models.Stop, agent: TheAgent, caller: Pauser, key: Key = "") -> models.Stopped:
     """Stop sending for a target, a line or an order. Reports are still taken in and decided; nothing is lost."""
     await _require_line(agent, asked, caller)
+    if asked.scope == "target" and asked.key != "*":
+        agent.config.target(asked.key)
     return models.Stopped(
         **await committed(agent, agent.desk.pause(asked.scope, asked.key, act_of(caller, asked, key)))
     )

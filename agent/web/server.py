@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -50,6 +51,8 @@ async def _serve_api(agent: Agent, api: Api) -> None:
 
 
 async def _listen(agent: Agent, section: str, app: Application, address: str, tls: Tls | None) -> None:
+    if tls is not None:
+        _require_certificate(agent, section, tls)
     sockets = _bind(agent, section, address)
     server = _Server(_settings(app, tls))
     log.info("%s listens on %s", section, address)
@@ -60,6 +63,15 @@ async def _listen(agent: Agent, section: str, app: Application, address: str, tl
             await server.shutdown(sockets)
         for one in sockets:
             one.close()
+
+
+def _require_certificate(agent: Agent, section: str, tls: Tls) -> None:
+    """Raises ConfigError where TLS could not be spoken with this certificate and key."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key, password="")  # never ask a terminal
+    except OSError as error:
+        message = f"cannot be used: {error}; it needs a certificate chain and its key, PEM, without a passphrase"
+        raise _unfit(agent, section, "tls", message, str(tls.cert)) from error
 
 
 def _settings(app: Application, tls: Tls | None) -> uvicorn.Config:
@@ -102,8 +114,14 @@ def _bind(agent: Agent, section: str, address: str) -> list[socket.socket]:
             "; another program listens there, stop it or choose another port" if error.errno == errno.EADDRINUSE else ""
         )
         message = f"cannot be listened on: {error.strerror}{taken}"
-        raise ConfigError([Finding(str(agent.config.file), 0, f"{section}.address", message, address)]) from error
+        raise _unfit(agent, section, "address", message, address) from error
     return sockets
+
+
+def _unfit(agent: Agent, section: str, key: str, message: str, value: str) -> ConfigError:
+    """What cannot be used, at its line in the file."""
+    node = agent.config.tree.get(section, key) or agent.config.tree
+    return ConfigError([Finding(str(agent.config.file), node.line, f"{section}.{key}", message, value)])
 
 
 class _Server(uvicorn.Server):

@@ -206,6 +206,13 @@ async def test_a_pause_holds_back_and_lets_go(plant: Bench):
     assert (await plant.ask("POST", "/v1/resume", json=stop)).status_code == 404
 
 
+async def test_a_target_that_is_not_there_cannot_be_paused(plant: Bench):
+    """404 with the name: a mistyped pause must not look like one."""
+    answer = await plant.ask("POST", "/v1/pause", json={"scope": "target", "key": "S4", "reason": "upgrade"})
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+    assert "'S4'" in answer.json()["message"]
+
+
 # ── who may what ────────────────────────────────────────────────────────────────────────────────────────────
 
 

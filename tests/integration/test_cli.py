@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from tests.command_line import filled
 
@@ -188,6 +190,42 @@ def test_errors_of_the_start_are_sentences(config):
     wrong = command(config, "run", str(config))
     assert wrong.returncode == 2
     assert f"{config}:1: plant.currency" in wrong.stderr
+
+
+def test_a_second_agent_on_the_same_store_is_refused(running):
+    """Exit code 3 and one line, which names the process that has the store."""
+    second = command(running.config, "run", str(running.config))
+    assert second.returncode == 3
+    assert len(second.stderr.splitlines()) == 1
+    assert f"process {running.process.pid}" in second.stderr
+
+
+@pytest.mark.parametrize("section", ["api", "management"])
+def test_a_port_that_is_taken_is_one_line(config, section):
+    """Exit code 2 with the setting to change; the other tasks of the agent say nothing about it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f'{section}: {{address: "127.0.0.1:{taken.getsockname()[1]}"}}\n'
+        lines = [line for line in config.read_text().splitlines() if not line.startswith(f"{section}:")]
+        config.write_text("\n".join(lines) + "\n" + address)
+        ran = command(config, "run", str(config))
+    assert ran.returncode == 2
+    assert ran.stderr.count(f"{section}.address: cannot be listened on") == 1
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_certificate_that_is_none_is_one_line(config):
+    """`check` names a missing file; at the start garbage in it is exit code 2, and nobody is asked for a passphrase."""
+    config.write_text(config.read_text().replace("api: {", "api: {tls: {cert: c.pem, key: c.pem}, "))
+    assert "api.tls.cert: there is no such file (c.pem)" in command(config, "check", str(config)).stdout
+    locked = Ed25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"welcome")
+    )
+    for content in (b"", b"garbage", locked):
+        (config.parent / "c.pem").write_bytes(content)
+        ran = command(config, "run", str(config))
+        assert ran.returncode == 2
+        assert "api.tls: cannot be used" in ran.stderr
+        assert "Traceback" not in ran.stderr
 
 
 def test_check_connect_says_what_does_not_answer(config):

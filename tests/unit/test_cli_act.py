@@ -105,6 +105,16 @@ def test_pause_and_resume(config):
     assert gatepost_(config, "pause", "building", "3", "--reason", "x").code == 2
 
 
+def test_a_mistyped_target_is_not_called_paused(tmp_path):
+    """Whoever pauses a target that is not there hears its right name; `*` is every one."""
+    config = filled(tmp_path, "targets: [{name: s4, kind: sap_s4}]\n")
+    ran = gatepost_(config, "pause", "target", "S4", "--reason", "SAP upgrade")
+    assert ran.code == 1
+    assert "did you mean 's4'" in ran.out
+    for target in ("s4", "*"):
+        assert gatepost_(config, "pause", "target", target, "--reason", "SAP upgrade").code == 0
+
+
 def test_a_quarantined_message_is_read_again(config):
     """`quarantine replay` puts it before the workflows; a second time there is nothing to replay."""
     assert gatepost_(config, "quarantine", "replay", "2", "--reason", "mapping mended").code == 0
