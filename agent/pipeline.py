@@ -308,11 +308,31 @@ class Dispatch:
             while current is not None:
                 outcome = await self._try(current)
                 kind = str(current.posting.kind)
-                current = await self._writer.run(lambda tx, outcome=outcome: self._settle(tx, outcome))  # type: ignore[misc]
+                current = await self._write(current.posting, outcome)
                 self.figures.outcomes[kind, outcome.__name__] += 1
         finally:
             self._taken -= 1
             self.wake()
+
+    async def _write(self, one: Posting, outcome: Outcome) -> outbox.Waiting | None:
+        """Put the answer on disk; what no column can keep leaves a question to the ERP, not a lost posting."""
+        try:
+            return await self._writer.run(lambda tx: self._settle(tx, outcome))
+        except StoreError:
+            raise  # the store itself is gone; the next start looks the posting up
+        except (apsw.Error, GatepostError, ValueError, TypeError) as error:
+            log.exception("the answer to posting %d could not be written", one.id)
+            later, why = (
+                self._after(self.target.settle_seconds),
+                f"its answer could not be kept: {type(error).__name__}",
+            )
+            looked = one.state == "in_doubt"
+            plain = (
+                _told(outbox.look_later, one, later, why, found_nothing=False)
+                if looked
+                else _told(outbox.in_doubt, one, later, why)
+            )
+            return await self._writer.run(lambda tx: self._settle(tx, plain))
 
     def _settle(self, tx: Transaction, outcome: Outcome) -> outbox.Waiting | None:
         again = outcome(tx)
@@ -361,7 +381,9 @@ class Dispatch:
         if one.lookups + 1 < EMPTY_LOOKUPS:
             return _told(outbox.look_later, one, later, "no document carries the key", found_nothing=True)
         if self.target.lookup_reliable and one.attempts >= MOST_TRIES:
-            return _told(outbox.doubtful, one, f"sent {one.attempts} times: no clear answer, and no document came of it")
+            return _told(
+                outbox.doubtful, one, f"sent {one.attempts} times: no clear answer, and no document came of it"
+            )
         if self.target.lookup_reliable:
             return _told(outbox.send_again, one)
         return _told(outbox.doubtful, one, "two lookups found nothing, and this target's lookup is no proof")

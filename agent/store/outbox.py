@@ -256,9 +256,10 @@ def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waitin
 def _admission(tx: Transaction, waiting: Waiting, admit: Admit) -> Admission:
     if not waiting.intact:
         return HoldBack(("its content is not what was decided: the file was changed or damaged; refuse it",))
-    if waiting.posting.wire is not None:
-        return Send(waiting.posting.wire)
-    return admit(_first(tx, waiting))
+    if waiting.posting.wire is None:
+        return admit(_first(tx, waiting))
+    admission = admit(waiting)  # authority may have become tighter since; the bytes stay what they were
+    return Send(waiting.posting.wire) if isinstance(admission, Send) else admission
 
 
 def _first(tx: Transaction, waiting: Waiting) -> Waiting:

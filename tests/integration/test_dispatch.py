@@ -1,0 +1,84 @@
+"""Dispatch with a target that answers what a test wants; the store and the loop are real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from agent.pipeline import Dispatch
+from agent.ports import Acknowledgement, Kind, Posting
+from agent.store import file, outbox
+from agent.store.writer import Writer
+from tests.stores import Clock, add, opened, posting, send, state
+
+
+class Told:
+    """A target that answers with the next of its answers."""
+
+    name = "s4"
+    settle_seconds = 60.0
+    lookup_reliable = True
+
+    def __init__(self, *answers: Acknowledgement) -> None:
+        self.answers = list(answers)
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def check(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[str]:
+        return ()
+
+    def freeze(self, posting: Posting) -> bytes:
+        return b"wire"
+
+    async def post(self, posting: Posting) -> Acknowledgement:
+        return self.answers.pop(0)
+
+    async def find(self, posting: Posting) -> Acknowledgement | None:
+        return self.answers.pop(0) if self.answers else None
+
+    def status(self) -> Mapping[str, Any]:
+        return {}
+
+
+async def _until(done) -> None:
+    async with asyncio.timeout(10):
+        while not done():  # noqa: ASYNC110  a condition on disk, with a deadline
+            await asyncio.sleep(0.01)
+
+
+async def _dispatched(writer: Writer, path: Path, clock: Clock, target: Told, done) -> None:
+    with closing(file.reader(path)) as reader:
+        dispatch = Dispatch(target, writer, reader, clock, window=4, admit=send)
+        running = asyncio.create_task(dispatch.run())
+        await _until(done)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await dispatch.drain(5)
+
+
+async def test_an_answer_that_cannot_be_kept_becomes_a_question(tmp_path: Path):
+    """What the ERP said may be unwritable; the posting is then looked up, not lost in the air."""
+    clock = Clock()
+    with opened(tmp_path / "gp.db", clock) as writer:
+        (one,) = add(writer, posting(1))
+        odd = Told(Acknowledgement("2026/1", details={"text": "\udcff"}))
+        await _dispatched(writer, writer.path, clock, odd, lambda: state(writer, one) == "in_doubt")
+        clock.forward(seconds=61)
+        found = Told(Acknowledgement("2026/1", found=True))
+        await _dispatched(writer, writer.path, clock, found, lambda: state(writer, one) == "acknowledged")
+
+
+async def test_bytes_that_are_frozen_do_not_pass_a_tightened_authority(tmp_path: Path):
+    """A posting that was tried before is held when its workflow may no longer post; its bytes stay as they were."""
+    with opened(tmp_path / "gp.db") as writer:
+        (one,) = add(writer, posting(1))
+        (claimed,) = writer.call(lambda tx: outbox.claim(tx, "s4", 1, send))
+        writer.call(lambda tx: outbox.unsent(tx, claimed.posting, 0, "connection refused"))
+        assert writer.call(lambda tx: outbox.claim(tx, "s4", 1, lambda _: outbox.HoldBack(("mode is assist",)))) == []
+        assert state(writer, one) == "held"
+        assert writer.call(lambda tx: outbox.read(tx.connection, one)).posting.wire == b"wire"
