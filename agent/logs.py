@@ -28,7 +28,7 @@ QUIET_SECONDS: Final = 10.0  # the same line appears at most once in this time
 REMEMBERED: Final = 1024  # lines that are remembered to recognise a repetition
 CAPACITY: Final = 10_000  # lines that wait for a slow reader before they are dropped
 MASK: Final = "***"
-SHORTEST_SECRET: Final = 4  # anything shorter would turn every line into stars; `check` refuses such passwords
+SHORTEST_SECRET: Final = 4  # anything shorter would turn every line into stars; `check` refuses such secrets
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "event", "repeated"}
 # line breaks, terminal codes and direction overrides: a lot number may contain anything
@@ -93,7 +93,7 @@ class TextFormatter(logging.Formatter):
         shown = " ".join(f"{name}={value}" for name, value in (fields(record) | _repeated(record)).items())
         line = _one_line(f"{_timestamp(record.created)} {record.levelname:<7} {record.getMessage()} {shown}".rstrip())
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "".join(f"\n{_one_line(one)}" for one in self.formatException(record.exc_info).split("\n"))
         return redaction.apply(line)
 
 

@@ -16,19 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from agent.buckets import COMMIT_SECONDS, REQUEST_SECONDS, SCORES, Buckets
-
-__all__ = [
-    "COMMIT_SECONDS",
-    "CONTENT_TYPE",
-    "REQUEST_SECONDS",
-    "SCORES",
-    "Buckets",
-    "Snapshot",
-    "collect",
-    "exposition",
-    "registry",
-]
+from agent.buckets import COMMIT_SECONDS, Buckets
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -54,7 +42,7 @@ class Snapshot:
     """Everything one scrape shows. Totals count from the start of the process; times are seconds, sizes bytes."""
 
     # arrivals
-    events_total: Counts = field(default_factory=_none)  # (source, result): stored, duplicate, quarantined, refused
+    events_total: Counts = field(default_factory=_none)  # (source, result): stored, duplicate, quarantined
     events_undecided: int = 0
     event_oldest_age: float = 0.0  # of the undecided ones
     quarantined: One = field(default_factory=_nothing)  # reason → open entries
@@ -86,7 +74,6 @@ class Snapshot:
     progress: One = field(default_factory=_nothing)  # loop → Unix time of its last step; having nothing to do counts
     log_lines_dropped_total: int = 0
     version: str = ""
-    commit: str = ""
 
 
 def collect(snapshot: Snapshot) -> Iterator[Metric]:
@@ -147,8 +134,8 @@ def _process(now: Snapshot) -> Iterator[Metric]:
     yield _gauges("progress_timestamp_seconds", finished, "loop", now.progress)
     dropped = "Log lines that could not be written."
     yield _counter("log_lines_dropped", dropped, (), {(): now.log_lines_dropped_total})
-    build = GaugeMetricFamily("gatepost_build_info", "What runs here.", labels=("version", "commit"))
-    build.add_metric((now.version, now.commit), 1)
+    build = GaugeMetricFamily("gatepost_build_info", "What runs here.", labels=("version",))
+    build.add_metric((now.version,), 1)
     yield build
 
 

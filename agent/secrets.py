@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
-from agent.logs import conceal
+from agent.logs import SHORTEST_SECRET, conceal
 
 MAX_BYTES = 64 * 1024  # a certificate chain fits; anything larger is the wrong file
 ENVIRONMENT = "GATEPOST_SECRET_"
@@ -79,7 +79,7 @@ class SecretPlaces:
         return cls(tuple(folder for folder in folders if folder is not None), environ)
 
     def find(self, name: str) -> Secret:
-        """The secret of this name. Raises SecretError: missing, empty, or a file that everybody can read."""
+        """The secret of this name. Raises SecretError: missing, empty, too short, or a file that everybody can read."""
         if not _NAME.fullmatch(name):
             raise SecretError(f"{name!r} is no name for a secret; use letters, digits, _ . and -")
         for folder in self.folders:
@@ -118,6 +118,8 @@ def _filled(value: str, place: str) -> str:
     value = value.rstrip("\r\n")
     if not value:
         raise SecretError(f"{place} is empty")
+    if len(value) < SHORTEST_SECRET:
+        raise SecretError(f"{place} holds fewer than {SHORTEST_SECRET} characters: no secret, and no log could mask it")
     return value
 
 

@@ -53,7 +53,6 @@ class Scope(StrEnum):
     REPLAY = "replay"
     PAUSE = "pause"
     REVERSE = "reverse"
-    EXPORT = "export"
     INGEST = "ingest"
     ADMIN = "admin"
 

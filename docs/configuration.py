@@ -51,8 +51,8 @@ a file in
 3. the folder `secrets_dir`,
 
 and last as the environment variable `GATEPOST_SECRET_` + NAME in capitals, `.` and `-` written `_`. That one is for
-benches and tests only: child processes, crash dumps and `docker inspect` show it. A file that everyone can read, an
-empty one and a missing one are errors; one trailing newline is no part of the secret.
+benches and tests only: child processes, crash dumps and `docker inspect` show it. A file that everyone can read, a
+missing one and one of fewer than four characters are errors; a trailing newline is no part of the secret.
 
 **While postings are open** a reload refuses changes of the store's path, the site, a source's name or kind, a
 workflow's target, kind or mapping, and of a target everything but its identity, certificates and deadlines.

@@ -101,7 +101,6 @@ class Bench:
 
     broker: int
     erp_http: int
-    erp_https: int
     api: int
     management: int
     erp_user: str
@@ -126,10 +125,6 @@ class Scenario:
         """Every order, numbered upward from `first_order`, product by product."""
         planned = [plan for plan in self.plans for _ in range(plan.count)]
         return [self._order(index, plan) for index, plan in enumerate(planned)]
-
-    def order_numbers(self, product: str) -> list[str]:
-        """The orders that make one product."""
-        return [order.number for order in self.orders() if order.product == product]
 
     def _order(self, index: int, plan: OrderPlan) -> Order:
         routing = self.routings[plan.material]

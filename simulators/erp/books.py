@@ -149,10 +149,6 @@ class Books:
             if row["MaterialDocumentItem"] in document.reversed_items:
                 row["GoodsMovementIsCancelled"] = True
 
-    def reversed_by(self, kind: str, number: str) -> list[Document]:
-        """The documents that reversed this one."""
-        return [one for one in self.documents if one.kind == kind and one.reverses == number]
-
     # ── the file ────────────────────────────────────────────────────────────────────────────────────────────
 
     def open(self) -> list[Document]:

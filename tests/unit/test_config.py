@@ -216,6 +216,14 @@ def test_secrets_are_looked_up_in_their_order(tmp_path):
         assert places.find("db-key").reveal() == folder.name
 
 
+@pytest.mark.parametrize("value", ["", "\n", "abc", "abc\r\n"])
+def test_a_secret_is_long_enough_to_be_masked(value):
+    """Empty, or so short that every log line would be stars: refused, without saying what it was."""
+    with pytest.raises(ValueError, match=r"GATEPOST_SECRET_DB_KEY (is empty|holds fewer than 4 characters)") as refused:
+        SecretPlaces.of({"GATEPOST_SECRET_DB_KEY": value}).find("db-key")
+    assert "abc" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["../shadow", "/etc/shadow", "", ".hidden", "a b", "x" * 65])
 def test_a_secret_has_a_name_not_a_path(name):
     """No name leads out of the folder of secrets."""

@@ -67,6 +67,19 @@ def test_text_from_outside_cannot_break_the_line_or_the_terminal():
     assert "\n" not in line
 
 
+def test_the_text_of_an_exception_cannot_talk_to_the_terminal():
+    """A traceback keeps its lines; what the exception quotes from outside is shown as escapes."""
+    one = record("failed")
+    try:
+        raise ValueError("no number: 1\x1b[2J\u202e")
+    except ValueError:
+        one.exc_info = sys.exc_info()
+    first, *trace = logs.TextFormatter().format(one).splitlines()
+    assert first.endswith("failed")
+    assert trace[0].startswith("Traceback")
+    assert trace[-1] == "ValueError: no number: 1\\x1b[2J\\x202e"
+
+
 @pytest.mark.parametrize("formatter", [logs.JsonFormatter(), logs.TextFormatter()])
 @pytest.mark.parametrize("secret", ["hunter2!", 'quo"te\\back', "umläut & space"])
 def test_a_concealed_secret_never_appears(redaction, formatter, secret):
