@@ -38,6 +38,7 @@ __all__ = [
     "examine",
     "live_without_identity",
     "load",
+    "moved",
     "parse",
     "read_yaml",
     "resolver_of",
@@ -163,7 +164,7 @@ class _Reading:
         if document is None or self.findings:
             return None
         return Config(
-            **{**dict(document), "store": _moved(document, self.environ)},
+            **{**dict(document), "store": moved(document.store, self.environ)},
             sources=self.sources,
             targets=self.targets,
             workflows=MappingProxyType(self.workflows),
@@ -223,10 +224,9 @@ def _own(plug: type[BaseModel], common: Collection[str]) -> Callable[[str], bool
     return lambda key: key not in common or key in plug.model_fields
 
 
-def _moved(document: Document, environ: Mapping[str, str]) -> Store:
+def moved(store: Store, environ: Mapping[str, str]) -> Store:
     """The store, in the folder of GATEPOST_DATA if that is set: where data lies is the machine's business."""
     folder = environ.get(DATA_FOLDER)
-    store = document.store
     return store.model_copy(update={"path": Path(folder) / store.path.name}) if folder else store
 
 

@@ -15,11 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator, core_schema
 
 from agent.errors import ConfigError, Finding
-from agent.yamltree import Node, scan_yaml
+from agent.yamltree import DECIMAL, Node, scan_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})?(\.[0-9]{1,40})?([eE][-+]?([12]?[0-9]|30))?")
 _PRIVATE = re.compile(r"pass|secret|token|credential|auth|private", re.IGNORECASE)
 
 
@@ -119,7 +118,7 @@ def _strict(schema: Any) -> Any:
 
 
 def _number(written: Any) -> Any:
-    if isinstance(written, str) and not (written[-1:].isdigit() and _NUMBER.fullmatch(written)):
+    if isinstance(written, str) and not (written[-1:].isdigit() and DECIMAL.fullmatch(written)):
         raise ValueError("must be a number, written like 12 or 0.95")
     return written
 

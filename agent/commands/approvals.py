@@ -59,11 +59,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
 @as_json
 def show_(*, id: int, place: Place, json: bool) -> None:
     """Show one posting with everything a decision needs."""
-    found = place.look(lambda connection: store.show(connection, id))
-    if json:
-        show.data(found)
-    else:
-        describe(found)
+    shown(place, id, json=json)
 
 
 @approvals.command()
@@ -117,6 +113,15 @@ def decide(meaning: str, id: int, version: int | None, place: Place, asked: Aske
         lambda at, _: at.decide(id, found["version"], signature),
     )
     told(answer, asked)
+
+
+def shown(place: Place, id: int, *, json: bool) -> None:
+    """One posting, for people or for programs."""
+    found = place.look(lambda connection: store.show(connection, id))
+    if json:
+        show.data(found)
+    else:
+        describe(found)
 
 
 def describe(found: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ from agent import __version__
 from agent import selfcheck as checks
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place
-from agent.config import read_yaml
 from agent.errors import GatepostError
 from agent.settings import Scope, Token
 
@@ -49,13 +48,11 @@ def selfcheck(*, writes: int, place: Place, json: bool) -> None:
 
 def rows_of(place: Place, writes: int = 200) -> list[checks.Row]:
     """The facts about this box, for the configuration's folders."""
-    tree = read_yaml(place.file)
-    models, folder = tree.get("models"), tree.get("secrets_dir")
-    kept = place.file.parent / folder.text if folder and folder.text else None
+    kept = place.secrets_dir
     return checks.selfcheck(
         config=place.file,
         data=place.path.parent,
-        models=place.file.parent / (models.text if models else "models"),
+        models=place.models,
         secrets=sorted(kept.iterdir()) if kept and kept.is_dir() else (),
         writes=writes,
     )

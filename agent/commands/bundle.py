@@ -145,10 +145,8 @@ def payloads(connection: apsw.Connection) -> dict[str, Any]:
 def redaction(place: Place) -> Redaction:
     """Every secret that the configuration names or the machine holds for it."""
     known = Redaction()
-    tree = read_yaml(place.file)
-    folder = tree.get("secrets_dir")
-    places = SecretPlaces.of(os.environ, place.file.parent / folder.text if folder and folder.text else None)
-    for name in set(_named(tree)):
+    places = SecretPlaces.of(os.environ, place.secrets_dir)
+    for name in set(_named(read_yaml(place.file))):
         try:
             known.conceal(places.find(name).reveal())
         except ValueError:  # missing or unfit: then it cannot be in here either
@@ -206,11 +204,7 @@ def as_yaml(node: Node, indent: str = "", key: str = "") -> str:
 
 def _beside(place: Place) -> list[Path]:
     """Mappings and units: how messages are read. Master data has prices in it and stays here."""
-    tree = read_yaml(place.file)
-    mappings, units = tree.get("mappings"), tree.get("units")
-    folder = place.file.parent / (mappings.text if mappings else "mappings")
-    file = place.file.parent / (units.text if units else "units.yaml")
-    return [one for one in (*sorted(folder.glob("*.yaml")), file) if one.is_file()]
+    return [one for one in (*sorted(place.mappings.glob("*.yaml")), place.units) if one.is_file()]
 
 
 def _text(path: Path, most: int = 1 << 20) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import click
 
 from agent.commands import show
-from agent.commands.approvals import describe, told
+from agent.commands.approvals import shown, told
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach, at_desk
 from agent.desk import Desk
-from agent.store import approvals as store
 from agent.store import lists
 
 STATES = ("dead", "doubtful")
@@ -58,11 +57,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
 @as_json
 def show_(*, id: int, place: Place, json: bool) -> None:
     """Show one of them; `gatepost trace posting:ID` tells its whole story."""
-    found = place.look(lambda connection: store.show(connection, id))
-    if json:
-        show.data(found)
-    else:
-        describe(found)
+    shown(place, id, json=json)
 
 
 @deadletter.command()

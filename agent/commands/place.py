@@ -18,9 +18,9 @@ import click
 from pydantic import Field
 
 from agent import desk
-from agent.config import DATA_FOLDER, Settings, did_you_mean, parse, read_yaml
+from agent.config import Settings, did_you_mean, moved, parse, read_yaml
 from agent.errors import NotFound, StoreCorrupt, StoreError, StoreUnfit
-from agent.settings import Api, Audit, Plant, Store
+from agent.settings import Api, Audit, Document, Plant, Store
 
 ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number
 AT_MOST = click.IntRange(1, 1_000_000)
@@ -35,6 +35,10 @@ class Sections(Settings):
     store: Store
     api: Api | None = None
     audit: Audit = Field(default=Audit())
+    mappings: Path = Document.model_fields["mappings"].default
+    units: Path = Document.model_fields["units"].default
+    models: Path = Document.model_fields["models"].default
+    secrets_dir: Path | None = None
 
 
 def now() -> datetime:
@@ -51,16 +55,16 @@ class Place:
     store: Store
     api: Api | None
     audit: Audit
+    mappings: Path
+    units: Path
+    models: Path
+    secrets_dir: Path | None
 
     @classmethod
     def of(cls, file: Path) -> Place:
         """The place a configuration names; nothing else in the file has to be right. Raises ConfigError."""
         read = parse(read_yaml(file).pick(Sections.model_fields.__contains__), Sections)
-        folder = os.environ.get(DATA_FOLDER)
-        store = read.store
-        if folder:
-            store = store.model_copy(update={"path": Path(folder) / store.path.name})
-        return cls(file, read.plant, store, read.api, read.audit)
+        return cls(file, **{**dict(read), "store": moved(read.store, os.environ)})
 
     def require_target(self, name: str) -> None:
         """Raises NotFound where the configuration has no such target; `*` is every one."""
