@@ -14,14 +14,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import select
-import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -32,6 +29,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.errors import SourceLost
 from agent.ports import Batch, Clock, Intake, Notice, Receipt, Surroundings
 from agent.sources.mqtt_config import Broker, MqttConfig
+from agent.sources.mqtt_memory import Memory
+from agent.sources.mqtt_retry import BrokerRefused, Pace, Retry, plain, refusal
 from agent.sources.mqtt_wire import Arrivals, Decoder, Link, Session, Wake
 
 __all__ = ["MqttConfig", "MqttSource", "Pace"]
@@ -40,33 +39,6 @@ log = logging.getLogger("gatepost.mqtt")
 
 MAX_RECEIPTS = 10_000  # waiting for a connection; the oldest go first: a sender that misses one repeats its report
 _TAKEN_OVER = 0x8E
-_NOT_AUTHORISED = (0x80, 0x86, 0x87)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast the source tries again, in seconds."""
-
-    first: float = 1.0
-    most: float = 60.0
-    refused: float = 60.0  # after "not authorised", a refused subscription, and a second instance
-    takeovers: int = 3  # so many connections that ended within …
-    takeover_window: float = 30.0  # … this time, the broker being up throughout, mean a second instance
-    slice: float = 0.25  # how long one try to hand over blocks while the intake is full
-    idle: float = 1.0  # how long the thread sleeps at most
-
-    def delay(self, rounds: int) -> float:
-        """Exponential back-off with full jitter, after `rounds` failed rounds over all brokers."""
-        most = min(self.most, self.first * 2.0 ** min(rounds + 1, 16))
-        return random.uniform(min(self.first, most), most)  # noqa: S311  # spreads reconnects, keeps no secret
-
-
-class _Refused(SourceLost):
-    """The broker answered, and said no: trying again soon would not help."""
-
-    def __init__(self, message: str, action: str) -> None:
-        super().__init__(message)
-        self.action = action
 
 
 class MqttSource:
@@ -86,7 +58,8 @@ class MqttSource:
         self._monotonic = monotonic
         self._pace = pace or Pace()
         self._key = f"mqtt/{config.name}/session"
-        self._brokers = config.endpoints
+        self._retry = Retry(self._pace, config.endpoints, monotonic)
+        self._memory = Memory(config.client_id)
         self._session = self._new_session()
         self._wake: Wake | None = None
         self._stopping = False
@@ -94,11 +67,6 @@ class MqttSource:
         self._receipts: deque[tuple[str, bytes]] = deque(maxlen=MAX_RECEIPTS)  # filled by any thread
         self._held: Batch | None = None
         self._notices: list[Notice] = []
-        self._sessions: dict[str, dict[str, Any]] = {}  # broker → since, topics: what it should remember of us
-        self._last: dict[str, Any] = {}  # the last message seen: topic, packet_id, at
-        self._turn = self._rounds = 0
-        self._ups: deque[float] = deque(maxlen=self._pace.takeovers)  # when the last connections were made
-        self._penalty = 0.0
         self._told: dict[Broker, str] = {}  # what was last said about a broker since it was lost
         self._link: Link | None = None
         self._up_at: float | None = None  # monotonic; None: not subscribed
@@ -124,7 +92,7 @@ class MqttSource:
 
     async def run(self, intake: Intake) -> None:
         """Deliver until cancelled. What was not committed by then is not acknowledged, and comes again."""
-        self._remember(intake.checkpoint(self._key))
+        self._memory = Memory.read(self._config.client_id, intake.checkpoint(self._key))
         self._wake, self._stopping = Wake(), False
         loop = asyncio.get_running_loop()
         over = asyncio.Event()
@@ -200,14 +168,14 @@ class MqttSource:
 
     def _network(self, intake: Intake) -> None:
         while not self._stopping:
-            broker = self._brokers[self._turn % len(self._brokers)]
+            broker = self._retry.broker
             try:
                 self._settle(intake)
                 self._serve(intake, self._connect(broker))
             except SourceLost as error:
                 self._lost(broker, error)
             except OSError as error:
-                self._lost(broker, SourceLost(_plain(error, self._config)))
+                self._lost(broker, SourceLost(plain(error, self._config)))
             except Exception as error:  # one bad connection must not end the thread: shown, and again
                 log.exception("source %s: unexpected error", self.name)
                 self._notices.append(Notice("source_error", {"broker": str(broker), "error": repr(error)}))
@@ -280,7 +248,7 @@ class MqttSource:
             self._notices.append(Notice("retained_ignored", detail, alarm=False))
         if arrivals.deliveries:
             packet_id = int.from_bytes(arrivals.acks[-2:], "big")
-            self._last = {"topic": arrivals.deliveries[-1].topic, "packet_id": packet_id, "at": now.isoformat()}
+            self._memory.last = {"topic": arrivals.deliveries[-1].topic, "packet_id": packet_id, "at": now.isoformat()}
             self._status["last_delivery_at"] = now
         if link is not None:
             link.owed += len(arrivals.acks) // 4
@@ -289,7 +257,7 @@ class MqttSource:
             deliveries=arrivals.deliveries,
             received_at=now,
             stored=partial(self._stored, link, bytes(arrivals.acks)),
-            checkpoints=((self._key, self._memory()),),
+            checkpoints=((self._key, self._memory.write()),),
             notices=tuple(self._notices),
         )
         self._notices.clear()
@@ -349,27 +317,19 @@ class MqttSource:
         if self._told.get(broker) != why:  # once, however often it is tried
             self._told[broker] = why
             log.warning("source %s lost: %s", self.name, why)
-            if isinstance(error, _Refused):
+            if isinstance(error, BrokerRefused):
                 self._notices.append(Notice(error.action, {"broker": str(broker), "error": str(error)}))
         since = self._status["since"] if self._status["error"] else self._clock()
         self._status.update(error=why, since=since, failures=self._status["failures"] + 1)
-        self._penalty = self._pace.refused if isinstance(error, _Refused) else 0.0
+        refused = isinstance(error, BrokerRefused)
         if self._up_at is None:
-            self._turn += 1
-            self._rounds += self._turn % len(self._brokers) == 0
-            self._ups.clear()
+            self._retry.failed(refused=refused)
             return
-        self._turn = self._rounds = 0
-        if self._goodbye is not None and self._goodbye.value != _TAKEN_OVER:
-            self._ups.clear()  # MQTT 5: the broker said why, and it was not a second instance
-            return
-        self._ups.append(self._up_at)
-        if len(self._ups) == self._ups.maxlen and self._monotonic() - self._ups[0] < self._pace.takeover_window:
+        explained = self._goodbye is not None and self._goodbye.value != _TAKEN_OVER  # MQTT 5 says why
+        if self._retry.ended(self._up_at, refused=refused, explained=explained):
             self._second_instance(broker)
 
     def _second_instance(self, broker: Broker) -> None:
-        self._ups.clear()
-        self._penalty = self._pace.refused
         detail = {"broker": str(broker), "client_id": self._config.client_id, "disconnects": self._pace.takeovers}
         self._notices.append(Notice("second_instance", detail))
         log.error(
@@ -378,10 +338,8 @@ class MqttSource:
         )  # fmt: skip
 
     def _pause(self) -> None:
-        """Wait before the next try; at once where another broker of the list is still to be tried."""
-        if self._turn % len(self._brokers) and not self._penalty:
-            return
-        until = self._monotonic() + (self._penalty or self._pace.delay(self._rounds))
+        """Wait before the next try, and go on taking what the writer has stored."""
+        until = self._monotonic() + self._retry.wait()
         while not self._stopping and (left := until - self._monotonic()) > 0:
             self._wait(None, min(left, self._pace.idle))
             self._send_stored(None)
@@ -389,36 +347,32 @@ class MqttSource:
     # what paho reports, on the network thread; an exception from here ends the connection, never the thread
 
     def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
-        broker = str(self._brokers[self._turn % len(self._brokers)])
         if reason.is_failure:
-            raise _refusal(f"the broker refuses the connection: {reason}", reason)
+            raise refusal(f"the broker refuses the connection: {reason}", reason)
+        broker, present = str(self._retry.broker), flags.session_present
         previous = self._status["broker"]
         if previous not in (None, broker):
             self._notices.append(Notice("failed_over", {"from": previous, "to": broker}))
-        known = self._sessions.get(broker)
-        self._compare_session(broker, known, present=flags.session_present)
-        self._subscribe(known["topics"] if known and flags.session_present else ())
-        topics = list(self._config.topics)
-        since = known["since"] if known and flags.session_present else self._clock().isoformat()
-        self._sessions[broker] = {"since": since, "topics": topics}
-        self._status.update(broker=broker, session_present=flags.session_present)
+        self._compare_session(broker, present=present)
+        topics, now = list(self._config.topics), self._clock().isoformat()
+        self._subscribe(self._memory.subscribed(broker, topics, now, present=present))
+        self._status.update(broker=broker, session_present=present)
 
-    def _compare_session(self, broker: str, known: Mapping[str, Any] | None, *, present: bool) -> None:
-        if known is None:
-            detail = {"broker": broker, "client_id": self._config.client_id, "session_present": present}
-            self._notices.append(Notice("session_started", detail, alarm=False))
-        elif not present and self._config.expects_persistent:
-            detail = {"broker": broker, "client_id": self._config.client_id, "since": known["since"]}
-            self._notices.append(Notice("session_lost", {**detail, "last": self._last}))
+    def _compare_session(self, broker: str, *, present: bool) -> None:
+        notice = self._memory.compared(broker, present=present, persistent=self._config.expects_persistent)
+        if notice is None:
+            return
+        self._notices.append(notice)
+        if notice.alarm:
             log.error(
                 "source %s: %s has lost the session; what it still held is gone (last seen: %s)",
-                self.name, broker, self._last or "nothing",
+                self.name, broker, self._memory.last or "nothing",
             )  # fmt: skip
 
-    def _subscribe(self, before: Any) -> None:
-        stale = [topic for topic in before if topic not in self._config.topics]
+    def _subscribe(self, stale: list[str]) -> None:
+        """Ask for what is configured; `stale` topics no longer are, and the session would go on delivering them."""
         if stale:
-            self._session.unsubscribe(stale)  # no longer configured; the session would go on delivering them
+            self._session.unsubscribe(stale)
         if self._config.version == "5":
             options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
             self._session.subscribe([(topic, options) for topic in self._config.topics])
@@ -428,13 +382,14 @@ class MqttSource:
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
         for topic, reason in zip(self._config.topics, reasons, strict=False):
             if reason.is_failure:
-                raise _refusal(f"the broker refuses the subscription to {topic}: {reason}", reason)
+                raise refusal(f"the broker refuses the subscription to {topic}: {reason}", reason)
             if reason.value == 0:
                 self._notices.append(Notice("not_protected", {"topic": topic, "granted_qos": 0}))
         again = self._served
         self._served = True
         log.info("source %s %s: %s", self.name, "back" if again else "connected", self._status["broker"])
-        self._up_at, self._rounds = self._monotonic(), 0
+        self._up_at = self._monotonic()
+        self._retry.connected()
         self._told.clear()
         self._status.update(connected=True, since=self._clock(), error=None, failures=0)
         self._status["reconnects"] += again
@@ -442,17 +397,6 @@ class MqttSource:
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
             self._goodbye = reason
-
-    # what outlives a restart
-
-    def _memory(self) -> bytes:
-        memory = {"client_id": self._config.client_id, "sessions": self._sessions, "last": self._last}
-        return json.dumps(memory, separators=(",", ":")).encode()
-
-    def _remember(self, checkpoint: bytes | None) -> None:
-        memory = json.loads(checkpoint) if checkpoint else {}
-        if memory.get("client_id") == self._config.client_id:
-            self._sessions, self._last = memory["sessions"], memory["last"]
 
     def _new_session(self) -> Session:
         config = self._config
@@ -471,19 +415,3 @@ class MqttSource:
         session.on_subscribe = self._on_subscribe
         session.on_disconnect = self._on_disconnect
         return session
-
-
-def _refusal(message: str, reason: ReasonCode) -> _Refused:
-    if reason.value in _NOT_AUTHORISED:
-        return _Refused(f"{message}; check user, password and the access list of the broker", "not_authorised")
-    return _Refused(message, "refused")
-
-
-def _plain(error: OSError, config: MqttConfig) -> str:
-    """One clear line about a connection that could not be made."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message.rstrip(". ")
-        return f"its certificate is refused: {reason}; check ca_file {config.ca_file} and the host name"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS connection: {error.reason or error}; check the certificates and that this is the TLS port"
-    return str(error)

@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "agent").rglob("*.py"))}
 REFUSALS = ("BadPayload", "bad", "quarantined", "_quarantined")  # the functions that name a reason code
-MOVES = ("audit", "_end", "_moved", "make_ready", "Notice", "_Refused", "Verdict")  # those that name an audit action
+MOVES = (
+    "audit",
+    "_end",
+    "_moved",
+    "make_ready",
+    "Notice",
+    "BrokerRefused",
+    "Verdict",
+)  # those that name an audit action
 CODE = re.compile(r"[a-z][a-z0-9_]+")
 
 
@@ -56,10 +64,12 @@ def actions(*, alarms: bool) -> set[str]:
     for call in calls(*MOVES):
         name = called(call)
         quiet = any(isinstance(one, ast.Constant) and one.value is False for one in keyword(call, "alarm"))
-        rings = not quiet if name in ("Notice", "_Refused") else bool(keyword(call, "alarm"))
+        rings = not quiet if name in ("Notice", "BrokerRefused") else bool(keyword(call, "alarm"))
         if alarms and not rings:
             continue
-        position = {"audit": 0, "Notice": 0, "_Refused": 1, "_end": 4, "_moved": 5, "make_ready": 3, "Verdict": 2}[name]
+        position = {"audit": 0, "Notice": 0, "BrokerRefused": 1, "_end": 4, "_moved": 5, "make_ready": 3, "Verdict": 2}[
+            name
+        ]
         found |= words(call.args[position : position + 1])
     return found
 

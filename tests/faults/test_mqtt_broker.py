@@ -195,8 +195,8 @@ async def test_a_second_instance_is_an_alarm_and_stops_the_flapping(tmp_path: Pa
         one, other = source(broker.port, pace=pace, version=version), source(broker.port, pace=pace, version=version)
         shelves = Shelf(), Shelf()
         async with running(one, shelves[0]), running(other, shelves[1], connected=False):
-            await until(lambda: one._penalty or other._penalty)
-            loser, shelf = (one, shelves[0]) if one._penalty else (other, shelves[1])
+            await until(lambda: one._retry.penalty or other._retry.penalty)
+            loser, shelf = (one, shelves[0]) if one._retry.penalty else (other, shelves[1])
             winner = other if loser is one else one
             await until(lambda: winner.status()["connected"])
             assert not loser.status()["connected"]
@@ -223,7 +223,7 @@ async def test_a_wrong_password_is_named_and_not_hammered(tmp_path: Path):
         async with running(mqtt, Shelf(), connected=False):
             await until(lambda: mqtt.status()["error"])
             assert "check user, password and the access list" in mqtt.status()["error"]
-            assert mqtt._penalty == 60
+            assert mqtt._retry.penalty == 60
 
 
 @pytest.mark.parametrize(
