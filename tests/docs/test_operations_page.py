@@ -14,15 +14,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "agent").rglob("*.py"))}
 REFUSALS = ("BadPayload", "bad", "quarantined", "_quarantined")  # the functions that name a reason code
-MOVES = (
-    "audit",
-    "_end",
-    "_moved",
-    "make_ready",
-    "Notice",
-    "BrokerRefused",
-    "Verdict",
-)  # those that name an audit action
+# what names an audit action → which of its arguments that is
+MOVES = {"audit": 0, "Notice": 0, "BrokerRefused": 1, "Verdict": 2, "make_ready": 3, "_end": 4, "_moved": 5}
 CODE = re.compile(r"[a-z][a-z0-9_]+")
 
 
@@ -67,9 +60,7 @@ def actions(*, alarms: bool) -> set[str]:
         rings = not quiet if name in ("Notice", "BrokerRefused") else bool(keyword(call, "alarm"))
         if alarms and not rings:
             continue
-        position = {"audit": 0, "Notice": 0, "BrokerRefused": 1, "_end": 4, "_moved": 5, "make_ready": 3, "Verdict": 2}[
-            name
-        ]
+        position = MOVES[name]
         found |= words(call.args[position : position + 1])
     return found
 
