@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import os
+import re
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -81,14 +82,22 @@ def token(place: Place, asked: Asked | None = None) -> tuple[str, bool]:
     """
     given = asked.token_file if asked is not None else None
     if given is None and os.environ.get(TOKEN):
-        return os.environ[TOKEN], False
+        return _bearer(os.environ[TOKEN].encode(errors="surrogateescape"), f"${TOKEN}"), False
     file = given or place.path.parent / OPERATOR
     try:
-        return file.read_text(encoding="utf-8").strip(), file.name == OPERATOR
+        return _bearer(file.read_bytes(), str(file)), file.name == OPERATOR
     except OSError as error:
         raise GatepostError(
             f"no API token: {file}: {error.strerror}; run this as the agent's user, or give --token-file or ${TOKEN}"
         ) from None
+
+
+def _bearer(raw: bytes, place: str) -> str:
+    """A token as it can stand in a header. Raises GatepostError for what cannot be one."""
+    token = raw.strip()
+    if not re.fullmatch(rb"[!-~]{1,512}", token):
+        raise GatepostError(f"no API token: what {place} holds is none; it is one line, as `gatepost token` printed it")
+    return token.decode()
 
 
 class Line:
@@ -108,10 +117,12 @@ class Line:
             except (http.client.HTTPException, ConnectionResetError, BrokenPipeError):
                 return attempt()
         except (http.client.HTTPException, OSError) as error:
+            nothing_done = isinstance(error, ConnectionRefusedError) or method == "GET"
             raise StoreLocked(
                 f"an agent (process {self._owner or 'unknown'}) owns the store, but its API at {self._api.address} "
-                f"does not answer ({error}); nothing was changed that it did not confirm. "
-                "Look at its log; or stop it, then this command works on the store itself"
+                f"does not answer ({error}). "
+                + ("" if nothing_done else "It may still do what it was asked to: look before you ask again. ")
+                + "Look at its log; or stop it, then this command works on the store itself"
             ) from None
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, key: str, timeout: float) -> Any:

@@ -45,6 +45,20 @@ def test_an_agent_that_hangs_up_twice_is_one_sentence(deaf):
     ran = gatepost_(deaf, "deadletter", "replay", "2", "--reason", "x")
     assert ran.code == 3
     assert "does not answer" in ran.out
+    assert "may still do" in ran.out
+
+
+@pytest.mark.parametrize("token", ["a\nb", "€", "x" * 600, " "])
+def test_what_cannot_be_a_token_is_not_sent(deaf, tmp_path, token):
+    """From the environment or from a file: one sentence that says where it stands, and not what it is."""
+    (tmp_path / "token").write_bytes(b"\xff" + token.encode())
+    ran = gatepost_(deaf, "pause", "line", "x", "--reason", "x", "--token-file", str(tmp_path / "token"))
+    assert ran.code == 1
+    assert "what " + str(tmp_path / "token") in ran.out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GATEPOST_TOKEN", token)
+        ran = gatepost_(deaf, "pause", "line", "x", "--reason", "x")
+    assert (ran.code, "$GATEPOST_TOKEN" in ran.out) == (1, True)
 
 
 def test_of_several_errors_each_is_told_and_the_worst_counts(monkeypatch, capsys):
