@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+from simulators.arguments import how_many, not_negative, port_number
 from simulators.broker import Broker, BrokerError, broker_program
 from simulators.children import Child, ChildDied, log_tail
 from simulators.scenario import Bench as Ports
@@ -265,15 +266,22 @@ def _check_ports(plan: Plan) -> None:
 
 def _fresh_folder(data: Path) -> None:
     """Start with empty books on both sides; the last run's folder is kept once, as NAME.previous."""
-    if data.exists() and any(data.iterdir()):
-        if not (data / MARK).exists():
-            raise BenchError(f"{data} is not empty and not from an earlier bench; name another folder with --data")
-        previous = data.with_name(f"{data.name}.previous")
-        if (previous / MARK).exists():
-            shutil.rmtree(previous)
-        data.rename(previous)
-    data.mkdir(parents=True, exist_ok=True)
-    (data / MARK).touch()
+    try:
+        if data.exists() and any(data.iterdir()):
+            _set_aside(data)
+        data.mkdir(parents=True, exist_ok=True)
+        (data / MARK).touch()
+    except OSError as error:
+        raise BenchError(f"{data} cannot be used ({error.strerror}); name another folder with --data") from None
+
+
+def _set_aside(data: Path) -> None:
+    if not (data / MARK).exists():
+        raise BenchError(f"{data} is not empty and not from an earlier bench; name another folder with --data")
+    previous = data.with_name(f"{data.name}.previous")
+    if (previous / MARK).exists():
+        shutil.rmtree(previous)
+    data.rename(previous)
 
 
 def _prepare(plan: Plan, password: str) -> None:
@@ -309,22 +317,24 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators.bench", description=__doc__)
     parser.add_argument("--source", choices=["mqtt"], default="mqtt", help="how the line reports")
-    parser.add_argument("--rate", type=float, default=1.0, help="reports per second; 0: as fast as possible")
+    parser.add_argument("--rate", type=not_negative, default=1.0, help="reports per second; 0: as fast as possible")
     parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")
-    parser.add_argument("--events", type=int, help="stop the line after so many reports")
+    parser.add_argument("--events", type=how_many, help="stop the line after so many reports")
     parser.add_argument(
         "--misbehave",
         default="double_report,usage_200=0.03",
         metavar="NAME[=P],...",
         help='what goes wrong on the line (see python -m simulators.line --help); "" for nothing',
     )
-    parser.add_argument("--duration", type=float, metavar="S", help="end by itself S seconds after the line started")
+    parser.add_argument(
+        "--duration", type=not_negative, metavar="S", help="end by itself S seconds after the line started"
+    )
     parser.add_argument("--data", type=Path, default=ROOT / "var" / "bench", metavar="DIR", help="default: var/bench")
     parser.add_argument("--agent-config", type=Path, default=ROOT / "edge_config" / "agent.yaml", metavar="FILE")
     parser.add_argument("--without-agent", action="store_true", help="start only what stands around the agent")
     parser.add_argument(
         "--first-port",
-        type=int,
+        type=port_number,
         metavar="N",
         help="broker on N, SAP on N+1, API on N+2, metrics on N+3, as --agent-config must say too",
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from simulators.arguments import port_number
 from simulators.scenario import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("outage", choices=OUTAGES)
     parser.add_argument("--data", type=Path, default=ROOT / "var" / "bench", metavar="DIR", help="default: var/bench")
-    parser.add_argument("--first-port", type=int, metavar="N", help="where the bench was started with it")
+    parser.add_argument("--first-port", type=port_number, metavar="N", help="where the bench was started with it")
     return parser
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import TextIO
 
+from simulators.arguments import how_many, not_negative
 from simulators.line import misbehaviour, plant
 from simulators.line.publisher import Address, LogonError, Publisher, publish
 from simulators.scenario import Scenario, load
@@ -78,8 +79,8 @@ def _address(options: argparse.Namespace, scenario: Scenario) -> Address:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators.line", description=__doc__)
     parser.add_argument("--broker", metavar="HOST:PORT", help="default: the port of the scenario on 127.0.0.1")
-    parser.add_argument("--rate", type=float, default=2.0, help="reports per second; 0: as fast as possible")
-    parser.add_argument("--events", type=int, help="stop after so many reports; default: when all orders are done")
+    parser.add_argument("--rate", type=not_negative, default=2.0, help="reports per second; 0: as fast as possible")
+    parser.add_argument("--events", type=how_many, help="stop after so many reports; default: when all orders are done")
     parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")
     parser.add_argument(
         "--misbehave",
