@@ -40,7 +40,7 @@ class Identity:
         """The name in the audit trail. Raises Refused (403) where the token may not speak for a person."""
         if on_behalf_of is None:
             return self.name
-        if not (self.acts_for_people and (self.may(Scope.APPROVE) or self.may(Scope.ADMIN))):
+        if not (self.acts_for_people and self.may(Scope.APPROVE)):
             message = (
                 f"token {self.name} may not act for other people: set acts_for_people for it, or leave on_behalf_of"
             )
