@@ -128,7 +128,7 @@ async def test_the_agent_posts_a_document_without_any_right(box, tmp_path):
     secret.chmod(0o400)
     books, truth = tmp_path / "books.jsonl", tmp_path / "truth.jsonl"
     environment = {**os.environ, scenario.bench.erp_password_env: password}
-    clean = {"PATH": "/usr/bin:/bin", "GATEPOST_DATA": "/data", "PYTHONDONTWRITEBYTECODE": "1"}
+    clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "GATEPOST_DATA": "/data", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def child(name: str, command: Sequence[str], env: dict[str, str]) -> Child:
         return Child(name, command, log=tmp_path / f"{name}.log", env=env, folder=HOUSE)

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def _power_cuts(tmp_path: Path, rounds: int) -> None:
             path = disk / f"{cut}.db"
             with child(path, 100_000) as storing:
                 storing.until(random.randrange(3, 60))
+                _freeze(storing.process.pid)  # a sync under way comes back first: whether it counts nobody could tell
                 folder = os.open(disk, os.O_RDONLY)
                 try:
                     fcntl.ioctl(folder, EXT4_SHUTDOWN, struct.pack("I", WITHOUT_FLUSH))
@@ -80,6 +82,20 @@ def _power_cuts(tmp_path: Path, rounds: int) -> None:
                 assert writer.findings == []
             stored = stored_batches(path)
             assert set(storing.acknowledged) <= set(stored), f"cut {cut}"
+
+
+def _freeze(pid: int) -> None:
+    """Stop every thread of a process; a thread in a system call stops when the call is over."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task")
+    deadline = time.monotonic() + 30
+    while not all(_state_of(task) == "T" for task in tasks.iterdir()):
+        assert time.monotonic() < deadline, "not every thread has stopped"
+        time.sleep(0.005)
+
+
+def _state_of(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.mark.root

@@ -157,7 +157,7 @@ class Outbox(RuleBasedStateMachine):
             if one.state == "in_doubt":
                 one.looking = True
                 told.append(id)
-            elif answer == "send" or one.tries:
+            elif answer == "send":
                 one.state, one.tries = "sending", one.tries + 1
                 told.append(id)
                 self.sent.append((one.order, one.place, id))
