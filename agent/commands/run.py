@@ -8,11 +8,12 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import apsw
 import click
 
 from agent import assembly, config, contents, logs
 from agent.app import Agent
-from agent.errors import GatepostError
+from agent.errors import GatepostError, StoreCorrupt
 
 log = logging.getLogger("gatepost")
 Serve = Callable[[Agent], Awaitable[None]]
@@ -34,8 +35,24 @@ def run(file: Path) -> None:
     sink = logs.start(loaded.log.format, loaded.log.level)
     try:
         asyncio.run(live(loaded))
+    except Exception as error:  # whichever loop met the damaged page first, it ends with the same sentence
+        if not damaged(error):
+            raise
+        raise StoreCorrupt(
+            f"{loaded.store.path} is damaged; nothing was posted from what cannot be read. Set it aside and run "
+            "`gatepost recover` or `gatepost restore`"
+        ) from error
     finally:
         sink.close()
+
+
+def damaged(error: BaseException) -> bool:
+    """Whether SQLite could not read its own file somewhere below this error."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(damaged, error.exceptions))
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return True
+    return error.__cause__ is not None and damaged(error.__cause__)
 
 
 async def live(loaded: config.Config) -> None:

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
@@ -190,6 +192,22 @@ def test_errors_of_the_start_are_sentences(config):
     wrong = command(config, "run", str(config))
     assert wrong.returncode == 2
     assert f"{config}:1: plant.currency" in wrong.stderr
+
+
+@pytest.mark.parametrize("table", ["masterdata", "lane"])
+def test_a_damaged_page_is_a_corrupt_store(config, table):
+    """A page that only a loop reads, long after the file was opened: exit code 4 and what to do, no traceback."""
+    store = config.parent / "data" / "gatepost.db"
+    with closing(apsw.Connection(str(store))) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).get
+        size = connection.pragma("page_size")
+    with store.open("r+b") as stream:
+        stream.seek((page - 1) * size)
+        stream.write(b"\x55" * size)
+    ran = command(config, "run", str(config))
+    assert ran.returncode == 4, ran.stderr
+    assert "gatepost recover" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_second_agent_on_the_same_store_is_refused(running):
