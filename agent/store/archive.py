@@ -74,8 +74,7 @@ def _open_archive(path: Path, live: apsw.Connection) -> apsw.Connection:
 def _chunk(writer: Writer, live: apsw.Connection, target: apsw.Connection, before: int) -> tuple[int, int, int]:
     postings = _rows(live, FINISHED_POSTINGS, before)
     events = _rows(live, FINISHED_EVENTS, before)
-    rows = _rows(live, "SELECT * FROM audit WHERE at_us < ? ORDER BY seq LIMIT ?", before)
-    rows = _unbroken(rows)
+    rows = _old_part(list(live.execute("SELECT * FROM audit ORDER BY seq LIMIT ?", (CHUNK,))), before)
     with target:  # committed with synchronous=FULL before anything is deleted
         _copy(target, "event", events)
         _copy(target, "posting", postings)
@@ -90,14 +89,11 @@ def _rows(connection: apsw.Connection, sql: str, before: int) -> list[tuple[Any,
     return list(connection.execute(sql, (before, CHUNK)))
 
 
-def _unbroken(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The part without a hole: clock steps may leave younger rows between older ones."""
-    whole: list[tuple[Any, ...]] = []
-    for row in rows:
-        if whole and row[0] != whole[-1][0] + 1:
-            break
-        whole.append(row)
-    return whole
+def _old_part(rows: list[tuple[Any, ...]], before: int) -> list[tuple[Any, ...]]:
+    """Up to the last old row: clock steps may leave younger ones between, and a chain has no holes."""
+    while rows and rows[-1][1] >= before:
+        rows.pop()
+    return rows
 
 
 def _copy(target: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:

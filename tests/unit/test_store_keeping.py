@@ -148,6 +148,22 @@ def test_an_archive_that_does_not_fit_takes_nothing_away(path: Path, tmp_path: P
         subprocess.run(["umount", small], check=True)
 
 
+def test_rows_of_a_clock_that_was_ahead_leave_with_their_neighbours(path: Path, tmp_path: Path):
+    """A row from the future between old ones is archived like them: no row leaves without being kept."""
+    clock = Clock()
+    with opened(path, clock) as writer:
+        for days in (3650, -3650, 0):
+            clock.forward(days=days)
+            writer.call(lambda tx: tx.audit("noted", {}))
+        clock.forward(days=30)
+        writer.call(lambda tx: tx.audit("young", {}))
+        moved = _archive(writer, path, tmp_path / "archive", clock)
+    with reading(path) as live, reading(moved.path) as kept:
+        assert audit.verify_file(live).rows == 1
+        verdict = audit.verify(audit.Head(0, audit.GENESIS), audit.rows(kept))
+    assert (verdict.rows, verdict.broken_at) == (3, None)
+
+
 def test_the_chain_goes_on_behind_an_archive_that_took_all(path: Path, tmp_path: Path):
     """Also where every audit row has left, the next one carries the hash of the last, also after a restart."""
     clock = Clock()
