@@ -301,7 +301,11 @@ class Writer:
         if time.monotonic() - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        figures, room = self.figures, os.statvfs(self.path.parent)
+        figures = self.figures
+        try:
+            room = os.statvfs(self.path.parent)
+        except OSError:  # the folder is gone: the commit will say so, and wait until it is back
+            return
         short = room.f_bavail * room.f_frsize < self._reserve_bytes
         if short and not figures.short_of_space:
             log.error("the disk of %s is nearly full: nothing more is taken in until there is room", self.path)

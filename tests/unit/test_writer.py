@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import apsw
 import pytest
 
 from agent.errors import StoreCorrupt, StoreError, StoreLocked
-from agent.store.writer import Writer
+from agent.store.writer import LOOK_EVERY_S, Writer
 from tests.stores import Clock, arrive, opened, reading
 
 
@@ -142,6 +143,21 @@ def test_a_store_that_has_vanished_is_not_replaced_by_an_empty_one(tmp_path: Pat
     with pytest.raises(StoreCorrupt, match="put the store back"):
         Writer(path, Clock()).start()
     assert not path.exists()
+
+
+def test_a_folder_that_is_away_is_waited_for(tmp_path: Path):
+    """The disk was unmounted or moved: nothing is acknowledged meanwhile, and it goes on when the folder is back."""
+    folder, away = tmp_path / "data", tmp_path / "away"
+    folder.mkdir()
+    with opened(folder / "gp.db") as writer:
+        folder.rename(away)
+        answers: list[BaseException | None] = []
+        _until(lambda: time.monotonic() - writer._looked_at > LOOK_EVERY_S)  # it looks around at the next job
+        writer.put(lambda tx: tx.execute("INSERT INTO tally VALUES ('late', 1)"), 1, answers.append)
+        _until(lambda: "Vanished" in writer.figures.trouble)
+        assert answers == []
+        away.rename(folder)
+        _until(lambda: answers == [None])
 
 
 def test_a_restored_copy_starts_with_posting_off(tmp_path: Path):
