@@ -133,8 +133,7 @@ class Agent:
                 for task in tasks:
                     task.cancel()
         finally:
-            for dispatch in self.dispatches.values():
-                await dispatch.drain(CALM_STOP_S)
+            await asyncio.gather(*(dispatch.drain(CALM_STOP_S) for dispatch in self.dispatches.values()))
 
     def stop(self) -> None:
         """Stop calmly: nothing more is taken in or sent; what is in the air may come back."""
@@ -168,6 +167,9 @@ class Agent:
             return outbox.Send(self.targets[one.target].freeze(one))
         except (GatepostError, ValueError) as error:
             return outbox.HoldBack((f"cannot be written for the ERP: {error}",))
+        except Exception as error:  # a target's mistake costs this posting: it must not stop the claims of the others
+            log.exception("target %s failed to write posting %d", one.target, one.id)
+            return outbox.HoldBack((f"cannot be written for the ERP: {type(error).__name__}: {error}",))
 
     def _recheck(self, waiting: outbox.Waiting) -> tuple[str, ...]:
         rules = self.rules
@@ -253,11 +255,12 @@ class Agent:
             self.process.learn((), max(heard))
 
     async def _ready_check(self) -> None:
-        free = shutil.disk_usage(self.config.store.path.parent).free
         if self.writer.failed is not None:
             raise StoreError(f"the store has stopped: {self.writer.failed}") from self.writer.failed
         if self.writer.figures.trouble:
             self._not_ready("store_cannot_commit", f"the store cannot commit: {self.writer.figures.trouble}")
+        elif (free := _free(self.config.store.path)) is None:
+            await self._real_commit()  # the folder is gone: the writer says so, and waits until it is back
         elif free < self.config.store.reserve_mb << 20:
             store = self.config.store
             why = f"only {free >> 20} MiB free on the disk of {store.path}, the reserve is {store.reserve_mb} MiB"
@@ -295,7 +298,7 @@ class Agent:
             },
             "store": {
                 "commits": figures.commits, "trouble": figures.trouble, "errors": dict(figures.errors),
-                "free_bytes": shutil.disk_usage(self.config.store.path.parent).free,
+                "free_bytes": _free(self.config.store.path),
                 "bytes": _size(self.config.store.path), "chain_ok": self.health.chain_ok,
             },
             "sources": {source.name: dict(source.status()) for source in self.sources},
@@ -331,6 +334,14 @@ def _clock_stepped(tx: Transaction, seconds: float) -> None:
 def _has_open_rows(connection: apsw.Connection) -> bool:
     events, postings = balance.running(connection)
     return bool(events.by_state["undecided"] or any(postings.by_state[state] for state in lists.OPEN_STATES))
+
+
+def _free(path: Path) -> int | None:
+    """Bytes that the store's disk can still take; None where its folder cannot be found."""
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return None
 
 
 def _size(path: Path) -> int:

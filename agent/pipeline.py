@@ -41,6 +41,7 @@ EMPTY_LOOKUPS = 2  # before a posting is sent again, or given to a person
 MOST_TRIES = 5  # without a clear answer, before a person must look why the ERP fails at this posting
 DOUBTS_BEFORE_PAUSE = 5  # answers lost in a row before the target gets a rest
 LONGEST_PAUSE_S = 60.0
+LONGEST_ASKED_S = 3600.0  # that an ERP may ask us to wait
 
 
 # ── 1 intake ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -217,6 +218,7 @@ class Dispatch:
         self.target = target
         self._admit = admit
         self._kept_back = False  # set on the writer's thread: behind it the lane's next posting waits to be claimed
+        self._found_no_place = False  # something was due while others had the places: whoever gives back wakes
         self.paused_until: float = 0.0  # loop time; the target rests, nothing counts as an attempt
         self.trouble = "not opened yet"
         self.figures = Sent()
@@ -235,13 +237,12 @@ class Dispatch:
 
     # the rolling window
 
-    def reserve(self, at_most: int | None = None) -> int:
+    def reserve(self) -> int:
         """Take the free places of the window, so that a claim in somebody's commit cannot overfill it."""
         resting = self.trouble or self.paused_until > asyncio.get_running_loop().time()
         free = 0 if resting or self._stopping else max(0, self._window - self._taken)
-        taken = free if at_most is None else min(free, at_most)
-        self._taken += taken
-        return taken
+        self._taken += free
+        return free
 
     def admit(self, waiting: outbox.Waiting) -> outbox.Admission:
         """Ask authority once more. Runs on the writer's thread."""
@@ -253,8 +254,8 @@ class Dispatch:
     def launch(self, claimed: Sequence[outbox.Waiting], reserved: int) -> None:
         """Send what was claimed into reserved places; give back the rest."""
         self._taken -= reserved - len(claimed)
-        if self._kept_back:
-            self._kept_back = False
+        if self._kept_back or self._found_no_place:
+            self._kept_back = self._found_no_place = False
             self.wake()
         for waiting in claimed:
             task = asyncio.create_task(self._carry(waiting), name=f"{self.name} posting {waiting.posting.id}")
@@ -278,6 +279,7 @@ class Dispatch:
             self._woken.clear()
             if outbox.can_claim(self._reader, self.name, to_us(self._clock())):
                 slots = self.reserve()
+                self._found_no_place = not slots
                 if slots:
                     await self._claim(slots)
             await self._wait()
@@ -348,7 +350,7 @@ class Dispatch:
         try:
             if one.state == "in_doubt":
                 return await self._look(one)
-            ack = await self._find(one) if waiting.check_first and not one.attempts else None
+            ack = await self._find(one) if waiting.check_first else None
             ack = ack or await self.figures.timed("post", self.target.post(one))
         except ErpUnavailable as error:
             return self._not_sent(one, error)
@@ -394,7 +396,7 @@ class Dispatch:
     def _not_sent(self, one: Posting, error: ErpUnavailable) -> Outcome:
         if error.scope == "lane":
             tries = self._lane_waits[one.ordering_key] = self._lane_waits.get(one.ordering_key, 0) + 1
-            wait = error.retry_after or min(LONGEST_PAUSE_S, 2.0**tries)
+            wait = _asked(error) or min(LONGEST_PAUSE_S, 2.0 ** min(tries, 10))
             return _told(outbox.unsent, one, self._after(wait), str(error))
         self._pause(error)
         return _told(outbox.unsent, one, 0, str(error))
@@ -413,14 +415,17 @@ class Dispatch:
 
     def _pause(self, error: ErpUnavailable) -> None:
         """The target rests: capped exponential wait with full jitter, or what the ERP asked for."""
-        loop = asyncio.get_running_loop()
-        if not self.trouble:
-            log.warning("target %s is not available, postings wait: %s", self.name, error)
-            self._failures += 1
-            base = min(LONGEST_PAUSE_S, 2.0 ** min(self._failures, 10))
-            wait = min(3600.0, max(1.0, error.retry_after)) if error.retry_after else random.uniform(0.2, base)  # noqa: S311  # jitter
-            self.paused_until = loop.time() + wait
+        if not self.trouble:  # else it rests already: what was in the air fails with it
+            self._rest(error)
         self.trouble = str(error)
+
+    def _rest(self, error: ErpError) -> None:
+        if str(error) != self.trouble:
+            log.warning("target %s is not available, postings wait: %s", self.name, error)
+        self._failures += 1
+        base = min(LONGEST_PAUSE_S, 2.0 ** min(self._failures, 10))
+        wait = _asked(error) or random.uniform(0.2, base)  # noqa: S311  # jitter
+        self.paused_until = asyncio.get_running_loop().time() + wait
 
     async def _reopen(self) -> None:
         """Wait, then ask the target with a read; only an answer opens it again."""
@@ -430,9 +435,8 @@ class Dispatch:
             try:
                 await self.target.open()
             except ErpError as error:
-                before, self.trouble = self.trouble, ""
-                self._pause(error if isinstance(error, ErpUnavailable) else ErpUnavailable(str(error)))
-                self.trouble = before or str(error)
+                self._rest(error)
+                self.trouble = str(error)
                 continue
             log.warning("target %s is available", self.name)
             self.trouble = ""
@@ -450,6 +454,11 @@ class Dispatch:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+def _asked(error: ErpError) -> float | None:
+    """How long the ERP asks us to wait, in seconds and within reason."""
+    return min(LONGEST_ASKED_S, max(1.0, error.retry_after)) if error.retry_after else None
 
 
 def _told(write: Callable[..., Posting | None], one: Posting, *args: Any, **kwargs: Any) -> Outcome:

@@ -12,7 +12,7 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.store import outbox
-from agent.store.encode import encode, from_us
+from agent.store.encode import encode, from_us, readable
 from agent.store.writer import Transaction
 
 
@@ -63,7 +63,7 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
     tx.execute("UPDATE posting SET signed_by = ? WHERE id = ?", (encode(signed), posting_id))
     if len(signed) < signers:
         return _signed_once(tx, posting_id, signature.by, detail)
-    outbox.make_ready(tx, posting_id, "held", "approved", detail, actor=signature.by)
+    outbox.approved(tx, posting_id, detail, by=signature.by)
     outbox.release_waiting(tx, ordering_key)
     return {"id": posting_id, "state": "ready", "by": signature.by}
 
@@ -101,9 +101,9 @@ def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
 
 
 SHOWN = (
-    "id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons, "
-    "state, version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, signers, "
-    "signed_by"
+    "id, event_id, workflow, kind, target, ordering_key, line, CAST(payload AS BLOB), payload_hash, value, confidence, "
+    "reasons, state, version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, "
+    "signers, signed_by"
 )
 
 
@@ -114,7 +114,7 @@ def shown(row: tuple[Any, ...]) -> dict[str, Any]:
      signed_by) = row  # fmt: skip
     return {
         "id": id, "event_id": event_id, "workflow": workflow, "kind": kind, "target": target,
-        "ordering_key": ordering_key, "line": line, "payload": json.loads(payload), "record_hash": payload_hash.hex(),
+        "ordering_key": ordering_key, "line": line, "payload": readable(payload), "record_hash": payload_hash.hex(),
         "value": value, "confidence": confidence, "reasons": json.loads(reasons), "state": state, "version": version,
         "created_at": from_us(created).isoformat(), "changed_at": from_us(changed).isoformat(), "attempts": attempts,
         "document": document, "error": error, "idempotency_key": key, "supersedes": supersedes, "waits": bool(waits),

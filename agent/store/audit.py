@@ -19,6 +19,10 @@ INSERT = (
     "INSERT INTO audit (seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+READ = (
+    "SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash FROM audit "
+    "WHERE seq > ? ORDER BY seq LIMIT ?"
+)
 
 Record = tuple[int, str, str, int | None, int | None, int, str]
 """at_us, actor, action, event_id, posting_id, alarm, detail (JSON text): a row before it is chained."""
@@ -76,13 +80,16 @@ def read_head(connection: apsw.Connection) -> Head:
 
 
 def rows(connection: apsw.Connection, after: int = 0) -> Iterator[Row]:
-    """The rows of the live file in order; read in pieces, so that no long read holds up the write-ahead log."""
+    """The rows of the live file in order; read in pieces, so that no long read holds up the write-ahead log.
+
+    Raises UnicodeDecodeError at a row whose text was damaged.
+    """
     while True:
-        piece: list[Row] = connection.execute(
-            "SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash FROM audit "
-            "WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after, PIECE),
-        ).fetchall()  # type: ignore[assignment]  # the table is STRICT: the columns have these types
+        try:
+            piece: list[Row] = connection.execute(READ, (after, PIECE)).fetchall()  # type: ignore[assignment]  # STRICT
+        except UnicodeDecodeError:  # a damaged row: those before it are told all the same
+            yield from connection.execute(READ, (after, PIECE))
+            raise
         yield from piece
         if len(piece) < PIECE:
             return
@@ -92,7 +99,14 @@ def rows(connection: apsw.Connection, after: int = 0) -> Iterator[Row]:
 def verify(start: Head, chained: Iterable[Row]) -> Verdict:
     """Recompute the chain from `start` over `chained`; stops at the first row that does not fit."""
     count, head = 0, start
-    for row in chained:
+    source = iter(chained)
+    while True:
+        try:
+            row = next(source)
+        except StopIteration:
+            return Verdict(count, head)
+        except UnicodeDecodeError:
+            return Verdict(count, head, head.seq + 1, "was damaged: its text is none any more")
         seq, prev, hashed = row[0], row[8], row[9]
         if seq != head.seq + 1:
             return Verdict(count, head, head.seq + 1, f"row {head.seq + 1} is missing, {seq} follows")
@@ -102,7 +116,6 @@ def verify(start: Head, chained: Iterable[Row]) -> Verdict:
             return Verdict(count, head, seq, "was changed after it was written")
         head = Head(seq, hashed)
         count += 1
-    return Verdict(count, head)
 
 
 def verify_file(connection: apsw.Connection) -> Verdict:

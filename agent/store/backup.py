@@ -70,8 +70,10 @@ def check(connection: apsw.Connection, name: str) -> audit.Verdict:
 def changed_payloads(connection: apsw.Connection, at_most: int = 5) -> list[str]:
     """Rows whose content is not what their hash says: what SQLite's own check cannot see."""
     found = []
-    for posting_id, payload, hashed in connection.execute("SELECT id, payload, payload_hash FROM posting ORDER BY id"):
-        if sha256(payload.encode()).digest() != hashed:
+    for posting_id, payload, hashed in connection.execute(
+        "SELECT id, CAST(payload AS BLOB), payload_hash FROM posting ORDER BY id"
+    ):
+        if sha256(payload).digest() != hashed:
             found.append(f"posting {posting_id} is not what was decided")
     for event_id, payload, hashed in connection.execute(
         "SELECT event.id, payload, payload_hash FROM event JOIN identity USING (message_key) "

@@ -17,6 +17,15 @@ def encode(value: Any) -> str:
     return _encoder.encode(value)
 
 
+def readable(text: bytes) -> dict[str, Any]:
+    """The object in a JSON column that was read as bytes; empty where damage on disk left none."""
+    try:
+        found = json.loads(text)
+    except ValueError:  # neither JSON nor UTF-8 any more
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def to_us(moment: datetime) -> int:
     """Microseconds since 1970 UTC of an aware datetime; a naive one raises TypeError."""
     return (moment - EPOCH) // MICROSECOND

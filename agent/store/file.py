@@ -157,7 +157,8 @@ class OpenFile:
             (why, now),
         )
         self.connection.execute(
-            "UPDATE posting SET check_first = 1 WHERE state IN ('held', 'ready', 'sending', 'in_doubt', 'dead')"
+            "UPDATE posting SET check_first = 1 "
+            "WHERE state IN ('held', 'ready', 'sending', 'in_doubt', 'doubtful', 'dead')"
         )
 
     def reserve(self, connection: apsw.Connection, commit: int) -> None:

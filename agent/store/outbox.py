@@ -31,13 +31,14 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.ports import Acknowledgement, Kind, Posting
-from agent.store.encode import encode, from_us
+from agent.store.encode import encode, from_us, readable
 from agent.store.keys import request_id
 from agent.store.writer import Transaction
 
 COLUMNS = (
-    "id, event_id, kind, target, ordering_key, idempotency_key, payload, state, version, created_us, attempts, "
-    "lookups, first_sent_us, last_sent_us, request_id, wire, workflow, line, value, check_first, approved, payload_hash"
+    "id, event_id, kind, target, ordering_key, idempotency_key, CAST(payload AS BLOB), state, version, created_us, "
+    "attempts, lookups, first_sent_us, last_sent_us, request_id, wire, workflow, line, value, check_first, approved, "
+    "waits, payload_hash"
 )
 
 
@@ -77,6 +78,7 @@ class Waiting:
     value: Decimal
     check_first: bool
     approved: bool
+    waits: bool  # not before what is held of its order
     intact: bool  # the payload is what was decided and signed, byte for byte
 
 
@@ -170,18 +172,24 @@ def _last_id(tx: Transaction) -> int:
     return row[0] if row else 0
 
 
-def make_ready(transaction: Transaction, posting_id: int, state: str, action: str, detail: Any, *, actor: str) -> None:
+def approved(tx: Transaction, posting_id: int, detail: Mapping[str, Any], *, by: str) -> None:
+    """Enough people have signed a held posting: it joins its lane, and limits do not hold it again."""
+    tx.execute("UPDATE posting SET approved = 1 WHERE id = ?", (posting_id,))
+    _make_ready(tx, posting_id, "approved", detail, actor=by)
+
+
+def _make_ready(transaction: Transaction, posting_id: int, action: str, detail: Any, *, actor: str) -> None:
     """Move a held posting to the end of its lane."""
     lane_seq = transaction.next_lane_seq()
     row = transaction.execute(
-        "UPDATE posting SET state = 'ready', lane_seq = ?, approved = 1, version = version + 1, changed_us = ?, "
-        "next_us = 0 WHERE id = ? AND state = ? RETURNING target, ordering_key, line, event_id",
-        (lane_seq, transaction.now_us, posting_id, state),
+        "UPDATE posting SET state = 'ready', lane_seq = ?, version = version + 1, changed_us = ?, "
+        "next_us = 0 WHERE id = ? AND state = 'held' RETURNING target, ordering_key, line, event_id",
+        (lane_seq, transaction.now_us, posting_id),
     ).fetchone()
     if row is None:
-        raise Conflict(f"posting {posting_id} is no longer {state}")
+        raise Conflict(f"posting {posting_id} is no longer held")
     target, ordering_key, line, event_id = row
-    _moved(transaction, posting_id, event_id, state, "ready", action, detail, actor=actor)
+    _moved(transaction, posting_id, event_id, "held", "ready", action, detail, actor=actor)
     _join_lane(transaction, target, ordering_key, posting_id, lane_seq, line)
 
 
@@ -194,7 +202,7 @@ def release_waiting(transaction: Transaction, ordering_key: str) -> None:
     for posting_id, reasons in held:
         only_waited = json.loads(reasons) == [WAITS]
         if only_waited and not _held_before(transaction, ordering_key, posting_id):
-            make_ready(transaction, posting_id, "held", "released", {"why": "nothing before it is held"}, actor="agent")
+            _make_ready(transaction, posting_id, "released", {"why": "nothing before it is held"}, actor="agent")
 
 
 def _held_before(transaction: Transaction, ordering_key: str, posting_id: int | None) -> bool:
@@ -256,6 +264,8 @@ def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waitin
 def _admission(tx: Transaction, waiting: Waiting, admit: Admit) -> Admission:
     if not waiting.intact:
         return HoldBack(("its content is not what was decided: the file was changed or damaged; refuse it",))
+    if waiting.waits and _held_before(tx, waiting.posting.ordering_key, waiting.posting.id):
+        return HoldBack((WAITS,))  # what it depends on was held back after this was ready
     if waiting.posting.wire is None:
         return admit(_first(tx, waiting))
     admission = admit(waiting)  # authority may have become tighter since; the bytes stay what they were
@@ -316,7 +326,8 @@ def _keep_back(tx: Transaction, waiting: Waiting, admission: Simulate | HoldBack
         _end(tx, one, "ready", "simulated", "simulated", {"why": "the posting kind is in dry-run"})
     else:
         _end(tx, one, "ready", "held", "held_back", {"reasons": admission.reasons}, reasons=admission.reasons)
-        tx.execute("UPDATE posting SET approved = 0, signed_by = '[]' WHERE id = ?", (one.id,))  # to be signed anew
+        if admission.reasons != (WAITS,):  # to be signed anew
+            tx.execute("UPDATE posting SET approved = 0, signed_by = '[]' WHERE id = ?", (one.id,))
 
 
 # ── outcomes ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -476,13 +487,13 @@ def read(connection: apsw.Connection, posting_id: int) -> Waiting:
 
 def _waiting(row: tuple[Any, ...]) -> Waiting:
     (id, event_id, kind, target, key, idempotency_key, payload, state, version, created, attempts, lookups,
-     first, last, request, wire, workflow, line, value, check_first, approved, payload_hash) = row  # fmt: skip
+     first, last, request, wire, workflow, line, value, check_first, approved, waits, payload_hash) = row  # fmt: skip
     posting = Posting(
-        id, event_id, Kind(kind), target, key, idempotency_key, json.loads(payload), state, version, from_us(created),
+        id, event_id, Kind(kind), target, key, idempotency_key, readable(payload), state, version, from_us(created),
         attempts, lookups, from_us(first) if first else None, from_us(last) if last else None, request or "", wire,
     )  # fmt: skip
-    intact = sha256(payload.encode()).digest() == payload_hash
-    return Waiting(posting, workflow, line, Decimal(value), bool(check_first), bool(approved), intact)
+    intact = sha256(payload).digest() == payload_hash
+    return Waiting(posting, workflow, line, Decimal(value), bool(check_first), bool(approved), bool(waits), intact)
 
 
 def last_actor(connection: apsw.Connection, posting_id: int) -> str:

@@ -40,6 +40,7 @@ ROWID_TABLES = ("event", "posting", "audit")
 KEYED_TABLES = (  # what was archived is known by identity and idempotency alone
     "identity", "idempotency", "meta", "tally", "pause", "state", "checkpoint", "masterdata", "command",
 )  # fmt: skip
+UNREADABLE = (apsw.Error, UnicodeDecodeError)  # pages or rows that make no sense; text that is none any more
 BLIND_STEPS = 10_000  # row numbers tried behind the last readable row of a table whose end cannot be read
 
 
@@ -143,7 +144,7 @@ def _by_rowid(damaged: apsw.Connection, table: str, key: str) -> Iterator[tuple[
             for row in damaged.execute(f"SELECT * FROM {table} WHERE {key} > ? ORDER BY {key}", (last,)):  # noqa: S608
                 last, tried = row[0], 0
                 yield row
-        except apsw.Error:
+        except UNREADABLE:
             yield None
             last, tried = last + 1, tried + 1
             if top is None and tried > BLIND_STEPS:
@@ -167,10 +168,10 @@ def _from_both_ends(damaged: apsw.Connection, table: str, key: str) -> Iterator[
     """Rows of a table without numbers, up to the damage from either side."""
     try:
         yield from damaged.execute(f"SELECT * FROM {table} ORDER BY {key}")  # noqa: S608  # own table names
-    except apsw.Error:
+    except UNREADABLE:
         yield None
         down = key.replace(",", " DESC,")
-        with suppress(apsw.Error):
+        with suppress(*UNREADABLE):
             yield from damaged.execute(f"SELECT * FROM {table} ORDER BY {down} DESC")  # noqa: S608
 
 
@@ -213,10 +214,10 @@ def _count_again(fresh: apsw.Connection, table: str, name: str, all_of_them: str
 def _refuse_changed(fresh: apsw.Connection, now_us: int, rescue: Rescue) -> None:
     """What was not sent yet and is not what was decided is never sent; a person reports it again."""
     waiting: list[Any] = fresh.execute(
-        "SELECT id, payload, payload_hash FROM posting WHERE state IN ('held', 'ready')"
+        "SELECT id, CAST(payload AS BLOB), payload_hash FROM posting WHERE state IN ('held', 'ready')"
     ).fetchall()
     for posting_id, payload, hashed in waiting:
-        if sha256(payload.encode()).digest() != hashed:
+        if sha256(payload).digest() != hashed:
             rescue.changed.append(posting_id)
             fresh.execute(
                 "UPDATE posting SET state = 'refused', error = 'damaged on disk', version = version + 1, "

@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from agent.errors import ErpUnavailable
 from agent.pipeline import Dispatch
 from agent.ports import Acknowledgement, Kind, Posting
 from agent.store import file, outbox
+from agent.store.encode import to_us
 from agent.store.writer import Writer
 from tests.stores import Clock, add, opened, posting, send, state
 
@@ -43,6 +45,23 @@ class Told:
 
     def status(self) -> Mapping[str, Any]:
         return {}
+
+
+class Booked(Told):
+    """A target that has the document already."""
+
+    posted = 0
+
+    async def post(self, posting: Posting) -> Acknowledgement:
+        self.posted += 1
+        return Acknowledgement("2026/2")
+
+
+class Locked(Told):
+    """A target whose order somebody has open."""
+
+    async def post(self, posting: Posting) -> Acknowledgement:
+        raise ErpUnavailable("order 1 is locked by ANN", scope="lane")
 
 
 async def _until(done) -> None:
@@ -82,3 +101,51 @@ async def test_bytes_that_are_frozen_do_not_pass_a_tightened_authority(tmp_path:
         assert writer.call(lambda tx: outbox.claim(tx, "s4", 1, lambda _: outbox.HoldBack(("mode is assist",)))) == []
         assert state(writer, one) == "held"
         assert writer.call(lambda tx: outbox.read(tx.connection, one)).posting.wire == b"wire"
+
+
+async def test_what_was_restored_is_looked_up_before_every_try(tmp_path: Path):
+    """A dead letter of a backup may have been replayed and booked since: its key is looked for, whatever was tried."""
+    with opened(tmp_path / "gp.db") as writer:
+        (one,) = add(writer, posting(1, check_first=True))
+        (claimed,) = writer.call(lambda tx: outbox.claim(tx, "s4", 1, send))
+        writer.call(lambda tx: outbox.dead(tx, claimed.posting, "no stock"))
+        writer.call(lambda tx: outbox.replay(tx, one, by="ann", reason="stock is there"))
+        booked = Booked(Acknowledgement("2026/1", found=True))
+        await _dispatched(writer, writer.path, Clock(), booked, lambda: state(writer, one) != "ready")
+        assert (state(writer, one), booked.posted) == ("acknowledged", 0)
+
+
+async def test_an_order_that_is_locked_for_days_is_tried_all_the_same(tmp_path: Path):
+    """The wait between tries grows to a minute and no further, however often the ERP said locked."""
+    with opened(tmp_path / "gp.db") as writer, closing(file.reader(tmp_path / "gp.db")) as reader:
+        (one,) = add(writer, posting(1))
+        dispatch = Dispatch(Locked(), writer, reader, Clock(), window=4, admit=send)
+        dispatch._lane_waits["order/1"] = 10_000  # a week of tries
+        running = asyncio.create_task(dispatch.run())
+        await _until(lambda: writer.call(lambda tx: tx.execute("SELECT next_us FROM posting").get))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert state(writer, one) == "ready"
+
+
+async def test_what_is_due_while_all_places_are_reserved_is_not_forgotten(tmp_path: Path):
+    """A commit of the process loop holds the places for a moment; giving them back makes the dispatcher look again."""
+    clock = Clock()
+    with opened(tmp_path / "gp.db", clock) as writer, closing(file.reader(tmp_path / "gp.db")) as reader:
+        (one,) = add(writer, posting(1))
+        (claimed,) = writer.call(lambda tx: outbox.claim(tx, "s4", 1, send))
+        due = to_us(clock()) + 60_000_000
+        writer.call(lambda tx: outbox.in_doubt(tx, claimed.posting, due, "timed out"))
+        dispatch = Dispatch(Told(Acknowledgement("2026/1", found=True)), writer, reader, clock, window=4, admit=send)
+        running = asyncio.create_task(dispatch.run())
+        await dispatch.opened.wait()
+        places = dispatch.reserve()
+        clock.forward(seconds=61)
+        dispatch.wake()  # as its timer does
+        for _ in range(20):
+            await asyncio.sleep(0)
+        dispatch.launch([], places)
+        await _until(lambda: state(writer, one) == "acknowledged")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await dispatch.drain(5)

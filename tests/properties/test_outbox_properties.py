@@ -31,7 +31,8 @@ class Known:
     number: int
     order: str
     state: str
-    waits: bool = False
+    waits: bool = False  # held for nothing but what is held before it
+    final: bool = False  # never before what is held of its order
     place: int = 0  # in its lane
     looking: bool = False  # a lookup is under way
     tries: int = 0
@@ -109,7 +110,8 @@ class Outbox(RuleBasedStateMachine):
             reasons = ("200 % usage",) if held else ()
             kind = Kind.CONFIRMATION if waits else Kind.GOODS_ISSUE
             news.append(posting(self.numbers, order, kind=kind, reasons=reasons, waits=waits))
-            known.append(Known(self.numbers, order, "held" if is_held else "ready", waits=is_held and not held))
+            state = "held" if is_held else "ready"
+            known.append(Known(self.numbers, order, state, waits=is_held and not held, final=waits))
         made = self._do(lambda tx: outbox.add_all(tx, news))
         for (id, state), one in zip(made, known, strict=True):
             assert state == one.state
@@ -157,6 +159,8 @@ class Outbox(RuleBasedStateMachine):
             if one.state == "in_doubt":
                 one.looking = True
                 told.append(id)
+            elif one.final and self._held_before(id):
+                one.state, one.waits = "held", True
             elif answer == "send":
                 one.state, one.tries = "sending", one.tries + 1
                 told.append(id)
@@ -165,6 +169,10 @@ class Outbox(RuleBasedStateMachine):
                 one.state, one.waits = {"hold": "held", "simulate": "simulated"}[answer], False
         assert [waiting.posting.id for waiting in claimed] == told
         assert all(waiting.posting.wire == b"wire" for waiting in claimed)
+
+    def _held_before(self, id: int) -> bool:
+        order = self.model.postings[id].order
+        return any(other < id and self.model.postings[other].order == order for other in self.model.in_state("held"))
 
     def _in_the_air(self, data: st.DataObject, *states: str) -> int:
         found = [

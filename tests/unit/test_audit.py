@@ -47,6 +47,7 @@ def test_an_untouched_chain_verifies(tmp_path: Path):
         ("DELETE FROM audit WHERE seq = 12", 12),
         ("UPDATE audit SET seq = seq + 100 WHERE seq = 30", 30),
         ("UPDATE audit SET event_id = NULL WHERE seq = 9", 9),
+        ("UPDATE audit SET actor = CAST(x'ff61' AS TEXT) WHERE seq = 8", 8),
     ],
 )
 def test_the_first_changed_row_is_named(tmp_path: Path, sql: str, row: int):

@@ -13,6 +13,7 @@ from agent.errors import Conflict, NotFound
 from agent.ports import Acknowledgement, Kind
 from agent.store import approvals, balance, outbox, pauses
 from agent.store.approvals import Signature
+from agent.store.backup import changed_payloads
 from agent.store.keys import idempotency_key, request_id
 from agent.store.writer import Transaction, Writer
 from tests.stores import Clock, add, claim, opened, posting, state
@@ -283,3 +284,39 @@ def test_a_payload_that_was_changed_on_disk_is_not_sent(writer: Writer):
     assert claim(writer) == []
     assert state(writer, one) == "held"
     assert "not what was decided" in writer.call(lambda tx: approvals.show(tx.connection, one))["reasons"][0]
+
+
+@pytest.mark.parametrize("damage", ["x'7b226d22'", "x'ff7b7d'", "x'5b5d'"], ids=["cut", "no UTF-8", "no object"])
+def test_a_payload_that_cannot_be_read_any_more_stops_nobody_else(writer: Writer, damage: str):
+    """Flash forgets bits: the damaged posting is held and can be shown, its neighbour is sent."""
+    one, other = add(writer, posting(1), posting(2, "order/2"))
+    writer.call(lambda tx: tx.connection.pragma("ignore_check_constraints", True))
+    writer.call(lambda tx: tx.execute(f"UPDATE posting SET payload = CAST({damage} AS TEXT) WHERE id = {one}"))
+    writer.call(lambda tx: tx.connection.pragma("ignore_check_constraints", False))
+    assert [claimed.posting.id for claimed in claim(writer)] == [other]
+    shown = writer.call(lambda tx: approvals.show(tx.connection, one))
+    assert shown["state"] == "held"
+    assert "not what was decided" in shown["reasons"][0]
+    assert writer.call(lambda tx: changed_payloads(tx.connection)) == [f"posting {one} is not what was decided"]
+
+
+def test_a_final_confirmation_does_not_overtake_what_was_held_back(writer: Writer):
+    """Authority became tighter after both were ready: the confirmation waits, and keeps its signature."""
+    issue, final = add(writer, posting(1), posting(2, kind=Kind.CONFIRMATION, waits=True))
+    assert claim(writer, admit=lambda _: outbox.HoldBack(("mode is now assist",))) == []
+    assert claim(writer) == []
+    assert (state(writer, issue), state(writer, final)) == ("held", "held")
+    version = writer.call(lambda tx: outbox.read(tx.connection, issue).posting.version)
+    writer.call(lambda tx: approvals.decide(tx, issue, version, YES))
+    (first,) = claim(writer)
+    assert first.posting.id == issue
+    _acknowledge(writer, first)
+    assert [one.posting.id for one in claim(writer)] == [final]
+
+
+def test_what_only_waited_is_not_approved_by_being_let_go(writer: Writer):
+    """Nobody has signed it: at its claim the limits are asked as for any other."""
+    held, final = add(writer, posting(1, reasons=("value",)), posting(2, kind=Kind.CONFIRMATION, waits=True))
+    writer.call(lambda tx: approvals.decide(tx, held, 1, YES))
+    assert writer.call(lambda tx: outbox.read(tx.connection, held)).approved
+    assert not writer.call(lambda tx: outbox.read(tx.connection, final)).approved

@@ -128,6 +128,18 @@ def test_a_changed_payload_is_not_sent(path: Path):
         assert_sound(connection)
 
 
+def test_text_that_is_none_any_more_costs_its_row_only(path: Path):
+    """A flipped bit may leave bytes that are no UTF-8: that row is counted as lost, every other is saved."""
+    content = path.read_bytes()
+    place = content.rindex(b'"number":250')
+    path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+    saved = _recover(path)
+    assert (saved.rows["posting"], saved.lost["posting"]) == (299, 1)
+    with reading(path) as connection:
+        assert connection.execute("SELECT count(*) FROM idempotency").get == 300
+        assert_sound(connection)
+
+
 def test_a_broken_trail_goes_on_behind_the_break(path: Path):
     """The rescue says where the chain was broken, and what is written from then on can be checked again."""
     _spoil(path, _leaves(path, "audit")[1])
