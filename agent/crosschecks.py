@@ -38,16 +38,19 @@ class Wiring(Protocol):
 def unique_names(wiring: Wiring) -> Findings:
     """Sources, targets and tokens have names of their own."""
     for part in (("sources",), ("targets",), ("api", "tokens")):
-        seen: dict[str, int] = {}
-        for name in _names(wiring.tree.get(*part)):
-            if name.text in seen:
-                yield name.finding(f"is the name of another one in line {seen[name.text]}; give each its own")
-            seen.setdefault(name.text, name.line)
+        for name, line in _repeated(_values(wiring.tree.get(*part), "name")):
+            yield name.finding(f"is the name of another one in line {line}; give each its own")
+
+
+def unique_tokens(wiring: Wiring) -> Findings:
+    """No two names share a token: nobody could say who acted."""
+    for digest, line in _repeated(_values(wiring.tree.get("api", "tokens"), "sha256")):
+        yield digest.finding(f"is the token in line {line} too; make one of its own with `gatepost token`", "")
 
 
 def known_targets(wiring: Wiring) -> Findings:
     """Whoever names a target names one that exists."""
-    known = [name.text for name in _names(wiring.tree.get("targets"))]
+    known = [name.text for name in _values(wiring.tree.get("targets"), "name")]
     workflows = wiring.tree.get("workflows")
     users = [*(workflows.mapping.values() if workflows else ()), *_items(wiring.tree.get("sources"))]
     for user in users:
@@ -117,6 +120,7 @@ def existing_paths(wiring: Wiring) -> Findings:
 
 CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
     unique_names,
+    unique_tokens,
     known_targets,
     known_authority,
     no_double_consumption,
@@ -169,8 +173,17 @@ def _items(node: Node | None) -> Sequence[Node]:
     return node.items if node else ()
 
 
-def _names(node: Node | None) -> Iterator[Node]:
-    yield from (name for item in _items(node) if (name := item.get("name")) is not None and name.text)
+def _values(node: Node | None, key: str) -> Iterator[Node]:
+    yield from (value for item in _items(node) if (value := item.get(key)) is not None and value.text)
+
+
+def _repeated(nodes: Iterator[Node]) -> Iterator[tuple[Node, int]]:
+    """What stood before, and in which line."""
+    seen: dict[str, int] = {}
+    for node in nodes:
+        if node.text in seen:
+            yield node, seen[node.text]
+        seen.setdefault(node.text, node.line)
 
 
 def _of_kind(wiring: Wiring, kind: str) -> Iterator[tuple[str, Workflow]]:

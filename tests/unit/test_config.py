@@ -328,6 +328,14 @@ def test_a_source_names_a_target_that_exists(write):
     assert (finding.path, finding.value) == ("sources[1].target", "ecc")
 
 
+def test_nobody_shares_a_token(write):
+    """Two names with one hash are refused at the second; the hash is not repeated."""
+    one = next(line for line in write().read_text().splitlines() if "sha256" in line)
+    other = one.replace("name: ", "name: x")
+    (finding,) = findings(write((one, f"{one}\n{other}")))
+    assert (finding.path, finding.value) == ("api.tokens[1].sha256", "")
+
+
 def test_live_needs_an_identity(write):
     """A message kind without an identity of its own is not posted live; dry-run is."""
     config = read(write())
