@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from agent.logs import SHORTEST_SECRET, conceal
 
+CONTAINER = Path("/run/secrets")  # mounted for one container only, by most engines readable by all inside of it
 MAX_BYTES = 64 * 1024  # a certificate chain fits; anything larger is the wrong file
 ENVIRONMENT = "GATEPOST_SECRET_"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -75,7 +76,7 @@ class SecretPlaces:
     def of(cls, environ: Mapping[str, str], secrets_dir: Path | None = None) -> SecretPlaces:
         """systemd's credentials, then the container's, then the configured folder."""
         systemd = environ.get("CREDENTIALS_DIRECTORY")
-        folders = (Path(systemd) if systemd else None, Path("/run/secrets"), secrets_dir)
+        folders = (Path(systemd) if systemd else None, CONTAINER, secrets_dir)
         return cls(tuple(folder for folder in folders if folder is not None), environ)
 
     def find(self, name: str) -> Secret:
@@ -106,7 +107,7 @@ def _read(path: Path) -> str | None:
         raise SecretError(f"the secret file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SecretError(f"the secret file {path} is not UTF-8 text") from None
-    if mode & stat.S_IROTH:
+    if mode & stat.S_IROTH and path.parent != CONTAINER:
         raise SecretError(f"the secret file {path} can be read by everyone; chmod it to 0400")
     if len(raw) > MAX_BYTES:
         raise SecretError(f"the secret file {path} is larger than {MAX_BYTES // 1024} KiB; is it the right file?")
