@@ -27,7 +27,7 @@ from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
-from agent.store import balance, file, masterdata, outbox
+from agent.store import balance, file, lanes, masterdata, outbox, postings
 from agent.store.writer import Transaction, Writer
 
 log = logging.getLogger("gatepost")
@@ -152,7 +152,7 @@ class Agent:
 
     # ── authority at the claim ──────────────────────────────────────────────────────────────────────────
 
-    def admit(self, waiting: outbox.Waiting) -> outbox.Admission:
+    def admit(self, waiting: postings.Waiting) -> outbox.Admission:
         """Mode and limits once more, then freeze the bytes. Runs on the writer's thread."""
         one = waiting.posting
         mode = self.config.target(one.target).postings.mode(one.kind)
@@ -171,7 +171,7 @@ class Agent:
             log.exception("target %s failed to write posting %d", one.target, one.id)
             return outbox.HoldBack((f"cannot be written for the ERP: {type(error).__name__}: {error}",))
 
-    def _recheck(self, waiting: outbox.Waiting) -> tuple[str, ...]:
+    def _recheck(self, waiting: postings.Waiting) -> tuple[str, ...]:
         rules = self.rules
         for assignment in rules.assignments.values():
             if assignment.workflow.name == waiting.workflow:
@@ -327,7 +327,7 @@ def _meta(connection: apsw.Connection, key: str) -> str | None:
 
 
 def _clock_stepped(tx: Transaction, seconds: float) -> None:
-    outbox.shift_timers(tx, round(seconds * 1e6))
+    lanes.shift_timers(tx, round(seconds * 1e6))
     tx.audit("clock_step", {"seconds": seconds}, alarm=True)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.ports import Clock, Kind
-from agent.store import approvals, audit, file, inbox, lists, outbox, pauses
+from agent.store import approvals, audit, file, inbox, lists, outbox, pauses, postings
 from agent.store.approvals import Signature, once
 from agent.store.keys import idempotency_key
 from agent.store.trace import trace
@@ -130,10 +129,12 @@ class Desk:
 
 def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
     """The posting that takes back `document`; a document can be taken back once. Raises NotFound, Conflict."""
-    row = tx.execute("SELECT id FROM posting WHERE document = ?", (document,)).fetchone()
-    if row is None:
+    rows: list[Any] = tx.execute("SELECT id FROM posting WHERE document = ? LIMIT 2", (document,)).fetchall()
+    if not rows:
         raise NotFound(f"no posting of this agent booked document {document!r}; `gatepost trace` finds documents")
-    original = outbox.read(tx.connection, row[0])
+    if len(rows) > 1:
+        raise Conflict(f"more than one posting booked a document {document!r}; take the right one back in the ERP")
+    original = postings.read(tx.connection, rows[0][0])
     one = original.posting
     if one.kind is Kind.REVERSAL:
         raise Conflict(f"{document} is itself a reversal; post the report again instead")
@@ -145,11 +146,11 @@ def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
         "of_kind": one.kind.value, "document": document, "order": one.payload.get("order", ""),
         "posting_date": one.payload.get("posting_date", ""), "reason": act.reason, "of_key": one.idempotency_key,
     }  # fmt: skip
-    new = outbox.NewPosting(
+    new = postings.NewPosting(
         event_id=one.event_id, workflow="reverse", kind=Kind.REVERSAL, target=one.target, ordering_key=one.ordering_key,
-        line=original.line, idempotency_key=key, payload=payload, value=Decimal(original.value), policy="signed",
+        line=original.line, idempotency_key=key, payload=payload, value=original.value, policy="signed",
     )  # fmt: skip
-    posting_id, state = outbox.add(tx, new)
+    posting_id, state = postings.add(tx, new)
     tx.execute("UPDATE posting SET approved = 1 WHERE id = ?", (posting_id,))
     detail = {"meaning": "reverse", "reason": act.reason, "document": document, "posting": posting_id}
     tx.audit("reversal_signed", detail, actor=act.by, event_id=one.event_id, posting_id=posting_id)

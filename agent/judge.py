@@ -15,9 +15,10 @@ from agent.facts import Fact, Facts, from_document, to_document
 from agent.isa95 import SegmentResponse
 from agent.mapping import Mappings
 from agent.ports import Decision, Draft, ErpTarget, Event, Features, Proposal, Route, Score, Workflow
-from agent.store import masterdata, outbox
+from agent.store import masterdata
 from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
+from agent.store.postings import NewPosting
 
 log = logging.getLogger("gatepost.judge")
 
@@ -67,7 +68,7 @@ class Verdict:
     message_key: str | None = None
     payload_hash: bytes | None = None
     reason: str | None = None
-    postings: list[outbox.NewPosting] = field(default_factory=list)
+    postings: list[NewPosting] = field(default_factory=list)
     alarm: bool = False
     report: SegmentResponse | None = None
 
@@ -260,7 +261,7 @@ def _verdict(concluded: _Concluded, reconciled_us: int) -> Verdict:
     drafts = [draft for draft in proposal.drafts if one.assignment.modes.get(draft.kind, "off") != "off"]
     if route in _TO_THE_OUTBOX and not drafts:
         route, reasons = _ADVISE, (*reasons, "this kind of posting is off for the target")
-    postings: list[outbox.NewPosting] = []
+    postings: list[NewPosting] = []
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()
         early = to_us(one.report.occurred_at) < reconciled_us
@@ -278,9 +279,9 @@ def _verdict(concluded: _Concluded, reconciled_us: int) -> Verdict:
 
 def _posting(
     one: _Read, proposal: Proposal, draft: Draft, number: int, holds: tuple[str, ...], *, policy: str, check_first: bool
-) -> outbox.NewPosting:
+) -> NewPosting:
     workflow, target, rule = one.assignment.workflow.name, one.assignment.target.name, one.assignment.rule
-    return outbox.NewPosting(
+    return NewPosting(
         event_id=one.event.id,
         workflow=workflow,
         kind=draft.kind,

@@ -30,7 +30,7 @@ from agent.facts import Fact
 from agent.figures import Decided, Sent
 from agent.judge import Judgement, Rules, Verdict, judge, quarantined
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
-from agent.store import file, inbox, masterdata, outbox
+from agent.store import file, inbox, lanes, masterdata, outbox, postings
 from agent.store.encode import to_us
 from agent.store.writer import Transaction, Writer
 
@@ -148,11 +148,11 @@ class Process:
     async def _commit(self, judgement: Judgement) -> None:
         with_slots = [(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()]
 
-        def job(tx: Transaction) -> list[list[outbox.Waiting]]:
+        def job(tx: Transaction) -> list[list[postings.Waiting]]:
             _write(tx, judgement)
             return [outbox.claim(tx, dispatch.name, slots, dispatch.admit) for dispatch, slots in with_slots]
 
-        claimed: list[list[outbox.Waiting]] = [[] for _ in with_slots]
+        claimed: list[list[postings.Waiting]] = [[] for _ in with_slots]
         try:
             claimed = await self._writer.run(job)
         finally:
@@ -186,7 +186,7 @@ def _write(tx: Transaction, judgement: Judgement) -> None:
             for one in judgement.verdicts
         ],
     )
-    made = iter(outbox.add_all(tx, [new for one in judgement.verdicts for new in one.postings]))
+    made = iter(postings.add_all(tx, [new for one in judgement.verdicts for new in one.postings]))
     for one in judgement.verdicts:
         detail = one.detail
         if one.postings:
@@ -244,14 +244,14 @@ class Dispatch:
         self._taken += free
         return free
 
-    def admit(self, waiting: outbox.Waiting) -> outbox.Admission:
+    def admit(self, waiting: postings.Waiting) -> outbox.Admission:
         """Ask authority once more. Runs on the writer's thread."""
         admission = self._admit(waiting)
         if not isinstance(admission, outbox.Send):
             self._kept_back = True
         return admission
 
-    def launch(self, claimed: Sequence[outbox.Waiting], reserved: int) -> None:
+    def launch(self, claimed: Sequence[postings.Waiting], reserved: int) -> None:
         """Send what was claimed into reserved places; give back the rest."""
         self._taken -= reserved - len(claimed)
         if self._kept_back or self._found_no_place:
@@ -277,7 +277,7 @@ class Dispatch:
             if self.trouble:
                 await self._reopen()
             self._woken.clear()
-            if outbox.can_claim(self._reader, self.name, to_us(self._clock())):
+            if lanes.can_claim(self._reader, self.name, to_us(self._clock())):
                 slots = self.reserve()
                 self._found_no_place = not slots
                 if slots:
@@ -285,7 +285,7 @@ class Dispatch:
             await self._wait()
 
     async def _claim(self, slots: int) -> None:
-        claimed: list[outbox.Waiting] = []
+        claimed: list[postings.Waiting] = []
         try:
             claimed = await self._writer.run(lambda tx: outbox.claim(tx, self.name, slots, self.admit))
         finally:
@@ -294,7 +294,7 @@ class Dispatch:
     async def _wait(self) -> None:
         """Until woken, or until the time of the next lane that waits for its time."""
         now = to_us(self._clock())
-        due = outbox.next_due(self._reader, self.name, now)
+        due = lanes.next_due(self._reader, self.name, now)
         seconds = (due - now) / 1e6 + 0.001 if due is not None else None
         try:
             await asyncio.wait_for(self._woken.wait(), seconds)
@@ -303,9 +303,9 @@ class Dispatch:
 
     # one posting
 
-    async def _carry(self, waiting: outbox.Waiting) -> None:
+    async def _carry(self, waiting: postings.Waiting) -> None:
         """Try one posting; its answer and the claim of the next share a commit, and the next is carried on."""
-        current: outbox.Waiting | None = waiting
+        current: postings.Waiting | None = waiting
         try:
             while current is not None:
                 outcome = await self._try(current)
@@ -316,7 +316,7 @@ class Dispatch:
             self._taken -= 1
             self.wake()
 
-    async def _write(self, one: Posting, outcome: Outcome) -> outbox.Waiting | None:
+    async def _write(self, one: Posting, outcome: Outcome) -> postings.Waiting | None:
         """Put the answer on disk; what no column can keep leaves a question to the ERP, not a lost posting."""
         try:
             return await self._writer.run(lambda tx: self._settle(tx, outcome))
@@ -336,15 +336,15 @@ class Dispatch:
             )
             return await self._writer.run(lambda tx: self._settle(tx, plain))
 
-    def _settle(self, tx: Transaction, outcome: Outcome) -> outbox.Waiting | None:
+    def _settle(self, tx: Transaction, outcome: Outcome) -> postings.Waiting | None:
         again = outcome(tx)
         if again is not None:
-            return outbox.read(tx.connection, again.id)
+            return postings.read(tx.connection, again.id)
         if self.trouble or self._stopping:
             return None
         return next(iter(outbox.claim(tx, self.name, 1, self.admit)), None)
 
-    async def _try(self, waiting: outbox.Waiting) -> Outcome:
+    async def _try(self, waiting: postings.Waiting) -> Outcome:
         """Send (or look up) one posting and say what to write about it."""
         one = waiting.posting
         try:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from agent.cli import gatepost
 from agent.errors import GatepostError
 from agent.ports import Acknowledgement
-from agent.store import inbox, outbox
+from agent.store import inbox, outbox, postings
 from tests import stores
 
 CONFIG = """\
@@ -73,6 +73,6 @@ def filled(place: Path, more: str = "") -> Path:
         writer.call(lambda tx: outbox.acknowledged(tx, one, Acknowledgement(DOCUMENT)))
         writer.call(lambda tx: outbox.dead(tx, two, "Deficit of SL Unrestricted-use 5 KG", code="M7/021"))
         writer.call(lambda tx: outbox.in_doubt(tx, five, 0, "read timeout"))
-        doubt = writer.call(lambda tx: outbox.read(tx.connection, 5).posting)
+        doubt = writer.call(lambda tx: postings.read(tx.connection, 5).posting)
         writer.call(lambda tx: outbox.doubtful(tx, doubt, "two lookups found nothing"))
     return config

@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from agent.ports import Acknowledgement, Batch, Delivery, Kind
-from agent.store import audit, balance, file, inbox, outbox
+from agent.store import audit, balance, file, inbox, outbox, postings
 from agent.store.keys import idempotency_key
 from agent.store.writer import Writer
 
@@ -60,7 +60,7 @@ def arrive(writer: Writer, *payloads: bytes, source: str = "line", topic: str = 
     writer.call(lambda tx: inbox.store(tx, batch))
 
 
-def posting(number: int, order: str = "order/1", **changes: Any) -> outbox.NewPosting:
+def posting(number: int, order: str = "order/1", **changes: Any) -> postings.NewPosting:
     """A goods issue that nobody has to approve, unless `reasons` say so."""
     fields: dict[str, Any] = {
         "event_id": None,
@@ -74,27 +74,27 @@ def posting(number: int, order: str = "order/1", **changes: Any) -> outbox.NewPo
         "value": Decimal("40.00"),
         "policy": "p1",
     }
-    return outbox.NewPosting(**{**fields, **changes})
+    return postings.NewPosting(**{**fields, **changes})
 
 
-def add(writer: Writer, *news: outbox.NewPosting) -> list[int]:
+def add(writer: Writer, *news: postings.NewPosting) -> list[int]:
     """Write postings; returns their ids."""
-    return [posting_id for posting_id, _ in writer.call(lambda tx: outbox.add_all(tx, news))]
+    return [posting_id for posting_id, _ in writer.call(lambda tx: postings.add_all(tx, news))]
 
 
-def send(_: outbox.Waiting) -> outbox.Admission:
+def send(_: postings.Waiting) -> outbox.Admission:
     """Admit everything."""
     return outbox.Send(b"wire")
 
 
-def claim(writer: Writer, limit: int = 10, admit: outbox.Admit = send, target: str = "s4") -> list[outbox.Waiting]:
+def claim(writer: Writer, limit: int = 10, admit: outbox.Admit = send, target: str = "s4") -> list[postings.Waiting]:
     """Claim what may be sent."""
     return writer.call(lambda tx: outbox.claim(tx, target, limit, admit))
 
 
 def state(writer: Writer, posting_id: int) -> str:
     """The state of one posting on disk."""
-    return writer.call(lambda tx: outbox.read(tx.connection, posting_id).posting.state)
+    return writer.call(lambda tx: postings.read(tx.connection, posting_id).posting.state)
 
 
 def decide(writer: Writer, first: int, number: int, orders: int = 3) -> None:
@@ -106,7 +106,7 @@ def decide(writer: Writer, first: int, number: int, orders: int = 3) -> None:
             key = f"consumption:{event_id}"
             inbox.settle(tx, [inbox.Settlement(event_id, "posted", key, sha256(payload).digest())])
             new = posting(event_id, f"order/{event_id % orders}", event_id=event_id)
-            outbox.add(tx, new)
+            postings.add(tx, new)
             tx.audit("decided", {"event": event_id}, event_id=event_id)
 
     writer.call(job)

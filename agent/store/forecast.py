@@ -55,5 +55,5 @@ def _rate(connection: apsw.Connection, newest: str, which: str, now: int) -> flo
 
 def _bytes_per_event(connection: apsw.Connection, used: int) -> float:
     """What one event takes with everything that follows from it."""
-    first, last = next(iter(connection.execute("SELECT min(id), max(id) FROM event")))
+    first, last = next(iter(connection.execute("SELECT (SELECT min(id) FROM event), (SELECT max(id) FROM event)")))
     return used / (last - first + 1) if last else 0.0

@@ -129,7 +129,7 @@ def oldest(connection: apsw.Connection) -> dict[str, int | None]:
     for state in ("held", "sending", "in_doubt", "doubtful", "dead"):
         found[state] = _first(
             connection,
-            f"SELECT created_us FROM posting {INDEX[state]} state = '{state}' ORDER BY id LIMIT 1",  # noqa: S608
+            f"SELECT created_us FROM posting WHERE id = (SELECT min(id) FROM posting {INDEX[state]} state = '{state}')",  # noqa: S608
         )
     found["ready"] = _first(
         connection,

@@ -12,6 +12,7 @@ import pytest
 
 from agent.ports import Posting
 from agent.store import backup, outbox, pauses
+from agent.store.postings import read
 from agent.store.writer import Transaction, Writer
 from simulators.scenario import load
 from tests.e2e.ordeal import out_of_order
@@ -66,9 +67,7 @@ def by_hand(plant: Rig, act: Callable[[Transaction], None]) -> None:
 
 def postings(plant: Rig, state: str) -> list[Posting]:
     return plant.read(
-        lambda db: [
-            outbox.read(db, id).posting for (id,) in db.execute("SELECT id FROM posting WHERE state = ?", (state,))
-        ]
+        lambda db: [read(db, id).posting for (id,) in db.execute("SELECT id FROM posting WHERE state = ?", (state,))]
     )
 
 

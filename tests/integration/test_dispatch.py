@@ -11,7 +11,7 @@ from typing import Any
 from agent.errors import ErpUnavailable
 from agent.pipeline import Dispatch
 from agent.ports import Acknowledgement, Kind, Posting
-from agent.store import file, outbox
+from agent.store import file, outbox, postings
 from agent.store.encode import to_us
 from agent.store.writer import Writer
 from tests.stores import Clock, add, opened, posting, send, state
@@ -100,7 +100,7 @@ async def test_bytes_that_are_frozen_do_not_pass_a_tightened_authority(tmp_path:
         writer.call(lambda tx: outbox.unsent(tx, claimed.posting, 0, "connection refused"))
         assert writer.call(lambda tx: outbox.claim(tx, "s4", 1, lambda _: outbox.HoldBack(("mode is assist",)))) == []
         assert state(writer, one) == "held"
-        assert writer.call(lambda tx: outbox.read(tx.connection, one)).posting.wire == b"wire"
+        assert writer.call(lambda tx: postings.read(tx.connection, one)).posting.wire == b"wire"
 
 
 async def test_what_was_restored_is_looked_up_before_every_try(tmp_path: Path):

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent.errors import Conflict, NotFound
 from agent.ports import Acknowledgement, Kind
-from agent.store import approvals, outbox, pauses
+from agent.store import approvals, lanes, outbox, pauses, postings
 from agent.store.approvals import Signature
 from agent.store.writer import Writer
 from tests.stores import Clock, assert_sound, posting, reading, send
@@ -95,13 +95,13 @@ class Outbox(RuleBasedStateMachine):
         return self.writer.call(job)
 
     def _posting(self, tx: Any, id: int) -> Any:
-        return outbox.read(tx.connection, id).posting
+        return postings.read(tx.connection, id).posting
 
     # ── what the process loop does ──────────────────────────────────────────────────────────────────────
 
     @rule(order=st.sampled_from(ORDERS), held=st.booleans(), waits=st.booleans(), more=st.integers(1, 2))
     def add(self, order: str, held: bool, waits: bool, more: int) -> None:
-        news: list[outbox.NewPosting] = []
+        news: list[postings.NewPosting] = []
         known: list[Known] = []
         for _ in range(more):
             self.numbers += 1
@@ -112,7 +112,7 @@ class Outbox(RuleBasedStateMachine):
             news.append(posting(self.numbers, order, kind=kind, reasons=reasons, waits=waits))
             state = "held" if is_held else "ready"
             known.append(Known(self.numbers, order, state, waits=is_held and not held, final=waits))
-        made = self._do(lambda tx: outbox.add_all(tx, news))
+        made = self._do(lambda tx: postings.add_all(tx, news))
         for (id, state), one in zip(made, known, strict=True):
             assert state == one.state
             self.model.postings[id] = one
@@ -124,7 +124,7 @@ class Outbox(RuleBasedStateMachine):
     def add_a_known_key(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(1, self.numbers))
         try:
-            self._do(lambda tx: outbox.add_all(tx, [posting(1_000_000), posting(number)]))
+            self._do(lambda tx: postings.add_all(tx, [posting(1_000_000), posting(number)]))
         except apsw.ConstraintError:
             return
         raise AssertionError("a known idempotency key was written twice")
@@ -306,7 +306,7 @@ class Outbox(RuleBasedStateMachine):
     def clock_jumps(self, days: int) -> None:
         """The wall clock is wrong by two weeks, and the timers follow."""
         self.clock.forward(days=days)
-        self._do(lambda tx: outbox.shift_timers(tx, days * 86_400_000_000))
+        self._do(lambda tx: lanes.shift_timers(tx, days * 86_400_000_000))
 
     # ── what always holds ───────────────────────────────────────────────────────────────────────────────
 

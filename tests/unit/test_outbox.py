@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import Conflict, NotFound
 from agent.ports import Acknowledgement, Kind
-from agent.store import approvals, balance, outbox, pauses
+from agent.store import approvals, balance, outbox, pauses, postings
 from agent.store.approvals import Signature
 from agent.store.backup import changed_payloads
 from agent.store.keys import idempotency_key, request_id
@@ -34,7 +34,7 @@ def writer(tmp_path: Path, clock: Clock):
         yield writer
 
 
-def _acknowledge(writer: Writer, waiting: outbox.Waiting, document: str = "2026/1") -> None:
+def _acknowledge(writer: Writer, waiting: postings.Waiting, document: str = "2026/1") -> None:
     writer.call(lambda tx: outbox.acknowledged(tx, waiting.posting, replace(ACK, document=document)))
 
 
@@ -238,7 +238,7 @@ def test_what_was_approved_and_held_back_can_be_approved_again(writer: Writer):
     (one,) = add(writer, posting(1, reasons=("200 % usage",)))
     writer.call(lambda tx: approvals.decide(tx, one, 1, YES))
     claim(writer, admit=lambda _: outbox.HoldBack(("mode is now assist",)))
-    version = writer.call(lambda tx: outbox.read(tx.connection, one).posting.version)
+    version = writer.call(lambda tx: postings.read(tx.connection, one).posting.version)
     writer.call(lambda tx: approvals.decide(tx, one, version, YES))
     assert [claimed.posting.id for claimed in claim(writer)] == [one]
 
@@ -306,7 +306,7 @@ def test_a_final_confirmation_does_not_overtake_what_was_held_back(writer: Write
     assert claim(writer, admit=lambda _: outbox.HoldBack(("mode is now assist",))) == []
     assert claim(writer) == []
     assert (state(writer, issue), state(writer, final)) == ("held", "held")
-    version = writer.call(lambda tx: outbox.read(tx.connection, issue).posting.version)
+    version = writer.call(lambda tx: postings.read(tx.connection, issue).posting.version)
     writer.call(lambda tx: approvals.decide(tx, issue, version, YES))
     (first,) = claim(writer)
     assert first.posting.id == issue
@@ -318,5 +318,5 @@ def test_what_only_waited_is_not_approved_by_being_let_go(writer: Writer):
     """Nobody has signed it: at its claim the limits are asked as for any other."""
     held, final = add(writer, posting(1, reasons=("value",)), posting(2, kind=Kind.CONFIRMATION, waits=True))
     writer.call(lambda tx: approvals.decide(tx, held, 1, YES))
-    assert writer.call(lambda tx: outbox.read(tx.connection, held)).approved
-    assert not writer.call(lambda tx: outbox.read(tx.connection, final)).approved
+    assert writer.call(lambda tx: postings.read(tx.connection, held)).approved
+    assert not writer.call(lambda tx: postings.read(tx.connection, final)).approved

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.app import utc_now
 from agent.ports import Acknowledgement
-from agent.store import outbox, pauses
+from agent.store import outbox, pauses, postings
 from agent.store.writer import Transaction, Writer
 from tests.bench.results import median, percentile
 from tests.bench.sides import arguments, tell
@@ -44,14 +44,14 @@ class Store:
         return result
 
     @staticmethod
-    def _claim(tx: Transaction, window: int) -> list[outbox.Waiting]:
+    def _claim(tx: Transaction, window: int) -> list[postings.Waiting]:
         claimed = outbox.claim(tx, "s4", window, lambda _: WIRE)
         if len(claimed) != window:
             raise ValueError(f"only {len(claimed)} of {window} postings could be claimed")
         return claimed
 
     @staticmethod
-    def _acknowledge(tx: Transaction, claimed: list[outbox.Waiting]) -> None:
+    def _acknowledge(tx: Transaction, claimed: list[postings.Waiting]) -> None:
         for one in claimed:
             outbox.acknowledged(tx, one.posting, Acknowledgement(f"2026/{one.posting.id}"))
 

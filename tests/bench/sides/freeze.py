@@ -6,7 +6,7 @@ import asyncio
 from contextlib import closing
 from typing import Any
 
-from agent.store import file, outbox
+from agent.store import file, postings
 from tests.bench.sides import arguments, tell
 from tests.bench.sides.live import running
 
@@ -17,7 +17,7 @@ async def main(configuration: str, **_: Any) -> None:
         with closing(file.reader(agent.config.store.path)) as reader:
             sql = "SELECT id FROM posting WHERE state = 'ready' AND kind = 'goods_issue' LIMIT 1"
             rows: list[Any] = reader.execute(sql).fetchall()
-            waiting = outbox.read(reader, rows[0][0])
+            waiting = postings.read(reader, rows[0][0])
         tell({"wire": agent.targets["s4"].freeze(waiting.posting).decode()})
 
 

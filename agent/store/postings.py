@@ -1,0 +1,150 @@
+"""What a posting is to the store: how it is made, and its row read back at its claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+
+import apsw
+
+from agent.errors import NotFound
+from agent.ports import Kind, Posting
+from agent.store import lanes
+from agent.store.encode import encode, from_us, readable
+from agent.store.writer import Transaction
+
+COLUMNS = (
+    "id, event_id, kind, target, ordering_key, idempotency_key, CAST(payload AS BLOB), state, version, created_us, "
+    "attempts, lookups, first_sent_us, last_sent_us, request_id, wire, workflow, line, value, check_first, approved, "
+    "waits, payload_hash"
+)
+WAITS = "waits for the held postings of its order"
+
+
+@dataclass(slots=True)
+class NewPosting:
+    """A posting as the decision made it. `reasons` say why it is held; empty: it goes to its lane."""
+
+    event_id: int | None
+    workflow: str
+    kind: Kind
+    target: str
+    ordering_key: str
+    line: str
+    idempotency_key: str
+    payload: Mapping[str, Any]
+    value: Decimal
+    policy: str
+    confidence: float | None = None
+    reasons: tuple[str, ...] = ()
+    waits: bool = False
+    check_first: bool = False
+    supersedes: int | None = None
+    signers: int = 1  # how many different people must approve it while it is held
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A posting at the moment of its claim, with what authority must look at again."""
+
+    posting: Posting
+    workflow: str
+    line: str
+    value: Decimal
+    check_first: bool
+    approved: bool
+    waits: bool  # not before what is held of its order
+    intact: bool  # the payload is what was decided and signed, byte for byte
+
+
+def add(tx: Transaction, new: NewPosting) -> tuple[int, str]:
+    """Write one posting; see `add_all`."""
+    return add_all(tx, [new])[0]
+
+
+def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]]:
+    """Write postings, each held or ready; returns their ids and states. A known key violates a constraint."""
+    rows, joining, made = [], [], []
+    next_id = _last_id(tx)
+    held_keys: set[str] = set()
+    for new in news:
+        next_id += 1
+        state, reasons, lane_seq = "ready", new.reasons, None
+        if reasons:
+            state = "held"
+        elif new.waits and (new.ordering_key in held_keys or held_before(tx, new.ordering_key, None)):
+            state, reasons = "held", (WAITS,)
+        if state == "held":
+            held_keys.add(new.ordering_key)
+        else:
+            lane_seq = tx.next_lane_seq()
+            joining.append((new.target, new.ordering_key, next_id, lane_seq, new.line))
+        rows.append(_row(next_id, new, state, reasons, lane_seq, tx.now_us))
+        made.append((next_id, state))
+    tx.executemany(INSERT, rows)
+    tx.executemany(
+        "INSERT INTO idempotency (idempotency_key, posting_id) VALUES (?, ?)",
+        [(new.idempotency_key, posting_id) for new, (posting_id, _) in zip(news, made, strict=True)],
+    )
+    tx.executemany(lanes.JOIN, joining)
+    tx.count("postings created", len(news))
+    tx.count("postings ready", len(joining))
+    tx.count("postings held", len(news) - len(joining))
+    return made
+
+
+INSERT = (
+    "INSERT INTO posting (id, event_id, workflow, kind, target, ordering_key, line, idempotency_key, payload, "
+    "payload_hash, value, confidence, reasons, policy, state, waits, check_first, lane_seq, supersedes, signers, "
+    "created_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _row(
+    posting_id: int, new: NewPosting, state: str, reasons: tuple[str, ...], lane_seq: int | None, now: int
+) -> tuple[Any, ...]:
+    payload = encode(new.payload)
+    return (
+        posting_id, new.event_id, new.workflow, new.kind, new.target, new.ordering_key, new.line,
+        new.idempotency_key, payload, sha256(payload.encode()).digest(), f"{new.value:f}", new.confidence,
+        encode(reasons) if reasons else "[]", new.policy, state, int(new.waits), int(new.check_first), lane_seq,
+        new.supersedes, new.signers, now, now,
+    )  # fmt: skip
+
+
+def _last_id(tx: Transaction) -> int:
+    row: Any = tx.execute("SELECT seq FROM sqlite_sequence WHERE name = 'posting'").fetchone()
+    return row[0] if row else 0
+
+
+def held_before(transaction: Transaction, ordering_key: str, posting_id: int | None) -> bool:
+    """Whether anything of this ordering key is held that was made before `posting_id` (None: anything at all)."""
+    return (
+        transaction.execute(
+            "SELECT 1 FROM posting WHERE state = 'held' AND ordering_key = ? AND id < ? LIMIT 1",
+            (ordering_key, posting_id if posting_id is not None else 1 << 62),
+        ).fetchone()
+        is not None
+    )
+
+
+def read(connection: apsw.Connection, posting_id: int) -> Waiting:
+    """One posting. Raises NotFound."""
+    row = connection.execute(f"SELECT {COLUMNS} FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # column names of our own
+    if row is None:
+        raise NotFound(f"there is no posting {posting_id}")
+    return _waiting(row)
+
+
+def _waiting(row: tuple[Any, ...]) -> Waiting:
+    (id, event_id, kind, target, key, idempotency_key, payload, state, version, created, attempts, lookups,
+     first, last, request, wire, workflow, line, value, check_first, approved, waits, payload_hash) = row  # fmt: skip
+    posting = Posting(
+        id, event_id, Kind(kind), target, key, idempotency_key, readable(payload), state, version, from_us(created),
+        attempts, lookups, from_us(first) if first else None, from_us(last) if last else None, request or "", wire,
+    )  # fmt: skip
+    intact = sha256(payload).digest() == payload_hash
+    return Waiting(posting, workflow, line, Decimal(value), bool(check_first), bool(approved), bool(waits), intact)
