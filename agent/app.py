@@ -28,7 +28,8 @@ from agent.ports import Clock, GivesReceipts, Source
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
 from agent.store import balance, file, lanes, masterdata, outbox, postings
-from agent.store.writer import Transaction, Writer
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
 
 log = logging.getLogger("gatepost")
 

@@ -20,7 +20,8 @@ from agent.store import approvals, audit, file, inbox, lists, outbox, pauses, po
 from agent.store.approvals import Signature, once
 from agent.store.keys import idempotency_key
 from agent.store.trace import trace
-from agent.store.writer import Job, Transaction, Writer
+from agent.store.transaction import Transaction
+from agent.store.writer import Job, Writer
 
 T = TypeVar("T")
 Look = Callable[[apsw.Connection], T]

@@ -1,4 +1,4 @@
-"""What the loops count about themselves since the start: plain numbers, for metrics; nothing is decided by them."""
+"""What the loops and the writer know about themselves since the start: plain numbers, for metrics and status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from agent.buckets import REQUEST_SECONDS, SCORES, Buckets
+from agent.buckets import COMMIT_SECONDS, REQUEST_SECONDS, SCORES, Buckets
 from agent.errors import GatepostError
 
 T = TypeVar("T")
@@ -56,3 +56,19 @@ class Sent:
             times = self.requests.setdefault((operation, result), Buckets(REQUEST_SECONDS))
             times.observe(time.perf_counter() - started)
         return answer
+
+
+@dataclass(slots=True)
+class Written:
+    """What the writer knows about itself."""
+
+    commits: int = 0
+    jobs: int = 0
+    commit_seconds: float = 0.0
+    errors: dict[str, int] = field(default_factory=dict)
+    trouble: str = ""  # why nothing can be committed now; empty when all is well
+    short_of_space: bool = False  # below the reserve: arrivals wait, decisions and the trail go on
+    wal_bytes: int = 0  # size of the write-ahead log; grows while a reader does not end
+    last_commit_at: float = 0.0  # monotonic
+    busy_since: float = 0.0  # monotonic: since when the commit under way runs; 0: there is none
+    commit_times: Buckets = field(default_factory=lambda: Buckets(COMMIT_SECONDS))

@@ -32,7 +32,8 @@ from agent.judge import Judgement, Rules, Verdict, judge, quarantined
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
 from agent.store import file, inbox, lanes, masterdata, outbox, postings
 from agent.store.encode import to_us
-from agent.store.writer import Transaction, Writer
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
 
 log = logging.getLogger("gatepost.pipeline")
 

@@ -13,7 +13,7 @@ import apsw
 from agent.errors import Conflict, NotFound
 from agent.store import outbox
 from agent.store.encode import encode, from_us, readable
-from agent.store.writer import Transaction
+from agent.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ import apsw
 from agent.store import audit
 from agent.store.encode import to_us
 from agent.store.file import configure
-from agent.store.writer import Transaction, Writer
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
 
 CHUNK = 2000  # rows per transaction: the writer is never away for long
 FINISHED_POSTINGS = (

@@ -12,7 +12,7 @@ import apsw
 from agent.errors import Conflict, NotFound
 from agent.ports import Batch, Delivery, Event
 from agent.store.encode import encode, from_us, to_us
-from agent.store.writer import Transaction
+from agent.store.transaction import Transaction
 
 NO_PROPERTIES: MappingProxyType[str, str] = MappingProxyType({})
 

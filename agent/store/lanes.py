@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 
 from agent.ports import Posting
-from agent.store.writer import Transaction
+from agent.store.transaction import Transaction
 
 LONGEST_WAIT_US = 3_600_000_000  # no ERP is waited for longer than an hour
 JOIN = (  # the first of a lane becomes its head, the others wait behind it

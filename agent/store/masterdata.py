@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from agent.store.encode import encode
-from agent.store.writer import Transaction
+from agent.store.transaction import Transaction
 
 Document = tuple[str, str, Mapping[str, Any]]
 """kind, key, content."""

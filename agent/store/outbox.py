@@ -30,7 +30,7 @@ from agent.store import lanes
 from agent.store.encode import encode, from_us
 from agent.store.keys import request_id
 from agent.store.postings import WAITS, Waiting, held_before, read
-from agent.store.writer import Transaction
+from agent.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import apsw
 
 from agent.errors import NotFound
 from agent.store.encode import from_us
-from agent.store.writer import Transaction
+from agent.store.transaction import Transaction
 
 SCOPES = ("target", "line", "order")
 

@@ -14,7 +14,7 @@ from agent.errors import NotFound
 from agent.ports import Kind, Posting
 from agent.store import lanes
 from agent.store.encode import encode, from_us, readable
-from agent.store.writer import Transaction
+from agent.store.transaction import Transaction
 
 COLUMNS = (
     "id, event_id, kind, target, ordering_key, idempotency_key, CAST(payload AS BLOB), state, version, created_us, "

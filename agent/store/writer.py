@@ -14,19 +14,20 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
 
-from agent.buckets import COMMIT_SECONDS, Buckets
 from agent.errors import StoreCorrupt, StoreError
+from agent.figures import Written
 from agent.ports import Clock
 from agent.store import audit as trail
 from agent.store import file
-from agent.store.encode import encode, to_us
+from agent.store.encode import to_us
+from agent.store.transaction import Transaction
 
 T = TypeVar("T")
 log = logging.getLogger("gatepost.store")
@@ -46,64 +47,6 @@ WAITING_ERRORS = (
 NOTHING_WRITTEN = (apsw.FullError, apsw.BusyError, apsw.LockedError)  # these leave no doubt about COMMIT
 FATAL_ERRORS = (apsw.CorruptError, apsw.NotADBError)
 
-
-class Transaction:
-    """What a job may do inside the commit it shares: run SQL, add audit rows, count."""
-
-    __slots__ = ("_earlier", "_records", "connection", "counts", "execute", "executemany", "now_us", "sequence")
-
-    def __init__(
-        self, connection: apsw.Connection, now_us: int, sequence: int, earlier: Sequence[trail.Record] = ()
-    ) -> None:
-        self._earlier = earlier  # the audit rows of the jobs before this one in the same commit
-        self.connection = connection
-        self.execute = connection.execute
-        self.executemany = connection.executemany
-        self.now_us = now_us
-        self.sequence = sequence  # last lane_seq given out
-        self.counts: dict[str, int] = {}
-        self._records: list[trail.Record] = []
-
-    def audit(
-        self,
-        action: str,
-        detail: Any,
-        *,
-        actor: str = "agent",
-        event_id: int | None = None,
-        posting_id: int | None = None,
-        alarm: bool = False,
-    ) -> None:
-        """Append one row to the trail; it is chained just before COMMIT."""
-        text = encode(detail)
-        (actor + text).encode()  # a lone surrogate fails this job here, not everybody's commit
-        self._records.append((self.now_us, actor, action, event_id, posting_id, int(alarm), text))
-
-    def count(self, name: str, by: int = 1) -> None:
-        """Move a running total of the balances."""
-        self.counts[name] = self.counts.get(name, 0) + by
-
-    def last_actor(self, posting_id: int) -> str:
-        """Who decided about this posting last: a person where one did, also in this very commit."""
-        for _, actor, _, _, posting, _, _ in (*reversed(self._records), *reversed(self._earlier)):
-            if posting == posting_id and actor != "agent":
-                return actor
-        row = self.execute(
-            "SELECT actor FROM audit WHERE posting_id = ? ORDER BY actor = 'agent', seq DESC LIMIT 1", (posting_id,)
-        ).fetchone()
-        return str(row[0]) if row else ""
-
-    def next_lane_seq(self) -> int:
-        """The place in line of a posting that becomes ready."""
-        self.sequence += 1
-        return self.sequence
-
-    @property
-    def records(self) -> list[trail.Record]:
-        """The audit rows of this job, not chained yet."""
-        return self._records
-
-
 Job = Callable[[Transaction], T]
 
 
@@ -120,28 +63,12 @@ class _Entry:
     error: BaseException | None = None
 
 
-@dataclass(slots=True)
-class Figures:
-    """What the writer knows about itself, for metrics and status; read without a lock."""
-
-    commits: int = 0
-    jobs: int = 0
-    commit_seconds: float = 0.0
-    errors: dict[str, int] = field(default_factory=dict)
-    trouble: str = ""  # why nothing can be committed now; empty when all is well
-    short_of_space: bool = False  # below the reserve: arrivals wait, decisions and the trail go on
-    wal_bytes: int = 0  # size of the write-ahead log; grows while a reader does not end
-    last_commit_at: float = 0.0  # monotonic
-    busy_since: float = 0.0  # monotonic: since when the commit under way runs; 0: there is none
-    commit_times: Buckets = field(default_factory=lambda: Buckets(COMMIT_SECONDS))
-
-
 class Writer:
     """Group commit on one thread. `start` opens the file; jobs are accepted from any thread or event loop."""
 
     def __init__(self, path: Path, clock: Clock, *, queue_bytes: int = 64 << 20, reserve_bytes: int = 0) -> None:
         self.path = path
-        self.figures = Figures()
+        self.figures = Written()
         self.failed: BaseException | None = None
         self._clock = clock
         self._queue_bytes = queue_bytes

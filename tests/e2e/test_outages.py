@@ -13,7 +13,8 @@ import pytest
 from agent.ports import Posting
 from agent.store import backup, outbox, pauses
 from agent.store.postings import read
-from agent.store.writer import Transaction, Writer
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
 from simulators.scenario import load
 from tests.e2e.ordeal import out_of_order
 from tests.e2e.reports import Report, reports

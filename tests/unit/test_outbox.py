@@ -15,7 +15,8 @@ from agent.store import approvals, balance, outbox, pauses, postings
 from agent.store.approvals import Signature
 from agent.store.backup import changed_payloads
 from agent.store.keys import idempotency_key, request_id
-from agent.store.writer import Transaction, Writer
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
 from tests.stores import Clock, add, claim, opened, posting, state
 
 ACK = Acknowledgement("2026/4900000001")

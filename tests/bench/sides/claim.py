@@ -9,7 +9,8 @@ from typing import Any
 from agent.app import utc_now
 from agent.ports import Acknowledgement
 from agent.store import outbox, pauses, postings
-from agent.store.writer import Transaction, Writer
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
 from tests.bench.results import median, percentile
 from tests.bench.sides import arguments, tell
 

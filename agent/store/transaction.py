@@ -1,0 +1,68 @@
+"""What a job of the writer may do inside the commit it shares: run SQL, add audit rows, count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from agent.store import audit as trail
+from agent.store.encode import encode
+
+
+class Transaction:
+    """One job's part of a commit; it is merged into the others' only where the job ends well."""
+
+    __slots__ = ("_earlier", "_records", "connection", "counts", "execute", "executemany", "now_us", "sequence")
+
+    def __init__(
+        self, connection: apsw.Connection, now_us: int, sequence: int, earlier: Sequence[trail.Record] = ()
+    ) -> None:
+        self._earlier = earlier  # the audit rows of the jobs before this one in the same commit
+        self.connection = connection
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+        self.now_us = now_us
+        self.sequence = sequence  # last lane_seq given out
+        self.counts: dict[str, int] = {}
+        self._records: list[trail.Record] = []
+
+    def audit(
+        self,
+        action: str,
+        detail: Any,
+        *,
+        actor: str = "agent",
+        event_id: int | None = None,
+        posting_id: int | None = None,
+        alarm: bool = False,
+    ) -> None:
+        """Append one row to the trail; it is chained just before COMMIT."""
+        text = encode(detail)
+        (actor + text).encode()  # a lone surrogate fails this job here, not everybody's commit
+        self._records.append((self.now_us, actor, action, event_id, posting_id, int(alarm), text))
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Move a running total of the balances."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def last_actor(self, posting_id: int) -> str:
+        """Who decided about this posting last: a person where one did, also in this very commit."""
+        for _, actor, _, _, posting, _, _ in (*reversed(self._records), *reversed(self._earlier)):
+            if posting == posting_id and actor != "agent":
+                return actor
+        row = self.execute(
+            "SELECT actor FROM audit WHERE posting_id = ? ORDER BY actor = 'agent', seq DESC LIMIT 1", (posting_id,)
+        ).fetchone()
+        return str(row[0]) if row else ""
+
+    def next_lane_seq(self) -> int:
+        """The place in line of a posting that becomes ready."""
+        self.sequence += 1
+        return self.sequence
+
+    @property
+    def records(self) -> list[trail.Record]:
+        """The audit rows of this job, not chained yet."""
+        return self._records
