@@ -102,15 +102,15 @@ def _moved(item: Mapping[str, Any]) -> str:
 
 WATCHED = {
     "gatepost_events_total": "{result} from {source}",
-    "gatepost_decisions_total": "{workflow} {route}",
-    "gatepost_postings_total": "{kind} {result} at {target}",
+    "gatepost_decisions_total": "{workflow}(s) {route}",
+    "gatepost_postings_total": "{kind}(s) {result} at {target}",
 }
 _SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def totals(metrics: str) -> Counter[str]:
-    """What the agent's Prometheus page counts, by a phrase such as `consumption held`."""
+    """What the agent's Prometheus page counts, by a phrase such as `consumption(s) held`."""
     counted = Counter[str]()
     for name, labels, value in _SAMPLE.findall(metrics):
         if name in WATCHED:
@@ -123,7 +123,7 @@ def totals(metrics: str) -> Counter[str]:
 def progress(before: Counter[str], after: Counter[str]) -> str:
     """What the agent did between two scrapes; empty when nothing. What needs a person names the command."""
     gained = after - before
-    done = ", ".join(f"{count} {phrase}" for phrase, count in gained.items())
+    done = ", ".join(f"{count} {phrase.replace('(s)', '' if count == 1 else 's')}" for phrase, count in gained.items())
     return done + ("   [gatepost approvals list]" if any(phrase.endswith(" held") for phrase in gained) else "")
 
 

@@ -70,8 +70,17 @@ def test_the_agent_is_told_by_what_its_counters_gained():
     after = totals(
         SCRAPE.replace('"posted"} 3.0', '"posted"} 5.0').replace('"acknowledged"} 3.0', '"acknowledged"} 4.0')
     )
-    assert progress(before, after) == "2 consumption to post, 1 goods issue acknowledged at s4"
+    assert progress(before, after) == "2 consumptions to post, 1 goods issue acknowledged at s4"
     assert progress(after, after) == ""
+
+
+def test_several_are_told_in_the_plural_and_one_in_the_singular():
+    """Workflows and kinds get their s; what has no noun, such as `stored from line`, gets none."""
+    page = SCRAPE + 'gatepost_events_total{source="line",result="stored"} 2.0\n'
+    told = progress(totals(""), totals(page))
+    assert told.startswith(
+        "3 consumptions to post, 1 consumption held, 3 goods issues acknowledged at s4, 2 stored from line"
+    )
 
 
 def test_a_held_posting_is_told_with_the_command_that_shows_it():
