@@ -162,6 +162,14 @@ def test_the_unit_passes_the_secrets_of_compose_as_credentials():
     assert unit()["InaccessiblePaths"] == ["-/etc/gatepost/secrets"]
 
 
+def test_the_documentation_of_the_unit_is_what_its_install_steps_copy():
+    """What `systemctl help gatepost` opens is a page of this repository, put there by the steps in the unit itself."""
+    (named,) = unit()["Documentation"]
+    folder, page = "/opt/gatepost/share/doc/gatepost/", named.removeprefix("file://")
+    assert (DEPLOY.parents[1] / page.removeprefix(folder)).is_file()
+    assert f"sudo cp -r README.md docs {folder}" in (DEPLOY / "gatepost.service").read_text()
+
+
 def test_the_broker_of_compose_gets_the_prescribed_settings():
     """The broker beside the agent runs the settings that the promise rests on, from the file that explains them."""
     broker = compose()["services"]["mosquitto"]
