@@ -6,19 +6,20 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
 from agent import assembly, config, contents
 from agent.commands import show
-from agent.commands.place import as_json, now
+from agent.commands.place import as_json, now, tidy
 from agent.crosschecks import POSTS
 from agent.errors import ErpError, Finding, SourceLost
 from agent.ports import Kind
 
 OPEN_S = 60.0
+BENCH_MAKES = "var/bench/secrets/erp_password"  # the only one that the bench makes
 
 
 @click.command()
@@ -41,7 +42,7 @@ def check(*, file: Path, connect: bool, json: bool) -> None:
       gatepost check edge_config/agent.yaml --connect
     """
     examined = config.examine(file, assembly.resolver())
-    findings = list(dict.fromkeys([*examined.findings, *contents.contents(examined)]))
+    findings = [told(one, examined) for one in dict.fromkeys([*examined.findings, *contents.contents(examined)])]
     findings.sort(key=lambda finding: (finding.file != str(file), finding.file, finding.line))
     loaded = examined.config
     around = list(surroundings(loaded)) if connect and loaded is not None and not findings else []
@@ -53,6 +54,17 @@ def check(*, file: Path, connect: bool, json: bool) -> None:
         sys.exit(2)
     if around:
         sys.exit(1)
+
+
+def told(finding: Finding, examined: config.Examined) -> Finding:
+    """The finding; a missing secret names its folder without `..`, and who makes it where it is the bench's."""
+    written = examined.tree.get("secrets_dir") if examined.tree else None
+    if written is None or not finding.message.startswith("the secret "):
+        return finding
+    folder = Path(written.file).parent / written.text
+    message = finding.message.replace(str(folder), str(tidy(folder)))
+    hint = "; `make run` makes it for the bench" if BENCH_MAKES in message and " is missing" in message else ""
+    return replace(finding, message=message + hint)
 
 
 def _print(

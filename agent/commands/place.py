@@ -64,7 +64,11 @@ class Place:
     def of(cls, file: Path) -> Place:
         """The place a configuration names; nothing else in the file has to be right. Raises ConfigError."""
         read = parse(read_yaml(file).pick(Sections.model_fields.__contains__), Sections)
-        return cls(file, **{**dict(read), "store": moved(read.store, os.environ)})
+        store = moved(read.store, os.environ)
+        found: dict[str, Any] = {
+            name: tidy(value) if isinstance(value, Path) else value for name, value in dict(read).items()
+        }
+        return cls(file, **{**found, "store": store.model_copy(update={"path": tidy(store.path)})})
 
     def require_target(self, name: str) -> None:
         """Raises NotFound where the configuration has no such target; `*` is every one."""
@@ -108,6 +112,11 @@ class Place:
         finally:
             os.close(descriptor)
         return ""
+
+
+def tidy(path: Path) -> Path:
+    """The path as a person looks for it, without `..`; a link in its last place stays, its lock lies beside it."""
+    return path.parent.resolve() / path.name
 
 
 def login() -> str:

@@ -41,6 +41,17 @@ def test_a_right_configuration_shows_what_would_run(config):
         assert part in ran.out
 
 
+def test_the_missing_secret_of_the_bench_says_who_makes_it(config, monkeypatch):
+    """In a fresh clone `check` says what makes the secret, and where it will be; of other secrets it does not."""
+    monkeypatch.delenv("GATEPOST_SECRET_ERP_PASSWORD")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert f"{config.parents[1]}/var/bench/secrets/erp_password" in ran.out
+    assert "`make run` makes it for the bench" in ran.out
+    change(config, "{secret: erp_password}", "{secret: another}")
+    assert "make run" not in gatepost_(config, "check", str(config)).out
+
+
 def test_everything_wrong_in_every_file_comes_at_once(config):
     """Findings of the configuration, a mapping, the master data, the units and the model arrive together."""
     edge = config.parent
