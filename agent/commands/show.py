@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,6 +41,24 @@ def say(text: str) -> None:
     click.echo(clean(text))
 
 
+def folded(text: str) -> None:
+    """A paragraph whose long lines go on below, folded at spaces and commas, within a word only if need be."""
+    width = console().width
+    for line in clean(text).split("\n"):
+        click.echo("\n".join(_fold(line, width)))
+
+
+def _fold(line: str, width: int) -> Iterator[str]:
+    """The pieces of one line; nothing of it is left out but the spaces where it breaks."""
+    indent = " " * min(len(line) - len(line.lstrip()) + 2, width // 2)
+    while len(line) > width:
+        ends = [found.end() for found in re.finditer(r"[ ,]", line[:width]) if found.end() > len(indent)]
+        cut = ends[-1] if ends else width
+        yield line[:cut].rstrip()
+        line = indent + line[cut:].lstrip()
+    yield line
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """A table; states are coloured on a terminal, long texts are folded, never cut."""
     shown = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -70,6 +88,21 @@ def span(seconds: float) -> str:
             rest = int(seconds % size // part)
             return f"{int(seconds // size)} {unit}" + (f" {rest} {below}" if rest else "")
     return f"{seconds:.0f} s"
+
+
+def roughly(seconds: float) -> str:
+    """A forecast, no finer than it can be known."""
+    if seconds > 365 * 86400:
+        return "more than a year"
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:.0f} {unit}"
+    return "less than two minutes"
+
+
+def rate(per_second: float) -> str:
+    """A rate to two digits; what is lower than that is not nothing."""
+    return f"{per_second:.2g}" if 0 < per_second < 10 else f"{per_second:.0f}"
 
 
 def size(count: float) -> str:

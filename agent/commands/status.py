@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import apsw
@@ -13,10 +14,17 @@ from agent.commands import reach, show
 from agent.commands.place import Place, as_json, at_place, now
 from agent.errors import GatepostError
 from agent.store import lists
-from agent.store.forecast import forecast
+from agent.store.encode import to_us
+from agent.store.forecast import NEWEST, Forecast, forecast
 
 ALARMS = 5
+HOUR_S, YOUNGEST_S = 3600.0, 60.0
+LABEL = {"posted": "to post"}  # the state of an event says what was decided, not what the ERP has
 MEANING = {
+    "posted": "decided (state `posted`); how far: see postings",
+    "ignored": "nothing to post: nothing used, or master data",
+    "duplicate": "the same message as an earlier one",
+    "advised": "shown what would be posted, nothing written",
     "undecided": "arrived, not decided yet",
     "quarantined": "could not be read or was refused: gatepost quarantine list",
     "held": "wait for a person: gatepost approvals list",
@@ -36,7 +44,7 @@ def status(*, place: Place, json: bool) -> None:
     """Show what runs, what waits, what needs somebody.
 
     Reads the store itself, and asks the running agent about its connections where there is one. `disk full` and
-    `drained` are what the last hour leads to.
+    `drained` are what the last hour leads to, or the store's whole life while that is shorter.
 
     \b
     Examples:
@@ -58,7 +66,8 @@ def gather(place: Place) -> dict[str, Any]:
     free = max(0, left - (place.store.reserve_mb << 20))
 
     def read(connection: apsw.Connection) -> dict[str, Any]:
-        coming = forecast(connection, now(), used=used, free=free)
+        at = now()
+        coming = of_its_life(forecast(connection, at, used=used, free=free), lived(connection, at))
         alarms = lists.history(connection, limit=ALARMS, alarms_only=True)
         return {**lists.overview(connection), "forecast": asdict(coming), "alarms": alarms}
 
@@ -71,6 +80,31 @@ def gather(place: Place) -> dict[str, Any]:
         "targets": running.get("targets", {}),
         **found,
     }
+
+
+def lived(connection: apsw.Connection, at: datetime) -> float:
+    """For how much of the last hour the store can tell, in seconds.
+
+    The whole hour also where the forecast sees only the newest rows: it divides by what they span itself.
+    """
+    rows, first = next(iter(connection.execute(
+        "SELECT count(*), min(at_us) FROM (SELECT at_us FROM audit ORDER BY seq DESC LIMIT ?)", (NEWEST,)
+    )))  # fmt: skip
+    if first is None or rows == NEWEST:
+        return HOUR_S
+    return min(HOUR_S, max(YOUNGEST_S, float(to_us(at) - first) / 1e6))
+
+
+def of_its_life(coming: Forecast, seconds: float) -> Forecast:
+    """The same counts over the part of the hour in which the store was there."""
+    faster = HOUR_S / seconds
+    full, drained = coming.disk_full_in_s, coming.drained_in_s
+    return Forecast(
+        events_per_s=coming.events_per_s * faster,
+        documents_per_s=coming.documents_per_s * faster,
+        disk_full_in_s=None if full is None else full / faster,
+        drained_in_s=None if drained is None else drained / faster,
+    )
 
 
 def _running(place: Place) -> dict[str, Any]:
@@ -91,12 +125,14 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     full, drained = coming["disk_full_in_s"], coming["drained_in_s"]
     show.say(
         f"store   {show.size(store['bytes'])}, {show.size(store['free_bytes'])} free; disk full "
-        + (f"in {show.span(full)} at today's rate" if full is not None else "not in sight: nothing arrived this hour")
+        + (f"in {show.roughly(full)} at this rate" if full is not None else "not in sight: nothing arrived this hour")
     )
-    waits = "nothing waits" if drained == 0 else f"drained in {show.span(drained)}" if drained else "it does not shrink"
+    shrinks = f"drained in {show.roughly(drained)}" if drained else "it does not shrink"
+    waits = "nothing waits" if drained == 0 else shrinks
     waits += " once it goes on: something is paused" if found["paused"] and drained else ""
     show.say(
-        f"backlog {waits}; last hour {coming['events_per_s']:.2f} events/s, {coming['documents_per_s']:.2f} documents/s"
+        f"backlog {waits}; lately {show.rate(coming['events_per_s'])} events/s, "
+        f"{show.rate(coming['documents_per_s'])} documents/s"
     )
     off = [f"{name} by {one}" for name, one in found["balance"].items() if one]
     show.say(
@@ -149,7 +185,7 @@ def _states(found: dict[str, Any]) -> None:
     for part in ("events", "postings"):
         rows = [
             [
-                name,
+                LABEL.get(name, name),
                 count,
                 show.moment(found["oldest"].get(name)) if name != "quarantined" else "",
                 MEANING.get(name, ""),

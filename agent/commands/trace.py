@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json as json_text
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +14,7 @@ from agent.commands import show
 from agent.commands.place import Place, as_json, at_place
 
 PAYLOAD = 2000  # characters of the message that are shown; --json has all of it
+Names = Callable[[Mapping[str, Any]], Sequence[str]]  # of the facts behind a score
 
 
 @click.command()
@@ -34,17 +37,27 @@ def trace(*, name: str, place: Place, json: bool) -> None:
     if json:
         show.data(found)
         return
-    for line in timeline(found):
-        show.say(line)
+    for line in timeline(found, lambda score: fact_names(place.models, score)):
+        show.folded(line)
 
 
-def timeline(found: Mapping[str, Any]) -> Iterator[str]:
+def fact_names(models: Path, score: Mapping[str, Any]) -> Sequence[str]:
+    """What the manifest of the very model that scored calls its facts; empty when that model is not here any more."""
+    try:
+        manifest = json_text.loads((models / score["model"] / "manifest.json").read_bytes())
+        known = score["sha256"] in manifest["files"].values()
+        return [str(one["name"]) for one in manifest["features"]] if known else ()
+    except (OSError, ValueError, KeyError, TypeError):  # a trace is shown without them, too
+        return ()
+
+
+def timeline(found: Mapping[str, Any], names: Names) -> Iterator[str]:
     """The lines of one trace, oldest first."""
     event = found["event"]
     if event is not None:
         yield from _arrival(event)
     for one in found["history"]:
-        yield from _step(one)
+        yield from _step(one, names)
     for posting in found["postings"]:
         yield ""
         yield from _posting(posting)
@@ -65,7 +78,7 @@ def _arrival(event: Mapping[str, Any]) -> Iterator[str]:
     yield f"    message: {payload[:PAYLOAD]}" + (" …" if len(payload) > PAYLOAD else "")
 
 
-def _step(one: Mapping[str, Any]) -> Iterator[str]:
+def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
     """One audit row. What a person wants first comes first."""
     which = f" posting {one['posting']}" if one["posting"] is not None else ""
     by = f" by {one['actor']}" if one["actor"] != "agent" else ""
@@ -79,7 +92,11 @@ def _step(one: Mapping[str, Any]) -> Iterator[str]:
     if score:
         yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…)"
         yield from (f"    score says: {reason}" for reason in score["reasons"])
-        yield f"    facts it saw: {', '.join(f'{value:.4g}' for value in score['features'])}"
+        called = [f"{name} " for name in names(score)]
+        if len(called) != len(score["features"]):
+            called = [""] * len(score["features"])
+        facts = ", ".join(f"{name}{value:.4g}" for name, value in zip(called, score["features"], strict=True))
+        yield f"    facts it saw: {facts}"
     subject = detail.pop("subject", None)
     if subject:
         yield "    about: " + ", ".join(f"{name} {value}" for name, value in subject.items() if value)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import click
 import pytest
 import yaml
 
 from agent.cli import COMMANDS, gatepost
+from agent.commands import show, status, trace
+from agent.store.encode import from_us
+from agent.store.forecast import Forecast
 from tests.command_line import DOCUMENT, filled, folder, gatepost_
 
 
@@ -50,6 +56,50 @@ def test_status_counts_and_says_what_to_do(config):
         assert part in shown.out
 
 
+def test_status_says_that_events_are_decided_and_paths_as_they_are(config):
+    """The state `posted` of an event is shown as a decision, and the store without `..` on the way to it."""
+    config.write_text(config.read_text().replace("path: data/", "path: data/../data/"))
+    shown = gatepost_(config, "status").out
+    assert re.search(r"(?m)^to post +1 +decided ", shown)
+    assert not re.search(r"(?m)^posted ", shown)
+    assert f"{config.parent}/data/gatepost.db" in shown
+    assert json.loads(gatepost_(config, "status", "--json").out)["events"]["posted"] == 1
+
+
+def test_a_young_store_divides_by_its_own_age(config):
+    """The one document of a store that is younger than an hour is more than one an hour."""
+    coming = json.loads(gatepost_(config, "status", "--json").out)["forecast"]
+    assert coming["documents_per_s"] > 1 / 3600
+
+
+@pytest.mark.parametrize(
+    ("life", "faster"),
+    [(timedelta(seconds=1), 60), (timedelta(minutes=2), 30), (timedelta(hours=1), 1), (timedelta(days=9), 1)],
+)
+def test_the_rates_are_those_of_the_life_of_a_store(config, life, faster):
+    """Less than an hour: rates grow and times shrink alike; below a minute a minute is taken."""
+    with apsw.Connection(str(config.parent / "data" / "gatepost.db")) as connection:
+        ((first,),) = connection.execute("SELECT min(at_us) FROM audit")
+        seconds = status.lived(connection, from_us(first) + life)
+    told = status.of_its_life(Forecast(0.5, 0.25, 7200.0, None), seconds)
+    assert told == Forecast(0.5 * faster, 0.25 * faster, 7200.0 / faster, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (5, "less than two minutes"),
+        (340, "about 6 minutes"),
+        (3 * 3600 + 700, "about 3 hours"),
+        (22.4 * 86400, "about 22 days"),
+        (575 * 86400 + 17 * 3600, "more than a year"),
+    ],
+)
+def test_a_forecast_is_no_finer_than_it_can_be_known(seconds, shown):
+    """One unit, rounded; what is further away than a year is only that."""
+    assert show.roughly(seconds) == shown
+
+
 def test_status_for_programs(config):
     """`status --json` carries counts, balance, forecast and whether an agent runs."""
     told = json.loads(gatepost_(config, "status", "--json").out)
@@ -67,6 +117,47 @@ def test_trace_finds_a_life_by_any_of_its_names(config, name):
     for part in ("arrived from line", "because: within tolerance", f"document: {DOCUMENT}", "12.500 KGM RM-RESIN"):
         assert part in shown.out
     assert json.loads(gatepost_(config, "trace", name, "--json").out)["postings"][0]["document"] == DOCUMENT
+
+
+def scored(models: Path) -> dict[str, object]:
+    """A score of the model of this repository, with the names of its facts."""
+    manifest = json.loads((models / "consumption_anomaly/1/manifest.json").read_text())
+    names = [one["name"] for one in manifest["features"]]
+    return {"model": "consumption_anomaly/1", "sha256": manifest["files"]["model.onnx"], "names": names}
+
+
+def test_the_facts_behind_a_score_have_their_names():
+    """They are those of the manifest of the very model; another model of that name, or none, gives numbers alone."""
+    models = Path(__file__).parents[2] / "models"
+    score = scored(models)
+    assert trace.fact_names(models, score) == score["names"]
+    assert trace.fact_names(models, score | {"sha256": "0" * 64}) == ()
+    assert trace.fact_names(models / "none", score) == ()
+    step: dict[str, object] = {
+        "posting": None,
+        "actor": "agent",
+        "action": "decided",
+        "at": "2026-11-20T21:00:00+00:00",
+        "alarm": False,
+    }
+    step["detail"] = {"score": score | {"confidence": 0.98, "features": [0.01381, 2.0], "reasons": []}}
+    story = {"event": None, "history": [step], "postings": []}
+    assert "    facts it saw: deviation 0.01381, distance 2" in trace.timeline(
+        story, lambda _: ("deviation", "distance")
+    )
+    assert "    facts it saw: 0.01381, 2" in trace.timeline(story, lambda _: ())
+
+
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_long_lines_are_folded_and_nothing_of_them_is_lost(monkeypatch, capsys, width):
+    """Every line fits, what goes on is indented, and together they are the message."""
+    monkeypatch.setattr(show, "WIDE", width)
+    text = "    message: " + json.dumps({f"key {n}": "x" * n for n in range(40)}) + "\n    short"
+    show.folded(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert all(line.startswith("    ") for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
 
 
 def test_trace_of_nothing_says_how_to_ask(config):
