@@ -25,6 +25,7 @@ from typing import Any
 
 import apsw
 
+from agent.answers import Outcome, looked, silence, told
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
 from agent.facts import Fact
 from agent.figures import Decided, Sent
@@ -38,8 +39,6 @@ from agent.store.writer import Writer
 log = logging.getLogger("gatepost.pipeline")
 
 BATCH = 200  # events decided per commit: a few milliseconds of the event loop
-EMPTY_LOOKUPS = 2  # before a posting is sent again, or given to a person
-MOST_TRIES = 5  # without a clear answer, before a person must look why the ERP fails at this posting
 DOUBTS_BEFORE_PAUSE = 5  # answers lost in a row before the target gets a rest
 LONGEST_PAUSE_S = 60.0
 LONGEST_ASKED_S = 3600.0  # that an ERP may ask us to wait
@@ -199,8 +198,6 @@ def _write(tx: Transaction, judgement: Judgement) -> None:
 
 # ── 3 dispatch ──────────────────────────────────────────────────────────────────────────────────────────────
 
-Outcome = Callable[[Transaction], Posting | None]  # written to disk; a posting comes back to be sent again
-
 
 class Dispatch:
     """One target's postings: claimed on disk, sent in a rolling window, one per lane, the answer on disk."""
@@ -325,16 +322,8 @@ class Dispatch:
             raise  # the store itself is gone; the next start looks the posting up
         except (apsw.Error, GatepostError, ValueError, TypeError) as error:
             log.exception("the answer to posting %d could not be written", one.id)
-            later, why = (
-                self._after(self.target.settle_seconds),
-                f"its answer could not be kept: {type(error).__name__}",
-            )
-            looked = one.state == "in_doubt"
-            plain = (
-                _told(outbox.look_later, one, later, why, found_nothing=False)
-                if looked
-                else _told(outbox.in_doubt, one, later, why)
-            )
+            why = f"its answer could not be kept: {type(error).__name__}"
+            plain = silence(one, self._after(self.target.settle_seconds), why)
             return await self._writer.run(lambda tx: self._settle(tx, plain))
 
     def _settle(self, tx: Transaction, outcome: Outcome) -> postings.Waiting | None:
@@ -357,14 +346,14 @@ class Dispatch:
             return self._not_sent(one, error)
         except ErpRejected as error:
             self._answered(one)
-            return _told(outbox.dead, one, str(error), code=error.code, details=error.details)
+            return told(outbox.dead, one, str(error), code=error.code, details=error.details)
         except ErpInDoubt as error:
             return self._in_doubt(one, str(error), error.details)
         except Exception as error:  # a target's mistake after the first byte: nobody knows, so look
             log.exception("target %s failed on posting %d", self.name, one.id)
             return self._in_doubt(one, f"{type(error).__name__}: {error}", {})
         self._answered(one)
-        return _told(outbox.acknowledged, one, ack)
+        return told(outbox.acknowledged, one, ack)
 
     async def _look(self, one: Posting) -> Outcome:
         """Nobody knows what became of it: look for its key before anything else."""
@@ -372,24 +361,14 @@ class Dispatch:
         try:
             ack = await self._find(one)
         except ErpRejected as error:
-            return _told(outbox.doubtful, one, str(error))
+            return told(outbox.doubtful, one, str(error))
         except ErpUnavailable as error:
             self._pause(error)
-            return _told(outbox.look_later, one, self._after(1.0), str(error), found_nothing=False)
+            return silence(one, self._after(1.0), str(error))
         except ErpError as error:
-            return _told(outbox.look_later, one, later, str(error), found_nothing=False)
+            return silence(one, later, str(error))
         self._answered(one)
-        if ack is not None:
-            return _told(outbox.acknowledged, one, ack)
-        if one.lookups + 1 < EMPTY_LOOKUPS:
-            return _told(outbox.look_later, one, later, "no document carries the key", found_nothing=True)
-        if self.target.lookup_reliable and one.attempts >= MOST_TRIES:
-            return _told(
-                outbox.doubtful, one, f"sent {one.attempts} times: no clear answer, and no document came of it"
-            )
-        if self.target.lookup_reliable:
-            return _told(outbox.send_again, one)
-        return _told(outbox.doubtful, one, "two lookups found nothing, and this target's lookup is no proof")
+        return looked(one, ack, later, reliable=self.target.lookup_reliable)
 
     async def _find(self, one: Posting) -> Acknowledgement | None:
         return await self.figures.timed("find", self.target.find(one))
@@ -398,15 +377,15 @@ class Dispatch:
         if error.scope == "lane":
             tries = self._lane_waits[one.ordering_key] = self._lane_waits.get(one.ordering_key, 0) + 1
             wait = _asked(error) or min(LONGEST_PAUSE_S, 2.0 ** min(tries, 10))
-            return _told(outbox.unsent, one, self._after(wait), str(error))
+            return told(outbox.unsent, one, self._after(wait), str(error))
         self._pause(error)
-        return _told(outbox.unsent, one, 0, str(error))
+        return told(outbox.unsent, one, 0, str(error))
 
     def _in_doubt(self, one: Posting, why: str, details: Mapping[str, str]) -> Outcome:
         self._doubts += 1
         if self._doubts >= DOUBTS_BEFORE_PAUSE:
             self._pause(ErpUnavailable(f"{self._doubts} answers in a row were lost; the last: {why}"))
-        return _told(outbox.in_doubt, one, self._after(self.target.settle_seconds), why, details=details)
+        return silence(one, self._after(self.target.settle_seconds), why, details)
 
     # the target's health
 
@@ -460,11 +439,3 @@ class Dispatch:
 def _asked(error: ErpError) -> float | None:
     """How long the ERP asks us to wait, in seconds and within reason."""
     return min(LONGEST_ASKED_S, max(1.0, error.retry_after)) if error.retry_after else None
-
-
-def _told(write: Callable[..., Posting | None], one: Posting, *args: Any, **kwargs: Any) -> Outcome:
-    def outcome(tx: Transaction) -> Posting | None:
-        return write(tx, one, *args, **kwargs)
-
-    outcome.__name__ = write.__name__  # what the metrics call it
-    return outcome
