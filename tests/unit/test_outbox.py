@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
+from agent.desk import Act, reverse
 from agent.errors import Conflict, NotFound
 from agent.ports import Acknowledgement, Kind
 from agent.store import approvals, balance, outbox, pauses, postings
@@ -321,3 +322,28 @@ def test_what_only_waited_is_not_approved_by_being_let_go(writer: Writer):
     writer.call(lambda tx: approvals.decide(tx, held, 1, YES))
     assert writer.call(lambda tx: postings.read(tx.connection, held)).approved
     assert not writer.call(lambda tx: postings.read(tx.connection, final)).approved
+
+
+def test_a_document_that_two_postings_carry_is_not_taken_back(writer: Writer):
+    """Two systems may number alike: nobody guesses which of the two is meant."""
+    add(writer, posting(1), posting(2, "order/2"))
+    for waiting in claim(writer):
+        _acknowledge(writer, waiting, "2026/1")
+    with pytest.raises(Conflict, match="more than one posting"):
+        writer.call(lambda tx: reverse(tx, "2026/1", Act("ann", "wrong batch")))
+
+
+def test_what_a_lookup_finds_was_sent_once(writer: Writer, clock: Clock):
+    """Looking is no attempt: the number of tries is the number of times it was sent."""
+    (one,) = add(writer, posting(1))
+    (sent,) = claim(writer)
+    writer.call(lambda tx: outbox.in_doubt(tx, sent.posting, 0, "timed out"))
+    (looked,) = claim(writer)
+    _acknowledge(writer, looked)
+    assert writer.call(lambda tx: postings.read(tx.connection, one)).posting.attempts == 1
+
+
+def test_finished_rows_are_not_walked_at_a_start(writer: Writer):
+    """A year of finished postings costs a start nothing: what was being sent is found by the index of open rows."""
+    plan = writer.call(lambda tx: tx.execute(f"EXPLAIN QUERY PLAN {outbox.SENDING}").fetchall())
+    assert [row[3] for row in plan] == ["SEARCH posting USING COVERING INDEX posting_open (state=?)"]
