@@ -77,7 +77,8 @@ class Child:
     @property
     def runs(self) -> dict[int, int]:
         """Acknowledged batch → how often its job ran."""
-        return {int(number): int(runs) for number, runs in (line.split() for line in self.lines if line[:1].isdigit())}
+        told = (line.split() for line in self.lines if line[:1].isdigit())
+        return {int(parts[0]): int(parts[1]) for parts in told if len(parts) == 2}  # a killed child's last may be cut
 
     def until(self, number: int, seconds: float = DEADLINE_S) -> None:
         """Wait for this many acknowledged batches."""
