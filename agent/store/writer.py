@@ -32,7 +32,7 @@ from agent.store.transaction import Transaction
 T = TypeVar("T")
 log = logging.getLogger("gatepost.store")
 
-LINGER_S = 0.002  # under load only: let a few more jobs share the commit
+LINGER_S = 0.002  # under a load of arrivals only: let a few more of them share the commit
 LOOK_EVERY_S = 0.25  # at free space and the size of the write-ahead log
 WAL_ALARM = 64 << 20  # bytes
 RETRY_S = 0.5  # between tries while the disk is full or the file locked
@@ -200,10 +200,10 @@ class Writer:
         self._file_state.close()
 
     def _take(self, *, loaded: bool) -> tuple[list[_Entry], bool]:
-        """Everything queued, waiting for the first; under load a moment longer."""
+        """Everything queued, waiting for the first; a moment longer while arrivals pour in."""
         with self._changed:
             busy = bool(self._queue)
-            if busy and loaded and not self._stopping:
+            if busy and loaded and not self._stopping and not any(entry.future for entry in self._queue):
                 self._changed.wait(LINGER_S)
             self._changed.wait_for(lambda: self._queue or self._stopping)
             while not (entries := self._admitted()) and not self._stopping:
