@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from agent.documents import Document, from_document, to_document
@@ -24,6 +24,9 @@ from agent.masterdata import (
     WorkCenter,
 )
 from agent.units import UnitTable
+
+T = TypeVar("T")
+REMEMBERED: Final = 20_000  # derived things kept per snapshot
 
 __all__ = [
     "Bom",
@@ -81,6 +84,11 @@ class Facts:
     stocks: Mapping[str, Stock] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
     factors: dict[tuple[str, str, str], Fraction] = field(default_factory=dict, compare=False, repr=False)  # a memo
+    memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
+
+    def knows(self, kind: str, key: str) -> bool:
+        """Whether there is master data of this kind under this key."""
+        return key in getattr(self, _INDEX[kind])
 
     def material(self, material: str) -> Material | None:
         """The material by its number in the ERP."""
@@ -125,6 +133,13 @@ class Facts:
             found = self.factors[key] = self.units.factor(from_unit, to_unit, material)
         return found
 
+    def remember(self, key: Hashable, derived: T) -> T:
+        """Keep what follows from this snapshot alone, to be found in `memo` by every later report of the same place."""
+        if len(self.memo) >= REMEMBERED:  # senders choose some of the words in keys
+            self.memo.clear()
+        self.memo[key] = derived
+        return derived
+
     def with_order(self, order: Order) -> Facts:
         """The snapshot with one order replaced; for many changes use `with_facts`, which copies each index once."""
         return self.with_facts([order])
@@ -149,6 +164,8 @@ class Facts:
             indices["bom_items"] = _bom_items(indices["boms"].values())
         if "materials" in indices:
             indices["factors"] = {}  # the materials' own units may have changed
+        if indices:
+            indices["memo"] = {}
         as_of = orders_as_of or self.orders_as_of
         return replace(self, version=self.version + 1, orders_as_of=as_of, **indices)  # type: ignore[arg-type]
 

@@ -13,7 +13,17 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Material, Order
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
-from agent.workflows.orders import converted, erp_quantity, order_holds, order_of, remember, reported_before, shown
+from agent.workflows.orders import (
+    converted,
+    erp_quantity,
+    order_holds,
+    order_of,
+    remember,
+    reported_before,
+    shown,
+    stale_orders,
+    subject_of,
+)
 
 ZERO: Final = Decimal(0)
 _CONFIRMATION: Final = Kind.CONFIRMATION
@@ -48,12 +58,21 @@ class Config(BaseModel):
     )
 
 
-class Work(NamedTuple):
-    """What was made and how long it took, in the ERP's units and precision."""
+class Place(NamedTuple):
+    """What the facts say about one operation of one order: the same for every report from there."""
 
     order: Order
     operation: str
-    unit: str
+    unit: str  # in which the operation is confirmed
+    product: Material | None
+    ordered: Decimal  # in that unit
+    holds: tuple[str, ...]
+    subject: Mapping[str, str]
+
+
+class Work(NamedTuple):
+    """What was made and how long it took, in the ERP's units and precision."""
+
     quantities: Mapping[str, Decimal]  # yield, scrap, rework
     scrap_reason: str
     activities: Mapping[str, Quantity]  # by the activity's number in the work centre
@@ -87,40 +106,31 @@ class Confirmation:
         self, report: SegmentResponse, facts: Facts, score: Score | None, state: Mapping[str, Any]
     ) -> tuple[Proposal, Mapping[str, Any]]:
         """The confirmation, and why a person must look at it where one must. Raises BadPayload."""
-        order = order_of(report, facts)
-        holds = order_holds(report, order, facts, self._stale)
-        work = self._work(report, order, facts, holds)
+        key = ("confirmation", report.order, report.operation, report.work_center)
+        place: Place = facts.memo.get(key) or facts.remember(key, _place(report, facts))
+        holds = [*place.holds, *stale_orders(report, facts, self._stale)]
+        work = self._work(report, place, facts, holds)
         if not any(work.quantities.values()) and not work.activities and not report.final:
             return Proposal((), reasons=("nothing was made and no time was used",)), state
         holds += self._times(report, work)
-        payload = self._payload(report, work, facts)
+        payload = self._payload(report, place, work, facts)
         fingerprint = " ".join([*map(payload.__getitem__, _FINGERPRINT), report.work_center])
-        doubts = [*self._quantity_holds(work, facts, state), *_repeated(report, work, fingerprint, state)]
-        draft = Draft(_CONFIRMATION, f"order/{order.order}", payload, _value(work, facts), report.final)
-        proposal = Proposal((draft,), holds=(*holds, *doubts), subject=_subject(report, order, facts))
+        doubts = [*self._quantity_holds(place, work, facts, state), *_repeated(report, place, fingerprint, state)]
+        draft = Draft(_CONFIRMATION, f"order/{place.order.order}", payload, _value(place, work, facts), report.final)
+        proposal = Proposal((draft,), holds=(*holds, *doubts), subject=place.subject)
         return proposal, _after(state, work, report, fingerprint, counts=not doubts)
 
-    def _work(self, report: SegmentResponse, order: Order, facts: Facts, holds: list[str]) -> Work:
-        operation = order.operation(report.operation)
-        unit = operation.unit if operation else order.unit
-        product = facts.materials.get(order.material)
+    def _work(self, report: SegmentResponse, place: Place, facts: Facts, holds: list[str]) -> Work:
         quantities, reason = {"yield": ZERO, "scrap": ZERO, "rework": ZERO}, ""
         for actual in report.material_actuals:
             name = _USES.get(actual.use)
-            if name is None or actual.material not in ("", order.material):
+            if name is None or actual.material not in ("", place.order.material):
                 what = f"{actual.use} of {actual.material or 'the product'}"
                 raise BadPayload(f"{what} does not belong into a confirmation", field="material_actuals")
             if actual.quantity.value:
-                quantities[name] += self._exact(actual.quantity, name, unit, facts, holds, product)
+                quantities[name] += self._exact(actual.quantity, name, place.unit, facts, holds, place.product)
                 reason = reason or (actual.reason if name == "scrap" else "")
-        return Work(
-            order=order,
-            operation=operation.operation if operation else report.operation,
-            unit=unit,
-            quantities=quantities,
-            scrap_reason=reason,
-            activities=self._activities(report, facts, holds),
-        )
+        return Work(quantities, reason, self._activities(report, facts, holds))
 
     def _activities(self, report: SegmentResponse, facts: Facts, holds: list[str]) -> dict[str, Quantity]:
         activities = {}
@@ -160,28 +170,26 @@ class Confirmation:
                 holds.append(f"activity {number} is {duration}: not a time of up to {self.config.longest_hours} hours")
         return holds
 
-    def _quantity_holds(self, work: Work, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+    def _quantity_holds(self, place: Place, work: Work, facts: Facts, state: Mapping[str, Any]) -> list[str]:
         holds, units = [], facts.units
         if work.quantities["scrap"] and not work.scrap_reason:
-            holds.append(f"{shown(work.quantities['scrap'], work.unit, units)} of scrap without a reason")
-        product = facts.materials.get(work.order.material)
-        quantity = converted(work.order.quantity, work.order.unit, work.unit, facts, product)
+            holds.append(f"{shown(work.quantities['scrap'], place.unit, units)} of scrap without a reason")
         total = Decimal(state.get("total", 0)) + work.done
-        if total > quantity * (1 + self.config.over_delivery):
-            ordered = shown(quantity, work.unit, units)
-            holds.append(f"{shown(total, work.unit, units)} of yield and scrap in all, {ordered} ordered")
+        if total > place.ordered * (1 + self.config.over_delivery):
+            ordered = shown(place.ordered, place.unit, units)
+            holds.append(f"{shown(total, place.unit, units)} of yield and scrap in all, {ordered} ordered")
         return holds
 
-    def _payload(self, report: SegmentResponse, work: Work, facts: Facts) -> dict[str, Any]:
+    def _payload(self, report: SegmentResponse, place: Place, work: Work, facts: Facts) -> dict[str, Any]:
         return {
-            "plant": work.order.plant,
-            "order": work.order.order,
-            "operation": work.operation,
+            "plant": place.order.plant,
+            "order": place.order.order,
+            "operation": place.operation,
             "sequence": "0",
             "yield": f"{work.quantities['yield']:f}",
             "scrap": f"{work.quantities['scrap']:f}",
             "rework": f"{work.quantities['rework']:f}",
-            "unit": work.unit,
+            "unit": place.unit,
             "final": report.final,
             "scrap_reason": work.scrap_reason,
             "posting_date": facts.plant.day_text(report.occurred_at),
@@ -197,32 +205,38 @@ class Confirmation:
         }
 
 
+def _place(report: SegmentResponse, facts: Facts) -> Place:
+    """Look up what does not change from report to report. Raises BadPayload for an unknown order."""
+    order = order_of(report, facts)
+    operation, product = order.operation(report.operation), facts.materials.get(order.material)
+    unit = operation.unit if operation else order.unit
+    return Place(
+        order=order,
+        operation=operation.operation if operation else report.operation,
+        unit=unit,
+        product=product,
+        ordered=converted(order.quantity, order.unit, unit, facts, product),
+        holds=tuple(order_holds(report, order, facts)),
+        subject=subject_of(report, order, order.material, facts),
+    )
+
+
 def _iso(moment: datetime | None) -> str:
     return moment.isoformat() if moment else ""
 
 
-def _value(work: Work, facts: Facts) -> Decimal:
+def _value(place: Place, work: Work, facts: Facts) -> Decimal:
     """Money at stake: what was made and scrapped, at the product's price; 0 where the price is not known."""
-    product = facts.materials.get(work.order.material)
+    product = place.product
     if product is None:
         return ZERO
-    return product.price * converted(work.done, work.unit, product.base_unit, facts, product)
+    return product.price * converted(work.done, place.unit, product.base_unit, facts, product)
 
 
-def _subject(report: SegmentResponse, order: Order, facts: Facts) -> dict[str, str]:
-    work_center = facts.work_centers.get(report.work_center)
-    return {
-        "order": order.order,
-        "material": order.material,
-        "work_center": report.work_center,
-        "line": work_center.line if work_center else "",
-    }
-
-
-def _repeated(report: SegmentResponse, work: Work, fingerprint: str, state: Mapping[str, Any]) -> list[str]:
+def _repeated(report: SegmentResponse, place: Place, fingerprint: str, state: Mapping[str, Any]) -> list[str]:
     holds = []
     if state.get("final"):
-        holds.append(f"operation {work.operation} of order {work.order.order} was finally confirmed before")
+        holds.append(f"operation {place.operation} of order {place.order.order} was finally confirmed before")
     if reported_before(state.get("last", ()), fingerprint, report.occurred_at, _AT_ONCE):
         holds.append("the same was reported at the same time under another id: a double report")
     return holds

@@ -26,6 +26,8 @@ from agent.workflows.orders import (
     remember,
     reported_before,
     shown,
+    stale_orders,
+    subject_of,
 )
 
 _CONSUMED: Final = MaterialUse.CONSUMED
@@ -55,14 +57,26 @@ class Config(BaseModel):
     )
 
 
+class Need(NamedTuple):
+    """What the facts say about one component at one place of one order: the same for every report from there."""
+
+    order: Order
+    material: Material
+    component: Component | None
+    unit: str  # of the ERP's posting: the component's, else the material's own
+    counted: bool  # in pieces, not weighed or measured
+    bom: tuple[str, BomItem] | None  # what one of this unit of the product takes
+    tolerance: Tolerance
+    holds: tuple[str, ...]
+    subject: Mapping[str, str]
+    payload: Mapping[str, Any]  # of the goods issue, before the report's own words
+
+
 class Use(NamedTuple):
     """What was used of a component, in the ERP's unit, beside what the lot should take. None: nothing to compare."""
 
     actual: MaterialActual
-    order: Order
-    material: Material
-    component: Component | None
-    unit: str
+    need: Need
     lot: Decimal | None  # of the product, in the unit of its bill of material
     expected: Decimal | None  # bill of material × lot
     set_up: Decimal = ZERO  # used once per order, on top of the first report
@@ -108,33 +122,33 @@ class Consumption:
     ) -> tuple[Proposal, Mapping[str, Any]]:
         """The goods issue, and why a person must look at it where one must. Raises BadPayload."""
         use = self._use(report, facts)
-        if not use.actual.quantity.value:
-            return Proposal((), reasons=(f"nothing of {use.actual.material} was used",)), state
-        quantity, loss = erp_quantity(use.actual.quantity, use.unit, facts, use.material)
-        holds = order_holds(report, use.order, facts, self._stale)
+        actual, need = use.actual, use.need
+        if not actual.quantity.value:
+            return Proposal((), reasons=(f"nothing of {actual.material} was used",)), state
+        quantity, loss = erp_quantity(actual.quantity, need.unit, facts, need.material)
+        holds = [*need.holds, *stale_orders(report, facts, self._stale)]
         if loss and not self.config.allow_rounding:
             holds.append(f"{loss}; the option allow_rounding would post that")
         if not quantity:
-            holds.append(f"{use.actual.quantity} is less than the ERP can keep")
-        holds += _component_holds(use)
-        tolerance = facts.tolerance(use.material.material, report.work_center) or EXACT
-        fingerprint = f"{use.actual.quantity.value!s} {use.actual.lot} {use.lot!s} {report.work_center}"
-        doubts = _deviation(use, quantity, tolerance, facts, state)
-        doubts += _cumulated(use, quantity, tolerance, facts, state)
-        if reported_before(state.get("last", ()), fingerprint, report.occurred_at, self._double_within(use, facts)):
+            holds.append(f"{actual.quantity} is less than the ERP can keep")
+        holds += _missing(use)
+        fingerprint = f"{actual.quantity.value!s} {actual.lot} {use.lot!s} {report.work_center}"
+        doubts = _deviation(use, quantity, facts, state)
+        doubts += _cumulated(use, quantity, facts, state)
+        if reported_before(state.get("last", ()), fingerprint, report.occurred_at, self._double_within(need)):
             doubts.append("the same was reported a moment ago under another id: a double report")
         proposal = Proposal(
             drafts=(_draft(report, use, quantity, facts),),
             confidence=score.confidence if score else 1.0,
             holds=(*holds, *doubts),
             reasons=score.reasons if score else (),
-            subject=_subject(report, use, facts),
+            subject=need.subject,
         )
         return proposal, _after(state, quantity, fingerprint, report, counts=not doubts)
 
-    def _double_within(self, use: Use, facts: Facts) -> timedelta:
+    def _double_within(self, need: Need) -> timedelta:
         """Two equal weighings in a row are a double report; two equal counts are not, unless at the same instant."""
-        return self._within if facts.units.decimals(use.unit) else timedelta(0)
+        return timedelta(0) if need.counted else self._within
 
 
 def _consumed(report: SegmentResponse) -> MaterialActual:
@@ -148,23 +162,54 @@ def _consumed(report: SegmentResponse) -> MaterialActual:
 
 def use_of(report: SegmentResponse, facts: Facts) -> Use:
     """What the report says beside what the bill of material lets expect. Raises BadPayload."""
-    actual, order = _consumed(report), order_of(report, facts)
+    actual = _consumed(report)
+    key = ("consumption", report.order, actual.material, report.operation, report.work_center)
+    need: Need = facts.memo.get(key) or facts.remember(key, _need(report, actual.material, facts))
     _refuse_negative(actual.quantity, "quantity")
-    material = material_of(actual.material, facts)
-    component = order.component(actual.material, report.operation)
-    unit = component.unit if component else material.base_unit
-    bom = facts.bom_items.get((order.material, actual.material)) or _bom_of(order, component)
-    produced = _produced(report, order)
+    produced = _produced(report, need.order)
     if produced is not None:
         _refuse_negative(produced, "lot quantity")
-    if bom is None or produced is None:
-        return Use(actual, order, material, component, unit, None, None)
-    product_unit, item = bom
-    product = facts.materials.get(order.material)
-    lot = converted(produced.value, produced.unit, product_unit, facts, product)
+    if need.bom is None or produced is None:
+        return Use(actual, need, None, None)
+    product_unit, item = need.bom
+    unit, material = need.unit, need.material
+    lot = converted(produced.value, produced.unit, product_unit, facts, facts.materials.get(need.order.material))
     expected = converted(item.quantity * lot, item.unit, unit, facts, material)
     set_up = converted(item.set_up, item.unit, unit, facts, material) if item.set_up else ZERO
-    return Use(actual, order, material, component, unit, lot, expected, set_up)
+    return Use(actual, need, lot, expected, set_up)
+
+
+def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
+    """Look up what does not change from report to report. Raises BadPayload for what is unknown."""
+    order, material = order_of(report, facts), material_of(name, facts)
+    component, operation = order.component(name, report.operation), order.operation(report.operation)
+    unit = component.unit if component else material.base_unit
+    payload = {
+        "plant": order.plant,
+        "material": name,
+        "order": order.order,
+        "operation": operation.operation if operation else report.operation,
+        "reservation": component.reservation if component else "",
+        "reservation_item": component.item if component else "",
+        "quantity": "",
+        "unit": unit,
+        "floor_quantity": "",
+        "floor_unit": "",
+        "storage_location": component.storage_location if component else "",
+        "batch": component.batch if component else "",
+    }
+    return Need(
+        order=order,
+        material=material,
+        component=component,
+        unit=unit,
+        counted=not facts.units.decimals(unit),
+        bom=facts.bom_items.get((order.material, name)) or _bom_of(order, component),
+        tolerance=facts.tolerance(name, report.work_center) or EXACT,
+        holds=(*order_holds(report, order, facts), *_component_holds(order, name, component)),
+        subject=subject_of(report, order, name, facts),
+        payload=payload,
+    )
 
 
 def _refuse_negative(quantity: Quantity, field: str) -> None:
@@ -198,106 +243,99 @@ def features(use: Use, facts: Facts) -> Features | None:
     zero; ``distance`` its size; ``log_expected`` the logarithm of what is expected in the ERP's unit; ``counted`` is 1
     for pieces and 0 for what is weighed or measured; ``share_of_required`` is used over the order's requirement.
     """
-    if not use.expected or not use.actual.quantity.value or use.component is None:
+    component, unit = use.need.component, use.need.unit
+    if not use.expected or not use.actual.quantity.value or component is None:
         return None
     reported = use.actual.quantity
     used = float(reported.value)
-    if reported.unit != use.unit:
-        used *= float(facts.factor(reported.unit, use.unit, use.material))
+    if reported.unit != unit:
+        used *= float(facts.factor(reported.unit, unit, use.need.material))
     expected = float(use.expected)
     deviation = log(used / expected)
     if use.set_up:
         deviation = min(deviation, log(used / (expected + float(use.set_up))), key=abs)
-    required = float(use.component.required)
-    counted = 0.0 if facts.units.decimals(use.unit) else 1.0
+    required = float(component.required)
+    counted = 1.0 if use.need.counted else 0.0
     return deviation, abs(deviation), log(expected), counted, used / required if required else 1.0
 
 
 # ── what is wrong without any model ─────────────────────────────────────────────────────────────────────────
 
 
-def _component_holds(use: Use) -> list[str]:
-    if use.component is None:
-        return [f"{use.actual.material} is no component of order {use.order.order}: an unplanned withdrawal"]
-    holds = []
-    if use.component.backflush:
-        holds.append(f"{use.actual.material} is backflushed with the confirmation: it would be consumed twice")
-    if use.material.batch_managed and not (use.actual.lot or use.component.batch):
+def _component_holds(order: Order, name: str, component: Component | None) -> list[str]:
+    if component is None:
+        return [f"{name} is no component of order {order.order}: an unplanned withdrawal"]
+    if component.backflush:
+        return [f"{name} is backflushed with the confirmation: it would be consumed twice"]
+    return []
+
+
+def _missing(use: Use) -> list[str]:
+    """What the report should say and does not."""
+    holds, component = [], use.need.component
+    if component is None:
+        return []
+    if use.need.material.batch_managed and not (use.actual.lot or component.batch):
         holds.append(f"{use.actual.material} is managed in batches, and the report names none")
     if use.lot is None:
         holds.append("the report does not say for what lot quantity: nothing to compare the consumption with")
     return holds
 
 
-def _deviation(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+def _deviation(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]) -> list[str]:
     """Beyond what the lot should take, plus the set-up on the first report of the component."""
-    if use.expected is None or use.component is None:
+    expected, component, unit, tolerance = use.expected, use.need.component, use.need.unit, use.need.tolerance
+    if expected is None or component is None:
         return []
-    expected = use.expected
-    if use.set_up and not state.get("count") and not use.component.withdrawn:
+    if use.set_up and not state.get("count") and not component.withdrawn:
         expected += use.set_up
-    rounding = STEPS[facts.units.decimals(use.unit)] / 2
+    rounding = STEPS[facts.units.decimals(unit)] / 2
     low = expected * (ONE - tolerance.under) - rounding
     high = expected * (ONE + tolerance.over) + rounding
     if low <= quantity <= high:
         return []
     cause = likely_cause(
-        use.actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, use.material, facts.units
+        use.actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, use.need.material, facts.units
     )
     percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
-    words = (
-        f"{shown(quantity, use.unit, facts.units)} reported, {shown(expected, use.unit, facts.units)} expected{percent}"
-    )
+    words = f"{shown(quantity, unit, facts.units)} reported, {shown(expected, unit, facts.units)} expected{percent}"
     return [f"{words}; {cause}" if cause else words]
 
 
-def _cumulated(use: Use, quantity: Decimal, tolerance: Tolerance, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+def _cumulated(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]) -> list[str]:
     """More in sum than the order requires; the ERP's own figure counts where it is more than what passed here."""
-    if use.component is None:
+    component = use.need.component
+    if component is None:
         return []
-    total = max(Decimal(state.get("total", 0)), use.component.withdrawn) + quantity
-    required = use.component.required
-    if total <= required * (ONE + tolerance.over):
+    total = max(Decimal(state.get("total", 0)), component.withdrawn) + quantity
+    required = component.required
+    if total <= required * (ONE + use.need.tolerance.over):
         return []
-    units = facts.units
-    return [f"{shown(total, use.unit, units)} used in all, {shown(required, use.unit, units)} required by the order"]
+    unit, units = use.need.unit, facts.units
+    return [f"{shown(total, unit, units)} used in all, {shown(required, unit, units)} required by the order"]
 
 
 # ── what is proposed, and what is remembered ────────────────────────────────────────────────────────────────
 
 
 def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -> Draft:
-    component, operation = use.component, use.order.operation(report.operation)
+    need, actual = use.need, use.actual
     day = facts.plant.day_text(report.occurred_at)
-    value = use.material.price * converted(quantity, use.unit, use.material.base_unit, facts, use.material)
+    value = need.material.price * converted(quantity, need.unit, need.material.base_unit, facts, need.material)
     payload = {
-        "plant": use.order.plant,
-        "material": use.actual.material,
-        "order": use.order.order,
-        "operation": operation.operation if operation else report.operation,
-        "reservation": component.reservation if component else "",
-        "reservation_item": component.item if component else "",
+        **need.payload,
         "quantity": f"{quantity:f}",
-        "unit": use.unit,
-        "floor_quantity": f"{use.actual.quantity.value:f}",
-        "floor_unit": use.actual.quantity.unit,
-        "storage_location": use.actual.storage_location or (component.storage_location if component else ""),
-        "batch": use.actual.lot or (component.batch if component else ""),
+        "floor_quantity": f"{actual.quantity.value:f}",
+        "floor_unit": actual.quantity.unit,
         "posting_date": day,
         "document_date": day,
         "text": (report.id or "")[:50],
     }
-    return Draft(_GOODS_ISSUE, f"order/{use.order.order}", payload, value)
-
-
-def _subject(report: SegmentResponse, use: Use, facts: Facts) -> dict[str, str]:
-    work_center = facts.work_centers.get(report.work_center)
-    return {
-        "order": use.order.order,
-        "material": use.actual.material,
-        "work_center": report.work_center,
-        "line": work_center.line if work_center else "",
-    }
+    if actual.storage_location:
+        payload["storage_location"] = actual.storage_location
+    if actual.lot:
+        payload["batch"] = actual.lot
+    return Draft(_GOODS_ISSUE, f"order/{need.order.order}", payload, value)
 
 
 def _after(

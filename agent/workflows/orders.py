@@ -19,13 +19,14 @@ STEPS: Final = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
 
 
 def order_of(report: SegmentResponse, facts: Facts) -> Order:
-    """The order of the report. Raises BadPayload (``unknown_order``): once the order is known, replay it."""
+    """The order of the report. Raises BadPayload (``unknown_order``): it is read again once the order is known."""
     order = facts.orders.get(report.order)
     if order is None:
         raise BadPayload(
-            f"order {report.order!r} is not known; replay the event once the ERP has told it",
+            f"order {report.order!r} is not known; the event is read again by itself if the ERP tells it in time",
             field="order",
             reason="unknown_order",
+            awaits=("order", report.order),
         )
     return order
 
@@ -35,29 +36,22 @@ def material_of(material: str, facts: Facts) -> Material:
     found = facts.materials.get(material)
     if found is None:
         raise BadPayload(
-            f"material {material!r} is not in the master data; add it and replay the event, or mend the sender",
+            f"material {material!r} is not in the master data; mend the sender, or add it: "
+            "the event is read again by itself if that is in time",
             field="material",
             reason="unknown_material",
+            awaits=("material", material),
         )
     return found
 
 
-def order_holds(report: SegmentResponse, order: Order, facts: Facts, stale_after: timedelta) -> list[str]:
-    """Why a person must look at the report, as far as the order itself tells; empty: nothing."""
+def order_holds(report: SegmentResponse, order: Order, facts: Facts) -> list[str]:
+    """Why a person must look at every report from this place, as far as the order itself tells; empty: nothing."""
     holds = []
     if order.status != "released":
         holds.append(f"order {order.order} is {order.status}, not released")
     if order.plant != facts.plant.site:
         holds.append(f"order {order.order} belongs to plant {order.plant}, this agent to {facts.plant.site}")
-    holds += _place_holds(report, order, facts)
-    as_of = facts.orders_as_of
-    if as_of is not None and report.occurred_at - as_of > stale_after:
-        holds.append(f"the orders were last read from the ERP at {as_of:%Y-%m-%d %H:%M} UTC: order data may be stale")
-    return holds
-
-
-def _place_holds(report: SegmentResponse, order: Order, facts: Facts) -> list[str]:
-    holds = []
     operation = order.operation(report.operation)
     if operation is None:
         known = ", ".join(operation.operation for operation in order.operations) or "none"
@@ -68,6 +62,25 @@ def _place_holds(report: SegmentResponse, order: Order, facts: Facts) -> list[st
         elif operation is not None and operation.work_center != report.work_center:
             holds.append(f"reported by {report.work_center}, but planned at {operation.work_center}")
     return holds
+
+
+def stale_orders(report: SegmentResponse, facts: Facts, stale_after: timedelta) -> tuple[str, ...]:
+    """Why the orders themselves cannot be trusted for this report; empty: they can."""
+    as_of = facts.orders_as_of
+    if as_of is None or report.occurred_at - as_of <= stale_after:
+        return ()
+    return (f"the orders were last read from the ERP at {as_of:%Y-%m-%d %H:%M} UTC: order data may be stale",)
+
+
+def subject_of(report: SegmentResponse, order: Order, material: str, facts: Facts) -> dict[str, str]:
+    """What the report is about, for lists, filters and the audit trail."""
+    work_center = facts.work_centers.get(report.work_center)
+    return {
+        "order": order.order,
+        "material": material,
+        "work_center": report.work_center,
+        "line": work_center.line if work_center else "",
+    }
 
 
 def erp_quantity(quantity: Quantity, unit: str, facts: Facts, material: Material | None) -> tuple[Decimal, str]:
