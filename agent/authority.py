@@ -68,15 +68,18 @@ def decide(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUnfi
 
 def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUnfit | None) -> tuple[str, ...]:
     """Every reason why a person must look; empty for the good path, which must stay cheap."""
-    why = list(proposal.holds)
+    why = proposal.holds
     if rule.model and not isinstance(score, Score):
-        why.append(f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}")
+        why += (f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}",)
     elif not proposal.confidence >= rule.min_confidence:  # written so that NaN does not pass
-        why.append(f"confidence {proposal.confidence:.2f} is below {rule.min_confidence:.2f}")
+        why += (f"confidence {proposal.confidence:.2f} is below {rule.min_confidence:.2f}",)
+    now = day_text(today)
     for draft in proposal.drafts:
-        why += _over_limits(draft.payload, draft.value, rule)
-        why += _out_of_period(draft.payload, rule, today)
-    return tuple(why)
+        if rule.max_quantity or (rule.max_value is not None and not draft.value <= rule.max_value):
+            why += tuple(_over_limits(draft.payload, draft.value, rule))
+        if draft.payload.get("posting_date", now) != now:
+            why += tuple(_out_of_period(draft.payload, rule, today))
+    return why
 
 
 def _over_limits(payload: Mapping[str, Any], value: Decimal, rule: Rule) -> list[str]:
@@ -121,7 +124,10 @@ def posting_date(event_day: date, today: date, policy: PostingDate) -> tuple[dat
 def redated(proposal: Proposal, rule: Rule, today: date) -> Proposal:
     """The proposal with posting dates by the rule's policy; the same object when nothing changes (the good path)."""
     now = day_text(today)
-    if all(draft.payload.get("posting_date", now) == now for draft in proposal.drafts):
+    for draft in proposal.drafts:
+        if draft.payload.get("posting_date", now) != now:
+            break
+    else:
         return proposal
     drafts = tuple(_redated(draft, rule.posting_date, today) for draft in proposal.drafts)
     if all(new is old for new, old in zip(drafts, proposal.drafts, strict=True)):
