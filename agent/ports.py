@@ -18,8 +18,7 @@ Clock = Callable[[], datetime]  # the current time, UTC and aware
 # ── arrivals ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One message as it arrived: raw bytes, never interpreted before it is on disk.
 
     `properties` are small facts of the transport that a decision or a person may need: ``retain``, ``qos``, ``user``.
@@ -76,8 +75,7 @@ class Source(Protocol):
         """``connected`` (bool), ``since``, ``last_delivery_at``, ``error`` and what the protocol can add."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One stored arrival."""
 
     id: int
@@ -85,7 +83,7 @@ class Event:
     topic: str
     payload: bytes
     received_at: datetime
-    properties: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    properties: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +192,7 @@ class Workflow(Protocol):
 # ── postings ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """What the ERP shall do, as the outbox keeps it. `wire` and `request_id` are frozen at the first claim."""
 
     id: int

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -129,14 +129,13 @@ def _admission(tx: Transaction, waiting: Waiting, admit: Admit) -> Admission:
 def _first(tx: Transaction, waiting: Waiting) -> Waiting:
     """The posting as it will be sent for the first time: its request id and time are part of the frozen bytes."""
     one = waiting.posting
-    first = replace(one, request_id=request_id(one.idempotency_key), first_sent_at=from_us(tx.now_us))
-    return replace(waiting, posting=first)
+    first = one._replace(request_id=request_id(one.idempotency_key), first_sent_at=from_us(tx.now_us))
+    return waiting._replace(posting=first)
 
 
 def _send(tx: Transaction, waiting: Waiting, admission: Send) -> Waiting:
     one, now = waiting.posting, from_us(tx.now_us)
-    sent = replace(
-        one,
+    sent = one._replace(
         state="sending",
         version=one.version + 1,
         wire=admission.wire,
@@ -156,7 +155,7 @@ def _send(tx: Transaction, waiting: Waiting, admission: Send) -> Waiting:
         "wire_sha256": sha256(admission.wire).hexdigest(),
     }
     _moved(tx, one.id, one.event_id, "ready", "sending", "sending", detail)
-    return replace(waiting, posting=sent)
+    return waiting._replace(posting=sent)
 
 
 def _keep_back(tx: Transaction, waiting: Waiting, admission: Simulate | HoldBack) -> None:

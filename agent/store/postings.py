@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -46,8 +46,7 @@ class NewPosting:
     signers: int = 1  # how many different people must approve it while it is held
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A posting at the moment of its claim, with what authority must look at again."""
 
     posting: Posting

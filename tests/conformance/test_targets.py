@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -92,7 +92,7 @@ def posting(bench: Bench, what: Kind, number: int = 1, **changes: Any) -> Postin
         number, number, what, bench.target.name, "order/1", key, {**bench.payloads[what], **changes}, "sending", 1, NOW,
         first_sent_at=NOW, request_id=request_id(key),
     )  # fmt: skip
-    return replace(one, wire=bench.target.freeze(one))
+    return one._replace(wire=bench.target.freeze(one))
 
 
 def test_every_kind_of_target_has_its_bench():
@@ -120,8 +120,8 @@ async def test_frozen_bytes_are_the_same_at_every_retry(kind: str, what: Kind):
     """Whatever is known later of a posting (tries, state, time), its bytes stay; another posting has others."""
     async with BENCHES[kind]() as bench:
         one = posting(bench, what)
-        later = replace(
-            one, attempts=3, lookups=2, state="ready", version=9, last_sent_at=datetime(2027, 1, 1, tzinfo=UTC)
+        later = one._replace(
+            attempts=3, lookups=2, state="ready", version=9, last_sent_at=datetime(2027, 1, 1, tzinfo=UTC)
         )
         assert bench.target.freeze(later) == one.wire
         assert posting(bench, what, 2).wire != one.wire

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,7 +78,7 @@ def posting(kind: Kind, payload: dict[str, Any], key: str = KEY) -> Posting:
 
 
 def frozen(target: SapS4, one: Posting) -> Posting:
-    return replace(one, wire=target.freeze(one))
+    return one._replace(wire=target.freeze(one))
 
 
 def settings(url: str, **changes: Any) -> SapS4Config:
@@ -202,7 +201,7 @@ async def test_read_back_notices_that_sap_moved_something_else():
     """A movement that differs from what was sent is a warning with both quantities; the document stands."""
     async with bench(read_back=True) as (sap, target):
         sent = frozen(target, posting(Kind.GOODS_ISSUE, issue()))
-        answer = await target.post(replace(sent, payload=issue(quantity="13")))
+        answer = await target.post(sent._replace(payload=issue(quantity="13")))
         assert answer.warnings == (f"{answer.document} moved 12.500 KG of RM-RESIN, but 13 KG were sent",)
         set_faults(sap, {"fault": "html", "method": "GET"})
         (words,) = (await post(target, Kind.GOODS_ISSUE, issue(), "5555555555555555")).warnings

@@ -208,7 +208,7 @@ def test_frozen_bytes_carry_all_that_belongs_to_the_posting():
         1, 1, Kind.GOODS_ISSUE, "s4", "o", KEY, ISSUE, "ready", 1, moment, first_sent_at=moment, request_id="AB" * 16
     )
     wire = call(Kind.GOODS_ISSUE, ISSUE, KEY, RULES).wire(posting)
-    assert wire == call(Kind.GOODS_ISSUE, dict(ISSUE), KEY, RULES).wire(replace(posting, attempts=3))
+    assert wire == call(Kind.GOODS_ISSUE, dict(ISSUE), KEY, RULES).wire(posting._replace(attempts=3))
     service, method, path, headers, body = thaw(wire)
     assert (service, method, path) == ("MAT", "POST", "MAT/A_MaterialDocumentHeader")
     assert headers == [
