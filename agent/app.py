@@ -21,6 +21,7 @@ from agent import assembly, authority
 from agent.config import Config
 from agent.desk import Desk, lists
 from agent.errors import ConfigError, GatepostError, StoreError
+from agent.facts import Fact
 from agent.housekeeping import Health, Housekeeping
 from agent.judge import Rules
 from agent.pipeline import Dispatch, Intake, Process
@@ -186,6 +187,7 @@ class Agent:
         """Swap what decides, between two batches."""
         if self.process is not None:
             self.process.rules = rules
+            self.process.look_again = True
 
     @property
     def rules(self) -> Rules:
@@ -206,17 +208,17 @@ class Agent:
             raise ConfigError(refused)
         table = assembly.units(config)
         known = replace(assembly.facts(config, table, self.clock), orders_as_of=self.rules.facts.orders_as_of)
-        learnt = await asyncio.to_thread(self.desk.look, assembly.learnt)
-        rules = assembly.rules(config, known.with_facts(learnt), self.targets)
+        rules = assembly.rules(config, known, self.targets)
         detail = {"from": self.config.version, "to": config.version}
 
-        def take(tx: Transaction) -> None:
+        def take(tx: Transaction) -> list[Fact]:
             tx.audit("configuration", detail)
             _put_meta(tx, "fixed", json.dumps(fixed(config)))
+            return assembly.learnt(tx.connection)  # here: what is committed later is learnt on top of the new rules
 
-        await self.writer.run(take)
-        self.process_rules(rules)
-        self.config = config
+        learnt = await self.writer.run(take)
+        self.process_rules(replace(rules, facts=known.with_facts(learnt)))
+        self.config = self.housekeeping.settings = config
         self.wake()
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -70,7 +71,9 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rul
             below = float(limits.min_confidence)
             model = Model.load(champion(config.models / flow.model), workflow.feature_names, explain_below=below)
         assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
-    return Rules(config.version, mapping.load(config.mappings, known.units), known, MappingProxyType(assignments))
+    mappings = mapping.load(config.mappings, known.units)
+    patience = timedelta(hours=config.quarantine.unknown_hours)
+    return Rules(config.version, mappings, known, MappingProxyType(assignments), patience)
 
 
 def surroundings(config: Config, clock: Clock, targets: Mapping[str, ErpTarget]) -> Surroundings:

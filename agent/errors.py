@@ -83,12 +83,18 @@ class StoreUnfit(StoreError):
 
 
 class BadPayload(GatepostError):
-    """What arrived cannot be read as what it claims to be; `field` names the place."""
+    """What arrived cannot be read as what it claims to be; `field` names the place.
 
-    def __init__(self, message: str, *, field: str = "", reason: str = "unmapped") -> None:
+    `awaits` is the master data (kind and number) that was missing: once it is known, the event is read again.
+    """
+
+    def __init__(
+        self, message: str, *, field: str = "", reason: str = "unmapped", awaits: tuple[str, str] | None = None
+    ) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
         self.reason = reason  # low-cardinality code for metrics, for example "not_json"
+        self.awaits = awaits
 
 
 class SourceLost(GatepostError):

@@ -17,7 +17,8 @@ from agent.desk import Desk
 from agent.errors import GatepostError, StoreError
 from agent.ports import Clock
 from agent.settings import Document
-from agent.store import archive, audit, balance, file
+from agent.store import archive, audit, awaited, balance, file
+from agent.store.encode import to_us
 
 log = logging.getLogger("gatepost")
 
@@ -48,7 +49,7 @@ class Housekeeping:
     """The slow jobs of one agent, each in its time; one that fails is shown, and tried again when it is due."""
 
     def __init__(self, settings: Document, desk: Desk, clock: Clock, health: Health) -> None:
-        self._settings = settings
+        self.settings = settings
         self._desk = desk
         self._clock = clock
         self._health = health
@@ -60,6 +61,7 @@ class Housekeeping:
         jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
             "chain": (FULL_CHECK_S, self._check_chain),
             "balance": (BALANCE_S, self._check_balance),
+            "quarantine": (BALANCE_S, self._end_waits),
             "checkpoint": (TICK_S, self._checkpoint),
             "archive": (FULL_CHECK_S, self._archive),
         }
@@ -95,9 +97,14 @@ class Housekeeping:
                 await self._desk.writer.run(lambda tx, d=detail: tx.audit("balance_off", d, alarm=True))  # type: ignore[misc]
         self._health.balance_checked_at = self._clock()
 
+    async def _end_waits(self) -> None:
+        """What waited too long for an order or a material is a person's."""
+        oldest = to_us(self._clock() - timedelta(hours=self.settings.quarantine.unknown_hours))
+        await self._desk.writer.run(lambda tx: awaited.forget(tx, oldest))
+
     async def _checkpoint(self) -> None:
         """A checkpoint leaves the box after so many rows, or so many seconds in which there were rows at all."""
-        settings = self._settings.audit
+        settings = self.settings.audit
         if not settings.checkpoint_files:
             return
         head = await asyncio.to_thread(self._desk.look, audit.read_head)
@@ -115,13 +122,13 @@ class Housekeeping:
         return self._signed(self._desk.look(audit.read_head))
 
     def _signed(self, head: audit.Head) -> str:
-        key_file = self._settings.audit.key_file
+        key_file = self.settings.audit.key_file
         key = checkpoints.load_key(key_file) if key_file else None
-        one = checkpoints.Checkpoint(self._settings.plant.site, head.seq, head.hash, self._clock())
+        one = checkpoints.Checkpoint(self.settings.plant.site, head.seq, head.hash, self._clock())
         return checkpoints.sign(one, key)
 
     async def _archive(self) -> None:
-        store, writer = self._settings.store, self._desk.writer
+        store, writer = self.settings.store, self._desk.writer
         keep = timedelta(days=store.retention_days)
 
         def move() -> archive.Archived:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from hashlib import sha256
+from itertools import groupby
 from typing import Any, Final, NamedTuple, Protocol
 
 from agent import authority, strictjson
@@ -55,6 +56,7 @@ class Rules:
     mappings: Mappings
     facts: Facts
     assignments: Mapping[str, Assignment]  # kind of report → workflow
+    patience: timedelta  # how long after its arrival a report is read again when what it names becomes known
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class Verdict:
     postings: list[NewPosting] = field(default_factory=list)
     alarm: bool = False
     report: SegmentResponse | None = None
+    awaits: tuple[str, str] | None = None  # quarantined until this master data are known
 
 
 @dataclass(slots=True)
@@ -149,6 +152,11 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
         verdicts[end.event.id] = end if isinstance(end, Verdict) else _verdict(end, reconciled_us)
     changed = {key: value for key, value in states.items() if before.get(key) is not value}
     return Judgement([verdicts[event.id] for event in events], changed, documents, learnt)
+
+
+def of_one_sort(events: Iterable[Event]) -> list[Event]:
+    """The first of these events, and those behind it that are master data, or reports, as it is."""
+    return list(next((alike for _, alike in groupby(events, lambda event: "masterdata" in event.properties)), ()))
 
 
 def _learn(event: Event) -> tuple[Fact, masterdata.Document]:
@@ -237,7 +245,7 @@ def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date) -> 
         proposal, state = workflow.propose(one.report, facts, score, states.get(key, {}) if key else {})
         proposal = authority.redated(proposal, one.assignment.rule, today)
     except BadPayload as error:
-        return quarantined(one.event, error.reason, str(error), gap)
+        return quarantined(one.event, error.reason, str(error), gap, error.awaits)
     except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
         failed = _failed(workflow, one.event, error)
         return quarantined(one.event, failed.reason, str(failed), gap)
@@ -325,12 +333,18 @@ def _record(
     return detail
 
 
-def quarantined(event: Event, code: str, why: str, gap: dict[str, Any] | None = None) -> Verdict:
+def quarantined(
+    event: Event,
+    code: str,
+    why: str,
+    gap: dict[str, Any] | None = None,
+    awaits: tuple[str, str] | None = None,
+) -> Verdict:
     """The end of an event that nobody could decide: kept, shown, exportable, replayable."""
     detail: dict[str, Any] = {"code": code, "why": why, "payload_sha256": sha256(event.payload).hexdigest()}
     if gap:
         detail["gap"] = gap
-    return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
+    return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True, awaits=awaits)
 
 
 def _follow_sequence(one: _Read, states: dict[str, Any]) -> dict[str, Any] | None:
@@ -338,13 +352,16 @@ def _follow_sequence(one: _Read, states: dict[str, Any]) -> dict[str, Any] | Non
     key, number = one.sequence_key, one.report.sequence
     if key is None or number is None:
         return None
-    last = states.get(key, {}).get("last")
+    seen = states.get(key, {})
+    last = seen.get("last")
+    if one.event.id < seen.get("event", 0):  # read again out of quarantine: it was counted when it arrived
+        return None
     if last is None or number == last + 1:
-        states[key] = {"last": number}
+        states[key] = {"last": number, "event": one.event.id}
         return None
     if number > last + 1:
-        states[key] = {"last": number}
+        states[key] = {"last": number, "event": one.event.id}
         return {"sender": one.report.sender, "first_missing": last + 1, "last_missing": number - 1}
     if number <= 1 < last:
-        states[key] = {"last": number}  # the sender began anew
+        states[key] = {"last": number, "event": one.event.id}  # the sender began anew
     return None

@@ -29,9 +29,9 @@ from agent.answers import Outcome, looked, silence, told
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
 from agent.facts import Fact
 from agent.figures import Decided, Sent
-from agent.judge import Judgement, Rules, Verdict, judge, quarantined
+from agent.judge import Judgement, Rules, Verdict, judge, of_one_sort, quarantined
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
-from agent.store import file, inbox, lanes, masterdata, outbox, postings
+from agent.store import awaited, file, inbox, lanes, masterdata, outbox, postings
 from agent.store.encode import to_us
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -89,6 +89,7 @@ class Process:
         self.rules = rules
         self.reconciled_us = 0
         self.arrived = asyncio.Event()
+        self.look_again = True  # other master data than before: a report in quarantine may wait for them
         self.orders_read = asyncio.Event()  # once: the sources of orders were heard, or what is known must do
         self.order_sources: Sequence[str] = ()
         self.figures = Decided()
@@ -114,7 +115,11 @@ class Process:
         await self._orders_first()
         while True:
             self.arrived.clear()
+            if self.look_again:
+                await self._let_in_what_is_known()
             events = inbox.undecided(self._reader, 0, BATCH)
+            if awaited.anything(self._reader):  # what master data let in comes before what arrived after them
+                events = of_one_sort(events)
             if not events:
                 await self.arrived.wait()
                 continue
@@ -128,33 +133,49 @@ class Process:
         while brought := masterdata.undecided(self._reader, self.order_sources, BATCH):
             await self._decide([event for id in brought for event in inbox.undecided(self._reader, id - 1, 1)])
 
-    async def _decide(self, events: Sequence[Event]) -> None:
-        """Judge and commit; where the commit refuses a batch, each event alone, the culprit into quarantine."""
+    async def _let_in_what_is_known(self) -> None:
+        """After a start or a reload: reports that waited for master data of the files."""
+        self.look_again = False
+        known = [key for key in awaited.keys(self._reader) if self.rules.facts.knows(*key)]
+        if known:
+            since = self._patient_since()
+            await self._writer.run(lambda tx: awaited.let_in(tx, known, since))
+
+    def _patient_since(self) -> int:
+        return to_us(self._clock() - self.rules.patience)
+
+    async def _decide(self, events: Sequence[Event]) -> int:
+        """Judge and commit; where the commit refuses a batch, each event alone, the culprit into quarantine.
+
+        Returns how many reports it let in that waited: they come before the next event.
+        """
         judgement = judge(events, self.rules, self, self.rules.facts.plant.day(self._clock()), self.reconciled_us)
         try:
-            await self._commit(judgement)
+            return await self._commit(judgement)
         except StoreError:
             raise  # the store itself is gone: nothing can be decided
         except (apsw.Error, GatepostError, ValueError, TypeError) as error:  # the last two: a value no column can keep
             if len(events) > 1:
                 for event in events:
-                    await self._decide([event])
-                return
+                    if let_in := await self._decide([event]):
+                        return let_in
+                return 0
             log.exception("event %d could not be settled", events[0].id)
             why = f"the store refused it: {type(error).__name__}: {error}"
             alone = quarantined(events[0], "store_refused", why)
-            await self._commit(Judgement([alone]))
+            return await self._commit(Judgement([alone]))
 
-    async def _commit(self, judgement: Judgement) -> None:
+    async def _commit(self, judgement: Judgement) -> int:
         with_slots = [(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()]
+        since = self._patient_since()
 
-        def job(tx: Transaction) -> list[list[postings.Waiting]]:
-            _write(tx, judgement)
-            return [outbox.claim(tx, dispatch.name, slots, dispatch.admit) for dispatch, slots in with_slots]
+        def job(tx: Transaction) -> tuple[int, list[list[postings.Waiting]]]:
+            let_in = _write(tx, judgement, since)
+            return let_in, [outbox.claim(tx, dispatch.name, slots, dispatch.admit) for dispatch, slots in with_slots]
 
         claimed: list[list[postings.Waiting]] = [[] for _ in with_slots]
         try:
-            claimed = await self._writer.run(job)
+            let_in, claimed = await self._writer.run(job)
         finally:
             for (dispatch, slots), waiting in zip(with_slots, claimed, strict=True):
                 dispatch.launch(waiting, slots)
@@ -164,6 +185,7 @@ class Process:
             self.learn(judgement.learnt)
         if self.receipts:
             self._give_receipts(judgement.verdicts)
+        return let_in
 
     def learn(self, facts: Iterable[Fact], as_of: datetime | None = None) -> None:
         """Add to what decisions may look at, from the next batch on."""
@@ -177,8 +199,8 @@ class Process:
                 giver.give_receipt(Receipt(one.report.sender, one.report.id, one.event.id, one.state))
 
 
-def _write(tx: Transaction, judgement: Judgement) -> None:
-    """Events settled, postings made, state moved, all audited: one transaction."""
+def _write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:
+    """Events settled, postings made, state moved, waiting reports let in, all audited: one transaction."""
     inbox.settle(
         tx,
         [
@@ -193,7 +215,11 @@ def _write(tx: Transaction, judgement: Judgement) -> None:
             detail["postings"] = [next(made) for _ in one.postings]
         tx.audit(one.action, detail, event_id=one.event.id, alarm=one.alarm)
     inbox.put_states(tx, judgement.states.items())
+    awaited.wait(tx, [(one.awaits, one.event.id) for one in judgement.verdicts if one.awaits is not None])
+    if not judgement.documents:
+        return 0
     masterdata.put(tx, judgement.documents, "erp")
+    return awaited.let_in(tx, [(kind, key) for kind, key, _ in judgement.documents], patient_since)
 
 
 # ── 3 dispatch ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -181,6 +181,16 @@ class PostingDate(Settings):
     )
 
 
+class Quarantine(Settings):
+    """What becomes of messages that cannot be posted as they are."""
+
+    unknown_hours: int = Field(
+        default=24, ge=0, le=8760,
+        description="A report about an order or a material that is not known is read again by itself when it becomes "
+        "known within so many hours of its arrival; later by a person. 0: always by a person",
+    )  # fmt: skip
+
+
 class Tls(Settings):
     """A server certificate."""
 
@@ -251,6 +261,7 @@ class Document(Settings):
     store: Store = Field(description="The store")
     authority: Mapping[str, Authority] = Field(default={}, description="Workflow → what it may do; absent: `advise`")
     posting_date: PostingDate = Field(default=PostingDate(), description="Posting dates past a closed period")
+    quarantine: Quarantine = Field(default=Quarantine(), description="Messages that cannot be posted as they are")
     mappings: Path = Field(default=Path("mappings"), description="Folder of the message mappings")
     masterdata: Path = Field(default=Path("masterdata"), description="Folder of the master data")
     units: Path = Field(default=Path("units.yaml"), description="File of the unit codes")

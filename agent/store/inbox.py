@@ -113,12 +113,17 @@ def replay(transaction: Transaction, event_id: int, *, by: str, reason: str) -> 
         raise NotFound(f"there is no event {event_id}; `gatepost quarantine list` shows those that can be replayed")
     if row[0] != "quarantined":
         raise Conflict(f"event {event_id} is {row[0]}, only a quarantined event can be replayed")
+    put_back(transaction, event_id, row[1], by=by, reason=reason)
+
+
+def put_back(transaction: Transaction, event_id: int, was: object, *, by: str, reason: str) -> None:
+    """A quarantined event waits for its decision again; `was` is why it was quarantined."""
     transaction.execute(
         "UPDATE event SET state = 'undecided', reason = NULL, settled_us = NULL WHERE id = ?", (event_id,)
     )
     transaction.count("events quarantined", -1)
     transaction.count("events undecided")
-    transaction.audit("replayed", {"was": row[1], "reason": reason}, actor=by, event_id=event_id)
+    transaction.audit("replayed", {"was": was, "reason": reason}, actor=by, event_id=event_id)
 
 
 def put_states(transaction: Transaction, states: Iterable[tuple[str, object]]) -> None:

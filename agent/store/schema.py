@@ -138,6 +138,15 @@ CREATE TABLE masterdata (
   PRIMARY KEY (kind, key, version)
 ) STRICT, WITHOUT ROWID;
 
+-- What quarantined reports wait for (awaited.py): an order or a material; settled_us says in which quarantine.
+CREATE TABLE awaited (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  event_id INTEGER NOT NULL,
+  settled_us INTEGER NOT NULL,
+  PRIMARY KEY (kind, key, event_id)
+) STRICT, WITHOUT ROWID;
+
 -- Answers to requests that may be repeated: the same key gets the same answer.
 CREATE TABLE command (
   key TEXT PRIMARY KEY,

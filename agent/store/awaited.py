@@ -1,0 +1,70 @@
+"""What quarantined reports wait for: an order or a material that was not known yet lets them in when it is.
+
+One row per waiting report, keyed by what it waits for, so that looking costs the same with any number of events. A
+row counts only while its event is still in the quarantine that wrote it: a person's replay ends the wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import apsw
+
+from agent.store import inbox
+from agent.store.transaction import Transaction
+
+Key = tuple[str, str]
+"""Kind of master data (``order``, ``material``) and its number."""
+
+WAITING = (
+    "SELECT event.id, event.reason, event.received_us FROM awaited JOIN event ON event.id = awaited.event_id "
+    "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
+    "AND event.settled_us = awaited.settled_us ORDER BY awaited.event_id"
+)
+LONGEST_KEY = 100  # characters: no number in an ERP is longer, and nobody's garbage becomes a key
+
+
+def wait(tx: Transaction, waiting: Iterable[tuple[Key, int]]) -> None:
+    """Remember what quarantined events wait for, in the transaction that quarantined them."""
+    tx.executemany(
+        "INSERT OR REPLACE INTO awaited (kind, key, event_id, settled_us) VALUES (?, ?, ?, ?)",
+        [(kind, key, event_id, tx.now_us) for (kind, key), event_id in waiting if len(key) <= LONGEST_KEY],
+    )
+
+
+def anything(connection: apsw.Connection) -> bool:
+    """Whether any report waits; asked before each batch."""
+    return connection.execute("SELECT 1 FROM awaited LIMIT 1").fetchone() is not None
+
+
+def keys(connection: apsw.Connection) -> list[Key]:
+    """Everything that is waited for."""
+    found: list[Any] = connection.execute("SELECT DISTINCT kind, key FROM awaited").fetchall()
+    return found
+
+
+def let_in(tx: Transaction, known: Iterable[Key], since_us: int) -> int:
+    """Put reports that waited for what is `known` now before the workflows again, each once; returns how many.
+
+    Those that arrived before `since_us` stay in quarantine, for a person. Events keep their numbers, so they are
+    decided in the order in which they arrived, before everything that came after them.
+    """
+    count = 0
+    for kind, key in known if anything(tx.connection) else ():
+        rows: list[Any] = tx.execute(WAITING, (kind, key)).fetchall()
+        for event_id, was, received_us in rows:
+            if received_us >= since_us:
+                inbox.put_back(tx, event_id, was, by="agent", reason=f"{kind} {key} became known")
+                count += 1
+        tx.execute("DELETE FROM awaited WHERE kind = ? AND key = ?", (kind, key))
+    return count
+
+
+def forget(tx: Transaction, before_us: int) -> None:
+    """Drop the waits of reports that arrived before this time: they are a person's now."""
+    tx.execute(
+        "DELETE FROM awaited WHERE event_id IN "
+        "(SELECT event.id FROM awaited JOIN event ON event.id = awaited.event_id WHERE event.received_us < ?)",
+        (before_us,),
+    )

@@ -1,0 +1,131 @@
+"""Reports that wait in quarantine for an order: let in once, in order, in time, and never against a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.store import awaited, inbox
+from agent.store.awaited import Key
+from agent.store.encode import to_us
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
+from tests.stores import START, Clock, arrive, assert_sound, opened, reading
+
+ORDER: Key = ("order", "1000123")
+WHY = "order: order '1000123' is not known"
+SINCE = to_us(START - timedelta(hours=24))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def writer(tmp_path: Path, clock: Clock) -> Iterator[Writer]:
+    with opened(tmp_path / "gp.db", clock) as made:
+        yield made
+
+
+def quarantine(writer: Writer, event_id: int, key: Key | None = ORDER) -> None:
+    """Settle one event as the process loop does."""
+
+    def job(tx: Transaction) -> None:
+        inbox.settle(tx, [inbox.Settlement(event_id, "quarantined", reason=WHY)])
+        awaited.wait(tx, [(key, event_id)] if key else [])
+
+    writer.call(job)
+
+
+def let_in(writer: Writer, *known: Key, since: int = SINCE) -> int:
+    return writer.call(lambda tx: awaited.let_in(tx, known, since))
+
+
+def undecided(writer: Writer) -> list[int]:
+    return [one.id for one in writer.call(lambda tx: inbox.undecided(tx.connection, 0, 100))]
+
+
+def replays(writer: Writer) -> list[tuple[Any, ...]]:
+    return writer.call(
+        lambda tx: tx.execute("SELECT event_id, actor, detail FROM audit WHERE action = 'replayed'").fetchall()
+    )
+
+
+def test_a_known_order_lets_in_what_waited_for_it_once_and_in_order(writer: Writer):
+    """Each waiting report becomes undecided in the order of arrival, audited with the reason, and nothing else does."""
+    arrive(writer, *(b"%d" % n for n in range(4)))
+    for event_id, key in ((3, ORDER), (1, ORDER), (2, ("order", "1000124")), (4, None)):
+        quarantine(writer, event_id, key)
+    assert let_in(writer, ("material", "1000123"), ORDER) == 2
+    assert undecided(writer) == [1, 3]
+    assert let_in(writer, ORDER) == 0
+    assert [(event, actor) for event, actor, _ in replays(writer)] == [(1, "agent"), (3, "agent")]
+    assert json.loads(replays(writer)[0][2]) == {"was": WHY, "reason": "order 1000123 became known"}
+    with reading(writer.path) as connection:
+        assert awaited.keys(connection) == [("order", "1000124")]
+        assert_sound(connection)
+
+
+def test_what_arrived_too_long_ago_is_left_to_a_person(writer: Writer):
+    """A report older than the limit stays quarantined when its order becomes known, and does not wait any more."""
+    arrive(writer, b"1")
+    quarantine(writer, 1)
+    assert let_in(writer, ORDER, since=to_us(START) + 1) == 0
+    assert undecided(writer) == []
+    with reading(writer.path) as connection:
+        assert not awaited.anything(connection)
+
+
+def test_the_waits_of_old_reports_are_forgotten(writer: Writer):
+    """Housekeeping drops waits by the age of the report, and keeps the younger."""
+    arrive(writer, b"1")
+    quarantine(writer, 1)
+    writer.call(lambda tx: awaited.forget(tx, to_us(START)))
+    with reading(writer.path) as connection:
+        assert awaited.anything(connection)
+    writer.call(lambda tx: awaited.forget(tx, to_us(START) + 1))
+    with reading(writer.path) as connection:
+        assert not awaited.anything(connection)
+
+
+def test_a_person_who_replays_ends_the_wait(writer: Writer, clock: Clock):
+    """A report that a person replayed, and that ended elsewhere, is not let in a second time."""
+    arrive(writer, b"1")
+    quarantine(writer, 1)
+    clock.forward(seconds=1)
+    writer.call(lambda tx: inbox.replay(tx, 1, by="Erika", reason="mapping mended"))
+    assert let_in(writer, ORDER) == 0
+    assert [actor for _, actor, _ in replays(writer)] == ["Erika"]
+
+
+def test_a_wait_counts_only_for_the_quarantine_that_wrote_it(writer: Writer, clock: Clock):
+    """A report that is in quarantine again for another reason stays there."""
+    arrive(writer, b"1")
+    quarantine(writer, 1)
+    clock.forward(seconds=1)
+    writer.call(lambda tx: inbox.replay(tx, 1, by="Erika", reason="try"))
+    quarantine(writer, 1, key=None)
+    assert let_in(writer, ORDER) == 0
+    assert undecided(writer) == []
+
+
+def test_garbage_does_not_become_a_key(writer: Writer):
+    """A number that no ERP can have is not waited for."""
+    arrive(writer, b"1")
+    quarantine(writer, 1, ("order", "9" * 200))
+    with reading(writer.path) as connection:
+        assert not awaited.anything(connection)
+
+
+def test_letting_in_looks_up_by_key(writer: Writer):
+    """Waiting reports are found by the key of the lookup table, their events by number: no table is walked."""
+    with reading(writer.path) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {awaited.WAITING}", ORDER)]
+    assert plan[0] == "SEARCH awaited USING PRIMARY KEY (kind=? AND key=?)", plan
+    assert not [step for step in plan if "SCAN" in step], plan
