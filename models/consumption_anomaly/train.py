@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from hashlib import sha256
@@ -177,7 +177,7 @@ def _distorted(report: SegmentResponse, name: str, random: Random, facts: Facts)
     if value in (0, consumed.quantity.value):
         return report
     quantity = Quantity(value, consumed.quantity.unit)
-    return replace(report, material_actuals=(replace(consumed, quantity=quantity), produced))
+    return report._replace(material_actuals=(consumed._replace(quantity=quantity), produced))
 
 
 # ── training ────────────────────────────────────────────────────────────────────────────────────────────────

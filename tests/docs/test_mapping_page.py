@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pydantic import BaseModel
 
 from agent import config
 from agent.errors import BadPayload
-from agent.isa95 import Quantity
+from agent.isa95 import MaterialActual, Quantity, SegmentResponse
 from agent.mapping import MappingFile, load
 from agent.ports import Event
 from agent.schema import models_in
@@ -38,9 +37,8 @@ def plain(value: Any) -> Any:
     """A report as the page prints it: in JSON, without what is empty."""
     if isinstance(value, Quantity):
         return str(value)
-    if is_dataclass(value):
-        members = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: plain(member) for name, member in members.items() if member}
+    if isinstance(value, SegmentResponse | MaterialActual):
+        return {name: plain(member) for name, member in value._asdict().items() if member}
     if isinstance(value, tuple):
         return [plain(member) for member in value]
     return value.isoformat() if isinstance(value, datetime) else str(value)

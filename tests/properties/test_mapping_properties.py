@@ -107,3 +107,16 @@ def test_strict_json_reads_what_the_standard_reads_or_refuses(value: dict[str, A
         return
 
     assert read == json.loads(payload, parse_float=Decimal)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", ",", '",'), st.integers(0, 9) | st.text(',":{}[] \\a', max_size=4))))
+def test_a_key_that_stands_twice_is_always_seen(members: list[tuple[str, int | str]]):
+    """Whatever commas and braces the texts hold: an object is read as it stands, or a key stands in it twice."""
+    payload = "{" + ",".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in members) + "}"
+    twice = len(dict(members)) < len(members)
+    try:
+        read = strictjson.read(payload.encode())
+    except BadPayload as refusal:
+        assert (twice, refusal.reason) == (True, "duplicate_key")  # noqa: PT017  # either outcome is allowed
+    else:
+        assert (twice, read) == (False, dict(members))

@@ -1,6 +1,5 @@
 """Confirmation: yield, scrap and times become an order confirmation, what is implausible becomes a reason."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -63,7 +62,7 @@ def report(*actuals: MaterialActual, **changes: Any) -> SegmentResponse:
         durations={"machine": Quantity(Decimal("3.0"), "MIN"), "labor": Quantity(Decimal("2.9"), "MIN")},
         personnel="4711",
     )
-    return replace(base, **changes)
+    return base._replace(**changes)
 
 
 def holds(one: SegmentResponse, *, facts: Facts = FACTS, state: Any = None) -> tuple[str, ...]:

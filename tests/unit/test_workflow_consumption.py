@@ -1,7 +1,6 @@
 """Consumption: what is reported becomes a goods issue, what looks wrong becomes a reason in words."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -82,7 +81,7 @@ def report(quantity: str = "9.600", unit: str = "KGM", *, lot: str | None = "10.
         work_center="MIX-01",
         material_actuals=(consumed, *produced),
     )
-    return replace(base, **changes)
+    return base._replace(**changes)
 
 
 def holds(one: SegmentResponse, *, facts: Facts = FACTS, state: dict[str, Any] = STARTED) -> tuple[str, ...]:
@@ -177,15 +176,15 @@ def test_the_same_weight_under_another_id_is_a_double_report():
     _, state = FLOW.propose(report(), FACTS, None, STARTED)
     again = report(id="MIX-01-000002", occurred_at=AT + timedelta(seconds=5))
     assert "a double report" in holds(again, state=dict(state))[0]
-    assert holds(replace(again, occurred_at=AT + timedelta(minutes=5)), state=dict(state)) == ()
+    assert holds(again._replace(occurred_at=AT + timedelta(minutes=5)), state=dict(state)) == ()
 
 
 def test_equal_counts_are_doubles_only_at_the_same_instant():
     """Twelve seals for every six valves is what a line does all day."""
     seals = report("12", "H87", lot="6", lot_unit="H87", material="PT-SEAL-20", order="1000120", work_center="ASSY-05")
     _, state = FLOW.propose(seals, FACTS, None, {})
-    assert holds(replace(seals, id="2", occurred_at=AT + timedelta(seconds=5)), state=dict(state)) == ()
-    assert "a double report" in holds(replace(seals, id="2"), state=dict(state))[0]
+    assert holds(seals._replace(id="2", occurred_at=AT + timedelta(seconds=5)), state=dict(state)) == ()
+    assert "a double report" in holds(seals._replace(id="2"), state=dict(state))[0]
 
 
 def test_a_doubtful_report_does_not_count_as_used():
@@ -221,7 +220,7 @@ def test_a_report_names_one_consumed_material():
     """None or two have no place in one goods issue, and no streaming state."""
     one = report()
     for actuals in ((), one.material_actuals * 2):
-        wrong = replace(one, material_actuals=actuals)
+        wrong = one._replace(material_actuals=actuals)
         assert FLOW.state_key(wrong) is None
         with pytest.raises(BadPayload, match="names one consumed material"):
             FLOW.propose(wrong, FACTS, None, {})
@@ -257,7 +256,7 @@ def test_batch_managed_material_needs_a_batch():
     """Nothing is guessed: neither in the report nor in the order is one named."""
     facts = FACTS.with_documents([("material", {"material": "RM-RESIN", "base_unit": "KGM", "batch_managed": True})])
     one = report()
-    bare = replace(one, material_actuals=(replace(one.material_actuals[0], lot=""), one.material_actuals[1]))
+    bare = one._replace(material_actuals=(one.material_actuals[0]._replace(lot=""), one.material_actuals[1]))
     assert holds(one, facts=facts) == ()
     assert "managed in batches" in holds(bare, facts=facts)[0]
 
