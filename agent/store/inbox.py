@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import apsw
 
@@ -79,12 +80,9 @@ def undecided(connection: apsw.Connection, after: int, limit: int) -> list[Event
 
 def known(connection: apsw.Connection, message_keys: Iterable[str]) -> dict[str, tuple[bytes, int]]:
     """Which of these messages were seen before: key → (payload hash, event id)."""
-    found = {}
-    for key in message_keys:
-        row = connection.execute("SELECT payload_hash, event_id FROM identity WHERE message_key = ?", (key,)).fetchone()
-        if row is not None:
-            found[key] = (row[0], row[1])
-    return found
+    select = "SELECT message_key, payload_hash, event_id FROM identity WHERE message_key"
+    rows = _among(connection, select, message_keys)
+    return {key: (payload_hash, event_id) for key, payload_hash, event_id in rows}
 
 
 def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
@@ -136,9 +134,10 @@ def put_states(transaction: Transaction, states: Iterable[tuple[str, object]]) -
 
 def states(connection: apsw.Connection, keys: Iterable[str]) -> dict[str, object]:
     """The streaming state of these keys, where there is one."""
-    found: dict[str, object] = {}
-    for key in keys:
-        row = connection.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            found[key] = json.loads(row[0])
-    return found
+    return {key: json.loads(value) for key, value in _among(connection, "SELECT key, value FROM state WHERE key", keys)}
+
+
+def _among(connection: apsw.Connection, select: str, keys: Iterable[str]) -> Iterable[Any]:
+    """Rows of a batch's keys by one statement: a statement a key opens the file's read lock anew each time."""
+    wanted = list(keys)
+    return connection.execute(f"{select} IN ({','.join('?' * len(wanted))})", wanted) if wanted else ()
