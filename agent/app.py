@@ -54,7 +54,7 @@ class Agent:
                              reserve_bytes=config.store.reserve_mb << 20)  # fmt: skip
         self.targets = assembly.targets(config, clock)
         self.sources: list[Source] = assembly.sources(config, clock, self.targets)
-        self.desk = Desk(self.writer, clock, self.wake)
+        self.desk = Desk(self.writer, clock, self.wake, lambda: self.rules.four_eyes)
         self.housekeeping = Housekeeping(config, self.desk, clock, self.health)
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None

@@ -5,7 +5,7 @@ Looking reads the file through a read-only connection; acting is one job of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -37,12 +37,22 @@ class Act:
 
 
 class Desk:
-    """Reads and acts on one store. `wake` tells the dispatchers and the process loop that something changed."""
+    """Reads and acts on one store. `wake` tells the dispatchers and the process loop that something changed.
 
-    def __init__(self, writer: Writer, clock: Clock, wake: Callable[[], None] = lambda: None) -> None:
+    `four_eyes` names the workflows whose postings two people must approve now.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        clock: Clock,
+        wake: Callable[[], None] = lambda: None,
+        four_eyes: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self.writer = writer
         self._clock = clock
         self._wake = wake
+        self._four_eyes = four_eyes
 
     # ── look ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -55,7 +65,11 @@ class Desk:
     async def decide(self, posting_id: int, expected_version: int, signature: Signature, key: str = "") -> Any:
         """Approve or refuse a held posting. Raises NotFound, Conflict (by whom it was decided)."""
         request = {"act": "decide", "id": posting_id, "version": expected_version, **asdict(signature)}
-        return await self._act(key, request, lambda tx: approvals.decide(tx, posting_id, expected_version, signature))
+
+        def job(tx: Transaction) -> Any:
+            return approvals.decide(tx, posting_id, expected_version, signature, self._four_eyes())
+
+        return await self._act(key, request, job)
 
     async def replay(self, posting_id: int, act: Act) -> Any:
         """Send a dead letter again, unchanged. Raises NotFound, Conflict."""

@@ -58,6 +58,11 @@ class Rules:
     assignments: Mapping[str, Assignment]  # kind of report → workflow
     patience: timedelta  # how long after its arrival a report is read again when what it names becomes known
 
+    @property
+    def four_eyes(self) -> frozenset[str]:
+        """The workflows whose postings two people must approve."""
+        return frozenset(one.workflow.name for one in self.assignments.values() if one.rule.four_eyes)
+
 
 @dataclass(slots=True)
 class Verdict:

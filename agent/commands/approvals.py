@@ -11,7 +11,6 @@ from agent import desk
 from agent.commands import show
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
-from agent.errors import Conflict
 from agent.store import approvals as store
 from agent.store import lists
 
@@ -97,11 +96,8 @@ def refuse(*, id: int, version: int | None, yes: bool, place: Place, asked: Aske
 def decide(meaning: str, id: int, version: int | None, place: Place, asked: Asked, *, yes: bool) -> None:
     """Show it, ask, and sign exactly what was shown."""
     found = place.look(lambda connection: store.show(connection, id))
-    if version is not None and found["version"] != version:
-        raise Conflict(
-            f"posting {id} is {found['state']} in version {found['version']}, not {version}; look at it again"
-        )
-    if not yes and sys.stdin.isatty():
+    expected = version or found["version"]  # another than now: whoever decides says by whom it was changed
+    if not yes and sys.stdin.isatty() and expected == found["version"]:
         describe(found)
         click.confirm(f"{meaning.capitalize()} posting {id} as {asked.by}?", abort=True)
     signature = desk.Signature(
@@ -109,8 +105,8 @@ def decide(meaning: str, id: int, version: int | None, place: Place, asked: Aske
     )
     answer = Reach(place, asked).act(
         f"/v1/approvals/{id}/{meaning}",
-        {"expected_version": found["version"], "record_hash": found["record_hash"]},
-        lambda at, _: at.decide(id, found["version"], signature),
+        {"expected_version": expected, "record_hash": found["record_hash"]},
+        lambda at, _: at.decide(id, expected, signature),
     )
     told(answer, asked)
 

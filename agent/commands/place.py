@@ -6,7 +6,7 @@ import fcntl
 import os
 import pwd
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
@@ -20,7 +20,7 @@ from pydantic import Field
 from agent import desk
 from agent.config import Settings, did_you_mean, moved, parse, read_yaml
 from agent.errors import NotFound, StoreCorrupt, StoreError, StoreUnfit
-from agent.settings import Api, Audit, Document, Plant, Store
+from agent.settings import Api, Audit, Authority, Document, Plant, Store
 
 ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number
 AT_MOST = click.IntRange(1, 1_000_000)
@@ -39,6 +39,12 @@ class Sections(Settings):
     units: Path = Document.model_fields["units"].default
     models: Path = Document.model_fields["models"].default
     secrets_dir: Path | None = None
+
+
+class Rules(Settings):
+    """The section that says who must sign."""
+
+    authority: Mapping[str, Authority] = Field(default={})
 
 
 def now() -> datetime:
@@ -76,6 +82,16 @@ class Place:
         known = [one.text for item in (targets.items if targets else ()) if (one := item.get("name"))]
         if name != "*" and name not in known:
             raise NotFound(f"there is no target {name!r} in {self.file}; {did_you_mean(name, known)}")
+
+    def four_eyes(self) -> frozenset[str]:
+        """The kinds of workflow whose postings two people must approve. Raises ConfigError."""
+        tree = read_yaml(self.file)
+        rules = parse(tree.pick(Rules.model_fields.__contains__), Rules).authority
+        flows = tree.get("workflows")
+        kinds = {name: item.get("kind") for name, item in (flows.mapping if flows else {}).items()}
+        return frozenset(
+            written.text if (written := kinds.get(name)) else name for name, rule in rules.items() if rule.four_eyes
+        )
 
     @property
     def path(self) -> Path:

@@ -57,7 +57,8 @@ class Reach:
         try:
             for finding in writer.findings:
                 click.echo(finding, err=True)
-            return asyncio.run(_once(local(Desk(writer, now), Act(self._asked.actor, self._asked.reason))))
+            desk = Desk(writer, now, four_eyes=self._place.four_eyes)
+            return asyncio.run(_once(local(desk, Act(self._asked.actor, self._asked.reason))))
         except TimeoutError:
             trouble = writer.figures.trouble or "the disk does not answer"
             raise StoreError(f"nothing was changed: {trouble} (waited {ANSWER_S:.0f} s)") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -13,7 +13,10 @@ import apsw
 from agent.errors import Conflict, NotFound
 from agent.store import outbox
 from agent.store.encode import encode, from_us, readable
-from agent.store.transaction import Transaction
+from agent.store.transaction import Act, Transaction
+
+AGENT = "agent"  # the actor of what nobody did
+_SAID = {"signed": "signed for the first time", "superseded": "replaced by a correction"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +31,27 @@ class Signature:
     record_hash: str = ""  # SHA-256 of the payload that was shown; empty: the caller did not say
 
 
-def decide(tx: Transaction, posting_id: int, expected_version: int, signature: Signature) -> Mapping[str, Any]:
-    """Approve or refuse one held posting. Raises NotFound, and Conflict naming who was first."""
+def decide(
+    tx: Transaction, posting_id: int, expected_version: int, signature: Signature, four_eyes: Collection[str] = ()
+) -> Mapping[str, Any]:
+    """Approve or refuse one held posting. Raises NotFound, and Conflict naming who was first.
+
+    `four_eyes` are the workflows whose postings two people must approve by the rule of today: that counts also for
+    what was held before the rule, and what was held under it keeps it.
+    """
     row = tx.execute(
-        "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by FROM posting WHERE id = ?",
+        "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow FROM posting "
+        "WHERE id = ?",
         (posting_id,),
     ).fetchone()
     if row is None:
         raise NotFound(f"there is no posting {posting_id}")
-    state, version, payload_hash, ordering_key, waits, signers, signed_by = row
-    if state != "held" or version != expected_version:
-        by = tx.last_actor(posting_id)
-        raise Conflict(
-            f"posting {posting_id} is {state} in version {version} (you saw version {expected_version}): "
-            f"decided by {by}", by=by, version=version, state=state,
-        )  # fmt: skip
+    state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow = row
+    signers = max(signers, 2 if workflow in four_eyes else 1)
+    if state != "held":
+        raise _decided(tx, posting_id, state, version)
+    if version != expected_version:
+        raise _changed(tx, posting_id, version, expected_version)
     if signature.record_hash and signature.record_hash != payload_hash.hex():
         raise Conflict(
             f"posting {posting_id} is not what was shown when it was signed; look at it again",
@@ -62,7 +71,7 @@ def decide(tx: Transaction, posting_id: int, expected_version: int, signature: S
         raise Conflict(f"{signature.by} has signed posting {posting_id} already; another person must", by=signature.by)
     tx.execute("UPDATE posting SET signed_by = ? WHERE id = ?", (encode(signed), posting_id))
     if len(signed) < signers:
-        return _signed_once(tx, posting_id, signature.by, detail)
+        return _signed_once(tx, posting_id, signers, signature.by, detail)
     outbox.approved(tx, posting_id, detail, by=signature.by)
     outbox.release_waiting(tx, ordering_key)
     return {"id": posting_id, "state": "ready", "by": signature.by}
@@ -73,11 +82,44 @@ def person(actor: str) -> str:
     return actor.partition(" via ")[0].casefold()
 
 
-def _signed_once(tx: Transaction, posting_id: int, by: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Four eyes: the first signature is kept, the posting waits for another person's."""
-    tx.execute("UPDATE posting SET version = version + 1, changed_us = ? WHERE id = ?", (tx.now_us, posting_id))
+def _signed_once(
+    tx: Transaction, posting_id: int, signers: int, by: str, detail: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Four eyes: the first signature is kept, the posting waits for another person's, whatever the rule is then."""
+    tx.execute(
+        "UPDATE posting SET version = version + 1, signers = ?, changed_us = ? WHERE id = ?",
+        (signers, tx.now_us, posting_id),
+    )
     tx.audit("signed", detail, actor=by, posting_id=posting_id)
     return {"id": posting_id, "state": "held", "by": by, "waits_for": "a second person's signature"}
+
+
+def _decided(tx: Transaction, posting_id: int, state: str, version: int) -> Conflict:
+    """Somebody was first: who, when, and what became of it."""
+    act = tx.last_act(posting_id, of_a_person=True)
+    document: Any = tx.execute("SELECT document FROM posting WHERE id = ?", (posting_id,)).get
+    now = f"it is {state} now" + (f", document {document}" if document else "")
+    told = _told(posting_id, act) if act and act.actor != AGENT else f"posting {posting_id} waits for nobody"
+    return Conflict(
+        f"nothing was changed: {told}, and {now}", by=act.actor if act else "", version=version, state=state
+    )
+
+
+def _changed(tx: Transaction, posting_id: int, version: int, expected: int) -> Conflict:
+    """Still held, but not as it was shown: who did what meanwhile."""
+    act = tx.last_act(posting_id)
+    meanwhile = f"{_told(posting_id, act)}, after it was shown to you; it" if act else f"posting {posting_id}"
+    return Conflict(
+        f"nothing was changed: {meanwhile} is still held, now in version {version} ({expected} was shown). "
+        f"Look at it again (gatepost approvals show {posting_id}), then decide",
+        by=act.actor if act else "", version=version, state="held",
+    )  # fmt: skip
+
+
+def _told(posting_id: int, act: Act) -> str:
+    what = _SAID.get(act.action, act.action.replace("_", " "))
+    who = "the agent" if act.actor == AGENT else act.actor
+    return f"posting {posting_id} was {what} by {who} on {from_us(act.at_us):%Y-%m-%d at %H:%M:%S} UTC"
 
 
 def _refuse_out_of_turn(tx: Transaction, posting_id: int, ordering_key: str, *, waits: bool) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
 from agent.store import audit as trail
 from agent.store.encode import encode
+
+
+class Act(NamedTuple):
+    """One row of the trail: who did what, when."""
+
+    actor: str
+    action: str
+    at_us: int
 
 
 class Transaction:
@@ -49,13 +57,20 @@ class Transaction:
 
     def last_actor(self, posting_id: int) -> str:
         """Who decided about this posting last: a person where one did, also in this very commit."""
-        for _, actor, _, _, posting, _, _ in (*reversed(self._records), *reversed(self._earlier)):
-            if posting == posting_id and actor != "agent":
-                return actor
-        row = self.execute(
-            "SELECT actor FROM audit WHERE posting_id = ? ORDER BY actor = 'agent', seq DESC LIMIT 1", (posting_id,)
+        act = self.last_act(posting_id, of_a_person=True)
+        return act.actor if act else ""
+
+    def last_act(self, posting_id: int, *, of_a_person: bool = False) -> Act | None:
+        """What was done with this posting last, also in this very commit; by a person where one did, if that is asked."""
+        for at_us, actor, action, _, posting, _, _ in (*reversed(self._records), *reversed(self._earlier)):
+            if posting == posting_id and not (of_a_person and actor == "agent"):
+                return Act(actor, action, at_us)
+        row: Any = self.execute(
+            "SELECT actor, action, at_us FROM audit WHERE posting_id = ? "
+            "ORDER BY CASE WHEN ? THEN actor = 'agent' END, seq DESC LIMIT 1",
+            (posting_id, of_a_person),
         ).fetchone()
-        return str(row[0]) if row else ""
+        return Act(*row) if row else None
 
     def next_lane_seq(self) -> int:
         """The place in line of a posting that becomes ready."""

@@ -14,7 +14,7 @@ import pytest_asyncio
 from agent.ports import Delivery
 from agent.sources.http import HttpSource
 from agent.store import lists
-from tests.plant import PERSON, TOPIC, Plant, Row, plant, until
+from tests.plant import TOPIC, Plant, Row, plant, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -100,8 +100,17 @@ async def test_assist_holds_everything_and_an_approval_becomes_a_document(line: 
     assert (await approve(line, one.id))["state"] == "ready"
     assert (await line.settled(kept["id"], "acknowledged")).document == line.booked()[-1]
     assert len(line.booked()) == booked + 1
-    with pytest.raises(Conflict, match="decided by"):
+    with pytest.raises(Conflict, match=f"was approved by {PERSON.by} on .*, and it is acknowledged now, document "):
         await line.agent.desk.decide(one.id, 1, Signature("Otto", "approve", "late"))
+
+
+async def test_four_eyes_switched_on_by_a_reload_count_for_what_is_held_already(line: Plant):
+    """Held for one person; after a reload that asks for two, the first approval does not send it."""
+    await line.reload(mode("assist"))
+    held = line.posting((await decided(line, line.report("1000102"))).id)
+    assert held is not None
+    await line.reload(mode("assist", four_eyes=True))
+    assert (await approve(line, held.id))["state"] == "held"
 
 
 async def test_a_kind_that_is_off_is_only_advised(line: Plant):

@@ -76,13 +76,15 @@ def test_who_comes_second_hears_who_was_first(config):
     gatepost_(config, "approvals", "approve", "3", "--reason", "fine")
     ran = gatepost_(config, "approvals", "refuse", "3", "--reason", "not fine")
     assert ran.code == 1
-    assert f"decided by {login()}" in ran.out
+    assert f"nothing was changed: posting 3 was approved by {login()} on 2" in ran.out
+    assert ran.out.endswith(" UTC, and it is ready now")
 
 
 def test_a_version_that_was_not_shown_is_not_signed(config):
     """--version binds the decision to what was looked at."""
     ran = gatepost_(config, "approvals", "approve", "3", "--version", "7", "--reason", "fine")
     assert ran.code == 1
+    assert "posting 3 is still held, now in version 1 (7 was shown)" in ran.out
     assert state(config, 3) == "held"
 
 
@@ -94,6 +96,19 @@ def test_four_eyes_need_two_people(config):
     assert state(config, 4) == "held"
     assert gatepost_(config, "approvals", "approve", "4", "--reason", "fine", "--by", "Jo").code == 0
     assert state(config, 4) == "ready"
+
+
+def test_four_eyes_that_came_later_count_without_an_agent_too(tmp_path):
+    """What was held for one person needs two once the configuration says so, by the kind of its workflow."""
+    config = filled(
+        tmp_path, "workflows: {north: {kind: consumption, target: s4}}\nauthority: {north: {four_eyes: true}}\n"
+    )
+    assert "second person" in gatepost_(config, "approvals", "approve", "3", "--reason", "fine").out
+    assert state(config, 3) == "held"
+    late = gatepost_(config, "approvals", "approve", "3", "--version", "1", "--reason", "fine", "--by", "Jo")
+    assert f"posting 3 was signed for the first time by {login()} on 2" in late.out
+    assert gatepost_(config, "approvals", "approve", "3", "--reason", "fine", "--by", "Jo").code == 0
+    assert state(config, 3) == "ready"
 
 
 def test_pause_and_resume(config):

@@ -126,7 +126,7 @@ def test_the_first_to_decide_wins_and_the_loser_hears_by_whom(writer: Writer):
     (one,) = add(writer, posting(1, reasons=("200 % usage",)))
     assert claim(writer) == []
     writer.call(lambda tx: approvals.decide(tx, one, 1, YES))
-    with pytest.raises(Conflict, match="decided by ann") as caught:
+    with pytest.raises(Conflict, match=r"posting 1 was approved by ann on 2026-11-20 at 12:00:00 UTC") as caught:
         writer.call(lambda tx: approvals.decide(tx, one, 1, NO))
     assert caught.value.by == "ann"
     assert [claimed.posting.id for claimed in claim(writer)] == [one]
@@ -148,6 +148,45 @@ def test_four_eyes_need_two_different_people(writer: Writer):
         writer.call(lambda tx: approvals.decide(tx, one, 2, YES))
     writer.call(lambda tx: approvals.decide(tx, one, 2, replace(YES, by="carl")))
     assert state(writer, one) == "ready"
+
+
+def test_four_eyes_of_today_count_for_what_was_held_before(writer: Writer):
+    """The rule in force at the approval counts where it is stricter; it binds the second signature, too."""
+    (one,) = add(writer, posting(1, reasons=("value",)))
+    today = {"consumption"}
+    first = writer.call(lambda tx: approvals.decide(tx, one, 1, YES, today))
+    assert (first["state"], first["waits_for"]) == ("held", "a second person's signature")
+    with pytest.raises(Conflict, match="signed posting 1 already"):
+        writer.call(lambda tx: approvals.decide(tx, one, 2, YES))  # switched off meanwhile: still the same person
+    writer.call(lambda tx: approvals.decide(tx, one, 2, replace(YES, by="carl")))
+    assert state(writer, one) == "ready"
+
+
+def test_four_eyes_of_the_record_outlast_the_rule(writer: Writer):
+    """What was held for two people needs two although the rule of today asks for one, or is another workflow's."""
+    (one,) = add(writer, posting(1, reasons=("value",), signers=2))
+    assert writer.call(lambda tx: approvals.decide(tx, one, 1, YES, {"confirmation"}))["state"] == "held"
+
+
+def test_who_decides_about_an_older_version_hears_what_happened(writer: Writer):
+    """A posting that was signed meanwhile is still held; the conflict says by whom, when, and what to do."""
+    (one,) = add(writer, posting(1, reasons=("value",), signers=2))
+    writer.call(lambda tx: approvals.decide(tx, one, 1, YES))
+    with pytest.raises(Conflict) as caught:
+        writer.call(lambda tx: approvals.decide(tx, one, 1, replace(YES, by="carl")))
+    assert str(caught.value) == (
+        "nothing was changed: posting 1 was signed for the first time by ann on 2026-11-20 at 12:00:00 UTC, after it "
+        "was shown to you; it is still held, now in version 2 (1 was shown). "
+        "Look at it again (gatepost approvals show 1), then decide"
+    )
+    assert (caught.value.by, caught.value.state, caught.value.version) == ("ann", "held", 2)
+
+
+def test_a_posting_that_waits_for_nobody_cannot_be_decided(writer: Writer):
+    """Where no person had to decide the conflict names none."""
+    (one,) = add(writer, posting(1))
+    with pytest.raises(Conflict, match="posting 1 waits for nobody, and it is ready now"):
+        writer.call(lambda tx: approvals.decide(tx, one, 1, YES))
 
 
 def test_a_held_posting_does_not_block_what_follows(writer: Writer):
