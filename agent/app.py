@@ -303,6 +303,7 @@ class Agent:
                 "commits": figures.commits, "trouble": figures.trouble, "errors": dict(figures.errors),
                 "free_bytes": _free(self.config.store.path),
                 "bytes": _size(self.config.store.path), "chain_ok": self.health.chain_ok,
+                "damage": self.health.damage,
             },
             "sources": {source.name: dict(source.status()) for source in self.sources},
             "targets": {

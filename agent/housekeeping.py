@@ -37,6 +37,7 @@ class Health:
     code: str = "starting"  # why it is not ready, for /ready: tells strangers nothing about the machine
     why_not: str = "starting"
     chain_ok: bool = True
+    damage: str = ""  # where a check met a page of the store that is damaged; it stays until a restart
     chain_checked_at: datetime | None = None
     balance_checked_at: datetime | None = None
     problems: list[str] = field(default_factory=list)
@@ -77,17 +78,30 @@ class Housekeeping:
         try:
             await job()
             self._health.progress[name] = time.time()
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            await self._alarm_damage(name, error)
         except (GatepostError, apsw.Error, OSError) as error:
             unforeseen = isinstance(error, apsw.Error)
             log.error("housekeeping: %s failed: %s", name, error, exc_info=unforeseen)  # noqa: TRY400  # told in words
             self._health.problems = [*self._health.problems[1 - PROBLEMS :], f"{name}: {error}"]
 
+    async def _alarm_damage(self, name: str, error: Exception) -> None:
+        """A page of the store is damaged where no loop has met it yet: the agent works on, people must act."""
+        what = f"checking {name} met a damaged page: {error}"
+        log.critical("%s: %s; run gatepost recover, or restore a backup", self.settings.store.path, what)
+        if not self._health.damage:  # the same page is met again every day
+            self._health.damage = what
+            await self._desk.writer.run(lambda tx: tx.audit("damaged_page", {"why": what}, alarm=True))
+
     async def _check_chain(self) -> None:
         verdict = await asyncio.to_thread(self._desk.look, audit.verify_file)
-        self._health.chain_ok = verdict.broken_at is None
+        was_ok, self._health.chain_ok = self._health.chain_ok, verdict.broken_at is None
         self._health.chain_checked_at = self._clock()
         if verdict.broken_at is not None:
             log.critical("the audit trail is broken at row %d: %s", verdict.broken_at, verdict.why)
+            if was_ok:
+                detail = {"row": verdict.broken_at, "why": f"row {verdict.broken_at} {verdict.why}"}
+                await self._desk.writer.run(lambda tx: tx.audit("chain_broken", detail, alarm=True))
 
     async def _check_balance(self) -> None:
         for one in await asyncio.to_thread(self._desk.look, balance.counted):

@@ -66,6 +66,7 @@ class Snapshot:
     store_wal_bytes: int = 0
     store_free_bytes: int = 0
     store_capacity_bytes: int = 0
+    store_damaged: bool = False
     audit_chain_ok: bool = True
     balance_difference: One = field(default_factory=_nothing)  # events, postings; not 0: a loss or a double
     clock_step_total: int = 0
@@ -122,6 +123,7 @@ def _store(now: Snapshot) -> Iterator[Metric]:
     yield _gauge("store_wal_bytes", "Size of the write-ahead log.", now.store_wal_bytes)
     yield _gauge("store_free_bytes", "Free space where the store lives.", now.store_free_bytes)
     yield _gauge("store_capacity_bytes", "Size of the volume where the store lives.", now.store_capacity_bytes)
+    yield _gauge("store_damaged", "Whether a check met a damaged page of the store.", now.store_damaged)
     yield _gauge("audit_chain_ok", "Whether the audit chain verified.", now.audit_chain_ok)
     off = "Received minus accounted for; anything but 0 is a loss or a double."
     yield _gauges("balance_difference", off, "balance", now.balance_difference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -75,7 +76,12 @@ def gather(place: Place) -> dict[str, Any]:
     running = _running(place) if owner else {}
     return {
         "agent": {"running": bool(owner), "process": owner, "store": str(place.path), **running.get("agent", {})},
-        "store": {"bytes": used, "free_bytes": left, "reserve_bytes": place.store.reserve_mb << 20},
+        "store": {
+            "bytes": used,
+            "free_bytes": left,
+            "reserve_bytes": place.store.reserve_mb << 20,
+            **{name: value for name, value in running.get("store", {}).items() if name in ("chain_ok", "damage")},
+        },
         "sources": running.get("sources", {}),
         "targets": running.get("targets", {}),
         **found,
@@ -134,6 +140,8 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
         f"backlog {waits}; lately {show.rate(coming['events_per_s'])} events/s, "
         f"{show.rate(coming['documents_per_s'])} documents/s"
     )
+    for trouble in damage(store):
+        show.say(trouble)
     off = [f"{name} by {one}" for name, one in found["balance"].items() if one]
     show.say(
         "balance " + (f"OFF: {', '.join(off)}; run gatepost audit verify" if off else "everything is accounted for")
@@ -155,6 +163,14 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
         show.say("")
         rows = [[show.moment(one["at"]), one["action"], _detail(one)] for one in found["alarms"]]
         show.table(["last alarms", "", ""], rows)
+
+
+def damage(store: dict[str, Any]) -> Iterator[str]:
+    """What the running agent's checks found; the alarms below say it where none runs."""
+    if store.get("damage"):
+        yield f"DAMAGED {store['damage']}: restore a backup, or gatepost recover; docs/operations.md, A damaged page"
+    if store.get("chain_ok") is False:
+        yield "BROKEN  the audit trail does not verify: gatepost audit verify"
 
 
 def _headline(place: Place, found: dict[str, Any]) -> str:

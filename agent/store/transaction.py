@@ -61,7 +61,7 @@ class Transaction:
         return act.actor if act else ""
 
     def last_act(self, posting_id: int, *, of_a_person: bool = False) -> Act | None:
-        """What was done with this posting last, also in this very commit; by a person where one did, if that is asked."""
+        """What was done with this posting last, also in this very commit; by a person if asked and one did."""
         for at_us, actor, action, _, posting, _, _ in (*reversed(self._records), *reversed(self._earlier)):
             if posting == posting_id and not (of_a_person and actor == "agent"):
                 return Act(actor, action, at_us)

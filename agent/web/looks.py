@@ -41,6 +41,7 @@ async def health(agent: TheAgent, caller: Reader) -> models.Health:
         stuck=stuck(agent),
         chain_ok=known.chain_ok,
         chain_checked_at=known.chain_checked_at.isoformat() if known.chain_checked_at else None,
+        damage=known.damage,
         balance_checked_at=known.balance_checked_at.isoformat() if known.balance_checked_at else None,
         problems=known.problems,
     )

@@ -245,6 +245,7 @@ class Health(Shown):
     stuck: list[str] = Field(description="Loops that made no progress although they had to; /live fails then")
     chain_ok: bool = Field(description="Whether the audit chain verified when it was last checked")
     chain_checked_at: str | None
+    damage: str = Field(description="Which check met a damaged page of the store; empty: none did")
     balance_checked_at: str | None
     problems: list[str] = Field(description="What the housekeeping could not do")
 

@@ -36,6 +36,7 @@ def snapshot(agent: Agent) -> Snapshot:
         store_wal_bytes=wal.stat().st_size if wal.exists() else 0,
         store_free_bytes=disk.free,
         store_capacity_bytes=disk.total,
+        store_damaged=bool(agent.health.damage),
         audit_chain_ok=agent.health.chain_ok,
         clock_step_total=agent.health.clock_steps,
         clock_unsynchronised=_unsynchronised(),

@@ -246,3 +246,11 @@ def test_looking_needs_no_secrets_and_no_plug_ins(config):
     """Sections that are wrong or whose secrets are missing do not keep anybody from looking."""
     config.write_text(config.read_text() + "targets: [{name: s4, kind: nonsense, password: {secret: absent}}]\n")
     assert gatepost_(config, "status").code == 0
+
+
+def test_status_says_what_the_checks_found():
+    """Damage and a broken trail are lines of their own, with what to run; a sound store says nothing."""
+    found = "\n".join(status.damage({"damage": "checking chain met a damaged page", "chain_ok": False}))
+    assert "DAMAGED checking chain met a damaged page: restore a backup, or gatepost recover" in found
+    assert "gatepost audit verify" in found
+    assert list(status.damage({"damage": "", "chain_ok": True})) == []

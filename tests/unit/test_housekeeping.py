@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
+
+import apsw
 
 from agent import checkpoints
 from agent.desk import Desk
@@ -85,3 +88,45 @@ async def test_what_fails_is_shown_and_the_other_jobs_go_on(tmp_path):
         await until(lambda: bool(health.problems) and "archive" in health.progress)
         assert "key.pem is no Ed25519 private key" in health.problems[0]
         assert health.chain_checked_at is not None
+
+
+def damage(path: Path, table: str) -> None:
+    """Overwrite a leaf page in the middle of a table: only who reads all of it meets that."""
+    with closing(apsw.Connection(str(path))) as connection:
+        pages: list[Any] = connection.execute(
+            "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path", (table,)
+        ).fetchall()
+        size = connection.pragma("page_size")
+    with path.open("r+b") as stream:
+        stream.seek((pages[len(pages) // 2][0] - 1) * size)
+        stream.write(b"\x55" * size)
+
+
+def alarms(writer: Writer) -> list[Any]:
+    return writer.call(
+        lambda tx: tx.execute("SELECT action, json_extract(detail, '$.why') FROM audit WHERE alarm = 1").fetchall()
+    )
+
+
+async def test_a_damaged_page_that_a_check_meets_is_an_alarm(tmp_path):
+    """The agent works on; the damage stands in the audit trail as one alarm, and is shown until the next start."""
+    with stores.opened(tmp_path / "gatepost.db") as writer:
+        rows(writer, 200)
+    damage(tmp_path / "gatepost.db", "audit")
+    async with housekeeping(tmp_path, Audit()) as (writer, health):
+        await until(lambda: bool(health.damage) and "balance" in health.progress)
+        await until(lambda: bool(alarms(writer)))
+        assert "checking chain met a damaged page" in health.damage
+        assert alarms(writer) == [("damaged_page", health.damage)]
+
+
+async def test_a_broken_trail_is_an_alarm(tmp_path):
+    """A row that was changed by hand is found by the daily check, and rings with its number."""
+    with stores.opened(tmp_path / "gatepost.db") as writer:
+        rows(writer, 5)
+    with closing(apsw.Connection(str(tmp_path / "gatepost.db"))) as connection:
+        connection.execute("DROP TRIGGER audit_is_append_only; UPDATE audit SET actor = 'nobody' WHERE seq = 3")
+    async with housekeeping(tmp_path, Audit()) as (writer, health):
+        await until(lambda: bool(alarms(writer)))
+        assert not health.chain_ok
+        assert alarms(writer) == [("chain_broken", "row 3 was changed after it was written")]

@@ -31,6 +31,7 @@ PROMISED = [
     "gatepost_held",
     "gatepost_decisions_total{workflow,route}",
     "gatepost_model_score_count{model}",
+    "gatepost_store_damaged",
     "gatepost_audit_chain_ok",
     "gatepost_clock_step_total",
     "gatepost_clock_unsynchronised",
