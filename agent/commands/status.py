@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 import apsw
@@ -15,11 +14,9 @@ from agent.commands import reach, show
 from agent.commands.place import Place, as_json, at_place, now
 from agent.errors import GatepostError
 from agent.store import lists
-from agent.store.encode import to_us
-from agent.store.forecast import NEWEST, Forecast, forecast
+from agent.store.forecast import forecast
 
 ALARMS = 5
-HOUR_S, YOUNGEST_S = 3600.0, 60.0
 LABEL = {"posted": "to post"}  # the state of an event says what was decided, not what the ERP has
 MEANING = {
     "posted": "decided (state `posted`); how far: see postings",
@@ -67,8 +64,7 @@ def gather(place: Place) -> dict[str, Any]:
     free = max(0, left - (place.store.reserve_mb << 20))
 
     def read(connection: apsw.Connection) -> dict[str, Any]:
-        at = now()
-        coming = of_its_life(forecast(connection, at, used=used, free=free), lived(connection, at))
+        coming = forecast(connection, now(), used=used, free=free)
         alarms = lists.history(connection, limit=ALARMS, alarms_only=True)
         return {**lists.overview(connection), "forecast": asdict(coming), "alarms": alarms}
 
@@ -86,31 +82,6 @@ def gather(place: Place) -> dict[str, Any]:
         "targets": running.get("targets", {}),
         **found,
     }
-
-
-def lived(connection: apsw.Connection, at: datetime) -> float:
-    """For how much of the last hour the store can tell, in seconds.
-
-    The whole hour also where the forecast sees only the newest rows: it divides by what they span itself.
-    """
-    rows, first = next(iter(connection.execute(
-        "SELECT count(*), min(at_us) FROM (SELECT at_us FROM audit ORDER BY seq DESC LIMIT ?)", (NEWEST,)
-    )))  # fmt: skip
-    if first is None or rows == NEWEST:
-        return HOUR_S
-    return min(HOUR_S, max(YOUNGEST_S, float(to_us(at) - first) / 1e6))
-
-
-def of_its_life(coming: Forecast, seconds: float) -> Forecast:
-    """The same counts over the part of the hour in which the store was there."""
-    faster = HOUR_S / seconds
-    full, drained = coming.disk_full_in_s, coming.drained_in_s
-    return Forecast(
-        events_per_s=coming.events_per_s * faster,
-        documents_per_s=coming.documents_per_s * faster,
-        disk_full_in_s=None if full is None else full / faster,
-        drained_in_s=None if drained is None else drained / faster,
-    )
 
 
 def _running(place: Place) -> dict[str, Any]:

@@ -1,22 +1,26 @@
-"""When the disk will be full and when the backlog will be drained, from what the last hour was like."""
+"""When the disk will be full and when the backlog will be drained, from what the last hour was like.
+
+A store that is younger than an hour is judged by its whole life, and by a minute at least.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import apsw
 
 from agent.store import balance
 from agent.store.encode import to_us
 
-HOUR_US = 3_600_000_000
+HOUR_US, MINUTE_US = 3_600_000_000, 60_000_000
 NEWEST = 20_000  # rows that are looked at: the newest, so that it costs the same with any number
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Rates per second over the last hour; None where nothing moves or nothing can be told."""
+    """Rates per second over the last hour, or the store's life; None where nothing moves or nothing can be told."""
 
     events_per_s: float
     documents_per_s: float
@@ -27,10 +31,10 @@ class Forecast:
 def forecast(connection: apsw.Connection, now: datetime, *, used: int, free: int) -> Forecast:
     """What is to come. `used` is the size of the store and `free` what it may still take, in bytes."""
     at = to_us(now)
-    events = _rate(connection, "SELECT received_us FROM event ORDER BY id DESC", "1", at)
-    documents = _rate(
-        connection, "SELECT at_us, action FROM audit ORDER BY seq DESC", "action IN ('acknowledged', 'simulated')", at
-    )
+    window = _window(connection, at)
+    events = _rate(connection, "SELECT received_us FROM event ORDER BY id DESC", "1", at, window)
+    booked = "action IN ('acknowledged', 'simulated')"
+    documents = _rate(connection, "SELECT at_us, action FROM audit ORDER BY seq DESC", booked, at, window)
     received, made = balance.running(connection)
     undecided = received.by_state["undecided"]
     waiting = undecided + sum(made.by_state[one] for one in ("ready", "sending", "in_doubt"))
@@ -44,12 +48,18 @@ def forecast(connection: apsw.Connection, now: datetime, *, used: int, free: int
     )
 
 
-def _rate(connection: apsw.Connection, newest: str, which: str, now: int) -> float:
-    """Rows per second of the last hour, by the newest rows; `which` of them count."""
+def _window(connection: apsw.Connection, now: int) -> int:
+    """How far back the store can tell, at most an hour; what was archived before its first row is older anyway."""
+    row: Any = connection.execute("SELECT at_us FROM audit ORDER BY seq LIMIT 1").fetchone()
+    return min(HOUR_US, max(MINUTE_US, now - row[0])) if row else HOUR_US
+
+
+def _rate(connection: apsw.Connection, newest: str, which: str, now: int, window: int) -> float:
+    """Rows per second of the window, by the newest rows; `which` of them count."""
     rows = list(connection.execute(f"SELECT *, {which} FROM ({newest} LIMIT {NEWEST})"))  # noqa: S608
-    young = [row for row in rows if row[0] > now - HOUR_US]
+    young = [row for row in rows if row[0] > now - window]
     whole = len(young) < NEWEST  # else the window ends with the rows that were looked at
-    seconds = (HOUR_US if whole else max(1, now - young[-1][0])) / 1e6
+    seconds = (window if whole else max(1, now - young[-1][0])) / 1e6
     return float(sum(row[-1] for row in young) / seconds)
 
 
