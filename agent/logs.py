@@ -33,7 +33,7 @@ SHORTEST_SECRET: Final = 4  # anything shorter would turn every line into stars;
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "event", "repeated"}
 # line breaks, terminal codes and direction overrides: a lot number may contain anything
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_CHATTY = ("httpx", "httpcore", "uvicorn.access", "asyncio")  # below a warning they tell of single requests
+_CHATTY = ("uvicorn.access", "asyncio")  # below a warning they tell of single requests
 
 
 class Redaction:

@@ -27,7 +27,7 @@ from agent import __version__
 SQLITE_NEEDED: Final = (3, 51, 3)  # 3.7.0 to 3.51.2 can corrupt the file when the WAL is reset
 FLUSH_SUSPICIOUS_MS: Final = 0.2  # real flash needs longer: a faster one answers from a cache it has not flushed
 FLUSH_SLOW_MS: Final = 50.0
-DISTRIBUTIONS: Final = ("paho-mqtt", "httpx", "onnxruntime", "pydantic", "fastapi", "uvicorn", "cryptography")
+DISTRIBUTIONS: Final = ("paho-mqtt", "httptools", "onnxruntime", "pydantic", "fastapi", "uvicorn", "cryptography")
 
 
 class Level(StrEnum):

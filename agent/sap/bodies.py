@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from agent.ports import Kind, Posting
+from agent.sap.channel import Headers
 from agent.sap.formats import (
     date_literal,
     guid_literal,
@@ -27,7 +28,6 @@ from agent.sap.formats import (
     sap_time,
     string_literal,
 )
-from agent.sap.session import Headers
 
 DAY: Final = lru_cache(maxsize=64)(sap_date)  # a plant posts on few days
 GUID_FIELD: Final = "ExternalSystemConfirmation"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from agent.errors import ErpUnavailable
+from agent.sap.channel import host
 from agent.schema import Settings
 from agent.secrets import Secret
 
@@ -82,6 +83,7 @@ class SapConnection(Settings):
 def safe_url(url: str, *, allow_http: bool) -> str:
     """The URL, if no secret can leave through it: https, or http to this machine. Raises ValueError."""
     parts = urlsplit(url)
+    host(url)  # a UnicodeError is a ValueError: no such name can be asked for
     if parts.username or parts.password:
         raise ValueError("must not carry credentials; use auth")
     if not parts.hostname or parts.query or parts.fragment:

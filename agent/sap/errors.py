@@ -1,22 +1,20 @@
-"""What went wrong at SAP, read from every shape of error body, and every foreign exception mapped once."""
+"""What went wrong at SAP, read from every shape of error body, and what it means that there is no answer at all."""
 
 from __future__ import annotations
 
 import json
 import re
-import ssl
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError
 
-import httpx
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from agent.errors import ErpError, ErpInDoubt, ErpUnavailable
+from agent.sap.channel import NoAnswer, NotSent
 
 ALREADY_PROCESSED: Final = "/IWBEP/CM_COS/005"  # «RequestID is outdated … has been processed before»
 SHORTEST_WAIT, LONGEST_WAIT, UNREADABLE_WAIT = 1.0, 3600.0, 30.0  # seconds
@@ -148,45 +146,15 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return min(max(seconds, SHORTEST_WAIT), LONGEST_WAIT)
 
 
-# ── foreign exceptions ──────────────────────────────────────────────────────────────────────────────────────
-
-NOT_SENT: Final = (  # raised before the first byte of a request leaves: refused, DNS, TLS, no free connection
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
-)
-MAYBE_SENT: Final = (  # raised while writing or reading: SAP may have the request, or may have done it
-    httpx.ReadTimeout,
-    httpx.WriteTimeout,
-    httpx.ReadError,
-    httpx.WriteError,
-    httpx.CloseError,
-    httpx.LocalProtocolError,
-    httpx.RemoteProtocolError,
-    httpx.DecodingError,
-    httpx.TooManyRedirects,
-    httpx.HTTPStatusError,
-    httpx.CookieConflict,
-    httpx.StreamError,
-    httpx.StreamConsumed,
-    httpx.StreamClosed,
-    httpx.ResponseNotRead,
-    httpx.RequestNotRead,
-    TimeoutError,  # the total deadline of the call
-    ssl.SSLError,  # an alert after the handshake, such as a client certificate refused under TLS 1.3
-    OSError,
-    zlib.error,
-)
-FOREIGN: Final = (*NOT_SENT, *MAYBE_SENT)
+# ── no answer at all ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def from_foreign(error: Exception, where: str, *, reading: bool) -> ErpError:
-    """What a foreign exception means for a posting. A read changes nothing, so it is only unavailable."""
-    words = str(error).strip() or ("no answer in time" if isinstance(error, TimeoutError) else "")
-    what = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    if reading or isinstance(error, NOT_SENT):
+def without_answer(error: NotSent | NoAnswer | TimeoutError, where: str, *, reading: bool) -> ErpError:
+    """What it means for a posting that a call brought no answer. A read changes nothing, so it is only unavailable.
+
+    A TimeoutError is the deadline of the whole call: the request had left long before.
+    """
+    what = str(error) or "no answer in time"
+    if reading or isinstance(error, NotSent):
         return ErpUnavailable(f"{where}: not reachable ({what}); check address, network and certificate")
     return ErpInDoubt(f"{where}: sent, but no answer ({what}); the document is looked for before anything is repeated")

@@ -1,8 +1,7 @@
 """One HTTP session with SAP: kept connections, CSRF token bound to its cookies, identity, a deadline for every call.
 
-httpx's transport is used without the client around it: no redirects, no cookie jar, no proxies from the environment,
-and a fifth less CPU per call. A call is made once; only what SAP itself says it has not processed (403 with
-``x-csrf-token: Required``, 401) is sent a second time, byte for byte.
+A call is made once; only what SAP itself says it has not processed (403 with ``x-csrf-token: Required``, 401) is sent
+a second time, byte for byte.
 """
 
 from __future__ import annotations
@@ -12,26 +11,24 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import httpx
+from urllib.parse import quote, urlsplit
 
 from agent.errors import ErpUnavailable
 from agent.sap.auth import Monotonic, identity
+from agent.sap.channel import Channel, Headers, NoAnswer, NotSent, Reply, host, request
 from agent.sap.connection import SapConnection, tls_context
-from agent.sap.errors import FOREIGN, excerpt, from_foreign, read_error, retry_after
+from agent.sap.errors import excerpt, read_error, retry_after, without_answer
 
-Headers = list[tuple[bytes, bytes]]
 JSON = (b"Accept", b"application/json")
-LARGEST_ANSWER = 16 * 1024 * 1024  # bytes; $metadata of a large service has about 1 MiB
-KEPT_ALIVE = 20.0  # seconds; shorter than the 30 s after which SAP's ICM closes an idle connection
+_AS_IT_IS = "%/:=&?~+!$,;'@()*[]"  # in an address: what is quoted already stays so
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, read to its end."""
+    """What came back, read to its end; names of headers in lower case."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     body: bytes
     url: str
 
@@ -59,41 +56,38 @@ class SapSession:
         self.connection = connection
         self._monotonic = monotonic
         self._identity = identity(connection, self._exchange, monotonic)
-        self._base = connection.url.rstrip("/") + "/" + connection.path.strip("/")
+        self._base = urlsplit(connection.url).path.rstrip("/") + "/" + connection.path.strip("/")
         self._tokens: dict[str, _Token] = {}
         self._token_flights: dict[str, asyncio.Lock] = {}
-        self._urls: dict[str, httpx.URL] = {}
-        # One pool for each connection: a shared pool looks over all its connections at every request.
-        self._lines: asyncio.LifoQueue[httpx.AsyncHTTPTransport] = asyncio.LifoQueue()
-        self._all: tuple[httpx.AsyncHTTPTransport, ...] = ()
+        self._targets: dict[str, bytes] = {}
+        self._free: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()  # the connection used last is used next
+        self._all: tuple[Channel, ...] = ()
+        self._context: ssl.SSLContext | None = None
         self._common: Headers = [
-            (b"Host", httpx.URL(connection.url).netloc),
+            (b"Host", host(connection.url)),
             (b"Accept-Encoding", b"identity"),
             (b"Accept-Language", connection.language.encode()),
             (b"User-Agent", b"gatepost"),
         ]
-        limits = {"connect": connection.connect_s, "pool": connection.connect_s, "read": None, "write": None}
-        self._extensions = {"timeout": limits}
-        self._total = connection.total_s
 
     async def open(self) -> None:
         """Read the certificates; connects to nobody. Raises ErpUnavailable where a file cannot be used."""
         if self._all:
             return
-        secure = self._base.startswith("https") or self.connection.auth.kind == "oauth2"
-        context: ssl.SSLContext | bool = await asyncio.to_thread(tls_context, self.connection) if secure else False
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEPT_ALIVE)
-        size = self.connection.concurrency + 2  # two more for token, find and orders beside a full window of postings
-        self._all = tuple(httpx.AsyncHTTPTransport(verify=context, limits=limits) for _ in range(size))
-        self._lines = asyncio.LifoQueue()
-        for line in self._all:
-            self._lines.put_nowait(line)
+        to = self.connection
+        if to.url.startswith("https") or to.auth.kind == "oauth2":
+            self._context = await asyncio.to_thread(tls_context, to)
+        size = to.concurrency + 2  # two more for token, find and orders beside a full window of postings
+        self._all = tuple(Channel(to.url, self._context, to.connect_s) for _ in range(size))
+        self._free = asyncio.LifoQueue()
+        for channel in self._all:
+            self._free.put_nowait(channel)
 
     async def close(self) -> None:
         """Let go of the connections; the token stays and is renewed where SAP has forgotten it."""
-        lines, self._all = self._all, ()
-        for line in lines:
-            await line.aclose()
+        channels, self._all = self._all, ()
+        for channel in channels:
+            await channel.close()
 
     # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,11 +97,11 @@ class SapSession:
 
     async def _get(self, path: str, more: Headers) -> Answer:
         """A read with the identity; on 401 once more where another access token can be had."""
-        url = self._url(path)
+        target = self._target(path)
         for last in (False, True):
             authorization = await self._identity.authorization()
             headers = self._headers(authorization, more)
-            answer = await self._send("GET", url, headers, b"", reading=True)
+            answer = await self._send(b"GET", target, headers, b"", reading=True)
             if last or answer.status != 401 or not self._identity.refused(authorization):
                 break
         return answer
@@ -121,13 +115,13 @@ class SapSession:
 
         Raises ErpUnavailable (nothing was processed: not reachable, not authorised) and ErpInDoubt.
         """
-        url = self._url(path)
+        verb, target = method.encode(), self._target(path)
         renewed = False
         while True:
             token = self._tokens.get(service) or await self._token(service)
             authorization = await self._identity.authorization()
             fixed = [JSON, (b"X-CSRF-Token", token.value), (b"Cookie", token.cookies), *headers]
-            answer = await self._send(method, url, self._headers(authorization, fixed), body, reading=False)
+            answer = await self._send(verb, target, self._headers(authorization, fixed), body, reading=False)
             if answer.status not in (401, 403):
                 return answer
             if renewed or not self._renewable(answer):
@@ -160,73 +154,93 @@ class SapSession:
         if answer.status in (401, 403):
             raise not_authorised(answer)
         value = answer.headers.get("x-csrf-token", "")
-        if answer.status != 200 or not value or value.lower() in ("required", "fetch"):
+        if answer.status != 200 or not value or not value.isascii() or value.lower() in ("required", "fetch"):
             raise unavailable(answer, "gave no CSRF token; check the address and that the service is active")
-        return _Token(value.encode("latin-1"), _cookies(answer.headers).encode("latin-1"))
+        return _Token(value.encode(), _cookies(answer.headers).encode())
 
     # ── the wire ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _url(self, path: str) -> httpx.URL:
-        """The URL of a path; those without a query are few and kept."""
-        if (known := self._urls.get(path)) is not None:
+    def _target(self, path: str) -> bytes:
+        """What a request asks for; those without a query are few and kept."""
+        if (known := self._targets.get(path)) is not None:
             return known
         text = f"{self._base}/{path}"
         if self.connection.client:
             text += ("&" if "?" in text else "?") + f"sap-client={self.connection.client}"
-        url = httpx.URL(text)
+        target = quote(text, safe=_AS_IT_IS).encode()
         if "?" not in path and "(" not in path:
-            self._urls[path] = url
-        return url
+            self._targets[path] = target
+        return target
 
-    async def _send(self, method: str, url: httpx.URL, headers: Headers, body: bytes, *, reading: bool) -> Answer:
-        request = httpx.Request(method, url, headers=headers, content=body, extensions=self._extensions)
+    async def _send(self, method: bytes, target: bytes, headers: Headers, body: bytes, *, reading: bool) -> Answer:
+        free = self._free
+        channel = await self._channel()
         try:
-            async with asyncio.timeout(self._total):
-                line = await self._line(url)
-                try:
-                    response = await line.handle_async_request(request)
-                    try:
-                        return Answer(response.status_code, response.headers, await _body(response), url.path)
-                    finally:
-                        await response.aclose()
-                finally:
-                    self._lines.put_nowait(line)
-        except FOREIGN as error:
-            raise from_foreign(error, f"{method} {url.path}", reading=reading) from error
+            return await self._call(channel, method, target, headers, body, reading=reading)
+        finally:
+            free.put_nowait(channel)
 
-    async def _line(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
-        """A connection that nobody uses. Raises ErpUnavailable, and httpx.PoolTimeout when none comes free in time."""
+    async def _channel(self) -> Channel:
+        """A connection that nobody uses. Raises ErpUnavailable where none comes free in time."""
         if not self._all:
-            raise ErpUnavailable(f"{url.host}: the session is not open")
+            raise ErpUnavailable(f"{self.connection.url}: the session is not open")
         try:
-            return self._lines.get_nowait()
+            return self._free.get_nowait()
         except asyncio.QueueEmpty:
             try:
-                return await asyncio.wait_for(self._lines.get(), self.connection.connect_s)
+                return await asyncio.wait_for(self._free.get(), self.connection.connect_s)
             except TimeoutError:
-                raise httpx.PoolTimeout("no connection came free in time") from None
+                waited = f"no connection came free within {self.connection.connect_s:g} s"
+                raise ErpUnavailable(f"{self.connection.url}: not reachable ({waited})") from None
+
+    async def _call(
+        self, channel: Channel, method: bytes, target: bytes, headers: Headers, body: bytes, *, reading: bool
+    ) -> Answer:
+        try:
+            async with asyncio.timeout(self.connection.total_s):
+                reply = await channel.exchange(request(method, target, headers, body))
+        except (NotSent, NoAnswer, TimeoutError) as error:
+            where = f"{method.decode()} {_path(target)}"
+            raise without_answer(error, where, reading=reading) from error
+        return Answer(reply.status, _headers(reply), reply.body, _path(target))
 
     async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        """The token request of OAuth: outside SAP's services, without cookies; it changes nothing."""
-        fixed = [(name.encode(), value.encode()) for name, value in headers.items()]
-        answer = await self._send("POST", httpx.URL(url), fixed, body, reading=True)
+        """The token request of OAuth: another host, outside SAP's services, without cookies; it changes nothing."""
+        fixed = [(b"Host", host(url)), *((name.encode(), value.encode()) for name, value in headers.items())]
+        parts = urlsplit(url)
+        target = quote(parts.path or "/", safe=_AS_IT_IS).encode()
+        channel = Channel(url, self._context, self.connection.connect_s)
+        try:
+            answer = await self._call(channel, b"POST", target, fixed, body, reading=True)
+        finally:
+            await channel.close()
         return answer.status, answer.body
 
 
-async def _body(response: httpx.Response) -> bytes:
-    """The body, as far as it is reasonable. Raises httpx.DecodingError beyond."""
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > LARGEST_ANSWER:
-            raise httpx.DecodingError(f"answer is larger than {LARGEST_ANSWER} bytes")
-        parts.append(part)
-    return b"".join(parts)
+def _path(target: bytes) -> str:
+    return target.partition(b"?")[0].decode()
 
 
-def _cookies(headers: httpx.Headers) -> str:
+def _headers(reply: Reply) -> dict[str, str]:
+    """Header → value; repeated ones in one value, as RFC 9110 allows for all but Set-Cookie, which gets lines."""
+    found: dict[str, str] = {}
+    for raw, value in reply.headers:
+        name, text = raw.decode("latin-1"), _text(value)
+        found[name] = text if name not in found else found[name] + ("\n" if name == "set-cookie" else ", ") + text
+    return found
+
+
+def _text(value: bytes) -> str:
+    """A header's value; outside ASCII it is UTF-8 by custom, and anything by the standard."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _cookies(headers: Mapping[str, str]) -> str:
     """All cookies of an answer as one Cookie header: SAP's names change, so none is chosen."""
-    pairs = (cookie.partition(";")[0].strip() for cookie in headers.get_list("set-cookie"))
+    pairs = (cookie.partition(";")[0].strip() for cookie in headers.get("set-cookie", "").split("\n"))
     return "; ".join(pair for pair in pairs if pair.partition("=")[2])  # an empty value deletes a cookie
 
 

@@ -30,7 +30,7 @@ def test_help_needs_no_library_of_the_agent():
     """`gatepost --help` imports neither the ERP client, nor the model runtime, nor the web server, nor the store."""
     code = (
         "import sys; from agent.cli import gatepost; gatepost(['--help'], standalone_mode=False); "
-        "slow = {'httpx', 'onnxruntime', 'numpy', 'fastapi', 'asyncio', 'apsw', 'rich', 'pydantic'}; "
+        "slow = {'httptools', 'onnxruntime', 'numpy', 'fastapi', 'asyncio', 'apsw', 'rich', 'pydantic'}; "
         "print(sorted(slow & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

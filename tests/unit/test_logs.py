@@ -172,7 +172,7 @@ def test_started_logging_writes_what_was_queued_before_the_process_ends():
     """A process that logs and ends normally has written every line, foreign loggers' warnings included."""
     program = (
         "import logging, warnings; from agent import logs; sink = logs.start('json');"
-        "logging.getLogger('agent.x').info('one'); logging.getLogger('httpx').info('noise'); warnings.warn('two')"
+        "logging.getLogger('agent.x').info('one'); logging.getLogger('asyncio').info('noise'); warnings.warn('two')"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
