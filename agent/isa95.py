@@ -1,6 +1,7 @@
 """Business content in ISA-95 words (IEC 62264-2, B2MML V7): what the floor reports, before any ERP hears of it.
 
-Named tuples, because one of each is made for every message and a frozen dataclass takes four times as long.
+Named tuples, because one of each is made for every message and a frozen dataclass takes four times as long; the mapping
+makes them by ``tuple.__new__``, which is what their constructors call.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from agent.errors import BadPayload, ConfigError, Finding
 from agent.isa95 import SegmentResponse
 from agent.mapping.document import MappingFile
 from agent.mapping.fields import UNSAFE, Levels, shown
-from agent.mapping.report import Read, report_reader
+from agent.mapping.report import Bind, Read, report_reader
 from agent.mapping.topics import Pattern
 from agent.ports import Event
 from agent.units import UnitTable
@@ -36,7 +36,7 @@ class Mapping:
     kind: str
     source: str
     pattern: Pattern
-    read: Read
+    bind: Bind
     has_identity: bool
     place: Finding  # file and line of the topic, for what is wrong later
 
@@ -50,12 +50,12 @@ class Mappings:
         self._by_length: dict[int, list[Mapping]] = {}
         for mapping in mappings:
             self._by_length.setdefault(len(mapping.pattern.levels), []).append(mapping)
-        self._route: Callable[[str, str], tuple[Read, Levels]] = lru_cache(ROUTES_KEPT)(self._find)
+        self._route: Callable[[str, str], Read] = lru_cache(ROUTES_KEPT)(self._find)
 
     def read(self, event: Event) -> SegmentResponse:
         """What the event reports. Raises BadPayload, naming field and value, and nothing else."""
-        read, levels = self._route(event.source, event.topic)
-        return read(strictjson.read(event.payload), levels, event.received_at)
+        read = self._route(event.source, event.topic)
+        return read(strictjson.read(event.payload), event.received_at)
 
     def kinds(self) -> frozenset[str]:
         """The message kinds that can be read."""
@@ -67,11 +67,11 @@ class Mappings:
             mapping.place for mapping in self._mappings if not mapping.has_identity and kind in (None, mapping.kind)
         )
 
-    def _find(self, source: str, topic: str) -> tuple[Read, Levels]:
+    def _find(self, source: str, topic: str) -> Read:
         levels = topic.split("/")
         for mapping in self._by_length.get(len(levels), ()):
             if mapping.source in ("", source) and (wildcards := mapping.pattern.match(levels)) is not None:
-                return mapping.read, _safe(wildcards)
+                return mapping.bind(_safe(wildcards))
         raise BadPayload(
             f"no mapping reads topic {shown(topic)} of source {source!r}; add one, or subscribe to less",
             reason="unmapped",

@@ -54,33 +54,6 @@ def text_reader(pick: Pick | None, *, required: bool) -> Text:
     if pick.const is not None:
         const = pick.const
         return lambda body, levels: const
-    read, limit = _any_text_reader(pick, required), pick.max_length
-    key, name = _one_key(pick.path), pick.wildcard
-    if pick.map is not None or (key is None and name is None):
-        return read
-
-    # The usual case on the hot path: one key, an ordinary text. Whatever is not that, is looked at again.
-
-    def read_key(body: Body, levels: Levels) -> str:
-        value = body.get(key)  # type: ignore[arg-type]  # None: there is a name
-        if type(value) is str and 0 < len(value) <= limit and value.isprintable():
-            return value
-        return read(body, levels)
-
-    def read_level(body: Body, levels: Levels) -> str:
-        value = levels[name]  # type: ignore[index]  # None: there is a key
-        return value if 0 < len(value) <= limit and value.isprintable() else read(body, levels)
-
-    return read_level if key is None else read_key
-
-
-def _one_key(path: str | None) -> str | None:
-    """The key of a path that is just one, as nearly all are."""
-    keys = path_keys(path) if path else ()
-    return keys[0] if len(keys) == 1 and type(keys[0]) is str else None
-
-
-def _any_text_reader(pick: Pick, required: bool) -> Text:  # noqa: FBT001  # private, one caller
     get, limit, codes, where = _getter(pick), pick.max_length, pick.map, pick.where
     absent, number_as_text = _absent(pick, required), pick.number_as_text
 
@@ -104,6 +77,12 @@ def _any_text_reader(pick: Pick, required: bool) -> Text:  # noqa: FBT001  # pri
     return read
 
 
+def one_key(path: str | None) -> str | None:
+    """The key of a path that is just one, as nearly all are."""
+    keys = path_keys(path) if path else ()
+    return keys[0] if len(keys) == 1 and type(keys[0]) is str else None
+
+
 def _getter(pick: Pick) -> Callable[[Body, Levels], Any]:
     if pick.wildcard is not None:
         name = pick.wildcard
@@ -114,8 +93,7 @@ def _getter(pick: Pick) -> Callable[[Body, Levels], Any]:
 
 def _absent(pick: Pick, required: bool) -> Callable[[Any], str]:  # noqa: FBT001  # private, one caller
     """What to do about a text that is missing, null or empty."""
-    where, default = pick.where, pick.default
-    refused = pick.required if pick.required is not None else required and default is None
+    where, default, refused = pick.where, pick.default, is_required(pick, required=required)
 
     def absent(value: Any) -> str:
         if refused:
@@ -123,6 +101,11 @@ def _absent(pick: Pick, required: bool) -> Callable[[Any], str]:  # noqa: FBT001
         return default or ""
 
     return absent
+
+
+def is_required(pick: Pick, *, required: bool) -> bool:
+    """Whether a message without this text is refused: the pick says so, or the place where it stands."""
+    return pick.required if pick.required is not None else required and pick.default is None
 
 
 def _refuse_unsafe(value: str, limit: int, where: str) -> None:
@@ -173,22 +156,37 @@ def count_reader(path: str) -> Callable[[Body], int]:
 
 def amount_reader(amount: Amount, units: UnitTable) -> Callable[[Body, Levels], Quantity | None]:
     """A function that reads a quantity, None where an optional one is absent. It raises BadPayload."""
+    key, unit_key, codes = one_key(amount.value), one_key(amount.unit.path), _known_units(amount, units)
     number, unit = _number_reader(amount), _unit_reader(amount, units)
-    unit_key, known = _one_key(amount.unit.path), _known_units(amount, units)
+    minimum, maximum = amount.minimum, _highest(amount)
+    limited = amount.decimals is not None
 
     def read(body: Body, levels: Levels) -> Quantity | None:
-        value = number(body)
-        if value is None:
-            return None
-        name = body.get(unit_key)  # type: ignore[arg-type]  # None is no key of a message
-        return Quantity(value, known[name] if type(name) is str and name in known else unit(body, levels))
+        value = body.get(key)  # type: ignore[arg-type]  # None is no key of a message
+        if type(value) is int:
+            value = Decimal(value)
+        if type(value) is not Decimal or not minimum <= value <= maximum or limited:
+            value = number(body)  # finds what is unusual, and refuses what is wrong
+            if value is None:
+                return None
+        try:
+            code = codes[body.get(unit_key)]  # type: ignore[arg-type]
+        except (KeyError, TypeError):
+            code = unit(body, levels)
+        return tuple.__new__(Quantity, (value or abs(value), code))  # -0.0 is nothing to post
 
     return read
 
 
-def _known_units(amount: Amount, units: UnitTable) -> dict[str, str]:
+def _highest(amount: Amount) -> Decimal:
+    return Decimal("Infinity") if amount.maximum is None else amount.maximum
+
+
+def _known_units(amount: Amount, units: UnitTable) -> dict[str | None, str]:
     """What the message may say → code of the unit, for all that passes every check of `_unit_reader`."""
     pick, names = amount.unit, units.names(amount.dimension)
+    if pick.const is not None:
+        return {None: names[pick.const]}
     said = pick.map if pick.map is not None else {name: name for name in names}
     return {
         text: names[name]
@@ -200,26 +198,24 @@ def _known_units(amount: Amount, units: UnitTable) -> dict[str, str]:
 def _number_reader(amount: Amount) -> Callable[[Body], Decimal | None]:
     get, where = lookup(amount.value), amount.value
     from_text = None if amount.number == "json" else _text_number(amount.number)
-    minimum, maximum, decimals, optional = amount.minimum, amount.maximum, amount.decimals, amount.optional
-    key = _one_key(amount.value)
+    minimum, maximum, optional = amount.minimum, _highest(amount), amount.optional
+    finest = None if amount.decimals is None else 10**amount.decimals
 
     def read(body: Body) -> Decimal | None:
-        value = body.get(key) if key is not None else get(body)
+        value = get(body)
+        if value is None and optional:
+            return None
         if type(value) is int:
             value = Decimal(value)
         elif type(value) is not Decimal:
-            if value is None and optional:
-                return None
-            if value is None:
-                raise missing(value, where)
             value = from_text(value, where) if from_text else None
             if value is None:
                 raise wrong_type(get(body), "a number", where)
-        if value < minimum or (maximum is not None and value > maximum):
+        if not minimum <= value <= maximum:
             raise _out_of_range(value, amount)
-        if decimals is not None and Fraction(value) * 10**decimals % 1:
-            raise bad(f"{shown(value)} has more than {decimals} decimals", where, "too_precise")
-        return value if value else abs(value)  # -0.0 is nothing to post
+        if finest is not None and finest % value.as_integer_ratio()[1]:
+            raise bad(f"{shown(value)} has more than {amount.decimals} decimals", where, "too_precise")
+        return value
 
     return read
 

@@ -19,91 +19,96 @@ from agent.mapping.fields import (
     identity_reader,
     lookup,
     shown,
-    text_reader,
 )
+from agent.mapping.texts import Texts, Wanted, texts_reader, wanted
 from agent.mapping.times import time_reader
 from agent.units import UnitTable
 
-Read = Callable[[Body, Levels, datetime], SegmentResponse]
+Read = Callable[[Body, datetime], SegmentResponse]  # the message and when it arrived
+Bind = Callable[[Levels], Read]
 Check = Callable[[Body], None]
+ReadMaterial = Callable[[Body, Levels, Texts], MaterialActual | None]
 
 _NO_DURATIONS: Final[Mapping[str, Quantity]] = MappingProxyType({})
 
 
-def report_reader(file: MappingFile, units: UnitTable) -> Read:
-    """The function that reads one message of this file. It raises BadPayload and nothing else."""
+def report_reader(file: MappingFile, units: UnitTable) -> Bind:
+    """Topic → the function that reads one message of this file. Both raise BadPayload and nothing else."""
     kind = file.kind
     checks = _checks(file)
-    identity = identity_reader(file.message_id or file.unique_by)
-    order, operation = text_reader(file.order, required=True), text_reader(file.operation, required=True)
-    work_center = text_reader(file.work_center, required=False)
-    personnel = text_reader(file.personnel, required=False)
-    occurred_at, span, final = time_reader(file.time, file.time.path), _span_reader(file), flag_reader(file.final)
-    materials, durations = _materials_reader(file, units), _durations_reader(file, units)
-    sender = text_reader(file.sequence.sender if file.sequence else None, required=True)
+    texts = _texts_of_the_report(file)
+    head = len(texts)
+    occurred_at, span, final = _moment_reader(file), _span_reader(file), flag_reader(file.final)
+    materials = [_material_reader(one, units, texts) for one in file.materials]
+    durations = _durations_reader(file, units)
     number = count_reader(file.sequence.number) if file.sequence else lambda body: None
+    texts_of = texts_reader(texts)
 
-    def read(body: Body, levels: Levels, received_at: datetime) -> SegmentResponse:
-        for check in checks:
-            check(body)
-        start, end = span(body, received_at)
-        return SegmentResponse(
-            kind,
-            identity(body, levels),
-            order(body, levels),
-            operation(body, levels),
-            occurred_at(body, received_at),
-            work_center(body, levels),
-            start,
-            end,
-            final(body),
-            materials(body, levels),
-            durations(body, levels),
-            personnel(body, levels),
-            sender(body, levels),
-            number(body),
-        )
+    def bind(levels: Levels) -> Read:
+        read_texts = texts_of(levels)
 
-    return read
+        def read(body: Body, received_at: datetime) -> SegmentResponse:
+            for check in checks:
+                check(body)
+            texts = read_texts(body)
+            id, order, operation, work_center, personnel, sender = texts[:head]
+            start, end = span(body, received_at)
+            made = (
+                kind,
+                id,
+                order,
+                operation,
+                occurred_at(body, received_at),
+                work_center,
+                start,
+                end,
+                final(body),
+                tuple([actual for read in materials if (actual := read(body, levels, texts)) is not None]),
+                durations(body, levels),
+                personnel,
+                sender,
+                number(body),
+            )
+            return tuple.__new__(SegmentResponse, made)
+
+        return read
+
+    return bind
 
 
-def _materials_reader(file: MappingFile, units: UnitTable) -> Callable[[Body, Levels], tuple[MaterialActual, ...]]:
-    readers = [_material_reader(material, units) for material in file.materials]
+def _texts_of_the_report(file: MappingFile) -> list[Wanted]:
+    """Identity, order, operation, work centre, personnel and sender."""
+    parts = file.message_id or file.unique_by
+    return [
+        Wanted(identity_reader(parts), parts[0] if len(parts) == 1 else None, required=True, composed=len(parts) > 1),
+        wanted(file.order, required=True),
+        wanted(file.operation, required=True),
+        wanted(file.work_center, required=False),
+        wanted(file.personnel, required=False),
+        wanted(file.sequence.sender if file.sequence else None, required=True),
+    ]
 
-    def read(body: Body, levels: Levels) -> tuple[MaterialActual, ...]:
-        return tuple([actual for read in readers if (actual := read(body, levels)) is not None])
 
-    return read
-
-
-def _material_reader(spec: Material, units: UnitTable) -> Callable[[Body, Levels], MaterialActual | None]:
-    use, omit_zero = spec.use, spec.omit_zero
-    quantity = amount_reader(spec.quantity, units)
+def _material_reader(spec: Material, units: UnitTable, texts: list[Wanted]) -> ReadMaterial:
+    """A function that reads one material, None where it is left out. What it names is added to the texts of the
+    message; where the message may leave it out, it is read behind the quantity instead."""
+    use, omit_zero, quantity = spec.use, spec.omit_zero, amount_reader(spec.quantity, units)
     # A material that is named must be there: without it the report would speak of the order's product.
-    material = text_reader(spec.material, required=True)
-    lot, storage_location, reason = (
-        text_reader(pick, required=False) for pick in (spec.lot, spec.storage_location, spec.reason)
-    )
-    if not (spec.material or spec.lot or spec.storage_location or spec.reason):
+    names = [
+        wanted(spec.material, required=True),
+        *(wanted(pick, required=False) for pick in (spec.lot, spec.storage_location, spec.reason)),
+    ]
+    begin, end = len(texts), len(texts) + len(names)
+    behind = (omit_zero or spec.quantity.optional) and not all(name.given for name in names)
+    if not behind:
+        texts += names
 
-        def read_amount(body: Body, levels: Levels) -> MaterialActual | None:
-            amount = quantity(body, levels)
-            return None if amount is None or (omit_zero and not amount.value) else MaterialActual(use, amount)
-
-        return read_amount
-
-    def read(body: Body, levels: Levels) -> MaterialActual | None:
+    def read(body: Body, levels: Levels, texts: Texts) -> MaterialActual | None:
         amount = quantity(body, levels)
         if amount is None or (omit_zero and not amount.value):
             return None
-        return MaterialActual(
-            use,
-            amount,
-            material(body, levels),
-            lot(body, levels),
-            storage_location(body, levels),
-            reason(body, levels),
-        )
+        said = tuple([name.read(body, levels) for name in names]) if behind else texts[begin:end]
+        return tuple.__new__(MaterialActual, (use, amount) + said)  # noqa: RUF005  # twice as fast
 
     return read
 
@@ -120,10 +125,16 @@ def _durations_reader(file: MappingFile, units: UnitTable) -> Callable[[Body, Le
     return read
 
 
+def _moment_reader(file: MappingFile) -> Callable[[Body, datetime], datetime]:
+    if file.time.path is None:
+        return lambda body, received_at: received_at
+    return time_reader(file.time, file.time.path, required=True)  # type: ignore[return-value]  # it is not optional
+
+
 def _span_reader(file: MappingFile) -> Callable[[Body, datetime], tuple[datetime | None, datetime | None]]:
     if file.start is None and file.end is None:
         return lambda body, received_at: (None, None)
-    start, end = _optional_time(file, file.start), _optional_time(file, file.end)
+    start, end = (time_reader(file.time, path, required=False) if path else _no_time for path in (file.start, file.end))
 
     def read(body: Body, received_at: datetime) -> tuple[datetime | None, datetime | None]:
         began, ended = start(body, received_at), end(body, received_at)
@@ -134,11 +145,8 @@ def _span_reader(file: MappingFile) -> Callable[[Body, datetime], tuple[datetime
     return read
 
 
-def _optional_time(file: MappingFile, path: str | None) -> Callable[[Body, datetime], datetime | None]:
-    if path is None:
-        return lambda body, received_at: None
-    get, read = lookup(path), time_reader(file.time, path)
-    return lambda body, received_at: None if get(body) is None else read(body, received_at)
+def _no_time(body: Body, received_at: datetime) -> None:
+    return None
 
 
 # ── checks of the whole message ─────────────────────────────────────────────────────────────────────────────

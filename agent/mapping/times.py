@@ -12,7 +12,7 @@ from agent.errors import BadPayload
 from agent.mapping.document import Time
 from agent.mapping.fields import Body, bad, lookup, shown, wrong_type
 
-ReadTime = Callable[[Body, datetime], datetime]  # the message and when it arrived
+ReadTime = Callable[[Body, datetime], datetime | None]  # the message and when it arrived
 
 LONGEST: Final = 64  # characters of a time stamp
 
@@ -20,24 +20,41 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS: Final = {"epoch_ms": 1_000, "epoch_s": 1_000_000}
 
 
-def time_reader(time: Time, path: str | None) -> ReadTime:
-    """A function that reads the time stamp at `path`. It raises BadPayload (``bad_time``)."""
-    if path is None:
-        return lambda body, received_at: received_at
-    get, parse = lookup(path), _parser(time, path)
+def time_reader(time: Time, path: str, *, required: bool) -> ReadTime:
+    """A function that reads the time stamp at `path`, None where an optional one is absent. It raises BadPayload."""
+    get, parse, iso = lookup(path), _parser(time, path), time.format == "iso8601"
     earliest, latest = -timedelta(days=time.max_age_days), timedelta(seconds=time.max_future_seconds)
 
-    def read(body: Body, received_at: datetime) -> datetime:
+    def read(body: Body, received_at: datetime) -> datetime | None:
         value = get(body)
-        try:
-            moment = parse(value)
-        except (ValueError, OverflowError) as error:
-            raise bad(f"{shown(value)} is no time stamp of format {time.format}: {error}", path, "bad_time") from None
+        if value is None and not required:
+            return None
+        moment = _with_offset(value) if iso else None
+        if moment is None:
+            moment = _parsed(value, parse, time, path)
         if not earliest <= moment - received_at <= latest:
             raise _unbelievable(value, moment, received_at, time, path)
         return moment
 
     return read
+
+
+def _with_offset(value: Any) -> datetime | None:
+    """A time stamp as most are: ISO 8601 with its offset. None: it must be looked at."""
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None and value[10] in "T " and 16 <= len(value) <= LONGEST:
+            return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return None
+
+
+def _parsed(value: Any, parse: Callable[[Any], datetime], time: Time, path: str) -> datetime:
+    try:
+        return parse(value)
+    except (ValueError, OverflowError) as error:
+        raise bad(f"{shown(value)} is no time stamp of format {time.format}: {error}", path, "bad_time") from None
 
 
 def _parser(time: Time, path: str) -> Callable[[Any], datetime]:

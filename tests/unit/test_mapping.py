@@ -126,6 +126,36 @@ def test_a_default_stands_for_what_is_missing_null_or_empty(tmp_path: Path):
     assert [read(mappings, order=value).order for value in ("77", None, "")] == ["77", "NONE", "NONE"]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lot": "L" * 150, "order": "7" * 150},  # each short enough, both together longer than the limit of one
+        {"lot": None, "place": None},
+        {"lot": "", "place": ""},
+        {"id": 17, "lot": "A"},
+    ],
+)
+def test_texts_are_judged_one_by_one(tmp_path: Path, changes: dict[str, Any]):
+    """However many texts a message has, each is read as if it stood alone."""
+    text = SMALL + "    lot: $.lot\n    storage_location: {path: $.place, default: X1}\npersonnel: $.who\n"
+
+    report = read(mapping(tmp_path, text), **changes)
+
+    (used,) = report.material_actuals
+    assert (report.id, report.order) == (str(changes.get("id", 1)), changes.get("order", "77"))
+    assert (used.material, used.lot, used.storage_location) == ("A", changes["lot"] or "", "X1")
+    assert report.personnel == ""
+
+
+def test_a_level_of_the_topic_is_translated_or_refused(tmp_path: Path):
+    """What the topic names is read by the same rules as what the message names."""
+    mappings = mapping(tmp_path, SMALL + "work_center: {wildcard: area, map: {north: WC-1}}\n")
+
+    assert read(mappings).work_center == "WC-1"
+    with pytest.raises(BadPayload, match=r"\{area\}: 'south' is unknown; the mapping knows north"):
+        read(mappings, "south/scale")
+
+
 def test_codes_are_translated_or_refused(tmp_path: Path):
     """A table of codes passes nothing through that it does not hold."""
     mappings = mapping(tmp_path, SMALL.replace("order: $.order", "order: {path: $.order, map: {A: '1', B: '2'}}"))
