@@ -262,12 +262,15 @@ async def test_a_link_that_breaks_again_and_again_loses_nothing(tmp_path: Path):
         pace = Pace(first=0.02, most=0.05, refused=0.05, idle=0.1)
         async with running(source(broker.port, pace=pace), shelf) as mqtt:
             sending = asyncio.create_task(publish(broker.port, numbered(5000)))
-            while not sending.done() or set(shelf.payloads) != set(numbered(5000)):
+
+            def broken_and_done() -> bool:
                 link = mqtt._link
                 if link is not None and mqtt.status()["reconnects"] < 25:
                     with contextlib.suppress(OSError):
                         link._sock.shutdown(2)
-                await asyncio.sleep(0.01)
+                return sending.done() and set(shelf.payloads) == set(numbered(5000))
+
+            await until(broken_and_done, 60)
             await sending
         assert set(shelf.payloads) == set(numbered(5000))
         first_seen = list(dict.fromkeys(shelf.payloads))
