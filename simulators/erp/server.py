@@ -308,7 +308,7 @@ async def running(
             certificates = make_certificates(folder, user)
             https_port, sockets = _listen(https)
             await stack.enter_async_context(_serving(application, sockets, certificates))
-            https_url = f"https://localhost:{https_port}"
+            https_url = f"https://127.0.0.1:{https_port}"
         stack.push_async_callback(application.close)
         yield Running(f"http://127.0.0.1:{port}", https_url, certificates, erp, port)
 

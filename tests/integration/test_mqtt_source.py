@@ -93,6 +93,7 @@ async def test_a_message_without_protection_is_flagged(tmp_path: Path):
         shelf = Shelf()
         async with running(source(broker.port), shelf):
             await publish(broker.port, [b"weak", b""], qos=0)
+            await until(lambda: len(shelf.deliveries) == 2)  # the two senders are not in order of each other
             await publish(broker.port, [b"strong"])
             await until(lambda: len(shelf.deliveries) == 3)
         assert [(d.payload, d.properties) for d in shelf.deliveries] == [
