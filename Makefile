@@ -106,7 +106,7 @@ docs: $(VENV)/.dev ## write the generated pages and run what the pages say
 
 .PHONY: lock
 lock: $(VENV)/.made ## pin the requirements again, with hashes (needs uv and the network); keeps what still fits
-	for set in build runtime train dev bench; do \
+	for set in build runtime train dev; do \
 	  uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --universal --python-version 3.11 \
 	    requirements/$$set.in -o requirements/$$set.txt; done
 	$(BIN)/python docs/platforms.py

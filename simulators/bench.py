@@ -97,6 +97,7 @@ async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
     _fresh_folder(plan.data)
     password = secrets.token_urlsafe(24)
     _prepare(plan, password)
+    died: Exception | None = None
     try:
         async with AsyncExitStack() as running, asyncio.TaskGroup() as watch:
             await _start_broker(plan, ticker, running, watch)
@@ -104,7 +105,9 @@ async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
             if plan.duration is not None:
                 watch.create_task(_end_after(plan.duration, stop))
     except* (ChildDied, BrokerError) as deaths:
-        raise deaths.exceptions[0] from None
+        died = deaths.exceptions[0]
+    if died is not None:  # raised here, because what leaves an except* is a group again
+        raise died
 
 
 async def _start_broker(plan: Plan, ticker: Ticker, running: AsyncExitStack, watch: asyncio.TaskGroup) -> None:

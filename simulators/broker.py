@@ -6,10 +6,8 @@ its last save: up to AUTOSAVE_SECONDS. A stop by SIGTERM saves first and loses n
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import getpass
-import importlib.util
 import os
 import shutil
 import socket
@@ -35,11 +33,10 @@ SETTINGS: Mapping[str, str] = {
     "log_timestamp_format": "%Y-%m-%dT%H:%M:%S",
 }
 ROOT = Path(__file__).resolve().parent.parent
-BENCH_REQUIREMENTS = ROOT / "requirements" / "bench.txt"
 WEAK_BROKER = (
-    "WARNING: this bench runs on a Python broker. It forgets what it has not delivered: an agent that is killed is "
-    "not redelivered to, so nothing here shows that nothing gets lost. Install mosquitto for that "
-    "(Debian, Ubuntu: `apt-get install mosquitto`; Fedora: `dnf install mosquitto`; macOS: `brew install mosquitto`)."
+    "WARNING: this bench runs on a small Python broker. It keeps nothing for a client that is away: an agent that is "
+    "killed is not redelivered to, so nothing here shows that nothing gets lost. Install mosquitto for that "
+    "(Debian, Ubuntu: `apt-get install mosquitto`; Fedora: `dnf install mosquitto`)."
 )
 
 
@@ -77,7 +74,7 @@ class Broker:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                *self._command(), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         (self.folder / "pid").write_text(str(self._process.pid), encoding="ascii")
         try:
@@ -120,7 +117,7 @@ class Broker:
 
     def _command(self) -> list[str]:
         if self._executable is None:
-            return [sys.executable, "-m", "simulators.broker", "--python-broker", str(self.port)]
+            return [sys.executable, "-m", "simulators.python_broker", str(self.port)]
         config = self.folder / "mosquitto.conf"
         config.write_text(mosquitto_conf(self.folder, self.port, self._settings), encoding="utf-8")
         return [str(self._executable), "-c", str(config)]
@@ -176,7 +173,6 @@ def broker_program(say: Callable[[str], None]) -> Path | None:
     found = find_mosquitto() or _installed_mosquitto()
     if found is None:
         say(WEAK_BROKER)
-        _install_python_broker(say)
     return found
 
 
@@ -184,32 +180,3 @@ def _installed_mosquitto() -> Path | None:
     """Install it as root or with sudo where that is possible; the script says itself what it does or why it cannot."""
     subprocess.run([ROOT / ".ci" / "need", "mosquitto"], check=False, stdin=subprocess.DEVNULL)
     return find_mosquitto()
-
-
-def _install_python_broker(say: Callable[[str], None]) -> None:
-    if importlib.util.find_spec("amqtt") is None:
-        say(f"installing the Python broker from {BENCH_REQUIREMENTS}")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "-r", str(BENCH_REQUIREMENTS)]
-        if subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode != 0:
-            raise BrokerError(f"no broker: mosquitto is missing and `{' '.join(command)}` failed; install mosquitto")
-
-
-async def _serve_python_broker(port: int) -> None:
-    from amqtt.broker import Broker as PythonBroker
-
-    broker = PythonBroker(
-        {
-            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
-            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-        }
-    )
-    await broker.start()
-    await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        prog="python -m simulators.broker", description="The Python broker of last resort."
-    )
-    parser.add_argument("--python-broker", type=int, metavar="PORT", required=True)
-    asyncio.run(_serve_python_broker(parser.parse_args().python_broker))

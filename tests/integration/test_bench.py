@@ -143,6 +143,7 @@ async def test_a_program_that_dies_is_named_and_the_rest_is_stopped(start, tmp_p
     said = "\n".join(bench.lines)
     assert f"the {name} ended with code -9" in said
     assert "the end of" in said
+    assert "Traceback" not in said
     assert nobody_listens(bench.first_port)
 
 
@@ -153,6 +154,7 @@ async def test_an_agent_that_does_not_start_is_told_with_its_log(start, tmp_path
     said = "\n".join(bench.lines)
     assert "the agent ended with code" in said
     assert "never awaited" not in said
+    assert "Traceback" not in said
     assert nobody_listens(bench.first_port)
 
 
