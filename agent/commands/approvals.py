@@ -9,7 +9,7 @@ import click
 
 from agent import desk
 from agent.commands import show
-from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
+from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
 from agent.store import approvals as store
 from agent.store import lists
@@ -44,12 +44,16 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     if not found:
         show.say("nothing waits for a person")
         return
+    at = now()
     rows = [
-        [one["id"], one["ordering_key"], one["kind"], show.content(one), one["value"],
-         "\n".join(one["reasons"]), ", ".join(one["signed_by"]), show.moment(one["created_at"])]
+        (
+            [one["id"], one["ordering_key"], one["kind"], one["value"], show.age(one["created_at"], at)],
+            [show.content(one), *(f"because: {reason}" for reason in one["reasons"]), *signatures(one)],
+        )
         for one in found
-    ]  # fmt: skip
-    show.table(["id", "lane", "kind", "what", "value", "why it is held", "signed", "since"], rows)
+    ]
+    show.entries(["id", "lane", "kind", "value", "waits"], rows)
+    show.say("look closer: gatepost approvals show ID")
 
 
 @approvals.command("show")
@@ -111,6 +115,14 @@ def decide(meaning: str, id: int, version: int | None, place: Place, asked: Aske
     told(answer, asked)
 
 
+def signatures(one: dict[str, Any]) -> list[str]:
+    """Who has signed of how many, where one is not enough."""
+    if one["signers"] == 1:
+        return []
+    signed = ", ".join(one["signed_by"]) or "nobody yet"
+    return [f"signed by {signed}: {len(one['signed_by'])} of {one['signers']} people"]
+
+
 def shown(place: Place, id: int, *, json: bool) -> None:
     """One posting, for people or for programs."""
     found = place.look(lambda connection: store.show(connection, id))
@@ -126,8 +138,8 @@ def describe(found: dict[str, Any]) -> None:
         f"posting {found['id']}, version {found['version']}: {found['kind']} to {found['target']}, {found['state']}"
     )
     show.say(f"  {show.content(found)}   value {found['value']}   lane {found['ordering_key']}")
-    for reason in found["reasons"]:
-        show.say(f"  because: {reason}")
+    for line in (*(f"because: {reason}" for reason in found["reasons"]), *signatures(found)):
+        show.folded(f"  {line}")
     if found["error"]:
         show.say(f"  the ERP said: {found['error']}")
     show.say(f"  key in the document: {found['idempotency_key']}   tries: {found['attempts']}")

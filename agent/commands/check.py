@@ -85,7 +85,7 @@ def _print(
 
 
 def would_run(loaded: config.Config) -> None:
-    """The table of what this configuration makes the agent do."""
+    """What this configuration makes the agent do."""
     rows = []
     for name, flow in loaded.workflows.items():
         authority = loaded.authority_of(name)
@@ -94,11 +94,16 @@ def would_run(loaded: config.Config) -> None:
         limits = [f"confidence ≥ {authority.min_confidence}"] if flow.model else []
         limits += [f"value ≤ {authority.max_value} {loaded.plant.currency}"] if authority.max_value is not None else []
         limits += [f"{unit} ≤ {most}" for unit, most in authority.max_quantity.items()]
-        limits += ["four eyes"] if authority.four_eyes else []
-        rows.append([name, flow.mapping, flow.model or "none", authority.mode, ", ".join(limits), flow.target, modes])
-    show.table(["workflow", "reads", "model", "authority", "limits", "target", "which posts"], rows)
-    rows = [[one.name, one.kind, ", ".join(getattr(one.settings, "topics", ()))] for one in loaded.sources]
-    show.table(["source", "kind", "topics"], rows)
+        limits += ["two people sign"] if authority.four_eyes else []
+        below = [f"scored by {flow.model}" if flow.model else "not scored by a model"]
+        below += [f"held unless {', '.join(limits)}"] if limits else []
+        below += [f"posts {modes} at {flow.target}"]
+        rows.append(([name, flow.mapping, authority.mode, flow.target], below))
+    show.entries(["workflow", "reads", "authority", "target"], rows)
+    show.say("")
+    sources = (([one.name, one.kind], getattr(one.settings, "topics", ())) for one in loaded.sources)
+    show.entries(["source", "kind"], sources)
+    show.say("")
 
 
 # ── --connect ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import click
 
 from agent.commands import show
 from agent.commands.approvals import shown, told
-from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
+from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach, at_desk
 from agent.desk import Desk
 from agent.store import lists
@@ -43,12 +43,16 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     if not found:
         show.say("no dead letters")
         return
+    at = now()
     rows = [
-        [one["id"], one["state"], one["ordering_key"], one["kind"], show.content(one), one["error"],
-         one["idempotency_key"], show.moment(one["changed_at"])]
+        (
+            [one["id"], one["state"], one["ordering_key"], one["kind"], one["idempotency_key"],
+             show.age(one["changed_at"], at)],
+            [show.content(one), f"{'the ERP said' if one['state'] == 'dead' else 'because'}: {one['error']}"],
+        )
         for one in found
     ]  # fmt: skip
-    show.table(["id", "state", "lane", "kind", "what", "the ERP said", "key", "since"], rows)
+    show.entries(["id", "state", "lane", "kind", "key", "for"], rows)
 
 
 @deadletter.command("show")

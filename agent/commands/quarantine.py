@@ -12,7 +12,7 @@ import click
 
 from agent.commands import show
 from agent.commands.approvals import told
-from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, signed
+from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach, at_desk
 from agent.desk import Desk
 from agent.errors import GatepostError, NotFound
@@ -42,8 +42,11 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     if not found:
         show.say("nothing is quarantined")
         return
-    rows = [[one["id"], one["source"], one["topic"], one["reason"], show.moment(one["received_at"])] for one in found]
-    show.table(["event", "source", "topic", "reason", "since"], rows)
+    at = now()
+    rows = [
+        ([one["id"], one["source"], show.age(one["received_at"], at), one["topic"]], [one["reason"]]) for one in found
+    ]
+    show.entries(["event", "source", "for", "topic"], rows)
 
 
 @quarantine.command("show")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -32,8 +34,8 @@ def clean(text: object) -> str:
 
 
 def console() -> Console:
-    """Where people read: as wide as their terminal, wide enough for a file."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    """Where people read: as wide as their terminal (or COLUMNS says), wide enough for a file."""
+    return Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else WIDE, highlight=False)
 
 
 def say(text: str) -> None:
@@ -69,6 +71,36 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
     console().print(shown)
 
 
+def entries(columns: Sequence[str], rows: Iterable[tuple[Sequence[object], Iterable[object]]]) -> None:
+    """A list for narrow screens: what is short in columns, and below each row what must be read whole, folded."""
+    listed = [([_one_line(cell) for cell in cells], [_one_line(text) for text in below]) for cells, below in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *(cells for cells, _ in listed), strict=True)]
+    click.secho(_in_columns(columns, widths), bold=True)
+    for cells, below in listed:
+        line = _in_columns(cells, widths)
+        if len(line) > console().width:
+            folded(line)
+        else:
+            click.echo(_in_columns(cells, widths, STYLES))
+        for text in below:
+            folded(f"    {text}")
+
+
+def _one_line(cell: object) -> str:
+    return " ".join(clean("" if cell is None else cell).split("\n"))
+
+
+def _in_columns(cells: Sequence[str], widths: Sequence[int], styles: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The cells side by side; coloured, where the terminal can, after they were padded."""
+    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+    padded[-1] = cells[-1]
+    colours = [styles.get(cell, "").split() for cell in cells]
+    return "  ".join(
+        click.style(text, fg=colour[-1], bold="bold" in colour) if colour else text
+        for text, colour in zip(padded, colours, strict=True)
+    ).rstrip()
+
+
 def data(found: object) -> None:
     """JSON for programs."""
     click.echo(json.dumps(found, indent=2, default=str))
@@ -79,6 +111,11 @@ def moment(iso: str | None) -> str:
     if not iso:
         return ""
     return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def age(iso: str | None, now: datetime) -> str:
+    """How long ago a stored time is; empty where there is none."""
+    return span(max(0.0, (now - datetime.fromisoformat(iso)).total_seconds())) if iso else ""
 
 
 def span(seconds: float) -> str:

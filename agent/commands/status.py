@@ -18,20 +18,26 @@ from agent.store.forecast import forecast
 
 ALARMS = 5
 LABEL = {"posted": "to post"}  # the state of an event says what was decided, not what the ERP has
-MEANING = {
-    "posted": "decided (state `posted`); how far: see postings",
-    "ignored": "nothing to post: nothing used, or master data",
+MEANING = {  # short: on 80 columns the commands stay in one piece
+    "posted": "decided; how far: see postings",
+    "ignored": "nothing to post, or master data",
     "duplicate": "the same message as an earlier one",
     "advised": "shown what would be posted, nothing written",
     "undecided": "arrived, not decided yet",
-    "quarantined": "could not be read or was refused: gatepost quarantine list",
+    "quarantined": "not posted: gatepost quarantine list",
+    "held": "decided to ask a person; how far: see postings",
+}
+MEANING_OF_POSTINGS = {
     "held": "wait for a person: gatepost approvals list",
     "ready": "wait for their turn",
     "sending": "on their way to the ERP",
-    "in_doubt": "sent without an answer: their documents are looked for",
-    "doubtful": "a person must look into the ERP: gatepost deadletter list",
+    "in_doubt": "no answer yet: their documents are looked for",
+    "doubtful": "look into the ERP: gatepost deadletter list",
     "dead": "refused by the ERP: gatepost deadletter list",
     "acknowledged": "booked, each with its document",
+    "refused": "never posted: a person decided so",
+    "simulated": "dry-run: nothing was sent",
+    "superseded": "replaced by a correction",
 }
 
 
@@ -97,22 +103,22 @@ def _running(place: Place) -> dict[str, Any]:
 
 def print_status(place: Place, found: dict[str, Any]) -> None:
     """For people."""
-    show.say(_headline(place, found))
+    show.folded(_headline(place, found))
     store, coming = found["store"], found["forecast"]
     full, drained = coming["disk_full_in_s"], coming["drained_in_s"]
-    show.say(
+    show.folded(
         f"store   {show.size(store['bytes'])}, {show.size(store['free_bytes'])} free; disk full "
         + (f"in {show.roughly(full)} at this rate" if full is not None else "not in sight: nothing arrived this hour")
     )
     shrinks = f"drained in {show.roughly(drained)}" if drained else "it does not shrink"
     waits = "nothing waits" if drained == 0 else shrinks
     waits += " once it goes on: something is paused" if found["paused"] and drained else ""
-    show.say(
+    show.folded(
         f"backlog {waits}; lately {show.rate(coming['events_per_s'])} events/s, "
         f"{show.rate(coming['documents_per_s'])} documents/s"
     )
     for trouble in damage(store):
-        show.say(trouble)
+        show.folded(trouble)
     off = [f"{name} by {one}" for name, one in found["balance"].items() if one]
     show.say(
         "balance " + (f"OFF: {', '.join(off)}; run gatepost audit verify" if off else "everything is accounted for")
@@ -169,16 +175,18 @@ def _connections(found: dict[str, Any]) -> None:
 
 
 def _states(found: dict[str, Any]) -> None:
-    for part in ("events", "postings"):
+    at = now()
+    for part, meaning, total in (("events", MEANING, "received"), ("postings", MEANING_OF_POSTINGS, "created")):
+        aged = {"undecided"} if part == "events" else meaning
         rows = [
             [
-                LABEL.get(name, name),
+                LABEL.get(name, name) if part == "events" else name,
                 count,
-                show.moment(found["oldest"].get(name)) if name != "quarantined" else "",
-                MEANING.get(name, ""),
+                show.age(found["oldest"].get(name), at) if name in aged else "",
+                meaning.get(name, ""),
             ]
             for name, count in found[part].items()
-            if count or name in ("received", "created")
+            if count or name == total
         ]
         show.say("")
         show.table([part, "", "oldest", ""], rows)

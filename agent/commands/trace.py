@@ -17,6 +17,29 @@ PAYLOAD = 2000  # characters of the message that are shown; --json has all of it
 Names = Callable[[Mapping[str, Any]], Sequence[str]]  # of the facts behind a score
 
 
+DECIDED = {
+    "undecided": "arrived, not decided yet",
+    "posted": "decided to post",
+    "held": "decided to ask a person before it is posted",
+    "advised": "decided, but this workflow only advises: nothing is written",
+    "ignored": "decided, there is nothing to post",
+    "duplicate": "not posted again",
+    "quarantined": "in quarantine, nothing was posted",
+}
+BECAME = {
+    "held": "is NOT booked: it waits for a person (held)",
+    "ready": "is NOT booked yet: it waits for its turn (ready)",
+    "sending": "is on its way, no answer yet (sending)",
+    "in_doubt": "was sent, no answer came: its document is looked for (in_doubt)",
+    "doubtful": "may be booked or not: a person must look into the ERP (doubtful)",
+    "dead": "is NOT booked: the ERP refused it (dead)",
+    "acknowledged": "is booked (acknowledged)",
+    "refused": "is NOT booked and never will be: a person decided so (refused)",
+    "simulated": "was a dry run, nothing was sent (simulated)",
+    "superseded": "was replaced by a correction (superseded)",
+}
+
+
 @click.command()
 @click.argument("name", metavar="ID")
 @at_place
@@ -55,7 +78,7 @@ def timeline(found: Mapping[str, Any], names: Names) -> Iterator[str]:
     """The lines of one trace, oldest first."""
     event = found["event"]
     if event is not None:
-        yield from _arrival(event)
+        yield from _arrival(event, found["postings"])
     for one in found["history"]:
         yield from _step(one, names)
     for posting in found["postings"]:
@@ -63,11 +86,15 @@ def timeline(found: Mapping[str, Any], names: Names) -> Iterator[str]:
         yield from _posting(posting)
 
 
-def _arrival(event: Mapping[str, Any]) -> Iterator[str]:
+def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What arrived, and how far it has come: an event is decided, its postings are booked or not."""
     if event.get("archived"):
         yield f"event {event['id']} has been archived: its row is in the folder of archive files"
         return
-    yield f"event {event['id']} is {event['state']}" + (f": {event['reason']}" if event["reason"] else "")
+    yield f"event {event['id']}: {DECIDED[event['state']]}" + (f": {event['reason']}" if event["reason"] else "")
+    for posting in postings:
+        document = f": document {posting['document']}" if posting["document"] else ""
+        yield f"posting {posting['id']} {BECAME[posting['state']]}{document}"
     yield ""
     yield f"{show.moment(event['received_at'])}  arrived from {event['source']} on {event['topic']}"
     if event["message"]:

@@ -16,6 +16,7 @@ from agent.cli import COMMANDS, gatepost
 from agent.commands import show, status, trace
 from agent.ports import Batch, Delivery
 from agent.store import inbox
+from agent.store.balance import EVENT_STATES, POSTING_STATES
 from agent.store.forecast import forecast
 from tests import stores
 from tests.command_line import DOCUMENT, filled, folder, gatepost_
@@ -60,7 +61,7 @@ def test_status_says_that_events_are_decided_and_paths_as_they_are(config):
     """The state `posted` of an event is shown as a decision, and the store without `..` on the way to it."""
     config.write_text(config.read_text().replace("path: data/", "path: data/../data/"))
     shown = gatepost_(config, "status").out
-    assert re.search(r"(?m)^to post +1 +decided ", shown)
+    assert re.search(r"(?m)^to post +1 +decided;", shown)
     assert not re.search(r"(?m)^posted ", shown)
     assert f"{config.parent}/data/gatepost.db" in shown
     assert json.loads(gatepost_(config, "status", "--json").out)["events"]["posted"] == 1
@@ -256,3 +257,53 @@ def test_status_says_what_the_checks_found():
     assert "DAMAGED checking chain met a damaged page: restore a backup, or gatepost recover" in found
     assert "gatepost audit verify" in found
     assert list(status.damage({"damage": "", "chain_ok": True})) == []
+
+
+LISTS = (("approvals", "list"), ("deadletter", "list"), ("quarantine", "list"), ("status",))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("words", LISTS, ids=" ".join)
+def test_lists_can_be_read_on_a_narrow_screen(config, monkeypatch, words, width):
+    """No line is wider than the terminal; numbers, keys, states, reasons and commands stay in one piece."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = gatepost_(config, *words).out
+    lines = [line.rstrip() for line in shown.splitlines()]
+    path = str(config.parent)  # of this test's folder, which may be long
+    assert all(len(line) <= width for line in lines if path not in line), shown
+    whole = {
+        "approvals": ["3   order/3  goods_issue  40.00", "because: 200 % of what was expected", "0 of 2 people"],
+        "deadletter": ["S89PGC02CWF6JT98", "the ERP said: M7/021: Deficit of SL Unrestricted-use 5 KG", "doubtful"],
+        "quarantine": ["plant/x/consumption", '$.unit: "stone" is no unit'],
+        "status": ["gatepost approvals list", "gatepost deadletter list", "gatepost quarantine list"],
+    }[words[0]]
+    for part in whole:
+        assert part in shown, part
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_entries_fold_what_is_long_and_lose_nothing(monkeypatch, capsys, width):
+    """A topic or a reason of any length, also with line breaks in it, is folded within the width."""
+    monkeypatch.setattr(show, "WIDE", width)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    show.entries(["id", "topic"], [(["7", "a/" * 50], ["why " * 40, "two\nlines"])])
+    printed = capsys.readouterr().out
+    assert all(len(line) <= width for line in printed.splitlines())
+    assert "".join(printed.split()) == "idtopic7" + "a/" * 50 + "why" * 40 + "twolines"
+
+
+def test_every_state_has_its_words():
+    """Neither `trace` nor `status` meets a state that it cannot explain."""
+    assert set(trace.DECIDED) == set(status.MEANING) == set(EVENT_STATES)
+    assert set(trace.BECAME) == set(status.MEANING_OF_POSTINGS) == set(POSTING_STATES)
+
+
+def test_trace_says_first_whether_it_is_booked(config):
+    """An event is decided, its posting is booked or not: the first lines say which, in capitals where it is not."""
+    booked = gatepost_(config, "trace", "1").out.splitlines()
+    assert booked[:2] == ["event 1: decided to post", f"posting 1 is booked (acknowledged): document {DOCUMENT}"]
+    with stores.opened(config.parent / "data" / "gatepost.db") as writer:
+        stores.add(writer, stores.posting(6, "order/6", event_id=1))
+    waits = gatepost_(config, "trace", "1").out.splitlines()
+    assert waits[2] == "posting 6 is NOT booked yet: it waits for its turn (ready)"
+    assert gatepost_(config, "trace", "2").out.startswith("event 2: in quarantine, nothing was posted: $.unit")
