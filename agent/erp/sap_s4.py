@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -302,7 +303,7 @@ _ANY_KEY = "0000000000000000"  # as long as every key
 def _number(posting: Posting, entity: Mapping[str, Any]) -> str:
     """The number in an answer; a function import may wrap its result in its own name."""
     kind = document_kind(posting)
-    for candidate in (entity, *(value for value in entity.values() if isinstance(value, dict))):
+    for candidate in chain((entity,), (value for value in entity.values() if isinstance(value, dict))):
         if all(name in candidate for name in KEYS[kind]):
             return document_number(kind, candidate)
     return ""

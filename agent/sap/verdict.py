@@ -19,6 +19,7 @@ from agent.sap.session import Answer
 
 LANE_WAITS: Final = (409, 423, 425)
 NOT_THERE: Final = (404, 405, 410)
+_EXACT: Final = json.JSONDecoder(parse_float=Decimal)
 
 
 class AlreadyPosted(ErpError):  # noqa: N818 - named by what happens next, as in agent.errors
@@ -99,7 +100,8 @@ def success_details(answer: Answer, at: datetime) -> dict[str, str]:
 
 def warnings(answer: Answer) -> tuple[str, ...]:
     """What SAP said beside its yes, from the ``sap-message`` header (JSON; XML is kept in the details only)."""
-    message = _json(answer.headers.get("sap-message", "").encode())
+    said = answer.headers.get("sap-message")
+    message = _json(said.encode()) if said else None
     if not isinstance(message, dict):
         return ()
     details = message.get("details")
@@ -129,6 +131,6 @@ def rows(answer: Answer) -> tuple[list[dict[str, Any]], str]:
 def _json(text: bytes) -> Any:
     """The document, its numbers exact; None where it is not one."""
     try:
-        return json.loads(text, parse_float=Decimal)
+        return _EXACT.decode(text.decode(json.detect_encoding(text), "surrogatepass"))  # as json.loads does
     except (ValueError, RecursionError):
         return None
