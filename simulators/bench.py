@@ -24,7 +24,7 @@ from simulators.broker import Broker, BrokerError, broker_program
 from simulators.children import Child, ChildDied, log_tail
 from simulators.scenario import Bench as Ports
 from simulators.scenario import load
-from simulators.ticker import Ticker, booked, follow, progress, reported, totals, unconnected
+from simulators.ticker import Ticker, progress, tell, totals, unconnected
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
@@ -126,8 +126,7 @@ async def _start_programs(
     watch: asyncio.TaskGroup,
 ) -> None:
     """Start SAP, the agent and the line, each when the one before is ready, and tell what they do."""
-    watch.create_task(_tell_line(plan, ticker))
-    watch.create_task(_tell_sap(plan, ticker))
+    watch.create_task(tell(ticker, plan.truth, plan.books))
     for child, ready, where in _children(plan, environment):
         await running.enter_async_context(child)
         await child.until(ready, READY_SECONDS)
@@ -199,16 +198,6 @@ async def _line_lives(line: Child, ticker: Ticker) -> None:
 async def _end_after(seconds: float, stop: asyncio.Event) -> None:
     await asyncio.sleep(seconds)
     stop.set()
-
-
-async def _tell_line(plan: Plan, ticker: Ticker) -> None:
-    async for truth in follow(plan.truth):
-        ticker.happened("line", reported(truth))
-
-
-async def _tell_sap(plan: Plan, ticker: Ticker) -> None:
-    async for document in follow(plan.books):
-        ticker.happened("SAP", booked(document))
 
 
 async def _tell_agent(plan: Plan, ticker: Ticker) -> None:

@@ -7,7 +7,8 @@ import json
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,32 @@ class Ticker:
         self._hidden.clear()
 
 
-async def follow(path: Path) -> AsyncIterator[dict[str, Any]]:
-    """Every JSON line of a file that another process appends to, from its beginning and as it grows."""
-    with path.open("rb") as file:
-        rest = b""
+class Tail:
+    """A file of JSON lines that another process appends to. Raises FileNotFoundError when it is not there."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._rest = b""
+
+    def fresh(self) -> list[dict[str, Any]]:
+        """The lines that were completed since the last call."""
+        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+
+async def tell(ticker: Ticker, truth: Path, books: Path) -> None:
+    """Say what the line reports and what SAP books, as the two files grow, until cancelled."""
+    with closing(Tail(truth)) as line, closing(Tail(books)) as sap:
         while True:
-            *lines, rest = (rest + file.read()).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
+            documents = sap.fresh()  # read first and said last: no document is told before its report
+            for report in line.fresh():
+                ticker.happened("line", reported(report))
+            for document in documents:
+                ticker.happened("SAP", booked(document))
             await asyncio.sleep(READ_SECONDS)
 
 

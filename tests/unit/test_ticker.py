@@ -1,6 +1,9 @@
 """What a person reads while the bench runs."""
 
-from simulators.ticker import LINES_PER_SECOND, Ticker, booked, progress, reported, totals, unconnected
+import asyncio
+import json
+
+from simulators.ticker import LINES_PER_SECOND, Tail, Ticker, booked, progress, reported, tell, totals, unconnected
 
 CONSUMPTION = {
     "kind": "consumption",
@@ -62,6 +65,32 @@ def test_a_booked_document_is_told_in_words():
         "final": False,
     }
     assert booked(confirmation) == "confirmation 0000000101/00000001: 10.2 KG made for order 1000100"
+
+
+async def test_no_document_is_told_before_its_report(tmp_path):
+    """What both files gained between two looks is told in the order of cause and effect."""
+    truth, books, written = tmp_path / "truth", tmp_path / "books", list[str]()
+    books.write_text(json.dumps({"kind": "material_document", "number": "2026/1", "order": "1000100"}) + "\n")
+    truth.write_text(json.dumps(CONSUMPTION) + "\n")
+    telling = asyncio.create_task(tell(Ticker(written.append), truth, books))
+    async with asyncio.timeout(30):
+        while len(written) < 2:
+            await asyncio.sleep(0)
+    telling.cancel()
+    assert ["line" in written[0], "SAP" in written[1]] == [True, True]
+
+
+def test_a_line_that_is_still_being_written_is_told_once_it_is_whole(tmp_path):
+    """Half a line stays until its end is there."""
+    path = tmp_path / "truth"
+    path.write_bytes(b'{"a": 1}\n{"a"')
+    tail = Tail(path)
+    assert tail.fresh() == [{"a": 1}]
+    with path.open("ab") as file:
+        file.write(b": 2}\n")
+    assert tail.fresh() == [{"a": 2}]
+    assert tail.fresh() == []
+    tail.close()
 
 
 def test_the_agent_is_told_by_what_its_counters_gained():
