@@ -72,10 +72,16 @@ async def test_no_document_is_told_before_its_report(tmp_path):
     truth, books, written = tmp_path / "truth", tmp_path / "books", list[str]()
     books.write_text(json.dumps({"kind": "material_document", "number": "2026/1", "order": "1000100"}) + "\n")
     truth.write_text(json.dumps(CONSUMPTION) + "\n")
-    telling = asyncio.create_task(tell(Ticker(written.append), truth, books))
+    both = asyncio.Event()
+
+    def write(line: str) -> None:
+        written.append(line)
+        if len(written) == 2:
+            both.set()
+
+    telling = asyncio.create_task(tell(Ticker(write), truth, books))
     async with asyncio.timeout(30):
-        while len(written) < 2:
-            await asyncio.sleep(0)
+        await both.wait()
     telling.cancel()
     assert ["line" in written[0], "SAP" in written[1]] == [True, True]
 
