@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
 from itertools import groupby
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from agent import authority, strictjson
 from agent.errors import BadPayload, ModelUnfit
@@ -26,6 +26,8 @@ log = logging.getLogger("gatepost.judge")
 _HOLD: Final = Route.HOLD
 _ADVISE: Final = Route.ADVISE
 _TO_THE_OUTBOX: Final = (Route.POST, Route.HOLD)
+_NOTHING: Final = Proposal(())
+_UNDECIDED: Final = Decision(Route.IGNORE, (), "")
 
 
 class Model(Protocol):
@@ -102,8 +104,8 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True)
-class _Read:
-    """An event that could be read, on its way to a verdict."""
+class _Case:
+    """A report on its way to a verdict, filled in step by step."""
 
     event: Event
     report: SegmentResponse
@@ -112,28 +114,22 @@ class _Read:
     payload_hash: bytes
     state_key: str | None  # where its workflow keeps what came before
     sequence_key: str | None  # where its sender's numbering stands
+    gap: dict[str, Any] | None = None
     score: Score | ModelUnfit | None = None
-
-
-class _Concluded(NamedTuple):
-    """What became of a report, before it is put into the words of the store."""
-
-    event: Event
-    read: _Read
-    proposal: Proposal
-    decision: Decision
-    gap: dict[str, Any] | None
+    proposal: Proposal = _NOTHING
+    decision: Decision = _UNDECIDED
 
 
 def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, reconciled_us: int = 0) -> Judgement:
     """Decide a batch of events in order of arrival: read, recognise, score, propose, authorise. Pure.
 
+    Each step is done for the whole batch before the next: one model run, and code that stays in the processor's caches.
     `reconciled_us` is when the store was found to be a restored backup: what is older is looked up before it is sent.
     """
     verdicts: dict[int, Verdict] = {}
     documents: list[masterdata.Document] = []
     learnt: list[Fact] = []
-    read: list[_Read] = []
+    read: list[_Case] = []
     for event in events:
         try:
             if "masterdata" in event.properties:
@@ -150,11 +146,13 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
     keys = {key for one in fresh for key in (one.state_key, one.sequence_key) if key}
-    states = dict(memory.states(keys))
-    before = dict(states)
-    ends = [_conclude(one, facts, states, today) for one in fresh]
-    for end in ends:  # a loop of its own keeps the processor's caches warm
-        verdicts[end.event.id] = end if isinstance(end, Verdict) else _verdict(end, reconciled_us)
+    before = memory.states(keys)
+    states = dict(before)
+    for one in fresh:  # also what ends in quarantine has arrived
+        one.gap = _follow_sequence(one, states)
+    decided, states = _decide(fresh, facts, states, today, verdicts)
+    for one in decided:
+        verdicts[one.event.id] = _verdict(one, reconciled_us)
     changed = {key: value for key, value in states.items() if before.get(key) is not value}
     return Judgement([verdicts[event.id] for event in events], changed, documents, learnt)
 
@@ -171,7 +169,7 @@ def _learn(event: Event) -> tuple[Fact, masterdata.Document]:
     return fact, (kind, fact.key, to_document(fact))
 
 
-def _read(event: Event, rules: Rules) -> _Read:
+def _read(event: Event, rules: Rules) -> _Case:
     """Payload → report, and the workflow that reads its kind. Raises BadPayload."""
     if "oversize" in event.properties:
         raise BadPayload(f"larger than the source allows ({event.properties['oversize']})", reason="too_large")
@@ -187,7 +185,7 @@ def _read(event: Event, rules: Rules) -> _Read:
     except Exception as error:  # a workflow's mistake costs its own event, never the line
         raise _failed(assignment.workflow, event, error) from error
     numbering = f"sequence/{event.source}/{report.sender}" if report.sequence is not None else None
-    return _Read(event, report, assignment, own, sha256(event.payload).digest(), key, numbering)
+    return _Case(event, report, assignment, own, sha256(event.payload).digest(), key, numbering)
 
 
 def _failed(workflow: Workflow, event: Event, error: Exception) -> BadPayload:
@@ -196,8 +194,8 @@ def _failed(workflow: Workflow, event: Event, error: Exception) -> BadPayload:
 
 
 def _recognise(
-    read: Iterable[_Read], known: Mapping[str, tuple[bytes, int]], verdicts: dict[int, Verdict]
-) -> list[_Read]:
+    read: Iterable[_Case], known: Mapping[str, tuple[bytes, int]], verdicts: dict[int, Verdict]
+) -> list[_Case]:
     """Keep what is new. The same id with the same body is a duplicate, with another body a conflict."""
     seen = dict(known)
     fresh = []
@@ -218,9 +216,9 @@ def _recognise(
     return fresh
 
 
-def _score(fresh: Sequence[_Read], facts: Facts) -> None:
+def _score(fresh: Sequence[_Case], facts: Facts) -> None:
     """One model run per model and batch."""
-    rows: dict[int, tuple[Model, list[tuple[_Read, Features]]]] = {}
+    rows: dict[int, tuple[Model, list[tuple[_Case, Features]]]] = {}
     for one in fresh:
         model = one.assignment.model
         features = _features(one, facts) if model is not None else None
@@ -232,7 +230,7 @@ def _score(fresh: Sequence[_Read], facts: Facts) -> None:
             one.score = answer
 
 
-def _features(one: _Read, facts: Facts) -> Features | None:
+def _features(one: _Case, facts: Facts) -> Features | None:
     """What the model looks at; where the workflow fails at it a person looks instead."""
     try:
         return one.assignment.workflow.features(one.report, facts)
@@ -241,35 +239,56 @@ def _features(one: _Read, facts: Facts) -> Features | None:
         return None
 
 
-def _conclude(one: _Read, facts: Facts, states: dict[str, Any], today: date) -> Verdict | _Concluded:
-    """Propose and authorise one report, and fold the streaming state."""
-    workflow, key = one.assignment.workflow, one.state_key
-    score = one.score if isinstance(one.score, Score) else None
-    gap = _follow_sequence(one, states)  # also of what ends in quarantine: it has arrived
+def _decide(
+    fresh: Sequence[_Case], facts: Facts, before: dict[str, Any], today: date, verdicts: dict[int, Verdict]
+) -> tuple[Sequence[_Case], dict[str, Any]]:
+    """Propose and authorise; returns what was decided, and the states after it.
+
+    What the ERP would refuse must leave no trace in the states: the others are decided again as if it had not come.
+    """
+    while True:
+        states = dict(before)
+        proposed = [one for one in fresh if _propose(one, facts, states, today, verdicts)]
+        for one in proposed:
+            one.decision = authority.decide(one.proposal, one.assignment.rule, today, one.score)
+        fresh = [one for one in proposed if _acceptable(one, verdicts)]
+        if len(fresh) == len(proposed):
+            return proposed, states
+
+
+def _propose(one: _Case, facts: Facts, states: dict[str, Any], today: date, verdicts: dict[int, Verdict]) -> bool:
+    """Propose one report and fold the streaming state; False: it went into quarantine."""
+    workflow, key, score = one.assignment.workflow, one.state_key, one.score
     try:
-        proposal, state = workflow.propose(one.report, facts, score, states.get(key, {}) if key else {})
-        proposal = authority.redated(proposal, one.assignment.rule, today)
+        proposal, state = workflow.propose(
+            one.report, facts, score if isinstance(score, Score) else None, states.get(key, {}) if key else {}
+        )
+        one.proposal = authority.redated(proposal, one.assignment.rule, today)
     except BadPayload as error:
-        return quarantined(one.event, error.reason, str(error), gap, error.awaits)
+        verdicts[one.event.id] = quarantined(one.event, error.reason, str(error), one.gap, error.awaits)
+        return False
     except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
         failed = _failed(workflow, one.event, error)
-        return quarantined(one.event, failed.reason, str(failed), gap)
-    decision = authority.decide(proposal, one.assignment.rule, today, one.score)
-    refusals = _refusals(one.assignment.target, proposal)
-    if refusals and decision.route is not _ADVISE:
-        return quarantined(one.event, "erp_would_refuse", "; ".join(refusals), gap)
+        verdicts[one.event.id] = quarantined(one.event, failed.reason, str(failed), one.gap)
+        return False
     if key:
         states[key] = state
-    return _Concluded(one.event, one, proposal, decision, gap)
+    return True
 
 
-def _refusals(target: ErpTarget, proposal: Proposal) -> list[str]:
-    return [said for draft in proposal.drafts for said in target.check(draft.kind, draft.payload)]
+def _acceptable(one: _Case, verdicts: dict[int, Verdict]) -> bool:
+    """Whether the ERP would take the payloads; what it would refuse goes into quarantine, unless it is only advice."""
+    target = one.assignment.target
+    refusals = [said for draft in one.proposal.drafts for said in target.check(draft.kind, draft.payload)]
+    if not refusals or one.decision.route is _ADVISE:
+        return True
+    verdicts[one.event.id] = quarantined(one.event, "erp_would_refuse", "; ".join(refusals), one.gap)
+    return False
 
 
-def _verdict(concluded: _Concluded, reconciled_us: int) -> Verdict:
+def _verdict(one: _Case, reconciled_us: int) -> Verdict:
     """The decision as it is written: the event's end, its postings, and the record that explains both."""
-    _, one, proposal, decision, gap = concluded
+    proposal, decision = one.proposal, one.decision
     route, reasons = decision.route, decision.reasons
     drafts = [draft for draft in proposal.drafts if one.assignment.modes.get(draft.kind, "off") != "off"]
     if route in _TO_THE_OUTBOX and not drafts:
@@ -278,21 +297,16 @@ def _verdict(concluded: _Concluded, reconciled_us: int) -> Verdict:
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()
         early = to_us(one.report.occurred_at) < reconciled_us
-        postings = [
-            _posting(one, proposal, draft, number, holds, policy=decision.policy, check_first=early)
-            for number, draft in enumerate(drafts)
-        ]
-    detail = _record(one, proposal, reasons, decision.policy, gap)
+        postings = [_posting(one, draft, number, holds, check_first=early) for number, draft in enumerate(drafts)]
+    detail = _record(one, reasons)
     if route is _ADVISE:
         detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
     verdict = Verdict(one.event, route.value, "decided", detail, one.message_key, one.payload_hash)
-    verdict.postings, verdict.alarm, verdict.report = postings, bool(gap), one.report
+    verdict.postings, verdict.alarm, verdict.report = postings, bool(one.gap), one.report
     return verdict
 
 
-def _posting(
-    one: _Read, proposal: Proposal, draft: Draft, number: int, holds: tuple[str, ...], *, policy: str, check_first: bool
-) -> NewPosting:
+def _posting(one: _Case, draft: Draft, number: int, holds: tuple[str, ...], *, check_first: bool) -> NewPosting:
     workflow, target, rule = one.assignment.workflow.name, one.assignment.target.name, one.assignment.rule
     return NewPosting(
         event_id=one.event.id,
@@ -300,12 +314,12 @@ def _posting(
         kind=draft.kind,
         target=target,
         ordering_key=draft.ordering_key,
-        line=proposal.subject.get("line", ""),
+        line=one.proposal.subject.get("line", ""),
         idempotency_key=idempotency_key(one.message_key, workflow, target, number),
         payload=draft.payload,
         value=draft.value,
-        policy=policy,
-        confidence=proposal.confidence,
+        policy=one.decision.policy,
+        confidence=one.proposal.confidence,
         reasons=holds,
         waits=draft.waits_for_held,
         check_first=check_first,
@@ -313,17 +327,15 @@ def _posting(
     )
 
 
-def _record(
-    one: _Read, proposal: Proposal, reasons: tuple[str, ...], policy: str, gap: dict[str, Any] | None
-) -> dict[str, Any]:
+def _record(one: _Case, reasons: tuple[str, ...]) -> dict[str, Any]:
     """What the audit trail keeps of a decision: enough to understand it years later."""
     detail: dict[str, Any] = {
         "payload_sha256": one.payload_hash.hex(),
         "workflow": one.assignment.workflow.name,
-        "policy": policy,
-        "confidence": proposal.confidence,
+        "policy": one.decision.policy,
+        "confidence": one.proposal.confidence,
         "reasons": reasons,
-        "subject": dict(proposal.subject),
+        "subject": dict(one.proposal.subject),
     }
     if isinstance(one.score, Score):
         detail["score"] = {
@@ -333,8 +345,8 @@ def _record(
             "features": one.score.features,
             "reasons": one.score.reasons,
         }
-    if gap:
-        detail["gap"] = gap
+    if one.gap:
+        detail["gap"] = one.gap
     return detail
 
 
@@ -352,7 +364,7 @@ def quarantined(
     return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True, awaits=awaits)
 
 
-def _follow_sequence(one: _Read, states: dict[str, Any]) -> dict[str, Any] | None:
+def _follow_sequence(one: _Case, states: dict[str, Any]) -> dict[str, Any] | None:
     """Follow the sender's numbering; returns the first and last missing number of a gap."""
     key, number = one.sequence_key, one.report.sequence
     if key is None or number is None:

@@ -86,7 +86,7 @@ class Consumption:
     """A report of kind ``consumption``: one consumed MaterialActual, and a produced one that tells the lot."""
 
     name = "consumption"
-    feature_names = FEATURES
+    feature_names: tuple[str, ...] = FEATURES
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -1,0 +1,106 @@
+"""A batch is decided in order of arrival, and what ends in quarantine leaves nothing behind for those after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from agent import mapping
+from agent.authority import Mode, Rule
+from agent.judge import Assignment, Judgement, Rules, judge
+from agent.ports import Acknowledgement, Event, Kind, Posting
+from agent.workflows.consumption import Config, Consumption
+from tests.unit.test_workflow_consumption import AT, EDGE_CONFIG, FACTS
+
+TODAY = date(2026, 11, 20)
+KEY = "consumption/1000100/RM-RESIN"
+
+
+class Narrow:
+    """A target that would refuse some texts, as an ERP refuses a field that is too long."""
+
+    name, settle_seconds, lookup_reliable = "narrow", 0.0, True
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = refused
+
+    def check(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[str]:
+        return [f"text {payload['text']!r} is refused"] if payload["text"] in self.refused else []
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def freeze(self, posting: Posting) -> bytes:
+        return json.dumps(dict(posting.payload)).encode()
+
+    async def post(self, posting: Posting) -> Acknowledgement:
+        return Acknowledgement(str(posting.id))
+
+    async def find(self, posting: Posting) -> Acknowledgement | None:
+        return None
+
+    def status(self) -> Mapping[str, Any]:
+        return {}
+
+
+class Nothing:
+    """A plant that has not reported yet, but weighed its first lot."""
+
+    def known(self, message_keys: object) -> dict[str, tuple[bytes, int]]:
+        return {}
+
+    def states(self, keys: object) -> dict[str, Any]:
+        return {KEY: {"total": "100", "count": 3, "last": []}}
+
+
+def judged(*ids: str, refused: Sequence[str] = ()) -> Judgement:
+    """Reports of the same weight in the same second, in one batch."""
+    rule = Rule(mode=Mode.AUTO, min_confidence=0)
+    assignment = Assignment(Consumption(Config()), Narrow(*refused), rule, {"goods_issue": "live"})
+    mappings = mapping.load(EDGE_CONFIG / "mappings", FACTS.units)
+    rules = Rules("1", mappings, FACTS, {"consumption": assignment}, timedelta(hours=1))
+    events = [event(number, id) for number, id in enumerate(ids, 1)]
+    return judge(events, rules, Nothing(), TODAY)
+
+
+def event(number: int, id: str) -> Event:
+    body = {
+        "id": id, "seq": number, "ts": AT.isoformat(), "order": "1000100", "operation": "0010",
+        "material": "RM-RESIN", "quantity": 9.6, "unit": "KGM", "lot_quantity": 10, "batch": "0000000301",
+    }  # fmt: skip
+    topic = "plant/1710/MIX/MIX-01/consumption"
+    return Event(number, "line", topic, json.dumps(body).encode(), datetime.now(UTC))
+
+
+def ends(judgement: Judgement) -> list[str]:
+    return [one.state for one in judgement.verdicts]
+
+
+def test_the_same_again_is_held_as_a_double_report():
+    """Two ids, one weight, one moment: the first is posted, a person looks at the second."""
+    assert ends(judged("A", "B")) == ["posted", "held"]
+
+
+def test_what_the_erp_would_refuse_is_no_earlier_report_for_those_behind_it():
+    """The first ends in quarantine; the second is no double of it, and only the second counts as used."""
+    judgement = judged("A", "B", refused=["A"])
+    assert ends(judgement) == ["quarantined", "posted"]
+    assert judgement.states[KEY]["total"] == "109.600"
+    assert judgement.states[KEY]["count"] == 4
+
+
+def test_refusals_one_behind_the_other_leave_nothing_behind():
+    """Any number of refusals: the one good report between them is decided as if it had come alone."""
+    judgement = judged("A", "B", "C", "D", refused=["A", "B", "D"])
+    assert ends(judgement) == ["quarantined", "quarantined", "posted", "quarantined"]
+    assert judgement.states[KEY] == judged("C").states[KEY]
+
+
+def test_the_numbering_of_a_sender_goes_on_over_what_was_quarantined():
+    """A refused report has arrived all the same: no gap is reported at the next one."""
+    judgement = judged("A", "B", "C", refused=["B"])
+    assert [bool(one.alarm and one.state != "quarantined") for one in judgement.verdicts] == [False, False, False]
+    assert judgement.states["sequence/line/MIX-01"]["last"] == 3
