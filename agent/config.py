@@ -70,7 +70,9 @@ class Config(Document):
         for target in self.targets:
             if target.name == name:
                 return target
-        raise NotFound(f"there is no target {name!r} in {self.file}")
+        raise NotFound(
+            f"there is no target {name!r} in {self.file}; {did_you_mean(name, [one.name for one in self.targets])}"
+        )
 
     def authority_of(self, workflow: str) -> Authority:
         """What a workflow may do alone; what is not configured may only advise."""

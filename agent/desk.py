@@ -103,10 +103,12 @@ class Desk:
 
         return await self._act(act.key, {"act": "replay_event", "id": event_id, "by": act.by}, write)
 
-    async def pause(self, scope: str, key: str, act: Act) -> Any:
-        """Stop sending for a target, a line or an order."""
+    async def pause(self, scope: str, key: str, act: Act, *, force: bool = False) -> Any:
+        """Stop sending for a target, a line or an order. Raises NotFound for what nobody knows, unless forced."""
 
         def write(tx: Transaction) -> Any:
+            if not force:
+                pauses.require_known(tx.connection, scope, key)
             pauses.pause(tx, scope, key, by=act.by, reason=act.reason)
             return {"scope": scope, "key": key, "paused": True, "by": act.by}
 

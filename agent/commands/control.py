@@ -9,23 +9,25 @@ import click
 
 from agent.commands import show
 from agent.commands.approvals import YES, told
-from agent.commands.place import Asked, Place, at_place, signed
+from agent.commands.place import Asked, Place, at_place, plain, signed
 from agent.commands.reach import Reach
 from agent.store.pauses import SCOPES
 
 SCOPE = click.argument("scope", type=click.Choice(SCOPES))
-KEY = click.argument("key")
+KEY = click.argument("key", callback=plain)
 
 
 @click.command()
 @SCOPE
 @KEY
+@click.option("--force", is_flag=True, help="Also a line or an order that the agent does not know yet.")
 @at_place
 @signed
-def pause(*, scope: str, key: str, place: Place, asked: Asked) -> None:
+def pause(*, scope: str, key: str, force: bool, place: Place, asked: Asked) -> None:
     """Stop sending for a target, a line or an order.
 
     Reports are still taken in and decided; their postings wait. What is under way comes back. '*' is every target.
+    A line is known by the work centres of the master data, an order when the ERP has told it or something of it waits.
 
     \b
     Examples:
@@ -35,10 +37,12 @@ def pause(*, scope: str, key: str, place: Place, asked: Asked) -> None:
     """
     if scope == "target":
         place.require_target(key)
-    _answered(
-        Reach(place, asked).act("/v1/pause", {"scope": scope, "key": key}, lambda at, by: at.pause(scope, key, by)),
-        "paused", asked,
-    )  # fmt: skip
+    answer = Reach(place, asked).act(
+        "/v1/pause",
+        {"scope": scope, "key": key, **({"force": True} if force else {})},
+        lambda at, by: at.pause(scope, key, by, force=force),
+    )
+    _answered(answer, "paused", asked)
 
 
 @click.command()

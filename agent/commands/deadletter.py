@@ -6,7 +6,7 @@ import click
 
 from agent.commands import show
 from agent.commands.approvals import shown, told
-from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
+from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, plain, signed
 from agent.commands.reach import Reach, at_desk
 from agent.desk import Desk
 from agent.store import lists
@@ -98,7 +98,7 @@ def refuse(*, ids: tuple[int, ...], place: Place, asked: Asked) -> None:
 
 @deadletter.command()
 @click.argument("id", type=ID)
-@click.argument("document")
+@click.argument("document", callback=plain)
 @at_place
 @signed
 def document(*, id: int, document: str, place: Place, asked: Asked) -> None:

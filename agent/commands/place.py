@@ -21,6 +21,7 @@ from agent import desk
 from agent.config import Settings, did_you_mean, moved, parse, read_yaml
 from agent.errors import NotFound, StoreCorrupt, StoreError, StoreUnfit
 from agent.settings import Api, Audit, Authority, Document, Plant, Store
+from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 
 ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number
 AT_MOST = click.IntRange(1, 1_000_000)
@@ -186,7 +187,13 @@ class Asked:
 def signed(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--by``, ``--reason``, ``--token-file``; the command gets them as `asked`."""
 
-    @click.option("--by", default=login, show_default="your login name", help="Who acts; kept in the audit trail.")
+    @click.option(
+        "--by",
+        default=login,
+        show_default="your login name",
+        callback=_by,
+        help="Who acts; kept in the audit trail.",
+    )
     @click.option("--reason", callback=_reason, help="Why; kept in the audit trail. Asked for on a terminal.")
     @click.option(
         "--token-file",
@@ -195,11 +202,15 @@ def signed(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def called(by: str, reason: str, token_file: Path | None, **others: Any) -> Any:
-        if not by.strip():
-            raise click.UsageError("--by: say who acts")
-        return command(asked=Asked(by.strip(), reason, token_file), **others)
+        return command(asked=Asked(by, reason, token_file), **others)
 
     return called
+
+
+def _by(_context: click.Context, _option: click.Parameter, by: str) -> str:
+    if not by.strip():
+        raise click.UsageError("--by: say who acts")
+    return _signable("--by", by, LONGEST_NAME, person)
 
 
 def _reason(context: click.Context, _option: click.Parameter, reason: str | None) -> str:
@@ -207,4 +218,20 @@ def _reason(context: click.Context, _option: click.Parameter, reason: str | None
         reason = click.prompt("Reason")
     if not (reason or "").strip():
         raise click.UsageError("--reason: say why, it is kept in the audit trail")
-    return str(reason).strip()
+    return _signable("--reason", str(reason), LONGEST_REASON, readable)
+
+
+def plain(_context: click.Context, argument: click.Parameter, text: str) -> str:
+    """A name or number that stands in the trail as it was typed."""
+    return _signable(argument.make_metavar(_context), text, 128, readable)
+
+
+def _signable(name: str, text: str, longest: int, check: Callable[[str], str]) -> str:
+    """The same rules with and without a running agent. Raises click.UsageError."""
+    text = text.strip()
+    if len(text) > longest:
+        raise click.UsageError(f"{name} has {len(text)} characters; at most {longest} are kept")
+    try:
+        return check(text)
+    except ValueError as error:
+        raise click.UsageError(f"{name} {error}") from None

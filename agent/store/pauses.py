@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import apsw
 
 from agent.errors import NotFound
+from agent.schema import did_you_mean
 from agent.store.encode import from_us
 from agent.store.transaction import Transaction
 
@@ -20,6 +22,33 @@ def pause(tx: Transaction, scope: str, key: str, *, by: str, reason: str) -> Non
         (scope, _key(scope, key), by, reason, tx.now_us),
     )
     tx.audit("paused", {"scope": scope, "key": key, "reason": reason}, actor=by)
+
+
+def require_known(connection: apsw.Connection, scope: str, key: str) -> None:
+    """Raises NotFound for a line or an order that nothing in the store names; targets the configuration knows."""
+    if scope == "line":
+        lines = [str(line) for (line,) in connection.execute(LINES) if line]
+        if key not in lines:
+            raise NotFound(f"there is no line {key!r}; {did_you_mean(key, lines)} (`--force` pauses it all the same)")
+    elif scope == "order" and not connection.execute(KNOWN_ORDER, (_key(scope, key), _number(key))).get:
+        newest = [str(order) for (order,) in connection.execute(ORDERS)]
+        close = difflib.get_close_matches(_number(key), newest, 3) or newest[:5]
+        raise NotFound(
+            f"order {_number(key)} is not known; known are for example {', '.join(close) or 'none'} "
+            f"(`--force` pauses it before it is known)"
+        )
+
+
+LINES = (
+    "SELECT json_extract(document, '$.line') FROM masterdata WHERE kind = 'work_center' UNION SELECT line FROM lane "
+    "UNION SELECT line FROM posting INDEXED BY posting_held WHERE state = 'held'"
+)
+KNOWN_ORDER = (  # ?1 its lane, ?2 its number
+    "SELECT EXISTS (SELECT 1 FROM masterdata WHERE kind = 'order' AND key = ?2) "
+    "OR EXISTS (SELECT 1 FROM lane WHERE ordering_key = ?1) "
+    "OR EXISTS (SELECT 1 FROM posting INDEXED BY posting_held WHERE state = 'held' AND ordering_key = ?1)"
+)
+ORDERS = "SELECT key FROM masterdata WHERE kind = 'order' GROUP BY key ORDER BY max(received_us) DESC LIMIT 1000"
 
 
 def resume(tx: Transaction, scope: str, key: str, *, by: str, reason: str) -> None:
@@ -38,6 +67,10 @@ def pauses(connection: apsw.Connection) -> list[dict[str, Any]]:
             "SELECT scope, key, by, reason, since_us FROM pause ORDER BY scope, key"
         )
     ]
+
+
+def _number(key: str) -> str:
+    return key.removeprefix("order/")
 
 
 def _key(scope: str, key: str) -> str:

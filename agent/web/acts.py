@@ -106,13 +106,15 @@ async def replay_event(
 
 
 @router.post("/v1/pause", tags=["control"])
-async def pause(asked: models.Stop, agent: TheAgent, caller: Pauser, key: Key = "") -> models.Stopped:
+async def pause(asked: models.Pause, agent: TheAgent, caller: Pauser, key: Key = "") -> models.Stopped:
     """Stop sending for a target, a line or an order. Reports are still taken in and decided; nothing is lost."""
     await _require_line(agent, asked, caller)
     if asked.scope == "target" and asked.key != "*":
         agent.config.target(asked.key)
     return models.Stopped(
-        **await committed(agent, agent.desk.pause(asked.scope, asked.key, act_of(caller, asked, key)))
+        **await committed(
+            agent, agent.desk.pause(asked.scope, asked.key, act_of(caller, asked, key), force=asked.force)
+        )
     )
 
 

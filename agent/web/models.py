@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-# line breaks, terminal codes and direction overrides: what a person signs must read as it was meant
-_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def _readable(text: str) -> str:
-    if _UNREADABLE.search(text):
-        raise ValueError("contains control characters or direction overrides; write it as plain text in one line")
-    return text
-
-
-def _person(text: str) -> str:
-    if " via " in text:
-        raise ValueError("must not contain ' via ': the agent adds that itself")
-    return _readable(text)
-
+from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 
 Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_readable)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_REASON), AfterValidator(readable)
 ]
-Person = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_person)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128), AfterValidator(_readable)]
+Person = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME), AfterValidator(person)
+]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128), AfterValidator(readable)]
 
 
 # ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────
@@ -78,6 +65,12 @@ class Stop(Reasoned):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"scope": "line", "key": "mixing", "reason": "stocktaking until 14:00"}]}
     )
+
+
+class Pause(Stop):
+    """What is to stop."""
+
+    force: bool = Field(default=False, description="Also a line or an order that the agent does not know yet")
 
 
 # ── what is answered ────────────────────────────────────────────────────────────────────────────────────────

@@ -206,6 +206,16 @@ async def test_a_pause_holds_back_and_lets_go(plant: Bench):
     assert (await plant.ask("POST", "/v1/resume", json=stop)).status_code == 404
 
 
+async def test_what_nobody_knows_is_paused_only_by_force(plant: Bench):
+    """404 with the known names for a mistyped line or order; `force` pauses what is still to come."""
+    for scope, key in (("line", "mixng"), ("order", "7777777")):
+        stop = {"scope": scope, "key": key, "reason": "stocktaking"}
+        answer = await plant.ask("POST", "/v1/pause", json=stop)
+        assert (answer.status_code, key in answer.json()["message"]) == (404, True)
+    assert (await plant.ask("POST", "/v1/pause", json=stop | {"force": True})).status_code == 200
+    assert (await plant.ask("POST", "/v1/resume", json=stop)).status_code == 200
+
+
 async def test_a_target_that_is_not_there_cannot_be_paused(plant: Bench):
     """404 with the name: a mistyped pause must not look like one."""
     answer = await plant.ask("POST", "/v1/pause", json={"scope": "target", "key": "S4", "reason": "upgrade"})

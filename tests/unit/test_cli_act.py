@@ -130,6 +130,43 @@ def test_a_mistyped_target_is_not_called_paused(tmp_path):
         assert gatepost_(config, "pause", "target", target, "--reason", "SAP upgrade").code == 0
 
 
+def test_a_line_or_an_order_that_nobody_knows_is_not_called_paused(config):
+    """A mistyped name is refused with those that are known; --force pauses what is to come."""
+    line = gatepost_(config, "pause", "line", "mixng", "--reason", "scale")
+    assert (line.code, "there is no line 'mixng'; did you mean 'mixing'?" in line.out) == (1, True), line.out
+    order = gatepost_(config, "pause", "order", "1000999", "--reason", "wrong list")
+    assert (order.code, "order 1000999 is not known" in order.out) == (1, True), order.out
+    assert gatepost_(config, "pause", "line", "mixing", "--reason", "scale").code == 0
+    assert gatepost_(config, "pause", "order", "1000999", "--force", "--reason", "wrong list").code == 0
+    assert "order order/1000999" in gatepost_(config, "status").out
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "told"),
+    [
+        ("--by", "Jo\x1b[31m", "control characters"),
+        ("--by", "Jo via root", "must not contain ' via '"),
+        ("--by", "J" * 65, "at most 64"),
+        ("--reason", "fine\nnot fine", "control characters"),
+        ("--reason", "fi\u202ene", "direction overrides"),
+        ("--reason", "x" * 1001, "at most 1000"),
+    ],
+)
+def test_what_is_signed_reads_as_it_was_meant(config, option, text, told):
+    """Without a running agent the rules are those of the API: nothing that could fool whoever reads the trail."""
+    words = {"--by": "Jo", "--reason": "fine"} | {option: text}
+    ran = gatepost_(config, "approvals", "approve", "3", *(part for pair in words.items() for part in pair))
+    assert (ran.code, told in ran.out) == (2, True), ran.out
+    assert state(config, 3) == "held"
+
+
+def test_a_document_or_a_name_with_control_characters_is_refused(config):
+    """What stands in the trail as it was typed is one plain line, too."""
+    for words in (["deadletter", "document", "5", "2026/1\x07"], ["pause", "line", "mix\x1bing", "--force"]):
+        ran = gatepost_(config, *words, "--reason", "found")
+        assert (ran.code, "control characters" in ran.out) == (2, True), ran.out
+
+
 def test_a_quarantined_message_is_read_again(config):
     """`quarantine replay` puts it before the workflows; a second time there is nothing to replay."""
     assert gatepost_(config, "quarantine", "replay", "2", "--reason", "mapping mended").code == 0
