@@ -47,6 +47,7 @@ def configure(connection: apsw.Connection) -> None:
     """Set the pragmas the promise rests on, and read back the two that matter."""
     for name, value in PRAGMAS:
         connection.pragma(name, value)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)  # plan once, not for each value bound
     if connection.pragma("journal_mode") != "wal" or connection.pragma("synchronous") != 2:
         raise StoreError(f"{connection.filename}: cannot use WAL with synchronous=FULL here; use a local file system")
 

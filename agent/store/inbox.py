@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -18,8 +18,7 @@ from agent.store.transaction import Transaction
 NO_PROPERTIES: MappingProxyType[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How one event ended: its state, the key that makes it unique, and why."""
 
     event_id: int
@@ -100,8 +99,8 @@ def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
         [(one.message_key, one.payload_hash, one.event_id) for one in settlements if one.payload_hash is not None],
     )
     transaction.count("events undecided", -len(settlements))
-    for one in settlements:
-        transaction.count(f"events {one.state}")
+    for state, n in Counter(one.state for one in settlements).items():
+        transaction.count(f"events {state}", n)
 
 
 def replay(transaction: Transaction, event_id: int, *, by: str, reason: str) -> None:

@@ -13,15 +13,18 @@ import apsw
 from agent.ports import Posting
 from agent.store.transaction import Transaction
 
+BLOCKING = ("dead", "doubtful")  # what stays at the head of its lane until a person decides
 LONGEST_WAIT_US = 3_600_000_000  # no ERP is waited for longer than an hour
 JOIN = (  # the first of a lane becomes its head, the others wait behind it
     "INSERT INTO lane (target, ordering_key, head, head_seq, line, state) VALUES (?, ?, ?, ?, ?, 'ready') "
     "ON CONFLICT (target, ordering_key) DO NOTHING"
 )
 CLAIMABLE = (  # ?1 target, ?2 now
-    "target = ?1 AND state = 'ready' AND next_us <= ?2 "
-    "AND NOT EXISTS (SELECT 1 FROM pause WHERE (scope = 'target' AND key IN (?1, '*')) "
-    "OR (scope = 'line' AND key = lane.line) OR (scope = 'order' AND key = lane.ordering_key))"
+    "lane.target = ?1 AND lane.state = 'ready' AND lane.next_us <= ?2 "
+    "AND NOT EXISTS (SELECT 1 FROM pause WHERE scope = 'target' AND key = ?1) "
+    "AND NOT EXISTS (SELECT 1 FROM pause WHERE scope = 'target' AND key = '*') "
+    "AND NOT EXISTS (SELECT 1 FROM pause WHERE scope = 'line' AND key = lane.line) "
+    "AND NOT EXISTS (SELECT 1 FROM pause WHERE scope = 'order' AND key = lane.ordering_key)"
 )
 
 
@@ -34,7 +37,7 @@ def advance(tx: Transaction, target: str, ordering_key: str) -> None:
     """Give the lane its next head, or close it; the head's state is the lane's."""
     row = tx.execute(
         "SELECT id, lane_seq, line, state, next_us FROM posting WHERE target = ? AND ordering_key = ? "
-        "AND state IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead') ORDER BY lane_seq LIMIT 1",
+        "AND lane_seq IS NOT NULL ORDER BY lane_seq LIMIT 1",
         (target, ordering_key),
     ).fetchone()
     if row is None:
@@ -55,15 +58,6 @@ def is_head(tx: Transaction, one: Posting) -> bool:
         "SELECT 1 FROM lane WHERE target = ? AND ordering_key = ? AND head = ?", (one.target, one.ordering_key, one.id)
     )
     return row.fetchone() is not None
-
-
-def heads(tx: Transaction, target: str, limit: int) -> list[tuple[int, str]]:
-    """The heads that may go now, in order of their places: posting and ordering key of each."""
-    found: list[Any] = tx.execute(
-        f"SELECT head, ordering_key FROM lane WHERE {CLAIMABLE} ORDER BY head_seq LIMIT ?3",  # noqa: S608
-        (target, tx.now_us, limit),
-    ).fetchall()
-    return found
 
 
 def hold(tx: Transaction, target: str, ordering_key: str) -> None:

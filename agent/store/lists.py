@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Any
 
 import apsw
 
@@ -18,17 +17,9 @@ from agent.store.pauses import pauses
 OPEN_STATES = ("held", "ready", "sending", "in_doubt", "doubtful", "dead")
 
 
-# Named, because SQLite would rather walk the whole table in the order of ids than sort the few open rows.
-# A partial index is only taken where its own condition is repeated word by word.
-INDEX: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "held": "INDEXED BY posting_held WHERE",
-        **dict.fromkeys(
-            ("sending", "in_doubt", "doubtful", "dead"),
-            "INDEXED BY posting_open WHERE state IN ('sending', 'in_doubt', 'doubtful', 'dead') AND",
-        ),
-    }
-)
+# Named, because SQLite might walk the whole table in the order of ids. A partial index is only taken where its own
+# condition is repeated. What was acknowledged is most of the table: there is no index of it, and no need for one.
+NOT_ACKNOWLEDGED = "INDEXED BY posting_state WHERE state <> 'acknowledged' AND"
 ON_LINES = "(?{0} IS NULL OR {1} IN (SELECT value FROM json_each(?{0})))"
 
 
@@ -41,11 +32,16 @@ def postings(
     return [
         shown(row)
         for row in connection.execute(
-            f"SELECT {SHOWN} FROM posting {INDEX.get(state, 'WHERE')} state = '{state}' AND id > ?1 "  # noqa: S608
+            f"SELECT {SHOWN} FROM posting {_of(state)} AND id > ?1 "  # noqa: S608
             f"AND {ON_LINES.format(3, 'line')} ORDER BY id LIMIT ?2",  # own columns, a known state
             (after, limit, _json(lines)),
         )
     ]
+
+
+def _of(state: str) -> str:
+    """The condition that finds the postings of one state, and how."""
+    return f"{'WHERE' if state == 'acknowledged' else NOT_ACKNOWLEDGED} state = '{state}'"
 
 
 def _json(lines: Collection[str]) -> str | None:
@@ -129,7 +125,7 @@ def oldest(connection: apsw.Connection) -> dict[str, int | None]:
     for state in ("held", "sending", "in_doubt", "doubtful", "dead"):
         found[state] = _first(
             connection,
-            f"SELECT created_us FROM posting WHERE id = (SELECT min(id) FROM posting {INDEX[state]} state = '{state}')",  # noqa: S608
+            f"SELECT created_us FROM posting WHERE id = (SELECT min(id) FROM posting {_of(state)})",  # noqa: S608
         )
     found["ready"] = _first(
         connection,

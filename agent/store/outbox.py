@@ -28,8 +28,7 @@ from agent.errors import Conflict
 from agent.ports import Acknowledgement, Posting
 from agent.store import lanes
 from agent.store.encode import encode, from_us
-from agent.store.keys import request_id
-from agent.store.postings import WAITS, Waiting, held_before, read
+from agent.store.postings import WAITS, Waiting, heads, held_before, read
 from agent.store.transaction import Transaction
 
 
@@ -101,10 +100,9 @@ def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waitin
     `admit` is asked for each head that was never sent: it freezes the bytes, or holds the posting back.
     """
     claimed: list[Waiting] = []
-    for posting_id, ordering_key in lanes.heads(tx, target, limit):
-        waiting = read(tx.connection, posting_id)
+    for waiting in heads(tx, target, limit):
         if waiting.posting.state == "in_doubt":
-            lanes.hold(tx, target, ordering_key)
+            lanes.hold(tx, target, waiting.posting.ordering_key)
             claimed.append(waiting)
             continue
         admission = _admission(tx, waiting, admit)
@@ -120,29 +118,14 @@ def _admission(tx: Transaction, waiting: Waiting, admit: Admit) -> Admission:
         return HoldBack(("its content is not what was decided: the file was changed or damaged; refuse it",))
     if waiting.waits and held_before(tx, waiting.posting.ordering_key, waiting.posting.id):
         return HoldBack((WAITS,))  # what it depends on was held back after this was ready
-    if waiting.posting.wire is None:
-        return admit(_first(tx, waiting))
-    admission = admit(waiting)  # authority may have become tighter since; the bytes stay what they were
-    return Send(waiting.posting.wire) if isinstance(admission, Send) else admission
-
-
-def _first(tx: Transaction, waiting: Waiting) -> Waiting:
-    """The posting as it will be sent for the first time: its request id and time are part of the frozen bytes."""
-    one = waiting.posting
-    first = one._replace(request_id=request_id(one.idempotency_key), first_sent_at=from_us(tx.now_us))
-    return waiting._replace(posting=first)
+    admission = admit(waiting)  # authority may have become tighter since; bytes that were frozen stay what they were
+    frozen = waiting.posting.wire
+    return Send(frozen) if frozen is not None and isinstance(admission, Send) else admission
 
 
 def _send(tx: Transaction, waiting: Waiting, admission: Send) -> Waiting:
     one, now = waiting.posting, from_us(tx.now_us)
-    sent = one._replace(
-        state="sending",
-        version=one.version + 1,
-        wire=admission.wire,
-        request_id=one.request_id or request_id(one.idempotency_key),
-        first_sent_at=one.first_sent_at or now,
-        last_sent_at=now,
-    )
+    sent = one._replace(state="sending", version=one.version + 1, wire=admission.wire, last_sent_at=now)
     tx.execute(
         "UPDATE posting SET state = 'sending', wire = ?, request_id = ?, first_sent_us = coalesce(first_sent_us, ?), "
         "last_sent_us = ?, version = version + 1, changed_us = ? WHERE id = ? AND state = 'ready'",
@@ -231,9 +214,8 @@ def dead(tx: Transaction, one: Posting, why: str, *, code: str = "", details: Ma
     _end(tx, one, one.state, "dead", "dead", detail, error=f"{code}: {why}" if code else why, alarm=True)
 
 
-SENDING = (  # the index of what is open, named by its own condition: the finished rows are not walked
-    "SELECT id FROM posting INDEXED BY posting_open "
-    "WHERE state IN ('sending', 'in_doubt', 'doubtful', 'dead') AND state = 'sending' ORDER BY id"
+SENDING = (  # by the index of what is not acknowledged, named by its own condition: the finished rows are not walked
+    "SELECT id FROM posting INDEXED BY posting_state WHERE state <> 'acknowledged' AND state = 'sending' ORDER BY id"
 )
 
 
@@ -319,10 +301,12 @@ def _end(
 ) -> None:  # fmt: skip
     """Move a posting out of the way of its lane (or to its head's blocked state) and let the lane see it."""
     sent = int(old == "sending")  # what is in doubt was counted when it was
+    said = encode(reasons) if reasons is not None else None
     tx.execute(
         "UPDATE posting SET state = ?, document = ?, error = coalesce(?, error), reasons = coalesce(?, reasons), "
-        "attempts = attempts + ?, version = version + 1, changed_us = ? WHERE id = ? AND state = ?",
-        (new, document, error, encode(reasons) if reasons is not None else None, sent, tx.now_us, one.id, old),
+        "attempts = attempts + ?, lane_seq = iif(?, lane_seq, NULL), version = version + 1, changed_us = ? "
+        "WHERE id = ? AND state = ?",
+        (new, document, error, said, sent, new in lanes.BLOCKING, tx.now_us, one.id, old),
     )
     _require_change(tx, one.id, old)
     _moved(tx, one.id, one.event_id, old, new, action, detail, actor=actor, alarm=alarm)

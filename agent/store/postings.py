@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,12 +15,17 @@ from agent.errors import NotFound
 from agent.ports import Kind, Posting
 from agent.store import lanes
 from agent.store.encode import encode, from_us, readable
+from agent.store.keys import request_id
 from agent.store.transaction import Transaction
 
 COLUMNS = (
-    "id, event_id, kind, target, ordering_key, idempotency_key, CAST(payload AS BLOB), state, version, created_us, "
-    "attempts, lookups, first_sent_us, last_sent_us, request_id, wire, workflow, line, value, check_first, approved, "
-    "waits, payload_hash"
+    "id, event_id, kind, posting.target, posting.ordering_key, idempotency_key, CAST(payload AS BLOB), posting.state, "
+    "version, created_us, attempts, lookups, first_sent_us, last_sent_us, request_id, wire, workflow, posting.line, "
+    "value, check_first, approved, waits, payload_hash"
+)
+HEADS = (
+    f"SELECT {COLUMNS} FROM lane JOIN posting ON posting.id = lane.head "  # noqa: S608  # column names of our own
+    f"WHERE {lanes.CLAIMABLE} ORDER BY lane.head_seq LIMIT ?3"
 )
 WAITS = "waits for the held postings of its order"
 
@@ -66,7 +72,9 @@ def add(tx: Transaction, new: NewPosting) -> tuple[int, str]:
 
 def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]]:
     """Write postings, each held or ready; returns their ids and states. A known key violates a constraint."""
-    rows, joining, made = [], [], []
+    rows: list[tuple[Any, ...]] = []
+    made: list[tuple[int, str]] = []
+    joining: dict[tuple[str, str], tuple[Any, ...]] = {}  # the first of each lane: the others wait behind it
     next_id = _last_id(tx)
     held_keys: set[str] = set()
     for new in news:
@@ -80,7 +88,9 @@ def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]
             held_keys.add(new.ordering_key)
         else:
             lane_seq = tx.next_lane_seq()
-            joining.append((new.target, new.ordering_key, next_id, lane_seq, new.line))
+            lane = new.target, new.ordering_key
+            if lane not in joining:
+                joining[lane] = (*lane, next_id, lane_seq, new.line)
         rows.append(_row(next_id, new, state, reasons, lane_seq, tx.now_us))
         made.append((next_id, state))
     tx.executemany(INSERT, rows)
@@ -88,10 +98,10 @@ def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]
         "INSERT INTO idempotency (idempotency_key, posting_id) VALUES (?, ?)",
         [(new.idempotency_key, posting_id) for new, (posting_id, _) in zip(news, made, strict=True)],
     )
-    tx.executemany(lanes.JOIN, joining)
+    tx.executemany(lanes.JOIN, joining.values())
     tx.count("postings created", len(news))
-    tx.count("postings ready", len(joining))
-    tx.count("postings held", len(news) - len(joining))
+    for state, n in Counter(state for _, state in made).items():
+        tx.count(f"postings {state}", n)
     return made
 
 
@@ -138,9 +148,20 @@ def read(connection: apsw.Connection, posting_id: int) -> Waiting:
     return _waiting(row)
 
 
-def _waiting(row: tuple[Any, ...]) -> Waiting:
+def heads(tx: Transaction, target: str, limit: int) -> list[Waiting]:
+    """The heads of lanes that may go now, in order of their places, each as it will be sent.
+
+    What was never sent has its request id and time already: they are part of the bytes that are frozen next.
+    """
+    rows: list[Any] = tx.execute(HEADS, (target, tx.now_us, limit)).fetchall()
+    return [_waiting(row, tx.now_us) for row in rows]
+
+
+def _waiting(row: tuple[Any, ...], now_us: int | None = None) -> Waiting:
     (id, event_id, kind, target, key, idempotency_key, payload, state, version, created, attempts, lookups,
      first, last, request, wire, workflow, line, value, check_first, approved, waits, payload_hash) = row  # fmt: skip
+    if now_us is not None:
+        first, request = first or now_us, request or request_id(idempotency_key)
     posting = Posting(
         id, event_id, Kind(kind), target, key, idempotency_key, readable(payload), state, version, from_us(created),
         attempts, lookups, from_us(first) if first else None, from_us(last) if last else None, request or "", wire,

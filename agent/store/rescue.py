@@ -191,7 +191,7 @@ def _rebuild(fresh: apsw.Connection) -> None:
         "SELECT target, ordering_key, id, min(lane_seq), line, "
         "CASE WHEN state IN ('ready', 'in_doubt') THEN 'ready' WHEN state = 'sending' THEN 'busy' ELSE 'blocked' END, "
         "next_us "
-        "FROM posting WHERE state IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead') GROUP BY target, ordering_key"
+        "FROM posting WHERE lane_seq IS NOT NULL GROUP BY target, ordering_key"
     )
     _count_again(fresh, "event", "events", "received")
     _count_again(fresh, "posting", "postings", "created")
@@ -221,8 +221,8 @@ def _refuse_changed(fresh: apsw.Connection, now_us: int, rescue: Rescue) -> None
         if sha256(payload).digest() != hashed:
             rescue.changed.append(posting_id)
             fresh.execute(
-                "UPDATE posting SET state = 'refused', error = 'damaged on disk', version = version + 1, "
-                "changed_us = ? WHERE id = ?",
+                "UPDATE posting SET state = 'refused', lane_seq = NULL, error = 'damaged on disk', "
+                "version = version + 1, changed_us = ? WHERE id = ?",
                 (now_us, posting_id),
             )
 

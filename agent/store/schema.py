@@ -2,6 +2,8 @@
 
 One SQLite file. STRICT tables and CHECK constraints refuse wrong states; partial indexes hold open rows only, so
 that work costs the same with a million finished rows beside it. Times are microseconds since 1970 UTC (`_us`).
+
+Lists of states are written out with OR: for `IN (three or more)` SQLite builds a temporary tree at every single row.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ CREATE TABLE event (
   payload BLOB NOT NULL,
   properties TEXT CHECK (properties IS NULL OR json_valid(properties)),
   received_us INTEGER NOT NULL,
-  state TEXT NOT NULL DEFAULT 'undecided' CHECK (state IN
-    ('undecided', 'posted', 'held', 'advised', 'ignored', 'duplicate', 'quarantined')),
+  state TEXT NOT NULL DEFAULT 'undecided' CHECK (
+    state = 'undecided' OR state = 'posted' OR state = 'held' OR state = 'advised' OR state = 'ignored' OR
+    state = 'duplicate' OR state = 'quarantined'),
   message_key TEXT,
   reason TEXT,
   settled_us INTEGER,
   CHECK ((state = 'undecided') = (settled_us IS NULL)),
-  CHECK (state NOT IN ('quarantined', 'duplicate') OR reason IS NOT NULL)
+  CHECK ((state <> 'quarantined' AND state <> 'duplicate') OR reason IS NOT NULL)
 ) STRICT;
 CREATE INDEX event_undecided ON event (id) WHERE state = 'undecided';
 CREATE INDEX event_quarantined ON event (id) WHERE state = 'quarantined';
@@ -63,16 +66,16 @@ CREATE TABLE posting (
   confidence REAL,
   reasons TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(reasons)),
   policy TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN
-    ('held', 'ready', 'sending', 'in_doubt', 'doubtful', 'dead',
-     'acknowledged', 'refused', 'simulated', 'superseded')),
+  state TEXT NOT NULL CHECK (
+    state = 'ready' OR state = 'sending' OR state = 'acknowledged' OR state = 'held' OR state = 'in_doubt' OR
+    state = 'doubtful' OR state = 'dead' OR state = 'refused' OR state = 'simulated' OR state = 'superseded'),
   version INTEGER NOT NULL DEFAULT 1 CHECK (version >= 1),
   waits INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),
   approved INTEGER NOT NULL DEFAULT 0 CHECK (approved IN (0, 1)),
   signers INTEGER NOT NULL DEFAULT 1 CHECK (signers IN (1, 2)),
   signed_by TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(signed_by)),
   check_first INTEGER NOT NULL DEFAULT 0 CHECK (check_first IN (0, 1)),
-  lane_seq INTEGER,
+  lane_seq INTEGER,  -- its place in line, while it is in a lane
   supersedes INTEGER,
   attempts INTEGER NOT NULL DEFAULT 0,
   lookups INTEGER NOT NULL DEFAULT 0,
@@ -86,13 +89,14 @@ CREATE TABLE posting (
   document TEXT,
   error TEXT,
   CHECK ((state = 'acknowledged') = (document IS NOT NULL)),
-  CHECK (state NOT IN ('sending', 'in_doubt', 'doubtful') OR (wire IS NOT NULL AND last_sent_us IS NOT NULL)),
-  CHECK (state NOT IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead') OR lane_seq IS NOT NULL)
+  CHECK ((state <> 'sending' AND state <> 'in_doubt' AND state <> 'doubtful')
+    OR (wire IS NOT NULL AND last_sent_us IS NOT NULL)),
+  CHECK ((state = 'ready' OR state = 'sending' OR state = 'in_doubt' OR state = 'doubtful' OR state = 'dead')
+    = (lane_seq IS NOT NULL))
 ) STRICT;
-CREATE INDEX posting_lane ON posting (target, ordering_key, lane_seq)
-  WHERE state IN ('ready', 'sending', 'in_doubt', 'doubtful', 'dead');
-CREATE INDEX posting_held ON posting (ordering_key, id) WHERE state = 'held';
-CREATE INDEX posting_open ON posting (state, id) WHERE state IN ('sending', 'in_doubt', 'doubtful', 'dead');
+CREATE INDEX posting_lane ON posting (target, ordering_key, lane_seq) WHERE lane_seq IS NOT NULL;
+CREATE INDEX posting_held ON posting (ordering_key) WHERE state = 'held';  -- in the order of ids, as every index
+CREATE INDEX posting_state ON posting (state) WHERE state <> 'acknowledged';
 CREATE INDEX posting_event ON posting (event_id);
 CREATE INDEX posting_document ON posting (document) WHERE document IS NOT NULL;
 
@@ -109,14 +113,14 @@ CREATE TABLE lane (
   head INTEGER NOT NULL,
   head_seq INTEGER NOT NULL,
   line TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('ready', 'busy', 'blocked')),
+  state TEXT NOT NULL CHECK (state = 'ready' OR state = 'busy' OR state = 'blocked'),
   next_us INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (target, ordering_key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lane_ready ON lane (target, head_seq) WHERE state = 'ready';
 
 CREATE TABLE pause (
-  scope TEXT NOT NULL CHECK (scope IN ('target', 'line', 'order')),
+  scope TEXT NOT NULL CHECK (scope = 'target' OR scope = 'line' OR scope = 'order'),
   key TEXT NOT NULL,
   by TEXT NOT NULL,
   reason TEXT NOT NULL,

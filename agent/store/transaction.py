@@ -48,7 +48,7 @@ class Transaction:
     ) -> None:
         """Append one row to the trail; it is chained just before COMMIT."""
         text = encode(detail)
-        (actor + text).encode()  # a lone surrogate fails this job here, not everybody's commit
+        actor.encode()  # a lone surrogate fails this job here, not everybody's commit
         self._records.append((self.now_us, actor, action, event_id, posting_id, int(alarm), text))
 
     def count(self, name: str, by: int = 1) -> None:

@@ -1,9 +1,10 @@
 """The one writer: a thread that owns the only read-write connection and commits in groups.
 
 Whatever queued up during the last commit shares the next one; under load it lingers a moment while more is
-arriving, when idle never. Each job runs in a savepoint that catches its own errors. Results are handed out only
-after COMMIT with `synchronous=FULL`. Disk full, a locked file or an I/O error keep the whole group and try again:
-jobs are closures that can run twice. The audit chain is computed once, just before COMMIT.
+arriving, when idle never. A job that fails takes no other with it: the group runs again, each job in a savepoint of
+its own. Results are handed out only after COMMIT with `synchronous=FULL`. Disk full, a locked file or an I/O error
+keep the whole group and try again: jobs are closures that can run twice. The audit chain is computed once, just
+before COMMIT.
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ class _Entry:
     future: asyncio.Future[Any] | None = None
     result: Any = None
     error: BaseException | None = None
+
+
+class _JobFailed(Exception):  # noqa: N818  # named as in errors.py
+    """A job failed and left its changes behind: everything is rolled back."""
 
 
 class Writer:
@@ -262,10 +267,19 @@ class Writer:
                 return
 
     def _transact(self, entries: list[_Entry]) -> None:
+        """All jobs in one transaction; where one of them fails all run again, each in a savepoint of its own."""
         self._file_state.require_present()
-        connection = self._connection
         started = time.perf_counter()
         now_us = to_us(self._clock())
+        try:
+            self._write(entries, now_us, apart=False)
+        except _JobFailed:
+            self._write(entries, now_us, apart=True)
+        self._commit_number += 1
+        self._note_commit(len(entries), time.perf_counter() - started)
+
+    def _write(self, entries: list[_Entry], now_us: int, *, apart: bool) -> None:
+        connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             records: list[trail.Record] = []
@@ -273,7 +287,7 @@ class Writer:
             sequence = self._sequence
             for entry in entries:
                 transaction = Transaction(connection, now_us, sequence, records)
-                if self._attempt(entry, transaction):
+                if self._attempt(entry, transaction, apart=apart):
                     sequence = transaction.sequence
                     records += transaction.records
                     for name, by in transaction.counts.items():
@@ -287,23 +301,25 @@ class Writer:
                 connection.execute("ROLLBACK")
             raise
         self._head, self._sequence = head, sequence
-        self._commit_number += 1
-        self._note_commit(len(entries), time.perf_counter() - started)
 
-    def _attempt(self, entry: _Entry, transaction: Transaction) -> bool:
-        """Run one job in its savepoint; its own failure is its caller's, the disk's is everybody's."""
+    def _attempt(self, entry: _Entry, transaction: Transaction, *, apart: bool) -> bool:
+        """Run one job; its own failure is its caller's, the disk's is everybody's."""
         connection = self._connection
-        connection.execute("SAVEPOINT job")
+        if apart:
+            connection.execute("SAVEPOINT job")
         try:
             entry.result, entry.error = entry.job(transaction), None
         except (*WAITING_ERRORS, *FATAL_ERRORS):
             raise
-        except BaseException as error:  # noqa: BLE001  # one job's mistake must not lose the others' work
+        except BaseException as error:  # one job's mistake must not lose the others' work
+            if not apart:
+                raise _JobFailed from error
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
             entry.result, entry.error = None, error
             return False
-        connection.execute("RELEASE job")
+        if apart:
+            connection.execute("RELEASE job")
         return True
 
     def _write_tally(self, counts: dict[str, int], sequence: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from pathlib import Path
 
 import apsw
 import pytest
 
 from agent.store import audit
+from agent.store.encode import encode
 from agent.store.writer import Writer
 from tests.stores import opened, reading
 
@@ -81,5 +84,20 @@ def test_a_failed_job_leaves_no_audit_row(tmp_path: Path):
 
 def test_not_a_number_cannot_enter(tmp_path: Path):
     """NaN, which SQLite would keep as NULL, is refused by the one encoder."""
-    with opened(tmp_path / "gp.db") as writer, pytest.raises(ValueError, match="JSON compliant"):
+    with opened(tmp_path / "gp.db") as writer, pytest.raises(ValueError, match="NaN cannot be kept"):
         writer.call(lambda tx: tx.audit("decided", {"score": float("nan")}))
+
+
+@pytest.mark.parametrize("value", [float("inf"), [-float("inf")], {"a": {"b": float("nan")}}, "\ud800", object()])
+def test_what_json_cannot_say_is_refused(value: object):
+    """Numbers that are none, half characters and foreign things raise, however deep they lie."""
+    with pytest.raises(ValueError):  # noqa: PT011  # in the words of whichever refused it
+        encode({"value": value})
+
+
+def test_json_says_exactly_what_it_was_given():
+    """Words that look like such a number are words, a Decimal keeps every digit, and text is not escaped."""
+    said = {"why": "NaN: -Infinity", "value": Decimal("12.400000000000000000010"), "unit": "µm", "n": [1, 0.1, None]}
+    text = encode(said)
+    assert text == '{"why":"NaN: -Infinity","value":"12.400000000000000000010","unit":"µm","n":[1,0.1,null]}'
+    assert json.loads(text) == {**said, "value": "12.400000000000000000010"}

@@ -21,7 +21,7 @@ def sent(store: str, postings: int) -> list[Request]:
     """What an agent has sent, in the order in which it was sent."""
     with closing(file.reader(Path(store))) as reader:
         rows: list[Any] = reader.execute(
-            "SELECT wire FROM posting WHERE state = 'acknowledged' ORDER BY lane_seq LIMIT ?", (postings,)
+            "SELECT wire FROM posting WHERE state = 'acknowledged' ORDER BY first_sent_us, id LIMIT ?", (postings,)
         ).fetchall()
     thawed = (thaw(wire) for (wire,) in rows)
     return [
