@@ -126,7 +126,7 @@ async def _start_programs(
     watch: asyncio.TaskGroup,
 ) -> None:
     """Start SAP, the agent and the line, each when the one before is ready, and tell what they do."""
-    watch.create_task(tell(ticker, plan.truth, plan.books))
+    watch.create_task(tell(ticker, plan.truth, plan.books, plan.log("agent")))
     for child, ready, where in _children(plan, environment):
         await running.enter_async_context(child)
         await child.until(ready, READY_SECONDS)
@@ -278,8 +278,8 @@ def _set_aside(data: Path) -> None:
 
 def _prepare(plan: Plan, password: str) -> None:
     """The files that the bench reads while others write them, and the secret that the agent's commands look up."""
-    plan.books.touch()
-    plan.truth.touch()
+    for read in (plan.books, plan.truth, plan.log("agent")):
+        read.touch()
     secret = plan.data / "secrets" / "erp_password"
     secret.parent.mkdir(mode=0o700)
     secret.touch(mode=0o600)

@@ -62,10 +62,11 @@ def _signal_broker(data: Path, number: signal.Signals) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m simulators.outage",
-        description=__doc__,
-        epilog="; ".join(f"{name}: {what}" for name, what in OUTAGES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Pull a cable of the running bench, and plug it in again:\n\n"
+        + "\n".join(f"  {name:<8}{what}" for name, what in OUTAGES.items()),
     )
-    parser.add_argument("outage", choices=OUTAGES)
+    parser.add_argument("outage", choices=OUTAGES, help="one of the above")
     parser.add_argument("--data", type=Path, default=ROOT / "var" / "bench", metavar="DIR", help="default: var/bench")
     parser.add_argument("--first-port", type=port_number, metavar="N", help="where the bench was started with it")
     return parser

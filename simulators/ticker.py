@@ -52,31 +52,33 @@ class Ticker:
 
 
 class Tail:
-    """A file of JSON lines that another process appends to. Raises FileNotFoundError when it is not there."""
+    """A file that another process appends lines to. Raises FileNotFoundError when it is not there."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         self._rest = b""
 
-    def fresh(self) -> list[dict[str, Any]]:
+    def fresh(self) -> list[str]:
         """The lines that were completed since the last call."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [line.decode("utf-8", "replace") for line in lines]
 
     def close(self) -> None:
         """Give the file back."""
         self._file.close()
 
 
-async def tell(ticker: Ticker, truth: Path, books: Path) -> None:
-    """Say what the line reports and what SAP books, as the two files grow, until cancelled."""
-    with closing(Tail(truth)) as line, closing(Tail(books)) as sap:
+async def tell(ticker: Ticker, truth: Path, books: Path, log: Path) -> None:
+    """Say what the line reports, what SAP books and what the agent warns of, as the files grow, until cancelled."""
+    with closing(Tail(truth)) as line, closing(Tail(books)) as sap, closing(Tail(log)) as agent:
         while True:
             documents = sap.fresh()  # read first and said last: no document is told before its report
             for report in line.fresh():
-                ticker.happened("line", reported(report))
+                ticker.happened("line", reported(json.loads(report)))
             for document in documents:
-                ticker.happened("SAP", booked(document))
+                ticker.happened("SAP", booked(json.loads(document)))
+            for warning in filter(None, map(warned, agent.fresh())):
+                ticker.happened("agent", warning)
             await asyncio.sleep(READ_SECONDS)
 
 
@@ -119,6 +121,12 @@ def _moved(item: Mapping[str, Any]) -> str:
     return f"{item.get('QuantityInEntryUnit')} {item.get('EntryUnit')} of {item.get('Material')} {verb} ({movement})"
 
 
+def warned(logged: str) -> str:
+    """A line of the agent's log without its time, when it is a warning or worse; else empty."""
+    return found[1] if (found := _WARNING.match(logged)) else ""
+
+
+_WARNING = re.compile(r"\S+ ((?:WARNING|ERROR|CRITICAL) .*)")
 WATCHED = {
     "gatepost_events_total": "{result} from {source}",
     "gatepost_decisions_total": "{workflow}(s) {route}",

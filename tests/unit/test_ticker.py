@@ -68,33 +68,35 @@ def test_a_booked_document_is_told_in_words():
 
 
 async def test_no_document_is_told_before_its_report(tmp_path):
-    """What both files gained between two looks is told in the order of cause and effect."""
-    truth, books, written = tmp_path / "truth", tmp_path / "books", list[str]()
+    """What the files gained between two looks is told in the order of cause and effect; the agent's warnings too."""
+    truth, books, log, written = tmp_path / "truth", tmp_path / "books", tmp_path / "log", list[str]()
+    log.write_text("2026-11-20T22:29:24.187Z INFO    ready\n2026-11-20T22:29:24.187Z WARNING target s4 is down\n")
     books.write_text(json.dumps({"kind": "material_document", "number": "2026/1", "order": "1000100"}) + "\n")
     truth.write_text(json.dumps(CONSUMPTION) + "\n")
-    both = asyncio.Event()
+    all_told = asyncio.Event()
 
     def write(line: str) -> None:
         written.append(line)
-        if len(written) == 2:
-            both.set()
+        if len(written) == 3:
+            all_told.set()
 
-    telling = asyncio.create_task(tell(Ticker(write), truth, books))
+    telling = asyncio.create_task(tell(Ticker(write), truth, books, log))
     async with asyncio.timeout(30):
-        await both.wait()
+        await all_told.wait()
     telling.cancel()
-    assert ["line" in written[0], "SAP" in written[1]] == [True, True]
+    assert [line.split()[1] for line in written] == ["line", "SAP", "agent"]
+    assert written[-1].endswith("  agent   WARNING target s4 is down")
 
 
 def test_a_line_that_is_still_being_written_is_told_once_it_is_whole(tmp_path):
     """Half a line stays until its end is there."""
     path = tmp_path / "truth"
-    path.write_bytes(b'{"a": 1}\n{"a"')
+    path.write_bytes(b"one\ntw")
     tail = Tail(path)
-    assert tail.fresh() == [{"a": 1}]
+    assert tail.fresh() == ["one"]
     with path.open("ab") as file:
-        file.write(b": 2}\n")
-    assert tail.fresh() == [{"a": 2}]
+        file.write(b"o\n")
+    assert tail.fresh() == ["two"]
     assert tail.fresh() == []
     tail.close()
 
