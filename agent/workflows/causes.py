@@ -16,21 +16,24 @@ _CONFUSED = ("KGM", "GRM", "LBR", "TNE", "LTR", "MLT", "GLL", "MTR", "FOT", "CMT
 
 
 def likely_cause(reported: Quantity, fits: Fits, material: Material, units: UnitTable) -> str:
-    """The recording error that would explain it, in words; "" when none does. `fits` takes a factor on the report."""
+    """The recording errors that would explain it, in words; "" when none does. `fits` takes a factor on the report.
+
+    A slipped point explains more than anything else; of the others all that fit are told, since nobody can know which.
+    """
     for power in (1, -1, 2, -2, 3, -3):
         if fits(Fraction(10) ** -power):
             slip = f"{10 ** abs(power)} times too {'high' if power > 0 else 'low'}"
             also = _unit_slip(reported.unit, fits, material, units) if abs(power) == 3 else ""
             return f"{slip}: a slipped decimal point{', or ' + also if also else ''}"
-    slip = _unit_slip(reported.unit, fits, material, units)
-    if slip:
-        return slip
+    causes = []
+    if fits(Fraction(1, 2)):
+        causes.append("twice what is expected: counted double, or two lots in one report")
+    if slip := _unit_slip(reported.unit, fits, material, units):
+        causes.append(slip)
     swapped = next((number for number in transpositions(reported.value) if fits(_ratio(number, reported.value))), None)
     if swapped is not None:
-        return f"two digits swapped: {swapped:f} instead of {reported.value:f}"
-    if fits(Fraction(1, 2)):
-        return "twice what is expected: counted double, or two lots in one report"
-    return ""
+        causes.append(f"two digits swapped: {swapped:f} instead of {reported.value:f}")
+    return "; or ".join(causes)
 
 
 def _unit_slip(unit: str, fits: Fits, material: Material, units: UnitTable) -> str:

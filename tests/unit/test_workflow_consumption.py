@@ -145,6 +145,17 @@ def test_a_deviation_tells_its_numbers_and_its_likely_cause(quantity, unit, told
     assert any(told in reason for reason in holds(report(quantity, unit)))
 
 
+def test_all_causes_that_fit_are_told():
+    """Twice too much in kilograms may be counted double or meant in pounds: within a wide tolerance both are said."""
+    tolerance = {"material": "RM-RESIN", "work_center": "MIX-01", "under": "0.15", "over": "0.15"}
+    wide = FACTS.with_documents([("tolerance", tolerance)])
+    (told,) = holds(report("19.800"), facts=wide)
+    assert told == (
+        "19.8 KG reported, 9.6 KG expected: 206 %; twice what is expected: counted double, or two lots in one report; "
+        "or the number may be meant in LBR, not in KGM"
+    )
+
+
 def test_an_unexplained_deviation_claims_no_cause():
     """No cause is better than a wrong one."""
     assert holds(report("12.700")) == ("12.7 KG reported, 9.6 KG expected: 132 %",)
