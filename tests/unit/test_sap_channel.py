@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.sap import channel as module
 from agent.sap.channel import LARGEST_ANSWER, LARGEST_HEAD, Channel, NoAnswer, NotSent, Reply, host, request
+from simulators.erp.tls import Certificates, make_certificates
 
 GET = request(b"GET", b"/x", [(b"Host", b"h")], b"")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -52,11 +54,17 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def served(*replies: bytes | None, end: bool = False) -> AsyncIterator[tuple[Server, Channel]]:
+async def served(
+    *replies: bytes | None, end: bool = False, tls: Certificates | None = None
+) -> AsyncIterator[tuple[Server, Channel]]:
     one = Server(list(replies), end)
-    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
-    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    channel = Channel(one.url, None, 5)
+    mine = theirs = None
+    if tls:
+        mine, theirs = ssl.create_default_context(cafile=tls.ca), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        theirs.load_cert_chain(tls.server)
+    server = await asyncio.start_server(one.serve, "127.0.0.1", 0, ssl=theirs)
+    one.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    channel = Channel(one.url, mine, 5)
     try:
         yield one, channel
     finally:
@@ -287,6 +295,14 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used():
         await serving
 
 
+async def test_a_tls_connection_is_kept(tmp_path: Path):
+    """The session tickets of TLS 1.3, which nobody asked for either, are no reason to connect again."""
+    async with served(OK, tls=make_certificates(tmp_path, "U")) as (server, channel):
+        for _ in range(4):
+            assert (await exchange(channel)).body == b"ok"
+        assert server.connections == 1
+
+
 async def test_a_name_with_several_addresses_is_tried_in_turn():
     """Where localhost is ::1 too, nobody listens there: the address that answers is used."""
     async with served(OK) as (server, _):
@@ -304,11 +320,13 @@ async def test_an_old_connection_is_not_used(monkeypatch: pytest.MonkeyPatch):
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("secure", [False, True])
 @pytest.mark.parametrize("kept", [False, True])
-async def test_a_call_may_be_cancelled_anywhere(kept: bool):
+async def test_a_call_may_be_cancelled_anywhere(tmp_path: Path, kept: bool, secure: bool):
     """Wherever a deadline strikes, the next call goes through and no socket stays open (that is a ResourceWarning)."""
+    tls = make_certificates(tmp_path, "U") if secure else None
     for turns in range(25):
-        async with served(OK) as (_, channel):
+        async with served(OK, tls=tls) as (_, channel):
             if kept:
                 await exchange(channel)
             call = asyncio.create_task(exchange(channel))
