@@ -112,8 +112,11 @@ class Agent:
         }
         self.process.reconciled_us = int(_meta(reader, "reconciled_us") or 0)
 
+        arrivals = self.process.arrived
+
         def arrived() -> None:
-            loop.call_soon_threadsafe(self.process_wake)
+            if not arrivals.is_set():  # else it has yet to look, and will see these too
+                loop.call_soon_threadsafe(arrivals.set)
 
         self.intake = Intake(self.writer, arrived)
 

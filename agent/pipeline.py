@@ -171,7 +171,7 @@ class Process:
 
         def job(tx: Transaction) -> tuple[int, list[list[postings.Waiting]]]:
             let_in = _write(tx, judgement, since)
-            return let_in, [outbox.claim(tx, dispatch.name, slots, dispatch.admit) for dispatch, slots in with_slots]
+            return let_in, [dispatch.claim(tx, slots) for dispatch, slots in with_slots]
 
         claimed: list[list[postings.Waiting]] = [[] for _ in with_slots]
         try:
@@ -241,8 +241,7 @@ class Dispatch:
         self.name = target.name
         self.target = target
         self._admit = admit
-        self._kept_back = False  # set on the writer's thread: behind it the lane's next posting waits to be claimed
-        self._found_no_place = False  # something was due while others had the places: whoever gives back wakes
+        self._more = False  # something may be due that found no place: whoever gives one back wakes; set by any thread
         self.paused_until: float = 0.0  # loop time; the target rests, nothing counts as an attempt
         self.trouble = "not opened yet"
         self.figures = Sent()
@@ -268,23 +267,27 @@ class Dispatch:
         self._taken += free
         return free
 
-    def admit(self, waiting: postings.Waiting) -> outbox.Admission:
-        """Ask authority once more. Runs on the writer's thread."""
-        admission = self._admit(waiting)
-        if not isinstance(admission, outbox.Send):
-            self._kept_back = True
-        return admission
+    def claim(self, tx: Transaction, places: int) -> list[postings.Waiting]:
+        """Claim for reserved places; see `outbox.claim`. Runs on the writer's thread."""
+        claimed = outbox.claim(tx, self.name, places, self._admit) if places else []
+        if len(claimed) < places and lanes.can_claim(tx.connection, self.name, tx.now_us):
+            self._more = True  # behind a posting that was kept back
+        return claimed
 
     def launch(self, claimed: Sequence[postings.Waiting], reserved: int) -> None:
-        """Send what was claimed into reserved places; give back the rest."""
-        self._taken -= reserved - len(claimed)
-        if self._kept_back or self._found_no_place:
-            self._kept_back = self._found_no_place = False
-            self.wake()
+        """Send what was claimed into reserved places; give back the rest. Where all were needed there may be more."""
+        self._more |= len(claimed) == reserved
+        self._give_back(reserved - len(claimed))
         for waiting in claimed:
             task = asyncio.create_task(self._carry(waiting), name=f"{self.name} posting {waiting.posting.id}")
             self._flying.add(task)
             task.add_done_callback(self._flying.discard)
+
+    def _give_back(self, places: int) -> None:
+        self._taken -= places
+        if self._more and self._taken < self._window:
+            self._more = False
+            self.wake()
 
     @property
     def in_the_air(self) -> int:
@@ -302,16 +305,16 @@ class Dispatch:
                 await self._reopen()
             self._woken.clear()
             if lanes.can_claim(self._reader, self.name, to_us(self._clock())):
-                slots = self.reserve()
-                self._found_no_place = not slots
-                if slots:
+                if slots := self.reserve():
                     await self._claim(slots)
+                else:
+                    self._more = True
             await self._wait()
 
     async def _claim(self, slots: int) -> None:
         claimed: list[postings.Waiting] = []
         try:
-            claimed = await self._writer.run(lambda tx: outbox.claim(tx, self.name, slots, self.admit))
+            claimed = await self._writer.run(lambda tx: self.claim(tx, slots))
         finally:
             self.launch(claimed, slots)
 
@@ -336,9 +339,10 @@ class Dispatch:
                 kind = str(current.posting.kind)
                 current = await self._write(current.posting, outcome)
                 self.figures.outcomes[kind, outcome.__name__] += 1
+                if outcome.__name__ != "acknowledged":
+                    self.wake()  # it may wait for its time now
         finally:
-            self._taken -= 1
-            self.wake()
+            self._give_back(1)
 
     async def _write(self, one: Posting, outcome: Outcome) -> postings.Waiting | None:
         """Put the answer on disk; what no column can keep leaves a question to the ERP, not a lost posting."""
@@ -358,7 +362,7 @@ class Dispatch:
             return postings.read(tx.connection, again.id)
         if self.trouble or self._stopping:
             return None
-        return next(iter(outbox.claim(tx, self.name, 1, self.admit)), None)
+        return next(iter(self.claim(tx, 1)), None)
 
     async def _try(self, waiting: postings.Waiting) -> Outcome:
         """Send (or look up) one posting and say what to write about it."""

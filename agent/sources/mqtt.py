@@ -209,17 +209,17 @@ class MqttSource:
     def _wait(self, link: Link | None, seconds: float) -> bool:
         """Sleep until something happens; true: there is something to read."""
         self._status["loop_alive_at"] = self._clock()
-        poll = select.poll()
         assert self._wake is not None  # noqa: S101  # set by `run` for as long as the thread lives
-        poll.register(self._wake, select.POLLIN)
-        if link is None:
-            poll.poll(seconds * 1000)
-            return False
-        poll.register(link, select.POLLIN | (select.POLLOUT if link.corked else 0))
-        if link.pending():
+        if link is not None and link.pending():
             return True
-        descriptor = link.fileno()
-        return any(fd == descriptor and event != select.POLLOUT for fd, event in poll.poll(seconds * 1000))
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        if link is not None:
+            poll.register(link, select.POLLIN | (select.POLLOUT if link.corked else 0))
+        ready = {descriptor for descriptor, event in poll.poll(seconds * 1000) if event != select.POLLOUT}
+        if self._wake.fileno() in ready:
+            self._wake.clear()
+        return link is not None and link.fileno() in ready
 
     def _talk(self, link: Link) -> None:
         """Let paho read its packets and write its answers."""
@@ -230,8 +230,6 @@ class MqttSource:
 
     def _send_stored(self, link: Link | None) -> None:
         """Cork the acknowledgements of what is committed; those of an older connection go nowhere."""
-        if self._wake is not None:
-            self._wake.clear()
         while self._acks:
             owner, acks = self._acks.popleft()
             if owner is link and link is not None:
