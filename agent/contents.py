@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from agent import inference, mapping, masterfiles
 from agent.config import Config, Examined, Node, Settings, live_without_identity, parse
-from agent.crosschecks import Wiring
+from agent.crosschecks import Wiring, overlap
 from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit
 from agent.settings import Document
 from agent.units import UnitsFile, UnitTable
@@ -61,7 +61,22 @@ def wired(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:
             yield (wiring.tree.get("workflows") or wiring.tree).finding(
                 f"no workflow reads messages of kind {kind!r}, which a mapping makes; they would all be quarantined", ""
             )
+    yield from _unread_topics(wiring, read)
     yield from live_without_identity(wiring, [kind for kind in kinds if read.identity_problems(kind)])
+
+
+def _unread_topics(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:
+    """Every topic filter lets something through that a mapping reads; a slip in it would quarantine all of it."""
+    sources = wiring.tree.get("sources")
+    for source in sources.items if sources else ():
+        name, topics = source.get("name"), source.get("topics")
+        known = read.filters(name.text if name else "")
+        for topic in topics.items if topics else ():
+            if topic.children is None and not any(overlap(topic.text, one) for one in known):
+                yield topic.finding(
+                    "no mapping reads a topic of this filter, all its messages would be quarantined;"
+                    f" there are {', '.join(known) or 'none for this source'}"
+                )
 
 
 def identities(config: Config) -> Iterator[Finding]:

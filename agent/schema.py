@@ -19,7 +19,7 @@ from agent.yamltree import DECIMAL, Node, scan_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_PRIVATE = re.compile(r"pass|secret|token|credential|auth|private", re.IGNORECASE)
+_PRIVATE = re.compile(r"pass|secret|token|credential|auth(?!ority)|private", re.IGNORECASE)
 
 
 class Settings(BaseModel):

@@ -212,7 +212,9 @@ class _Reading:
         line = mark.line + 1 if mark else 1
         written = self.lines[line - 1] if line <= len(self.lines) else ""
         indent = written[: len(written) - len(written.lstrip())]
-        message = "a tab in the indentation; use spaces" if "\t" in indent else f"is no valid YAML: {error.problem}"
+        message = f"is no valid YAML: {error.problem}; look at the indentation and quotes here and one line above"
+        if "\t" in indent:
+            message = "a tab in the indentation; use spaces"
         self.findings.append(Finding(self.file, line, "", message))
 
 

@@ -61,6 +61,10 @@ class Mappings:
         """The message kinds that can be read."""
         return frozenset(mapping.kind for mapping in self._mappings)
 
+    def filters(self, source: str) -> tuple[str, ...]:
+        """The MQTT filters of all topics of this source that can be read."""
+        return tuple(mapping.pattern.filter for mapping in self._mappings if mapping.source in ("", source))
+
     def identity_problems(self, kind: str | None = None) -> tuple[Finding, ...]:
         """Where messages (of this kind) have no identity: a repeat cannot be told from a second report."""
         return tuple(

@@ -34,6 +34,11 @@ class Pattern:
             levels.append(None if wildcard else level)
         return cls(text, tuple(levels), names)
 
+    @property
+    def filter(self) -> str:
+        """The MQTT filter of its topics: ``plant/+/+/consumption``."""
+        return "/".join("+" if level is None else level for level in self.levels)
+
     def match(self, levels: list[str]) -> dict[str, str] | None:
         """The wildcards of a topic that fits, or None."""
         for literal, level in zip_longest(self.levels, levels, fillvalue=""):

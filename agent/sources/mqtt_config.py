@@ -30,10 +30,16 @@ class Broker(NamedTuple):
 
 def _broker(url: str) -> Broker:
     parts = urlsplit(url)
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.path or parts.username is not None:
-        raise ValueError("is no broker; write mqtt://HOST:PORT or mqtts://HOST:PORT, without user or path")
     tls = parts.scheme == "mqtts"
-    return Broker(parts.hostname, parts.port or (8883 if tls else 1883), tls)
+    bare = parts.hostname and not parts.path and parts.username is None
+    try:
+        port = parts.port if parts.port is not None else 8883 if tls else 1883
+    except ValueError:  # no number, or too large a one
+        port = 0
+    if parts.scheme not in ("mqtt", "mqtts") or not bare or not port:
+        shown = "…@" * ("@" in url) + url.rpartition("@")[2]
+        raise ValueError(f"{shown!r} is no broker; write mqtt://HOST:PORT or mqtts://HOST:PORT, without user or path")
+    return Broker(str(parts.hostname), port, tls)
 
 
 class MqttConfig(Settings):

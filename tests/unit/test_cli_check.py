@@ -111,6 +111,31 @@ def test_workflows_and_mappings_must_fit(config):
     assert "no mapping reads messages of kind 'confirmation'" in gatepost_(config, "check", str(config)).out
 
 
+def test_a_topic_that_no_mapping_reads_is_refused(config):
+    """Its messages would all be quarantined: a slip in the topic, or a mapping that is still to be written."""
+    change(config, "plant/1710/+/+/consumption", "plant/1710/+/+/weighing")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert "agent.yaml:22: sources[0].topics[0]: no mapping reads a topic of this filter" in ran.out
+    assert "(plant/1710/+/+/weighing)" in ran.out
+    change(config, "plant/1710/+/+/weighing", "plant/1710/+/MIX-01/consumption")
+    assert gatepost_(config, "check", str(config)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("mode: auto, min", "mode: automatic, min", "must be 'advise', 'assist' or 'auto' (automatic)"),
+        ("min_confidence: 0.9", "min_confidence: 90", "must be less than or equal to 1 (90)"),
+        ("    topics:\n", "   topics:\n", "look at the indentation"),
+    ],
+)
+def test_the_first_answer_is_enough_to_mend_it(config, before, after, told):
+    """The value stands beside what is wrong with it, and bad YAML says where to look."""
+    change(config, before, after)
+    assert told in gatepost_(config, "check", str(config)).out
+
+
 def test_a_model_that_was_changed_is_refused(config):
     """A byte of the model that its manifest does not know is a finding at the line that names it."""
     model = next((config.parent.parent / "models").rglob("model.onnx"))

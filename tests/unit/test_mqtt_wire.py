@@ -214,6 +214,10 @@ def config(**options) -> MqttConfig:
     ("options", "said"),
     [
         ({"brokers": ("tcp://broker",)}, "is no broker"),
+        ({"brokers": ("mqtt://broker:port",)}, "'mqtt://broker:port' is no broker"),
+        ({"brokers": ("mqtt://broker:188300",)}, "'mqtt://broker:188300' is no broker"),
+        ({"brokers": ("mqtt://broker:0",)}, "'mqtt://broker:0' is no broker"),
+        ({"brokers": ("mqtt://me:s/e@cret@broker:1883",)}, "^1 validation.*\n.*\n.*'…@broker:1883' is no broker"),
         ({"brokers": ("mqtt://me:secret@broker",)}, "without user or path"),
         ({"brokers": ("mqtt://a", "mqtts://b"), "ca_file": "ca.pem"}, "must not fall back to plain text"),
         ({"brokers": ("mqtts://a",)}, "needs ca_file"),
