@@ -133,6 +133,22 @@ async def test_a_full_intake_holds_the_broker_back_then_disconnects_and_resumes(
         assert not shelf.notices("second_instance")
 
 
+async def test_an_intake_that_is_full_again_and_again_is_no_second_instance(tmp_path: Path):
+    """Hanging up by itself, more often than a second instance would, the source raises no alarm about one."""
+    async with mosquitto(tmp_path) as broker:
+        shelf = Shelf()
+        async with running(source(broker.port, keep_alive_s=1), shelf) as mqtt:
+            await until(lambda: shelf.kept)
+            for number in range(Pace().takeovers + 1):
+                shelf.full = True
+                await publish(broker.port, [b"n%d" % number])
+                await until(lambda: not mqtt.status()["connected"])
+                shelf.open()
+                await until(lambda: mqtt.status()["connected"])
+                assert mqtt._retry.penalty == 0
+        assert not shelf.notices("second_instance")
+
+
 async def test_a_short_hold_keeps_the_connection(tmp_path: Path):
     """Blocked for less than keep-alive the connection stays, and acknowledgements go out meanwhile."""
     async with mosquitto(tmp_path) as broker:

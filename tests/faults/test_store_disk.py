@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -167,6 +168,30 @@ def test_an_error_on_commit_is_an_unknown_outcome(tmp_path: Path, call: str, lan
     assert (storing.runs[doubtful] == 1) is landed
     stored = stored_batches(path)
     assert stored == list(range(len(stored)))
+
+
+def test_what_a_failed_sync_left_is_synced_before_it_is_acknowledged(tmp_path: Path):
+    """A commit that is readable after EIO may be in memory alone: a real sync lies before its acknowledgement."""
+    environment, rules = shim(tmp_path)
+    path, trace = tmp_path / "gp.db", tmp_path / "trace"
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace to see system calls")
+    watched = ("strace", "-f", "-qq", "-yy", "-e", "trace=fdatasync,fsync,write", "-o", str(trace))
+    rules.write_text("fsync -100 gp.db\n")  # slow, so that the fault strikes in the middle
+    with child(path, 40, prefix=watched, environment=environment) as storing:
+        storing.until(3)
+        rules.write_text(f"fsync {errno.EIO} gp.db\n")  # answered by the shim: the kernel, and so the trace, sees none
+        while not storing.stuck():
+            pass
+        doubtful = len(storing.acknowledged)
+        rules.write_text("")
+        assert storing.end() == 0
+        assert storing.runs[doubtful] == 1, "it was readable"
+    told = re.compile(rf'write\(1<.*"(?:{doubtful - 1}|{doubtful})[ "]')
+    lines = trace.read_text(errors="replace").splitlines()
+    before, after = (number for number, line in enumerate(lines) if told.search(line))
+    synced = [line for line in lines[before:after] if "sync(" in line and "gp.db>" in line]
+    assert synced, "acknowledged without a sync of what was found"
 
 
 def test_a_read_only_file_system_delays_and_loses_nothing(tmp_path: Path):

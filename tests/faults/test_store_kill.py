@@ -124,14 +124,12 @@ def test_a_second_agent_is_refused_and_changes_nothing(tmp_path: Path):
         first.until(len(first.acknowledged) + 2)
 
 
-def test_a_foreign_lock_delays_and_loses_nothing(tmp_path: Path):
-    """Somebody's sqlite3 holds the file for writing: one line in the log, and the job is there once it lets go."""
-    path = tmp_path / "gp.db"
+def _locked(path: Path, seconds: float) -> None:
     with child(path, 100_000) as storing:
         storing.until(2)
         foreign = sqlite3.connect(path, isolation_level=None)
         foreign.execute("BEGIN IMMEDIATE")
-        while not storing.stuck():
+        while not storing.stuck(seconds):
             pass
         before = len(storing.acknowledged)
         foreign.execute("ROLLBACK")
@@ -139,7 +137,22 @@ def test_a_foreign_lock_delays_and_loses_nothing(tmp_path: Path):
         storing.until(before + 5, 10)
         storing.process.send_signal(signal.SIGKILL)
         storing.end()
+        assert storing.process.stderr is not None
+        told = storing.process.stderr.read()
+    assert told.count("cannot commit") == told.count("committing to") == 1, told
     assert set(storing.acknowledged) <= set(stored_batches(path))
+
+
+def test_a_foreign_lock_delays_and_loses_nothing(tmp_path: Path):
+    """Somebody's sqlite3 holds the file for longer than SQLite waits: one line in the log, and it goes on after it."""
+    assert ("busy_timeout", 5000) in file.PRAGMAS
+    _locked(tmp_path / "gp.db", 6)
+
+
+@pytest.mark.soak
+def test_a_foreign_lock_of_a_minute(tmp_path: Path):
+    """F9 at full size: the same for sixty seconds, still with one line in the log."""
+    _locked(tmp_path / "gp.db", 60)
 
 
 def test_a_reader_that_does_not_end_is_named_and_the_log_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -342,6 +342,7 @@ async def test_garbage_from_the_order_service_ends_nothing(line: Plant):
 
 async def test_a_lost_oauth_or_session_is_no_attempt(line: Plant):
     """56: all sessions thrown away mid-run: one new token, every posting booked once."""
+    await line.post("1000115")  # now there is a token that can be lost
     line.sap.erp.sessions.sessions.clear()
     fetches = line.sap.erp.sessions.fetches
     reports = [line.report(str(1000116 + number)) for number in range(6)]
