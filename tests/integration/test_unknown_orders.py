@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ async def test_the_order_holds_also_where_a_batch_is_decided_one_by_one(line: Pl
         proposal, state = whole(self, report, *rest)
         if report.id == bodies[2]["id"]:
             (one,) = proposal.drafts
-            draft = Draft(one.kind, one.ordering_key, {**one.payload, "odd": Decimal(1)}, one.value)
+            draft = Draft(one.kind, one.ordering_key, {**one.payload, "odd": float("nan")}, one.value)
             proposal = Proposal((draft,), proposal.confidence, proposal.holds, proposal.reasons, proposal.subject)
         return proposal, state
 

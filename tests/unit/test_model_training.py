@@ -8,6 +8,7 @@ import pytest
 from agent.inference import Model
 from agent.workflows.consumption import FEATURES
 from models.consumption_anomaly import train as training
+from simulators import scenario as plant
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,17 @@ def test_the_parity_gate_refuses_a_graph_that_computes_something_else():
     assert len(training.check_parity(model, graph, rows)) == len(rows)
     with pytest.raises(SystemExit, match="nothing is written"):
         training.check_parity(other, graph, rows)
+
+
+@pytest.mark.parametrize("parts", [1, 7, 20])
+def test_good_reports_pass_whatever_the_size_of_their_order(parts):
+    """The kept model: of runs it has not seen, with large and small orders, one good report in a hundred waits at most.
+
+    The share of the order's requirement tells how large an order is, not whether a report is right.
+    """
+    scenario = training.split(plant.load(), parts)
+    found = [one for one in training.samples(training.bench_facts(scenario), scenario, seed=99) if not one.distortion]
+    model = Model.load(training.HERE / "1", FEATURES)
+    normal = model.run(np.array([one.row for one in found], np.float32))
+    model.close()
+    assert (normal >= 0.9).mean() > 0.99
