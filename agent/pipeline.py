@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -169,16 +169,16 @@ class Process:
         with_slots = [(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()]
         since = self._patient_since()
 
-        def job(tx: Transaction) -> tuple[int, list[list[postings.Waiting]]]:
+        def job(tx: Transaction) -> tuple[int, list[Claimed]]:
             let_in = _write(tx, judgement, since)
             return let_in, [dispatch.claim(tx, slots) for dispatch, slots in with_slots]
 
-        claimed: list[list[postings.Waiting]] = [[] for _ in with_slots]
+        claimed = [Claimed() for _ in with_slots]
         try:
             let_in, claimed = await self._writer.run(job)
         finally:
-            for (dispatch, slots), waiting in zip(with_slots, claimed, strict=True):
-                dispatch.launch(waiting, slots)
+            for (dispatch, slots), found in zip(with_slots, claimed, strict=True):
+                dispatch.launch(found, slots)
         for one in judgement.verdicts:
             self.figures.note(one.event.source, one.state, one.detail)
         if judgement.learnt:
@@ -225,6 +225,16 @@ def _write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:
 # ── 3 dispatch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Claimed(NamedTuple):
+    """What a commit claimed for reserved places, and whether more may be due: all were needed, or one was kept back.
+
+    It travels with the result and is noted after the commit: whoever looks for more before that sees nothing yet.
+    """
+
+    postings: Sequence[postings.Waiting] = ()
+    more: bool = False
+
+
 class Dispatch:
     """One target's postings: claimed on disk, sent in a rolling window, one per lane, the answer on disk."""
 
@@ -241,7 +251,7 @@ class Dispatch:
         self.name = target.name
         self.target = target
         self._admit = admit
-        self._more = False  # something may be due that found no place: whoever gives one back wakes; set by any thread
+        self._more = False  # something may be due that found no place: whoever gives one back wakes
         self.paused_until: float = 0.0  # loop time; the target rests, nothing counts as an attempt
         self.trouble = "not opened yet"
         self.figures = Sent()
@@ -267,18 +277,16 @@ class Dispatch:
         self._taken += free
         return free
 
-    def claim(self, tx: Transaction, places: int) -> list[postings.Waiting]:
+    def claim(self, tx: Transaction, places: int) -> Claimed:
         """Claim for reserved places; see `outbox.claim`. Runs on the writer's thread."""
-        claimed = outbox.claim(tx, self.name, places, self._admit) if places else []
-        if len(claimed) < places and lanes.can_claim(tx.connection, self.name, tx.now_us):
-            self._more = True  # behind a posting that was kept back
-        return claimed
+        found = outbox.claim(tx, self.name, places, self._admit) if places else []
+        return Claimed(found, len(found) == places or lanes.can_claim(tx.connection, self.name, tx.now_us))
 
-    def launch(self, claimed: Sequence[postings.Waiting], reserved: int) -> None:
-        """Send what was claimed into reserved places; give back the rest. Where all were needed there may be more."""
-        self._more |= len(claimed) == reserved
-        self._give_back(reserved - len(claimed))
-        for waiting in claimed:
+    def launch(self, claimed: Claimed, reserved: int) -> None:
+        """Send what was claimed into reserved places; give back the rest. Only after the commit: see `Claimed`."""
+        self._more |= claimed.more
+        self._give_back(reserved - len(claimed.postings))
+        for waiting in claimed.postings:
             task = asyncio.create_task(self._carry(waiting), name=f"{self.name} posting {waiting.posting.id}")
             self._flying.add(task)
             task.add_done_callback(self._flying.discard)
@@ -312,7 +320,7 @@ class Dispatch:
             await self._wait()
 
     async def _claim(self, slots: int) -> None:
-        claimed: list[postings.Waiting] = []
+        claimed = Claimed()
         try:
             claimed = await self._writer.run(lambda tx: self.claim(tx, slots))
         finally:
@@ -337,14 +345,16 @@ class Dispatch:
             while current is not None:
                 outcome = await self._try(current)
                 kind = str(current.posting.kind)
-                current = await self._write(current.posting, outcome)
+                claimed = await self._write(current.posting, outcome)
+                self._more |= claimed.more
+                current = next(iter(claimed.postings), None)
                 self.figures.outcomes[kind, outcome.__name__] += 1
                 if outcome.__name__ != "acknowledged":
                     self.wake()  # it may wait for its time now
         finally:
             self._give_back(1)
 
-    async def _write(self, one: Posting, outcome: Outcome) -> postings.Waiting | None:
+    async def _write(self, one: Posting, outcome: Outcome) -> Claimed:
         """Put the answer on disk; what no column can keep leaves a question to the ERP, not a lost posting."""
         try:
             return await self._writer.run(lambda tx: self._settle(tx, outcome))
@@ -356,13 +366,11 @@ class Dispatch:
             plain = silence(one, self._after(self.target.settle_seconds), why)
             return await self._writer.run(lambda tx: self._settle(tx, plain))
 
-    def _settle(self, tx: Transaction, outcome: Outcome) -> postings.Waiting | None:
+    def _settle(self, tx: Transaction, outcome: Outcome) -> Claimed:
         again = outcome(tx)
         if again is not None:
-            return postings.read(tx.connection, again.id)
-        if self.trouble or self._stopping:
-            return None
-        return next(iter(self.claim(tx, 1)), None)
+            return Claimed([postings.read(tx.connection, again.id)])
+        return Claimed() if self.trouble or self._stopping else self.claim(tx, 1)
 
     async def _try(self, waiting: postings.Waiting) -> Outcome:
         """Send (or look up) one posting and say what to write about it."""

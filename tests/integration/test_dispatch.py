@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 from agent.errors import ErpUnavailable
-from agent.pipeline import Dispatch
+from agent.pipeline import Claimed, Dispatch
 from agent.ports import Acknowledgement, Kind, Posting
 from agent.store import file, outbox, postings
 from agent.store.encode import to_us
+from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from tests.stores import Clock, add, opened, posting, send, state
 
@@ -144,8 +145,70 @@ async def test_what_is_due_while_all_places_are_reserved_is_not_forgotten(tmp_pa
         dispatch.wake()  # as its timer does
         for _ in range(20):
             await asyncio.sleep(0)
-        dispatch.launch([], places)
+        dispatch.launch(Claimed(), places)
         await _until(lambda: state(writer, one) == "acknowledged")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await dispatch.drain(5)
+
+
+@asynccontextmanager
+async def _idle(writer: Writer, target: Told, admit: outbox.Admit = send) -> AsyncIterator[Dispatch]:
+    """A dispatch with an open target and nothing to do."""
+    with closing(file.reader(writer.path)) as reader:
+        dispatch = Dispatch(target, writer, reader, Clock(), window=4, admit=admit)
+        running = asyncio.create_task(dispatch.run())
+        await dispatch.opened.wait()
+        await _settled()
+        yield dispatch
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await dispatch.drain(5)
+
+
+async def _settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_what_becomes_ready_while_no_place_was_free_is_not_forgotten(tmp_path: Path):
+    """The window was full when events were judged and is empty when their postings are on disk: they are sent."""
+    with opened(tmp_path / "gp.db") as writer:
+        async with _idle(writer, Booked()) as dispatch:
+            others, places = dispatch.reserve(), dispatch.reserve()  # the second as the process loop does
+            dispatch.launch(Claimed(), others)  # what was in the air has come back, and found nothing more to do
+            await _settled()
+            (one,) = add(writer, posting(1))
+            dispatch.launch(writer.call(lambda tx: dispatch.claim(tx, places)), places)
+            assert places == 0
+            await _until(lambda: state(writer, one) == "acknowledged")
+
+
+async def test_what_stands_behind_a_posting_that_was_kept_back_is_not_forgotten(tmp_path: Path):
+    """Whoever looks for more while the claim is not committed yet sees nothing; after the commit it is looked again."""
+    with opened(tmp_path / "gp.db") as writer:
+        first: list[int] = []
+
+        def admit(waiting: postings.Waiting) -> outbox.Admission:
+            return outbox.HoldBack(("mode is assist",)) if waiting.posting.id in first else send(waiting)
+
+        async with _idle(writer, Booked(), admit) as dispatch:
+            places, claimed = dispatch.reserve(), list[Claimed]()
+
+            def commit(tx: Transaction) -> None:
+                made = postings.add_all(tx, [posting(1), posting(2)])
+                first.append(made[0][0])
+                claimed.append(dispatch.claim(tx, places - 1))
+                asyncio.run_coroutine_threadsafe(_gives_back(dispatch), loop).result(10)
+
+            loop = asyncio.get_running_loop()
+            await writer.run(commit)
+            dispatch.launch(claimed[0], places - 1)
+            await _until(lambda: state(writer, first[0] + 1) == "acknowledged")
+            assert state(writer, first[0]) == "held"
+
+
+async def _gives_back(dispatch: Dispatch) -> None:
+    """Somebody's place comes back, and the dispatcher looks for more, before the commit."""
+    dispatch.launch(Claimed(), 1)
+    await _settled()
