@@ -17,6 +17,7 @@ from agent.ports import Acknowledgement, Clock, Kind, Posting, Surroundings
 from agent.sap.auth import Monotonic
 from agent.sap.bodies import GUID_FIELD, Rules, Unfit, call, thaw
 from agent.sap.connection import SapConnection
+from agent.sap.fits import ANY_KEY, Fits, quick_look
 from agent.sap.lookup import KEYS, Lookup, document_kind, document_number
 from agent.sap.metadata import Metadata, drift, read_metadata
 from agent.sap.session import SapSession, not_authorised, unavailable
@@ -143,6 +144,7 @@ class SapS4:
         self._kept = kept
         self._clock = clock
         self._metadata: dict[str, Metadata] = {}
+        self._looks: dict[Kind, Fits] = {}
         self._drift: dict[str, tuple[str, ...]] = {}
         self._from_disk: set[str] = set()
         self._error = ""
@@ -167,7 +169,9 @@ class SapS4:
         """
         await self.session.open()
         for service in sorted(set(self.rules.services.values())):
-            self._metadata[service] = await self._read_metadata(service)
+            self._metadata[service] = metadata = await self._read_metadata(service)
+            own = [kind for kind, its in self.rules.services.items() if its == service]
+            self._looks |= {kind: quick_look(kind, self.rules, metadata) for kind in own}
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -206,8 +210,10 @@ class SapS4:
 
     def check(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[str]:
         """What SAP would refuse; empty: nothing. Pure. Raises ErpUnavailable while no $metadata was ever read."""
+        if kind in self._looks and self._looks[kind](payload):
+            return []
         try:
-            made = call(kind, payload, _ANY_KEY, self.rules)
+            made = call(kind, payload, ANY_KEY, self.rules)
         except Unfit as error:
             return [str(error)]
         metadata = self._metadata.get(made.service)
@@ -295,9 +301,6 @@ class SapS4:
                 for service in self._metadata
             },
         }
-
-
-_ANY_KEY = "0000000000000000"  # as long as every key
 
 
 def _number(posting: Posting, entity: Mapping[str, Any]) -> str:

@@ -207,7 +207,7 @@ def _moment(payload: Mapping[str, Any], field: str, names: tuple[str, str], rule
         raise TypeError("fromisoformat: argument must be str")
     try:
         day, time = _local(value, rules.zone)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise Unfit(f"payload.{field}: {value!r} is not a time like 2026-11-20T13:05:09+00:00") from None
     if day is None:
         raise Unfit(f"payload.{field}: {value!r} must carry its offset from UTC")
