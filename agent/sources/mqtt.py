@@ -12,7 +12,6 @@ stays in the persistent session and is delivered again, so every message arrives
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import select
 import threading
@@ -30,6 +29,7 @@ from agent.errors import SourceLost
 from agent.ports import Batch, Clock, Intake, Notice, Receipt, Surroundings
 from agent.sources.mqtt_config import Broker, MqttConfig
 from agent.sources.mqtt_memory import Memory
+from agent.sources.mqtt_receipts import MAX_RECEIPTS, Receipts
 from agent.sources.mqtt_retry import BrokerRefused, Pace, Retry, plain, refusal
 from agent.sources.mqtt_wire import Arrivals, Decoder, Link, Session, Wake
 
@@ -37,7 +37,6 @@ __all__ = ["MqttConfig", "MqttSource", "Pace"]
 
 log = logging.getLogger("gatepost.mqtt")
 
-MAX_RECEIPTS = 10_000  # waiting for a connection; the oldest go first: a sender that misses one repeats its report
 _TAKEN_OVER = 0x8E
 
 
@@ -53,6 +52,7 @@ class MqttSource:
         pace: Pace | None = None,
     ) -> None:
         self.name = config.name
+        self.receipts = Receipts(config.name, config.receipts, self._ring)
         self._config = config
         self._clock = clock
         self._monotonic = monotonic
@@ -64,7 +64,6 @@ class MqttSource:
         self._wake: Wake | None = None
         self._stopping = False
         self._acks: deque[tuple[Link | None, bytes]] = deque()  # filled by the writer's thread
-        self._receipts: deque[tuple[str, bytes]] = deque(maxlen=MAX_RECEIPTS)  # filled by any thread
         self._held: Batch | None = None
         self._notices: list[Notice] = []
         self._told: dict[Broker, str] = {}  # what was last said about a broker since it was lost
@@ -127,31 +126,14 @@ class MqttSource:
         link = self._link
         return {**self._status, "in_flight": link.owed if link is not None else 0}
 
-    def receipt(self, topic: str, payload: bytes) -> None:
-        """Publish an application receipt with QoS 1, from any thread, after the commit it speaks of.
-
-        Raises ValueError for a topic that cannot be published to.
-        """
-        if not topic or any(sign in topic for sign in "+#\0") or len(topic.encode()) > 65535:
-            raise ValueError(f"{topic!r} is no topic to publish a receipt to; it must be without wildcards")
-        self._receipts.append((topic, payload))
-        self._ring()
-
     @property
     def gives_receipts(self) -> bool:
         """Whether the configuration names a topic for them."""
-        return self._config.receipts is not None
+        return self.receipts.topic is not None
 
     def give_receipt(self, receipt: Receipt) -> None:
-        """Publish what became of a message: ``{"id": …, "event": …, "state": …}`` on the topic of `receipts`."""
-        if self._config.receipts is None:
-            return
-        topic = self._config.receipts.replace("{sender}", receipt.sender)
-        body = {"id": receipt.message_id, "event": receipt.event_id, "state": receipt.state}
-        try:
-            self.receipt(topic, json.dumps(body).encode())
-        except ValueError as error:  # a sender whose name is no topic level
-            log.warning("source %s gives no receipt: %s", self.name, error)
+        """Publish what became of a message on the topic of `receipts`."""
+        self.receipts.give(receipt)
 
     # the writer's thread
 
@@ -235,9 +217,8 @@ class MqttSource:
             if owner is link and link is not None:
                 link.send(acks)
                 link.owed -= len(acks) // 4
-        while self._receipts and self._up_at is not None:
-            topic, payload = self._receipts.popleft()
-            self._session.publish(topic, payload, qos=1)
+        if self._up_at is not None:
+            self.receipts.publish(self._session)
 
     def _deliver(self, intake: Intake, link: Link | None, arrivals: Arrivals) -> None:
         now = self._clock()

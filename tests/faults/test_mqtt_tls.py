@@ -84,7 +84,7 @@ async def test_tls_with_a_client_certificate(tmp_path: Path, version: str):
         async with running(mqtt, shelf):
             payloads = [bytes([number]) * 50_000 for number in range(40)]
             for payload in payloads:
-                mqtt.receipt("plant/echo", payload)
+                mqtt.receipts.put("plant/echo", payload)
             await until(lambda: shelf.payloads == payloads)
             await until(lambda: mqtt.status()["in_flight"] == 0)
 

@@ -172,14 +172,14 @@ async def test_receipts_are_published(tmp_path: Path):
     async with mosquitto(tmp_path) as broker:
         sender, shelf = Shelf(), Shelf()
         mqtt = source(broker.port)
-        mqtt.receipt("ack/line-3", b"early")
+        mqtt.receipts.put("ack/line-3", b"early")
         async with running(source(broker.port, client_id="line-3", topics=("ack/#",)), sender), running(mqtt, shelf):
-            await asyncio.to_thread(mqtt.receipt, "ack/line-3", b"report 17")
+            await asyncio.to_thread(mqtt.receipts.put, "ack/line-3", b"report 17")
             await until(lambda: len(sender.deliveries) == 2)
         assert sender.payloads == [b"early", b"report 17"]
         assert {delivery.properties for delivery in sender.deliveries} == {None}
         with pytest.raises(ValueError, match="without wildcards"):
-            mqtt.receipt("ack/#", b"")
+            mqtt.receipts.put("ack/#", b"")
 
 
 async def test_closing_is_prompt_without_a_broker():
