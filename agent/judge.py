@@ -296,7 +296,7 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
     postings: list[NewPosting] = []
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()
-        early = to_us(one.report.occurred_at) < reconciled_us
+        early = bool(reconciled_us) and to_us(one.report.occurred_at) < reconciled_us
         postings = [_posting(one, draft, number, holds, check_first=early) for number, draft in enumerate(drafts)]
     detail = _record(one, reasons)
     if route is _ADVISE:
