@@ -305,6 +305,10 @@ async def test_a_tls_connection_is_kept(tmp_path: Path):
 
 async def test_a_name_with_several_addresses_is_tried_in_turn():
     """Where localhost is ::1 too, nobody listens there: the address that answers is used."""
+    try:
+        socket.getaddrinfo("localhost", 0)
+    except OSError as error:
+        pytest.skip(f"this machine does not know localhost: {error}")
     async with served(OK) as (server, _):
         channel = Channel(server.url.replace("127.0.0.1", "localhost"), None, 5)
         assert (await exchange(channel)).body == b"ok"
