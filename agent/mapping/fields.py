@@ -22,6 +22,7 @@ UNSAFE: Final = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
 
+_new: Final = tuple.__new__  # what the constructors of named tuples call
 _POINT: Final = re.compile(r"[-+]?[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
 _COMMA: Final = re.compile(r"[-+]?[0-9]{1,20}(,[0-9]{1,20})?", re.ASCII)
 
@@ -173,7 +174,7 @@ def amount_reader(amount: Amount, units: UnitTable) -> Callable[[Body, Levels], 
             code = codes[body.get(unit_key)]  # type: ignore[arg-type]
         except (KeyError, TypeError):
             code = unit(body, levels)
-        return tuple.__new__(Quantity, (value or abs(value), code))  # -0.0 is nothing to post
+        return _new(Quantity, (value or abs(value), code))  # -0.0 is nothing to post
 
     return read
 

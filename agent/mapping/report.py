@@ -29,6 +29,7 @@ Bind = Callable[[Levels], Read]
 Check = Callable[[Body], None]
 ReadMaterial = Callable[[Body, Levels, Texts], MaterialActual | None]
 
+_new: Final = tuple.__new__  # what the constructors of named tuples call
 _NO_DURATIONS: Final[Mapping[str, Quantity]] = MappingProxyType({})
 
 
@@ -69,7 +70,7 @@ def report_reader(file: MappingFile, units: UnitTable) -> Bind:
                 sender,
                 number(body),
             )
-            return tuple.__new__(SegmentResponse, made)
+            return _new(SegmentResponse, made)
 
         return read
 
@@ -108,7 +109,7 @@ def _material_reader(spec: Material, units: UnitTable, texts: list[Wanted]) -> R
         if amount is None or (omit_zero and not amount.value):
             return None
         said = tuple([name.read(body, levels) for name in names]) if behind else texts[begin:end]
-        return tuple.__new__(MaterialActual, (use, amount) + said)  # noqa: RUF005  # twice as fast
+        return _new(MaterialActual, (use, amount) + said)  # noqa: RUF005  # twice as fast
 
     return read
 

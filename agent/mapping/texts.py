@@ -51,19 +51,21 @@ def texts_reader(wanted: Sequence[Wanted]) -> Callable[[Levels], ReadTexts]:
     alone = [one.read for one in own]
 
     def bind(levels: Levels) -> ReadTexts:
-        known = [one.read({}, levels) for one in given]
+        known = tuple([one.read({}, levels) for one in given])
 
         def read(body: Body) -> Texts:
-            own_texts = [read_one(body, levels) for read_one in alone] if alone else ()
-            texts: Texts = arrange([*known, *together(body, levels), *own_texts])
-            return texts
+            texts = known + together(body, levels)
+            if alone:
+                texts += tuple([read_one(body, levels) for read_one in alone])
+            arranged: Texts = arrange(texts)
+            return arranged
 
         return read
 
     return bind
 
 
-def _together(plain: Sequence[Wanted]) -> Callable[[Body, Levels], Sequence[Any]]:
+def _together(plain: Sequence[Wanted]) -> Callable[[Body, Levels], Texts]:
     """Texts that stand under one key each: as they are, if nothing is wrong with all of them joined."""
     if not plain:
         return lambda body, levels: ()
@@ -72,7 +74,7 @@ def _together(plain: Sequence[Wanted]) -> Callable[[Body, Levels], Sequence[Any]
     longest, readers = min(pick.max_length for pick in picks), [one.read for one in plain]
     filled = sum(not one.may_be_empty for one in plain)  # these come first
 
-    def read(body: Body, levels: Levels) -> Sequence[Any]:
+    def read(body: Body, levels: Levels) -> Texts:
         try:
             texts: tuple[str, ...] = get(body)
             joined = "".join(texts)
@@ -81,7 +83,7 @@ def _together(plain: Sequence[Wanted]) -> Callable[[Body, Levels], Sequence[Any]
         else:
             if len(joined) <= longest and joined.isprintable() and "" not in texts[:filled]:
                 return texts
-        return [read_one(body, levels) for read_one in readers]
+        return tuple([read_one(body, levels) for read_one in readers])
 
     return read
 

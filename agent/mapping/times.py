@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from agent.errors import BadPayload
 from agent.mapping.document import Time
-from agent.mapping.fields import Body, bad, lookup, shown, wrong_type
+from agent.mapping.fields import Body, bad, lookup, one_key, shown, wrong_type
 
 ReadTime = Callable[[Body, datetime], datetime | None]  # the message and when it arrived
 
@@ -22,15 +22,17 @@ _MICROSECONDS: Final = {"epoch_ms": 1_000, "epoch_s": 1_000_000}
 
 def time_reader(time: Time, path: str, *, required: bool) -> ReadTime:
     """A function that reads the time stamp at `path`, None where an optional one is absent. It raises BadPayload."""
-    get, parse, iso = lookup(path), _parser(time, path), time.format == "iso8601"
+    get, parse = lookup(path), _parser(time, path)
+    key = one_key(path) if time.format == "iso8601" else None
     earliest, latest = -timedelta(days=time.max_age_days), timedelta(seconds=time.max_future_seconds)
 
     def read(body: Body, received_at: datetime) -> datetime | None:
-        value = get(body)
-        if value is None and not required:
-            return None
-        moment = _with_offset(value) if iso else None
+        value = body.get(key)  # type: ignore[arg-type]  # None is no key of a message
+        moment = _with_offset(value) if value is not None else None
         if moment is None:
+            value = get(body)
+            if value is None and not required:
+                return None
             moment = _parsed(value, parse, time, path)
         if not earliest <= moment - received_at <= latest:
             raise _unbelievable(value, moment, received_at, time, path)
