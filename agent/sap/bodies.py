@@ -214,7 +214,7 @@ def _moment(payload: Mapping[str, Any], field: str, names: tuple[str, str], rule
     return {names[0]: day, names[1]: time}
 
 
-@lru_cache(1024)  # a lot begins when the last one ended, and what is checked is frozen soon after
+@lru_cache(1024)  # a lot begins when the last one ended
 def _local(text: str, zone: ZoneInfo) -> tuple[str | None, str]:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
