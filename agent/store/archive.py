@@ -47,13 +47,13 @@ class Archived:
 
 def archive(writer: Writer, live: apsw.Connection, folder: Path, now: datetime, retention: timedelta) -> Archived:
     """Move everything finished before `now - retention`. Blocking; call it from a thread of its own."""
-    before = to_us(now - retention)
+    before, now_us = to_us(now - retention), to_us(now)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{now:%Y-%m-%d}.db"
     target = _open_archive(path, live)
     counts = [0, 0, 0]
     try:
-        while any(moved := _chunk(writer, live, target, before)):
+        while any(moved := _chunk(writer, live, target, before, now_us)):
             counts = [sum(pair) for pair in zip(counts, moved, strict=True)]
     finally:
         target.close()
@@ -72,10 +72,12 @@ def _open_archive(path: Path, live: apsw.Connection) -> apsw.Connection:
     return connection
 
 
-def _chunk(writer: Writer, live: apsw.Connection, target: apsw.Connection, before: int) -> tuple[int, int, int]:
+def _chunk(
+    writer: Writer, live: apsw.Connection, target: apsw.Connection, before: int, now_us: int
+) -> tuple[int, int, int]:
     postings = _rows(live, FINISHED_POSTINGS, before)
     events = _rows(live, FINISHED_EVENTS, before)
-    rows = _old_part(list(live.execute("SELECT * FROM audit ORDER BY seq LIMIT ?", (CHUNK,))), before)
+    rows = _old_part(live, before, now_us)
     with target:  # committed with synchronous=FULL before anything is deleted
         _copy(target, "event", events)
         _copy(target, "posting", postings)
@@ -90,11 +92,18 @@ def _rows(connection: apsw.Connection, sql: str, before: int) -> list[tuple[Any,
     return list(connection.execute(sql, (before, CHUNK)))
 
 
-def _old_part(rows: list[tuple[Any, ...]], before: int) -> list[tuple[Any, ...]]:
-    """Up to the last old row: clock steps may leave younger ones between, and a chain has no holes."""
-    while rows and rows[-1][1] >= before:
-        rows.pop()
-    return rows
+def _old_part(live: apsw.Connection, before: int, now_us: int) -> list[tuple[Any, ...]]:
+    """The chain up to its last old row: clock steps may leave younger ones between, and a chain has no holes."""
+    rows: list[Any] = live.execute("SELECT * FROM audit ORDER BY seq LIMIT ?", (CHUNK,)).fetchall()
+    old = next((n for n in range(len(rows), 0, -1) if rows[n - 1][1] < before), 0)
+    if not old and any(row[1] > now_us for row in rows) and _has_old(live, before, behind=rows[-1][0]):
+        return rows  # a clock that was ahead wrote all of these: they are older than what follows them
+    return rows[:old]
+
+
+def _has_old(live: apsw.Connection, before: int, *, behind: int) -> bool:
+    row = live.execute("SELECT 1 FROM audit WHERE seq > ? AND at_us < ? LIMIT 1", (behind, before)).fetchone()
+    return row is not None
 
 
 def _copy(target: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:

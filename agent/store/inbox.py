@@ -96,7 +96,9 @@ def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
         raise Conflict("an event of this batch was decided elsewhere; the batch is read again")
     transaction.executemany(
         "INSERT INTO identity (message_key, payload_hash, event_id) VALUES (?, ?, ?)",
-        [(one.message_key, one.payload_hash, one.event_id) for one in settlements if one.payload_hash is not None],
+        sorted(
+            (one.message_key, one.payload_hash, one.event_id) for one in settlements if one.payload_hash is not None
+        ),
     )
     transaction.count("events undecided", -len(settlements))
     for state, n in Counter(one.state for one in settlements).items():

@@ -20,7 +20,7 @@ OPEN_STATES = ("held", "ready", "sending", "in_doubt", "doubtful", "dead")
 # Named, because SQLite might walk the whole table in the order of ids. A partial index is only taken where its own
 # condition is repeated. What was acknowledged is most of the table: there is no index of it, and no need for one.
 NOT_ACKNOWLEDGED = "INDEXED BY posting_state WHERE state <> 'acknowledged' AND"
-ON_LINES = "(?{0} IS NULL OR {1} IN (SELECT value FROM json_each(?{0})))"
+ON_LINES = "(?3 IS NULL OR line IN (SELECT value FROM json_each(?3)))"
 
 
 def postings(
@@ -33,7 +33,7 @@ def postings(
         shown(row)
         for row in connection.execute(
             f"SELECT {SHOWN} FROM posting {_of(state)} AND id > ?1 "  # noqa: S608
-            f"AND {ON_LINES.format(3, 'line')} ORDER BY id LIMIT ?2",  # own columns, a known state
+            f"AND {ON_LINES} ORDER BY id LIMIT ?2",  # own columns, a known state
             (after, limit, _json(lines)),
         )
     ]
@@ -81,9 +81,13 @@ def recent_events(
 
     With `lines` only what made postings of these lines.
     """
-    made = f"SELECT 1 FROM posting WHERE event_id = event.id AND {ON_LINES.format(3, 'posting.line')}"  # noqa: S608
-    ours = f"(?3 IS NULL OR EXISTS ({made}))"
-    order = f"id > ?1 AND {ours} ORDER BY id " + ("LIMIT ?2" if after else "DESC LIMIT ?2")
+    where, ours = "id > ?1", []
+    if lines:
+        where, ours = (
+            "id > ?1 AND id IN (SELECT value FROM json_each(?3))",
+            [_events_of(connection, lines, after, limit)],
+        )
+    order = f"{where} ORDER BY id {'' if after else 'DESC'} LIMIT ?2"
     rows = [
         {
             "id": event, "source": source, "topic": topic, "state": state, "reason": reason, "message": key,
@@ -91,10 +95,19 @@ def recent_events(
         }
         for event, source, topic, state, reason, key, received in connection.execute(
             f"SELECT id, source, topic, state, reason, message_key, received_us FROM event WHERE {order}",  # noqa: S608
-            (after, limit, _json(lines)),
+            (after, limit, *ours),
         )
     ]  # fmt: skip
     return rows if after else rows[::-1]
+
+
+def _events_of(connection: apsw.Connection, lines: Collection[str], after: int, limit: int) -> str:
+    """As JSON the next events of each line behind `after`; without `after` its newest. Quiet lines cost no more."""
+    sql = (
+        "SELECT DISTINCT event_id FROM posting INDEXED BY posting_line WHERE line = ?1 AND event_id > ?2 "  # noqa: S608
+        f"ORDER BY event_id {'' if after else 'DESC'} LIMIT ?3"
+    )
+    return json.dumps([event for line in lines for (event,) in connection.execute(sql, (line, after, limit))])
 
 
 def history(

@@ -96,7 +96,7 @@ def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]
     tx.executemany(INSERT, rows)
     tx.executemany(
         "INSERT INTO idempotency (idempotency_key, posting_id) VALUES (?, ?)",
-        [(new.idempotency_key, posting_id) for new, (posting_id, _) in zip(news, made, strict=True)],
+        sorted((new.idempotency_key, posting_id) for new, (posting_id, _) in zip(news, made, strict=True)),
     )
     tx.executemany(lanes.JOIN, joining.values())
     tx.count("postings created", len(news))

@@ -64,7 +64,7 @@ CREATE TABLE posting (
   payload_hash BLOB NOT NULL CHECK (length(payload_hash) = 32),
   value TEXT NOT NULL,
   confidence REAL,
-  reasons TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(reasons)),
+  reasons TEXT NOT NULL DEFAULT '[]' CHECK (reasons = '[]' OR json_valid(reasons)),
   policy TEXT NOT NULL,
   state TEXT NOT NULL CHECK (
     state = 'ready' OR state = 'sending' OR state = 'acknowledged' OR state = 'held' OR state = 'in_doubt' OR
@@ -73,7 +73,7 @@ CREATE TABLE posting (
   waits INTEGER NOT NULL DEFAULT 0 CHECK (waits IN (0, 1)),
   approved INTEGER NOT NULL DEFAULT 0 CHECK (approved IN (0, 1)),
   signers INTEGER NOT NULL DEFAULT 1 CHECK (signers IN (1, 2)),
-  signed_by TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(signed_by)),
+  signed_by TEXT NOT NULL DEFAULT '[]' CHECK (signed_by = '[]' OR json_valid(signed_by)),
   check_first INTEGER NOT NULL DEFAULT 0 CHECK (check_first IN (0, 1)),
   lane_seq INTEGER,  -- its place in line, while it is in a lane
   supersedes INTEGER,
@@ -98,6 +98,7 @@ CREATE INDEX posting_lane ON posting (target, ordering_key, lane_seq) WHERE lane
 CREATE INDEX posting_held ON posting (ordering_key) WHERE state = 'held';  -- in the order of ids, as every index
 CREATE INDEX posting_state ON posting (state) WHERE state <> 'acknowledged';
 CREATE INDEX posting_event ON posting (event_id);
+CREATE INDEX posting_line ON posting (line, event_id);  -- what a line reported lately
 CREATE INDEX posting_document ON posting (document) WHERE document IS NOT NULL;
 
 -- Which postings were made, for ever: a posting row may be archived, its key stays.

@@ -164,6 +164,30 @@ def test_rows_of_a_clock_that_was_ahead_leave_with_their_neighbours(path: Path, 
     assert (verdict.rows, verdict.broken_at) == (3, None)
 
 
+def test_any_number_of_rows_from_the_future_does_not_stop_archiving(path: Path, tmp_path: Path):
+    """More of them than one chunk holds leave with the old rows behind them; without old rows behind they stay."""
+    clock, many = Clock(), archive.CHUNK + 1
+
+    def write(tx):
+        for _ in range(many):
+            tx.audit("noted", {})
+
+    with opened(path, clock) as writer:
+        clock.forward(days=3650)
+        writer.call(write)
+        clock.forward(days=-3650)
+        clock.forward(days=2)
+        assert _archive(writer, path, tmp_path / "archive", clock).audit_rows == 0
+        writer.call(lambda tx: tx.audit("old by then", {}))
+        clock.forward(days=2)
+        writer.call(lambda tx: tx.audit("young", {}))
+        moved = _archive(writer, path, tmp_path / "archive", clock)
+    with reading(path) as live, reading(moved.path) as kept:
+        assert (moved.audit_rows, audit.verify_file(live).rows) == (many + 1, 1)
+        verdict = audit.verify(audit.Head(0, audit.GENESIS), audit.rows(kept))
+    assert (verdict.rows, verdict.broken_at) == (many + 1, None)
+
+
 def test_the_chain_goes_on_behind_an_archive_that_took_all(path: Path, tmp_path: Path):
     """Also where every audit row has left, the next one carries the hash of the last, also after a restart."""
     clock = Clock()
