@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,12 +19,14 @@ COUNTS = {"CMP-BLUE": 60, "BODY-55": 14, "VALVE-55": 12}  # orders; each work ce
 STOCK = Decimal("9999999")
 LOTS = 24_500  # of all orders
 PERIOD = timedelta(hours=1)  # in which all lots were made; the last one is about now
+AT_WORK = 3_000  # orders of the large plant, all under way: at 300 to 700 postings/s each has 6 to 14 a minute
 
 
-def busy_plant() -> Scenario:
-    """The scenario of `make run` with more orders, and stock that never runs short."""
+def busy_plant(orders: int | None = None) -> Scenario:
+    """The scenario of `make run` with more orders (so many, each product's share alike), and endless stock."""
     base = scenario.load()
-    plans = tuple(replace(one, count=COUNTS[one.material]) for one in base.plans)
+    counts = dict.fromkeys(COUNTS, orders // len(COUNTS)) if orders else COUNTS
+    plans = tuple(replace(one, count=counts[one.material]) for one in base.plans)
     materials = {name: replace(one, stock=STOCK) for name, one in base.materials.items()}
     return replace(base, plans=plans, materials=materials)
 
@@ -44,6 +46,38 @@ def messages(count: int, *, spread: bool = False) -> list[Message]:
     if len(made) < count:
         raise ValueError(f"the plant makes only {len(made)} reports; ask for fewer, or raise COUNTS")
     return made
+
+
+def of_large_plant(count: int, *, under_way: int = AT_WORK) -> list[Message]:
+    """The first `count` reports of the plant with AT_WORK orders, of which so many are under way at a time, in turn.
+
+    Final confirmations are left out. Senders number what they send.
+    """
+    large = busy_plant(AT_WORK)
+    share, slots, numbers = AT_WORK // len(large.plans), under_way // len(large.plans), Counter[str]()
+    orders = [
+        _one_by_one(replace(large, plans=(replace(plan, count=1),)), range(of * share + slot, (of + 1) * share, slots))
+        for slot in range(slots)
+        for of, plan in enumerate(large.plans)
+    ]
+    in_turn = (report for turn in zip(*orders, strict=False) for report in turn)
+    return [_numbered(one, numbers) for one in islice(in_turn, count)]
+
+
+def _one_by_one(alone: Scenario, orders: Iterable[int]) -> Iterator[plant.Report]:
+    """What orders of one product report, one order after the other; `alone` is the plant with a single one."""
+    clock = _clock()
+    for order in orders:
+        number = alone.first_order + order
+        reports = plant.reports(replace(alone, first_order=number), SEED + number, now=clock)
+        yield from (one for one in reports if not one.body.get("final"))
+
+
+def _numbered(one: plant.Report, numbers: Counter[str]) -> Message:
+    center = one.topic.split("/")[3]
+    numbers[center] += 1
+    body = one.body | {"id": plant.report_id(center, numbers[center]), "seq": numbers[center]}
+    return Message(one.topic, wire.encode(body))
 
 
 def _clock() -> Callable[[], datetime]:

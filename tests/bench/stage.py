@@ -104,8 +104,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(console: Console, *, runs: int, quick: bool) -> AsyncIterator[Stage]:
-    """Start everything that stands around the agent; it ends with the block."""
+async def staged(console: Console, *, runs: int, quick: bool, orders: int | None = None) -> AsyncIterator[Stage]:
+    """Start everything that stands around the agent; it ends with the block. `orders`: see `plant.busy_plant`."""
     executable = find_mosquitto()
     if executable is None:
         raise SystemExit("mosquitto is missing; install it (Debian: apt-get install mosquitto)")
@@ -113,13 +113,13 @@ async def staged(console: Console, *, runs: int, quick: bool) -> AsyncIterator[S
         folder = Path(name)
         port = free_port()
         broker = Broker(folder / "broker", executable=executable, settings=BROKER)
-        command = [sys.executable, "-m", "tests.bench.sides.erp", str(port)]
+        command = [sys.executable, "-m", "tests.bench.sides.erp", str(port), *([str(orders)] if orders else [])]
         erp = Child("simulated ERP", command, log=folder / "erp.log", env={**os.environ, **ENVIRONMENT}, folder=ROOT)
         async with broker, erp:
             stage = Stage(folder, broker, f"http://127.0.0.1:{port}", console, runs, quick, folder / "template")
             await erp.until(lambda: _answers(stage.erp_url), 30)
             stage.template.mkdir()
-            await stage.side("learn", configuration=stage.config(stage.template, "orders"))
+            await stage.side("learn", configuration=stage.config(stage.template, "orders"), orders=orders)
             yield stage
 
 

@@ -11,9 +11,9 @@ from tests.bench.sides import arguments, tell
 from tests.bench.sides.live import running, until
 
 
-async def main(configuration: str, **_: Any) -> None:
+async def main(configuration: str, orders: int | None, **_: Any) -> None:
     """Run an agent until it knows the orders."""
-    wanted = len(busy_plant().orders())
+    wanted = len(busy_plant(orders).orders())
     async with running(configuration) as (agent, sources):
         assert agent.intake is not None
         task = asyncio.create_task(sources[0].run(agent.intake))

@@ -1,4 +1,4 @@
-"""Publishes the reports of all orders in turn at a rate, and tells when each left."""
+"""Publishes the reports of the large plant at a rate, and tells when each left."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.bench import plant
 from tests.bench.sides import arguments, tell
 
 
-def main(broker: int, rate: float, count: int) -> None:
+def main(broker: int, rate: float, count: int, under_way: int) -> None:
     """In open loop, QoS 1; the time is taken just before the message leaves."""
-    messages = plant.messages(count, spread=True)
+    messages = plant.of_large_plant(count, under_way=under_way)
     keys = [str(json.loads(one.payload)["id"]) for one in messages]
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bench-line")
     client.max_inflight_messages_set(1000)
