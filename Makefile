@@ -96,7 +96,7 @@ bench: $(VENV)/.dev tools ## measure intake, whole path, dispatch, latency; writ
 
 .PHONY: models
 models: $(VENV)/.dev ## train the models on the simulated line
-	$(BIN)/python -m models.consumption_anomaly.train
+	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.consumption_anomaly.train
 
 .PHONY: docs
 docs: $(VENV)/.dev ## write the generated pages and run what the pages say

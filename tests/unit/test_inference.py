@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -23,6 +26,14 @@ SHIPPED = Path(__file__).parents[2] / "models" / "consumption_anomaly"
 USUAL = (0.001, 0.001, 2.5, 0.0, 0.005)
 DOUBLE = (0.693, 0.693, 2.5, 0.0, 0.01)
 OPSETS = [helper.make_opsetid("", 16), helper.make_opsetid("ai.onnx.ml", 1)]
+
+
+def test_the_runtime_of_models_leaves_no_device_id_and_reports_nothing(tmp_path):
+    """onnxruntime's telemetry writes into the home folder before it sends: with the agent nothing is written."""
+    program = "import sys; from agent.inference import Model, Path; Model.load(Path(sys.argv[1])).close()"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", program, str(champion(SHIPPED))], env=environment, check=True, timeout=120)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.fixture(scope="module")
