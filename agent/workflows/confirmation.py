@@ -76,11 +76,7 @@ class Work(NamedTuple):
     quantities: Mapping[str, Decimal]  # yield, scrap, rework
     scrap_reason: str
     activities: Mapping[str, Quantity]  # by the activity's number in the work centre
-
-    @property
-    def done(self) -> Decimal:
-        """What counts against the order's quantity."""
-        return self.quantities["yield"] + self.quantities["scrap"]
+    done: Decimal  # yield and scrap: what counts against the order's quantity
 
 
 class Confirmation:
@@ -130,7 +126,8 @@ class Confirmation:
             if actual.quantity.value:
                 quantities[name] += self._exact(actual.quantity, name, place.unit, facts, holds, place.product)
                 reason = reason or (actual.reason if name == "scrap" else "")
-        return Work(quantities, reason, self._activities(report, facts, holds))
+        done = quantities["yield"] + quantities["scrap"]
+        return Work(quantities, reason, self._activities(report, facts, holds), done)
 
     def _activities(self, report: SegmentResponse, facts: Facts, holds: list[str]) -> dict[str, Quantity]:
         activities = {}

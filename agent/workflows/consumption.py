@@ -66,7 +66,9 @@ class Need(NamedTuple):
     unit: str  # of the ERP's posting: the component's, else the material's own
     counted: bool  # in pieces, not weighed or measured
     bom: tuple[str, BomItem] | None  # what one of this unit of the product takes
-    tolerance: Tolerance
+    least: Decimal  # of what is expected, by the tolerance
+    most: Decimal
+    half_step: Decimal  # of the ERP's precision, in its unit
     holds: tuple[str, ...]
     subject: Mapping[str, str]
     payload: Mapping[str, Any]  # of the goods issue, before the report's own words
@@ -184,6 +186,7 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
     order, material = order_of(report, facts), material_of(name, facts)
     component, operation = order.component(name, report.operation), order.operation(report.operation)
     unit = component.unit if component else material.base_unit
+    tolerance = facts.tolerance(name, report.work_center) or EXACT
     payload = {
         "plant": order.plant,
         "material": name,
@@ -205,7 +208,9 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
         unit=unit,
         counted=not facts.units.decimals(unit),
         bom=facts.bom_items.get((order.material, name)) or _bom_of(order, component),
-        tolerance=facts.tolerance(name, report.work_center) or EXACT,
+        least=ONE - tolerance.under,
+        most=ONE + tolerance.over,
+        half_step=STEPS[facts.units.decimals(unit)] / 2,
         holds=(*order_holds(report, order, facts), *_component_holds(order, name, component)),
         subject=subject_of(report, order, name, facts),
         payload=payload,
@@ -284,18 +289,18 @@ def _missing(use: Use) -> list[str]:
 
 def _deviation(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]) -> list[str]:
     """Beyond what the lot should take, plus the set-up on the first report of the component."""
-    expected, component, unit, tolerance = use.expected, use.need.component, use.need.unit, use.need.tolerance
+    need, expected = use.need, use.expected
+    component, unit = need.component, need.unit
     if expected is None or component is None:
         return []
     if use.set_up and not state.get("count") and not component.withdrawn:
         expected += use.set_up
-    rounding = STEPS[facts.units.decimals(unit)] / 2
-    low = expected * (ONE - tolerance.under) - rounding
-    high = expected * (ONE + tolerance.over) + rounding
+    low = expected * need.least - need.half_step
+    high = expected * need.most + need.half_step
     if low <= quantity <= high:
         return []
     cause = likely_cause(
-        use.actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, use.need.material, facts.units
+        use.actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, need.material, facts.units
     )
     percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
     words = f"{shown(quantity, unit, facts.units)} reported, {shown(expected, unit, facts.units)} expected{percent}"
@@ -309,7 +314,7 @@ def _cumulated(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, An
         return []
     total = max(Decimal(state.get("total", 0)), component.withdrawn) + quantity
     required = component.required
-    if total <= required * (ONE + use.need.tolerance.over):
+    if total <= required * use.need.most:
         return []
     unit, units = use.need.unit, facts.units
     return [f"{shown(total, unit, units)} used in all, {shown(required, unit, units)} required by the order"]
