@@ -89,16 +89,17 @@ class Channel:
         return self._connection
 
     async def _reach(self) -> _Connection:
-        """The first address of the host that answers, the one that did before first; each gets its share of the time.
+        """The first address of the host that answers; the one that did before is asked first.
 
-        In turn and not side by side: asyncio's `happy_eyeballs_delay` leaves sockets open when it is cancelled.
+        Each gets its share of the time, a third at least. In turn and not side by side: asyncio's
+        `happy_eyeballs_delay` leaves sockets open when it is cancelled.
         """
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         addresses = sorted(dict.fromkeys(str(place[0]) for *_, place in found), key=lambda one: one != self._address)
         for number, address in enumerate(addresses, 1):
             try:
-                async with asyncio.timeout(self._connect_s / len(addresses)):
+                async with asyncio.timeout(self._connect_s / min(3, len(addresses))):
                     _, connection = await loop.create_connection(_Connection, address, self._port, **self._tls)
             except OSError:
                 if number == len(addresses):
