@@ -279,8 +279,9 @@ class Dispatch:
 
     def claim(self, tx: Transaction, places: int) -> Claimed:
         """Claim for reserved places; see `outbox.claim`. Runs on the writer's thread."""
+        before = _kept_back(tx)
         found = outbox.claim(tx, self.name, places, self._admit) if places else []
-        return Claimed(found, len(found) == places or lanes.can_claim(tx.connection, self.name, tx.now_us))
+        return Claimed(found, len(found) == places or _kept_back(tx) > before)
 
     def launch(self, claimed: Claimed, reserved: int) -> None:
         """Send what was claimed into reserved places; give back the rest. Only after the commit: see `Claimed`."""
@@ -472,6 +473,10 @@ class Dispatch:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+
+def _kept_back(tx: Transaction) -> int:
+    return tx.counts.get("postings held", 0) + tx.counts.get("postings simulated", 0)
 
 
 def _asked(error: ErpError) -> float | None:
