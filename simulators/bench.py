@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
-import httpx
-
 from simulators.arguments import how_many, not_negative, port_number
+from simulators.ask import ask
 from simulators.broker import Broker, BrokerError, broker_program
 from simulators.children import Child, ChildDied, log_tail
 from simulators.scenario import Bench as Ports
@@ -166,22 +166,20 @@ def _child(name: str, log: str, module: list[str], plan: Plan, environment: Mapp
 async def _answers(url: str) -> bool:
     """Whether a server is there and does not call itself unready; a missing log-on counts as there."""
     answer = await _get(url)
-    return answer is not None and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE
+    return answer is not None and answer[0] != HTTPStatus.SERVICE_UNAVAILABLE
 
 
 async def _agent_listens(ports: Ports) -> bool:
     """Whether the agent is ready and its sources are connected: what the line says before, nobody keeps for it."""
     metrics = await _get(f"http://127.0.0.1:{ports.management}/metrics")
-    return (
-        metrics is not None and not unconnected(metrics.text) and await _answers(f"http://127.0.0.1:{ports.api}/ready")
-    )
+    return metrics is not None and not unconnected(metrics[1]) and await _answers(f"http://127.0.0.1:{ports.api}/ready")
 
 
-async def _get(url: str) -> httpx.Response | None:
+async def _get(url: str) -> tuple[int, str] | None:
+    """Status and text; None where nobody answers."""
     try:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.get(url, timeout=2)
-    except httpx.HTTPError:
+        return await asyncio.to_thread(ask, url)
+    except OSError:
         return None
 
 
@@ -208,7 +206,7 @@ async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
         metrics = await _get(f"http://127.0.0.1:{plan.ports.management}/metrics")
         if metrics is None:
             continue  # its death is noticed elsewhere
-        after = totals(metrics.text)
+        after = totals(metrics[1])
         if done := progress(before, after):
             ticker.happened("agent", done)
         before = after

@@ -6,12 +6,12 @@ import argparse
 import os
 import signal
 import sys
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from simulators.arguments import port_number
+from simulators.ask import ask
 from simulators.scenario import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             _faults(port, FAULTS.get(options.outage, []))
         if options.outage == "over":
             _signal_broker(options.data, signal.SIGCONT)
-    except (httpx.HTTPError, OSError) as error:
+    except OSError as error:
         print(f"outage: no bench runs here ({error}); start it with `make run`", file=sys.stderr)
         return 1
     print(OUTAGES[options.outage])
@@ -46,9 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _faults(port: int, rules: list[dict[str, Any]]) -> None:
-    """Put these in the place of all faults of the simulated SAP. Raises httpx.HTTPError."""
-    with httpx.Client(trust_env=False) as client:
-        client.post(f"http://127.0.0.1:{port}/_sim/faults", json=rules).raise_for_status()
+    """Put these in the place of all faults of the simulated SAP. Raises OSError."""
+    status, said = ask(f"http://127.0.0.1:{port}/_sim/faults", rules)
+    if status != HTTPStatus.OK:
+        raise ConnectionError(f"answered {status}: {said[:200]}")
 
 
 def _signal_broker(data: Path, number: signal.Signals) -> None:
