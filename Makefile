@@ -21,6 +21,7 @@ TESTS ?= tests
 SEED ?=
 EVENTS ?=
 KILLS ?=
+WORDS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -84,8 +85,12 @@ e2e: $(VENV)/.dev tools ## exactly once, with kills and faults (SEED= EVENTS= KI
 	SEED=$(SEED) EVENTS=$(EVENTS) KILLS=$(KILLS) $(BIN)/python -m pytest -s -m e2e tests/e2e
 
 .PHONY: soak
-soak: $(VENV)/.dev tools ## the fault tests at full size; takes hours
+soak: $(VENV)/.dev tools ## the fault tests at full size, an hour (SOAK_MINUTES=60 for the load alone)
 	$(BIN)/python -m pytest -s -m soak tests
+
+.PHONY: remedies
+remedies: $(VENV)/.dev tools ## take the remedies of faults out of a copy one by one and see the tests fail (WORDS="lock settle")
+	$(BIN)/python -m tests.remedies $(WORDS)
 
 .PHONY: bench
 bench: $(VENV)/.dev tools ## measure intake, whole path, dispatch, latency; writes build/bench.json

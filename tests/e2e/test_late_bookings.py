@@ -32,6 +32,8 @@ async def test_killed_while_sap_is_asked_the_document_is_found(tmp_path: Path):
         await all_booked(plant, few)
         assert plant.count("SELECT count(*) FROM audit WHERE action = 'sending'") == 1, one.id
         assert looked_in_vain(plant) == 0
+        waited = plant.count("SELECT detail ->> 'look_not_before_us' - at_us FROM audit WHERE action = 'in_doubt'")
+        assert waited == SETTLE_S * 1e6
 
 
 async def test_a_booking_later_than_the_settle_time_is_found_by_the_second_look(tmp_path: Path):

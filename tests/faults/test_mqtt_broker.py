@@ -227,7 +227,7 @@ async def test_an_alarm_reaches_the_store_without_a_connection(tmp_path: Path):
         pace = Pace(first=0.05, most=0.1, refused=0.1, idle=0.1)
         async with running(source(script.port, version="3.1.1", pace=pace), shelf, connected=False):
             await until(lambda: shelf.notices("not_authorised"))
-            await until(lambda: script.connections >= 3)
+            await until(lambda: script.connections >= 6)
         assert len(shelf.notices("not_authorised")) == 1
 
 

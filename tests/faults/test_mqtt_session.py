@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from agent.app import Agent
 from agent.secrets import Secret
 from agent.sources.mqtt import MqttConfig, MqttSource, Pace
 from simulators.broker import Broker
@@ -62,6 +63,26 @@ async def test_an_expired_session_is_an_alarm_that_names_the_last_message(tmp_pa
 async def test_a_session_expires_after_the_shortest_time_that_can_be_configured(tmp_path: Path):
     """Row 41 at full size: the same with the minute that the configuration allows at least."""
     await _expired(tmp_path, 60)
+
+
+async def test_more_than_the_broker_keeps_is_a_gap_with_its_first_and_last_number(tmp_path: Path):
+    """Row 35: away for longer than the queue of the broker is long, the agent names what the broker has dropped."""
+    async with plant(tmp_path, broker_settings={"max_queued_messages": "10"}) as line:
+        await line.post()
+        await line.stop()
+        away = [line.report() for _ in range(30)]
+        for report in away:
+            line.publish(report).wait_for_publish(10)
+        line.agent = Agent(line.agent.config, line.clock)
+        await line.start(knows_orders=False)
+        await line.post()
+        (gap,) = [row for row in line.audited("decided") if row.get("gap")]
+        arrived = line.rows("SELECT count(*) FROM event WHERE source = 'line'")[0][0] - 2
+        assert gap["alarm"]
+        assert 10 <= arrived < len(away)
+        assert gap["gap"] == {
+            "sender": "MIX-01", "first_missing": away[arrived]["seq"], "last_missing": away[-1]["seq"],
+        }  # fmt: skip
 
 
 # ── password and access list ────────────────────────────────────────────────────────────────────────────────

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
+import pytest
 
-from agent.store import file
+from agent.errors import StoreUnfit
+from agent.store import file, schema
 from tests.stores import arrive, opened
 
 
@@ -27,3 +29,11 @@ def test_a_start_waits_for_whoever_has_the_file_in_hand(tmp_path: Path):
     finally:
         ours.close()
         letting_go.join()
+
+
+def test_a_library_that_is_too_old_is_refused_before_a_file_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Row 30: an SQLite below the oldest that is fit ends the start with both versions, and makes nothing."""
+    monkeypatch.setattr(schema, "OLDEST_LIBRARY", (99, 0, 0))
+    with pytest.raises(StoreUnfit, match=apsw.sqlite_lib_version()):
+        file.open_file(tmp_path / "gatepost.db", lambda: datetime.now(UTC))
+    assert list(tmp_path.iterdir()) == []
