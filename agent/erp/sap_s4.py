@@ -183,6 +183,8 @@ class SapS4:
             answer = await self.session.read(f"{service}/$metadata", "application/xml")
             if answer.status in (401, 403):
                 raise not_authorised(answer)
+            if answer.status >= 500:
+                raise unavailable(answer, "SAP cannot answer now")
             if answer.status != 200:
                 raise unavailable(answer, "has no $metadata; activate the service for the communication user")
             fresh = await asyncio.to_thread(read_metadata, service, answer.body)

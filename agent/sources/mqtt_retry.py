@@ -14,6 +14,7 @@ from agent.errors import SourceLost
 from agent.sources.mqtt_config import Broker, MqttConfig
 
 _NOT_AUTHORISED = (0x80, 0x86, 0x87)
+_OTHER_VERSION = 0x84
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def refusal(message: str, reason: ReasonCode) -> BrokerRefused:
     """What to raise for a reason code that is a failure."""
     if reason.value in _NOT_AUTHORISED:
         return BrokerRefused(f"{message}; check user, password and the access list of the broker", "not_authorised")
+    if reason.value == _OTHER_VERSION:
+        return BrokerRefused(f'{message}; try `version: "3.1.1"` (or "5") at this source', "refused")
     return BrokerRefused(message, "refused")
 
 
@@ -107,4 +110,4 @@ def plain(error: OSError, config: MqttConfig) -> str:
         return f"its certificate is refused: {reason}; check ca_file {config.ca_file} and the host name"
     if isinstance(error, ssl.SSLError):
         return f"no TLS connection: {error.reason or error}; check the certificates and that this is the TLS port"
-    return str(error)
+    return f"{error.strerror or error}; check host, port and network"

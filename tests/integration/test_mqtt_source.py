@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.sources.mqtt import Pace
+from simulators.broker import free_port
 from tests.mqtt_bench import QUICK, Script, Shelf, mosquitto, publish, running, source, until
 
 V311_CONNACK, V311_SUBACK = b"\x20\x02\x01\x00", b"\x90\x03ID\x01"
@@ -148,6 +149,25 @@ async def test_a_refused_subscription_is_an_alarm_and_a_long_pause():
             assert not mqtt.status()["connected"]
             assert script.connections == 1
         assert script.connections == 1
+
+
+async def test_a_broker_of_another_version_is_told_with_what_to_set():
+    """A broker that knows MQTT 3.1.1 alone answers CONNECT with "unacceptable protocol version"."""
+    with Script({1: b"\x20\x02\x00\x01"}) as script:
+        mqtt = source(script.port, version="5", pace=Pace(first=0.05, refused=60, idle=0.1))
+        async with running(mqtt, Shelf(), connected=False):
+            await until(lambda: mqtt.status()["error"])
+            assert 'Unsupported protocol version; try `version: "3.1.1"`' in mqtt.status()["error"]
+
+
+async def test_a_wrong_port_is_told_with_what_to_check():
+    """Nobody listens there: the words of the system, and what to look at."""
+    port = free_port()
+    mqtt = source(port)
+    async with running(mqtt, Shelf(), connected=False):
+        await until(lambda: mqtt.status()["error"])
+        expected = f"mqtt://127.0.0.1:{port}: Connection refused; check host, port and network"
+        assert mqtt.status()["error"] == expected
 
 
 async def test_the_session_is_remembered_over_a_restart(tmp_path: Path):

@@ -244,6 +244,14 @@ async def test_business_error_is_a_refusal_in_saps_words():
         assert booked(sap) == []
 
 
+async def test_an_sap_that_is_down_is_not_told_to_activate_a_service():
+    """503 for $metadata is an outage; only another refusal says that the service is not there."""
+    async with bench() as (sap, target):
+        set_faults(sap, {"fault": "unavailable", "value": "1"})
+        with pytest.raises(ErpUnavailable, match=r"\$metadata: SAP cannot answer now \(status 503"):
+            await target.open()
+
+
 Case = tuple[dict[str, Any], type[ErpError] | None]  # a fault, and what the posting is told
 NOTHING_BOOKED: list[Case] = [  # faults before the commit
     ({"fault": "unavailable", "value": "7"}, ErpUnavailable),
