@@ -135,7 +135,7 @@ async def _targets(loaded: config.Config) -> list[str]:
 
 def _brokers(name: str, settings: object) -> Iterator[str]:
     """Look at each broker of a source."""
-    from agent.sources import mqtt_check, mqtt_config  # a site without MQTT needs no MQTT client
+    from agent.sources import mqtt_check, mqtt_config, mqtt_retry  # a site without MQTT needs no MQTT client
 
     if not isinstance(settings, mqtt_config.MqttConfig):
         return
@@ -144,7 +144,7 @@ def _brokers(name: str, settings: object) -> Iterator[str]:
         try:
             facts = mqtt_check.observe_broker(settings, broker)
         except (SourceLost, OSError) as error:
-            yield f"{where}: {error}"
+            yield f"{where}: {mqtt_retry.plain(error, settings) if isinstance(error, OSError) else error}"
             continue
         for missing in mqtt_check.missing_broker_settings(settings, broker, facts):
             yield f"{where}: {missing}"
