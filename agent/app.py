@@ -36,6 +36,7 @@ log = logging.getLogger("gatepost")
 
 CALM_STOP_S = 8.0  # for what is in the air at a calm stop
 WATCH_S = 1.0
+AFTER_A_RESTORE_US = 86_400_000_000  # senders repeat reports with clocks that are ahead, or without a time of their own
 
 
 def utc_now() -> datetime:
@@ -110,7 +111,8 @@ class Agent:
             for source in self.sources
             if isinstance(source, GivesReceipts) and source.gives_receipts
         }
-        self.process.reconciled_us = int(_meta(reader, "reconciled_us") or 0)
+        reconciled = int(_meta(reader, "reconciled_us") or 0)
+        self.process.reconciled_us = reconciled and reconciled + AFTER_A_RESTORE_US
 
         arrivals = self.process.arrived
 

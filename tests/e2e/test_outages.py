@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +210,10 @@ async def test_a_poison_posting_blocks_only_its_order(tmp_path: Path):
 # ── time machines ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_restored_backup_does_not_double(tmp_path: Path):
+@pytest.mark.parametrize("ahead_s", [0, 300], ids=["right clocks", "senders ahead"])
+async def test_a_restored_backup_does_not_double(tmp_path: Path, ahead_s: int):
     """Row 29: the store forgets what was posted since; reported again, it is looked up before it is sent."""
-    few = some(60)
+    few = reports(load(), 1, 60, utc_now() + timedelta(seconds=ahead_s))
     async with rig(tmp_path, **SETTLE) as plant:
         await everything_started(plant)
         await sent(plant, few[:20])
