@@ -10,6 +10,7 @@ import asyncio
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,7 @@ class Broker:
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)  # one that an outage froze would hear nothing
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._process.wait()

@@ -1,6 +1,8 @@
 """The broker of the bench: started with the settings the promise rests on, stopped, killed and started again."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +76,14 @@ async def test_leaving_the_block_ends_the_process(tmp_path):
         pass
     with pytest.raises(OSError, match=str(broker.port)):
         await asyncio.open_connection(broker.host, broker.port)
+
+
+async def test_a_frozen_broker_is_stopped_and_not_killed(tmp_path):
+    """The bench may be ended in the middle of an outage: the broker still saves what it holds."""
+    async with Broker(tmp_path, executable=find_mosquitto()) as broker:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGSTOP)
+        await broker.stop()
+        assert await broker.wait() == 0
 
 
 async def test_a_broker_that_does_not_start_says_what_it_logged(tmp_path):
