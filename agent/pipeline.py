@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from agent.answers import Outcome, looked, silence, told
+from agent.availability import Availability
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
 from agent.facts import Fact
 from agent.figures import Decided, Sent
@@ -39,9 +39,6 @@ from agent.store.writer import Writer
 log = logging.getLogger("gatepost.pipeline")
 
 BATCH = 200  # events decided per commit: a few milliseconds of the event loop
-DOUBTS_BEFORE_PAUSE = 5  # answers lost in a row before the target gets a rest
-LONGEST_PAUSE_S = 60.0
-LONGEST_ASKED_S = 3600.0  # that an ERP may ask us to wait
 
 
 # ── 1 intake ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,6 +123,7 @@ class Process:
             self.busy_since = time.monotonic()
             await self._decide(events)
             self.busy_since = 0.0
+            await asyncio.sleep(0)  # what this commit claimed is sent before the next batch is judged
 
     async def _orders_first(self) -> None:
         """Before the first report what the ERP says now: a report about an order of this night would be unknown."""
@@ -252,8 +250,7 @@ class Dispatch:
         self.target = target
         self._admit = admit
         self._more = False  # something may be due that found no place: whoever gives one back wakes
-        self.paused_until: float = 0.0  # loop time; the target rests, nothing counts as an attempt
-        self.trouble = "not opened yet"
+        self.availability = Availability(target.name)
         self.figures = Sent()
         self.opened = asyncio.Event()  # once: from then on payloads can be checked and frozen
         self._writer = writer
@@ -264,16 +261,12 @@ class Dispatch:
         self._woken = asyncio.Event()
         self._flying: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._failures = 0
-        self._doubts = 0
-        self._lane_waits: dict[str, int] = {}
 
     # the rolling window
 
     def reserve(self) -> int:
         """Take the free places of the window, so that a claim in somebody's commit cannot overfill it."""
-        resting = self.trouble or self.paused_until > asyncio.get_running_loop().time()
-        free = 0 if resting or self._stopping else max(0, self._window - self._taken)
+        free = 0 if self._stopping or self.availability.resting else max(0, self._window - self._taken)
         self._taken += free
         return free
 
@@ -310,8 +303,8 @@ class Dispatch:
     async def run(self) -> None:
         """Open the target, then claim whenever something is ready and a place is free."""
         while True:
-            if self.trouble:
-                await self._reopen()
+            if self.availability.trouble:
+                await self._open()
             self._woken.clear()
             if lanes.can_claim(self._reader, self.name, to_us(self._clock())):
                 if slots := self.reserve():
@@ -371,7 +364,7 @@ class Dispatch:
         again = outcome(tx)
         if again is not None:
             return Claimed([postings.read(tx.connection, again.id)])
-        return Claimed() if self.trouble or self._stopping else self.claim(tx, 1)
+        return Claimed() if self._stopping or self.availability.trouble else self.claim(tx, 1)
 
     async def _try(self, waiting: postings.Waiting) -> Outcome:
         """Send (or look up) one posting and say what to write about it."""
@@ -384,14 +377,14 @@ class Dispatch:
         except ErpUnavailable as error:
             return self._not_sent(one, error)
         except ErpRejected as error:
-            self._answered(one)
+            self.availability.answered(one.ordering_key)
             return told(outbox.dead, one, str(error), code=error.code, details=error.details)
         except ErpInDoubt as error:
             return self._in_doubt(one, str(error), error.details)
         except Exception as error:  # a target's mistake after the first byte: nobody knows, so look
             log.exception("target %s failed on posting %d", self.name, one.id)
             return self._in_doubt(one, f"{type(error).__name__}: {error}", {})
-        self._answered(one)
+        self.availability.answered(one.ordering_key)
         return told(outbox.acknowledged, one, ack)
 
     async def _look(self, one: Posting) -> Outcome:
@@ -402,11 +395,11 @@ class Dispatch:
         except ErpRejected as error:
             return told(outbox.doubtful, one, str(error))
         except ErpUnavailable as error:
-            self._pause(error)
+            self.availability.unavailable(error)
             return silence(one, self._after(1.0), str(error))
         except ErpError as error:
             return silence(one, later, str(error))
-        self._answered(one)
+        self.availability.answered(one.ordering_key)
         return looked(one, ack, later, reliable=self.target.lookup_reliable)
 
     async def _find(self, one: Posting) -> Acknowledgement | None:
@@ -414,53 +407,27 @@ class Dispatch:
 
     def _not_sent(self, one: Posting, error: ErpUnavailable) -> Outcome:
         if error.scope == "lane":
-            tries = self._lane_waits[one.ordering_key] = self._lane_waits.get(one.ordering_key, 0) + 1
-            wait = _asked(error) or min(LONGEST_PAUSE_S, 2.0 ** min(tries, 10))
+            wait = self.availability.lane_wait(one.ordering_key, error)
             return told(outbox.unsent, one, self._after(wait), str(error))
-        self._pause(error)
+        self.availability.unavailable(error)
         return told(outbox.unsent, one, 0, str(error))
 
     def _in_doubt(self, one: Posting, why: str, details: Mapping[str, str]) -> Outcome:
-        self._doubts += 1
-        if self._doubts >= DOUBTS_BEFORE_PAUSE:
-            self._pause(ErpUnavailable(f"{self._doubts} answers in a row were lost; the last: {why}"))
+        self.availability.doubted(why)
         return silence(one, self._after(self.target.settle_seconds), why, details)
 
-    # the target's health
-
-    def _answered(self, one: Posting) -> None:
-        self._failures = self._doubts = 0
-        self._lane_waits.pop(one.ordering_key, None)
-
-    def _pause(self, error: ErpUnavailable) -> None:
-        """The target rests: capped exponential wait with full jitter, or what the ERP asked for."""
-        if not self.trouble:  # else it rests already: what was in the air fails with it
-            self._rest(error)
-        self.trouble = str(error)
-
-    def _rest(self, error: ErpError) -> None:
-        if str(error) != self.trouble:
-            log.warning("target %s is not available, postings wait: %s", self.name, error)
-        self._failures += 1
-        base = min(LONGEST_PAUSE_S, 2.0 ** min(self._failures, 10))
-        wait = _asked(error) or random.uniform(0.2, base)  # noqa: S311  # jitter
-        self.paused_until = asyncio.get_running_loop().time() + wait
-
-    async def _reopen(self) -> None:
-        """Wait, then ask the target with a read; only an answer opens it again."""
+    async def _open(self) -> None:
+        """Wait, then ask the target with a read; only an answer opens it, or opens it again."""
         loop = asyncio.get_running_loop()
-        while self.trouble:
-            await asyncio.sleep(max(0.0, self.paused_until - loop.time()))
+        while self.availability.trouble:
+            await asyncio.sleep(max(0.0, self.availability.rests_until - loop.time()))
             try:
                 await self.target.open()
             except ErpError as error:
-                self._rest(error)
-                self.trouble = str(error)
-                continue
-            log.warning("target %s is available", self.name)
-            self.trouble = ""
-            self._doubts = 0
-            self.opened.set()
+                self.availability.rest(error)
+            else:
+                self.availability.opened()
+                self.opened.set()
 
     def _after(self, seconds: float) -> int:
         return to_us(self._clock() + timedelta(seconds=seconds))
@@ -477,8 +444,3 @@ class Dispatch:
 
 def _kept_back(tx: Transaction) -> int:
     return tx.counts.get("postings held", 0) + tx.counts.get("postings simulated", 0)
-
-
-def _asked(error: ErpError) -> float | None:
-    """How long the ERP asks us to wait, in seconds and within reason."""
-    return min(LONGEST_ASKED_S, max(1.0, error.retry_after)) if error.retry_after else None
