@@ -312,8 +312,8 @@ class Agent:
             },
             "sources": {source.name: dict(source.status()) for source in self.sources},
             "targets": {
-                name: {**dispatch.target.status(), "waiting": dispatch.trouble, "in_the_air": dispatch.in_the_air}
-                for name, dispatch in self.dispatches.items()
+                name: {**one.target.status(), "waiting": one.availability.trouble, "in_the_air": one.in_the_air}
+                for name, one in self.dispatches.items()
             },
             **self.desk.look(lists.overview),
         }  # fmt: skip

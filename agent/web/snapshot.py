@@ -30,7 +30,7 @@ def snapshot(agent: Agent) -> Snapshot:
         **stored,
         **_counted(agent),
         source_connected={one.name: float(bool(one.status().get("connected"))) for one in agent.sources},
-        target_open={name: float(not one.trouble) for name, one in agent.dispatches.items()},
+        target_open={name: float(not one.availability.trouble) for name, one in agent.dispatches.items()},
         store_commit=figures.commit_times,
         store_commit_errors_total=dict(figures.errors),
         store_wal_bytes=wal.stat().st_size if wal.exists() else 0,

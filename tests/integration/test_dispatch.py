@@ -121,7 +121,7 @@ async def test_an_order_that_is_locked_for_days_is_tried_all_the_same(tmp_path: 
     with opened(tmp_path / "gp.db") as writer, closing(file.reader(tmp_path / "gp.db")) as reader:
         (one,) = add(writer, posting(1))
         dispatch = Dispatch(Locked(), writer, reader, Clock(), window=4, admit=send)
-        dispatch._lane_waits["order/1"] = 10_000  # a week of tries
+        dispatch.availability._lane_waits["order/1"] = 10_000  # a week of tries
         running = asyncio.create_task(dispatch.run())
         await _until(lambda: writer.call(lambda tx: tx.execute("SELECT next_us FROM posting").get))
         running.cancel()

@@ -151,7 +151,7 @@ async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant]
 
 
 def waiting(line: Plant) -> str:
-    return line.agent.dispatches["s4"].trouble
+    return line.agent.dispatches["s4"].availability.trouble
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ async def test_a_retry_after_that_makes_no_sense_is_clamped(line: Plant, value: 
     report = line.report("1000102")
     line.publish(report)
     await until(lambda: waiting(line), "the target rests")
-    rests = line.agent.dispatches["s4"].paused_until - asyncio.get_running_loop().time()
+    rests = line.agent.dispatches["s4"].availability.rests_until - asyncio.get_running_loop().time()
     assert least < rests <= most
     await line.restart()
     await line.settled(report["id"], "acknowledged")
