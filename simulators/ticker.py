@@ -122,11 +122,11 @@ def _moved(item: Mapping[str, Any]) -> str:
 
 
 def warned(logged: str) -> str:
-    """A line of the agent's log without its time, when it is a warning or worse; else empty."""
+    """What the agent's log warns of, in its own words; errors with their level before them; else empty."""
     return found[1] if (found := _WARNING.match(logged)) else ""
 
 
-_WARNING = re.compile(r"\S+ ((?:WARNING|ERROR|CRITICAL) .*)")
+_WARNING = re.compile(r"\S+ (?:WARNING +)?((?<=WARNING ).*|(?:ERROR|CRITICAL) .*)")
 WATCHED = {
     "gatepost_events_total": "{result} from {source}",
     "gatepost_decisions_total": "{workflow}(s) {route}",

@@ -85,7 +85,7 @@ async def test_no_document_is_told_before_its_report(tmp_path):
         await all_told.wait()
     telling.cancel()
     assert [line.split()[1] for line in written] == ["line", "SAP", "agent"]
-    assert written[-1].endswith("  agent   WARNING target s4 is down")
+    assert written[-1].endswith("  agent   target s4 is down")
 
 
 def test_a_line_that_is_still_being_written_is_told_once_it_is_whole(tmp_path):
