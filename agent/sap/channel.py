@@ -70,6 +70,7 @@ class Channel:
         self._address = ""  # the one that answered last
         self._connect_s = connect_s
         self._connection: _Connection | None = None
+        self._closed = False
 
     async def exchange(self, sent: bytes) -> Reply:
         """Send a request and read its answer to the end. Raises NotSent or NoAnswer; no deadline but for connecting."""
@@ -79,14 +80,18 @@ class Channel:
         return await connection.exchange(sent)
 
     async def _connect(self) -> _Connection:
-        await self.close()
+        await self._let_go()
         try:
             async with asyncio.timeout(self._connect_s):
-                self._connection = await self._reach()
+                connection = await self._reach()
         except (OSError, UnicodeError) as error:  # TimeoutError and ssl.SSLError are OSErrors; a name can be no name
             words = str(error) or f"no connection within {self._connect_s:g} s"
             raise NotSent(f"{type(error).__name__}: {words}") from error
-        return self._connection
+        if self._closed:  # meanwhile
+            await connection.close()
+            raise NotSent("the session was closed")
+        self._connection = connection
+        return connection
 
     async def _reach(self) -> _Connection:
         """The first address of the host that answers; the one that did before is asked first.
@@ -110,7 +115,11 @@ class Channel:
         raise OSError(f"{self._host} has no address")
 
     async def close(self) -> None:
-        """Let go of the connection; whoever waits for an answer on it hears NoAnswer."""
+        """Send no more; whoever waits for an answer hears NoAnswer, and NotSent who waits for a connection."""
+        self._closed = True
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -243,8 +252,8 @@ class _Connection(asyncio.Protocol):
 def _decoded(headers: Headers, body: bytes) -> bytes:
     """The body as it was before a gateway packed it, although it was told not to. Raises zlib.error."""
     coding = next((value.lower() for name, value in headers if name == b"content-encoding"), b"identity")
-    if coding not in (b"gzip", b"x-gzip"):
-        return body  # another coding is no JSON, and is shown as it is
+    if coding not in (b"gzip", b"x-gzip") or not body:
+        return body  # another coding is no JSON, and is shown as it is; and nothing need not be packed
     unpacking = zlib.decompressobj(wbits=31)
     unpacked = unpacking.decompress(body, LARGEST_ANSWER)
     if not unpacking.eof:

@@ -84,6 +84,8 @@ def safe_url(url: str, *, allow_http: bool) -> str:
     """The URL, if no secret can leave through it: https, or http to this machine. Raises ValueError."""
     parts = urlsplit(url)
     host(url)  # a UnicodeError is a ValueError: no such name can be asked for
+    if parts.port == 0:  # and a ValueError where it is no number, or beyond 65535
+        raise ValueError("Port 0 is no port")
     if parts.username or parts.password:
         raise ValueError("must not carry credentials; use auth")
     if not parts.hostname or parts.query or parts.fragment:

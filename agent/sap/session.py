@@ -75,7 +75,7 @@ class SapSession:
         if self._all:
             return
         to = self.connection
-        if to.url.startswith("https") or to.auth.kind == "oauth2":
+        if urlsplit(to.url).scheme == "https" or to.auth.kind == "oauth2":
             self._context = await asyncio.to_thread(tls_context, to)
         size = to.concurrency + 2  # two more for token, find and orders beside a full window of postings
         self._all = tuple(Channel(to.url, self._context, to.connect_s) for _ in range(size))
@@ -188,7 +188,8 @@ class SapSession:
             return self._free.get_nowait()
         except asyncio.QueueEmpty:
             try:
-                return await asyncio.wait_for(self._free.get(), self.connection.connect_s)
+                async with asyncio.timeout(self.connection.connect_s):  # wait_for can swallow a cancellation
+                    return await self._free.get()
             except TimeoutError:
                 waited = f"no connection came free within {self.connection.connect_s:g} s"
                 raise ErpUnavailable(f"{self.connection.url}: not reachable ({waited})") from None

@@ -95,6 +95,7 @@ PACKED = packed(b"packed")
     [
         (OK, 200, b"ok"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 204 No Content\r\nContent-Encoding: gzip\r\n\r\n", 204, b""),
         (CHUNKED + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n", 201, b"abcde"),
         (CHUNKED + b"3 \r\nabc\r\n0\r\nAfter: x\r\n\r\n", 201, b"abc"),
         (b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\nHTTP/1.1 103 Early\r\n\r\n" + OK, 200, b"ok"),
@@ -102,7 +103,7 @@ PACKED = packed(b"packed")
         (PACKED, 200, b"packed"),
         (b"HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: h2,h2c\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
     ],
-    ids=["length", "no body", "chunked", "padded", "interim", "no reason", "packed", "upgrade offered"],
+    ids=["length", "no body", "nothing packed", "chunked", "padded", "interim", "no reason", "packed", "upgrade offered"],
 )  # fmt: skip
 async def test_whole_answers_are_read_and_the_connection_is_kept(reply: bytes, status: int, body: bytes):
     """Every frame of HTTP/1.1 is understood, and the next request takes the same connection."""
@@ -268,6 +269,42 @@ async def test_a_handshake_that_fails_has_sent_nothing(says: bytes):
             await exchange(channel)
         await channel.close()
         await serving
+
+
+@pytest.mark.parametrize("wrong", ["host", "authority"])
+async def test_a_server_that_is_not_the_right_one_gets_nothing(tmp_path: Path, wrong: str):
+    """A certificate for another host, or of an authority that nobody trusts, ends it before a byte of the request."""
+    theirs = make_certificates(tmp_path, "U")
+    trusted = make_certificates(tmp_path / "other", "U") if wrong == "authority" else theirs
+    address = "127.0.0.2" if wrong == "host" else "127.0.0.1"  # the certificate is for the latter
+    one, context = Server([OK]), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(theirs.server)
+    server = await asyncio.start_server(one.serve, address, 0, ssl=context)
+    url = f"https://{address}:{server.sockets[0].getsockname()[1]}"
+    channel = Channel(url, ssl.create_default_context(cafile=trusted.ca), 5)
+    with pytest.raises(NotSent, match="certificate verify failed"):
+        await exchange(channel)
+    await channel.close()
+    server.close()
+    await server.wait_closed()
+    assert one.asked == []
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_nothing_is_sent_once_it_is_closed(tmp_path: Path, secure: bool):
+    """Closed while it connects: the request does not leave after all; nor does the next one."""
+    tls = make_certificates(tmp_path, "U") if secure else None
+    for turns in range(1, 25):
+        async with served(OK, tls=tls) as (server, channel):
+            call = asyncio.create_task(exchange(channel))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asked = bool(server.asked)
+            await channel.close()
+            await asyncio.gather(call, return_exceptions=True)
+            assert asked or isinstance(call.exception(), (NotSent, NoAnswer))
+            with pytest.raises(NotSent, match="closed"):
+                await exchange(channel)
 
 
 async def test_a_connection_that_the_server_closed_meanwhile_is_not_used():

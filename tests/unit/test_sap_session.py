@@ -254,6 +254,9 @@ async def test_no_access_token_is_unavailable_and_shows_no_secret(status: int, b
         ({"url": "http://sap.example:8000"}, "https"),
         ({"url": "https://user:secret@sap.example"}, "credentials"),
         ({"url": "sap.example"}, "scheme"),
+        ({"url": "https://sap.example:99999"}, "[Pp]ort"),
+        ({"url": "https://sap.example:44x"}, "[Pp]ort"),
+        ({"url": "https://sap.example:0"}, "[Pp]ort"),
         ({"total_s": 5, "connect_s": 3}, "twice"),
         ({"client": "1"}, "pattern"),
         ({"client_key": "/k.pem"}, "client_certificate"),
@@ -266,6 +269,15 @@ def test_connections_that_leak_or_cannot_work_are_refused(change: dict[str, Any]
     options: dict[str, Any] = {"url": "https://sap.example", "auth": BASIC}
     with pytest.raises(ValidationError, match=words):
         SapConnection(**(options | change))
+
+
+async def test_an_address_in_capitals_is_an_address():
+    """``HTTPS://`` is TLS like ``https://``: the certificate is checked, and nobody there is no mistake of the agent."""
+    session = SapSession(SapConnection(url="HTTPS://127.0.0.1:1", auth=BASIC))
+    await session.open()
+    with pytest.raises(ErpUnavailable, match="not reachable"):
+        await session.read("X/")
+    await session.close()
 
 
 async def test_unreadable_certificates_are_named():
