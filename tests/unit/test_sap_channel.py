@@ -103,7 +103,7 @@ PACKED = packed(b"packed")
         (PACKED, 200, b"packed"),
         (b"HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: h2,h2c\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
     ],
-    ids=["length", "no body", "nothing packed", "chunked", "padded", "interim", "no reason", "packed", "upgrade offered"],
+    ids=["length", "no body", "empty", "chunked", "padded", "interim", "no reason", "packed", "upgrade"],
 )  # fmt: skip
 async def test_whole_answers_are_read_and_the_connection_is_kept(reply: bytes, status: int, body: bytes):
     """Every frame of HTTP/1.1 is understood, and the next request takes the same connection."""

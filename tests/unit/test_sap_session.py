@@ -272,7 +272,7 @@ def test_connections_that_leak_or_cannot_work_are_refused(change: dict[str, Any]
 
 
 async def test_an_address_in_capitals_is_an_address():
-    """``HTTPS://`` is TLS like ``https://``: the certificate is checked, and nobody there is no mistake of the agent."""
+    """``HTTPS://`` is TLS like ``https://``, and nobody there is no mistake of the agent."""
     session = SapSession(SapConnection(url="HTTPS://127.0.0.1:1", auth=BASIC))
     await session.open()
     with pytest.raises(ErpUnavailable, match="not reachable"):
