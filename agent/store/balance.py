@@ -55,13 +55,14 @@ def running(connection: apsw.Connection) -> tuple[Balance, Balance]:
 
 def counted(connection: apsw.Connection) -> tuple[Balance, Balance]:
     """Both balances by counting the rows themselves, archived ones included; walks the whole file."""
-    n = totals(connection)
-    events = {state: n.get(f"archived events {state}", 0) for state in EVENT_STATES}
-    postings = {state: n.get(f"archived postings {state}", 0) for state in POSTING_STATES}
-    for state, count in connection.execute("SELECT state, count(*) FROM event GROUP BY state"):
-        events[state] += count
-    for state, count in connection.execute("SELECT state, count(*) FROM posting GROUP BY state"):
-        postings[state] += count
+    with connection:  # one view of the file: the totals and the rows of the same commit
+        n = totals(connection)
+        events = {state: n.get(f"archived events {state}", 0) for state in EVENT_STATES}
+        postings = {state: n.get(f"archived postings {state}", 0) for state in POSTING_STATES}
+        for state, count in connection.execute("SELECT state, count(*) FROM event GROUP BY state"):
+            events[state] += count
+        for state, count in connection.execute("SELECT state, count(*) FROM posting GROUP BY state"):
+            postings[state] += count
     return (
         Balance("events", n.get("events received", 0), events),
         Balance("postings", n.get("postings created", 0), postings),

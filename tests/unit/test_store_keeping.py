@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent import checkpoints
 from agent.errors import Conflict, NotFound, StoreError, StoreUnfit
 from agent.ports import Batch, Delivery, Notice
-from agent.store import archive, audit, inbox, masterdata, schema
+from agent.store import archive, audit, balance, inbox, masterdata, schema
 from agent.store.writer import Writer
 from tests.stores import START, Clock, arrive, assert_sound, claim, drain, fill, opened, reading
 
@@ -55,6 +55,20 @@ def test_an_event_is_settled_once_and_its_key_known_for_ever(path: Path):
         assert inbox.known(connection, ["consumption:1", "other"]) == {"consumption:1": (sha256(b"one").digest(), 1)}
         assert [one.id for one in inbox.undecided(connection, 0, 10)] == [2]
         assert_sound(connection)
+
+
+def test_a_commit_in_the_middle_of_counting_is_no_difference(path: Path):
+    """The totals and the rows are of the same commit, however many commits come while they are read."""
+    with opened(path) as writer, reading(path) as connection:
+
+        def commit_more(_cursor: apsw.Cursor, sql: str, _bindings: object) -> bool:
+            if "count(*)" in sql:
+                arrive(writer, b"one more")
+            return True
+
+        arrive(writer, b"one")
+        connection.exec_trace = commit_more
+        assert [one.difference for one in balance.counted(connection)] == [0, 0]
 
 
 def test_only_a_quarantined_event_can_be_replayed(path: Path):
