@@ -24,6 +24,7 @@ from agent.settings import Api, Audit, Authority, Document, Plant, Store
 from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 
 ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number
+ID.name = "number"  # for click's message, which would say "integer range"
 AT_MOST = click.IntRange(1, 1_000_000)
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
