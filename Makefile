@@ -86,7 +86,7 @@ e2e: $(VENV)/.dev tools ## exactly once, with kills and faults (SEED= EVENTS= KI
 
 .PHONY: soak
 soak: $(VENV)/.dev tools ## the fault tests at full size, an hour (SOAK_MINUTES=60 for the load alone)
-	$(BIN)/python -m pytest -s -m soak tests
+	$(BIN)/python -m pytest -s -m soak -o faulthandler_timeout=3600 --durations=0 --durations-min=1 tests
 
 .PHONY: remedies
 remedies: $(VENV)/.dev tools ## take the remedies of faults out of a copy one by one and see the tests fail (WORDS="lock settle")

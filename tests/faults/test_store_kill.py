@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import random
 import shutil
@@ -25,17 +26,19 @@ EXT4_SHUTDOWN = 0x8004587D
 WITHOUT_FLUSH = 2
 
 
-def _killed_at(path: Path, call: str, n: int) -> None:
+def _killed_at(path: Path, call: str, n: int) -> bool:
+    """False: the run ended by itself before its n-th call."""
     with child(path, 30, prefix=strace(f"{call}:signal=SIGKILL:when={n}")) as storing:
-        storing.end()
+        killed = storing.end() != 0
     if not path.exists():
         assert storing.acknowledged == []
-        return
+        return killed
     with opened(path) as writer:
         assert writer.findings == []
     stored = stored_batches(path)
     assert stored == list(range(len(stored))), n
     assert set(storing.acknowledged) <= set(stored), n
+    return killed
 
 
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
@@ -43,16 +46,20 @@ def test_killed_at_the_nth_call_what_was_acknowledged_is_there(tmp_path: Path, c
     """kill -9 at a write or a sync, early and late: the store opens by itself, whole, without a false alarm."""
     for n in {"pwrite64": (3, 40, 70, 101), "fdatasync": (1, 4, 9)}[call]:
         (tmp_path / str(n)).mkdir()
-        _killed_at(tmp_path / str(n) / "gp.db", call, n)
+        assert _killed_at(tmp_path / str(n) / "gp.db", call, n)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
 def test_killed_at_every_call(tmp_path: Path, call: str):
     """The same for every n until the run passes unharmed."""
-    for n in range(1, {"pwrite64": 300, "fdatasync": 40}[call]):
-        (tmp_path / str(n)).mkdir()
-        _killed_at(tmp_path / str(n) / "gp.db", call, n)
+    for n in itertools.count(1):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        if not _killed_at(folder / "gp.db", call, n):
+            break
+        shutil.rmtree(folder)
+    assert n > {"pwrite64": 300, "fdatasync": 40}[call], "fewer calls than batches can need"
 
 
 def _power_cuts(tmp_path: Path, rounds: int) -> None:
