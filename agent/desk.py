@@ -16,7 +16,7 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.ports import Clock, Kind
-from agent.store import approvals, audit, file, inbox, lists, outbox, pauses, postings
+from agent.store import approvals, audit, awaited, file, inbox, lists, outbox, pauses, postings
 from agent.store.approvals import Signature, once
 from agent.store.keys import idempotency_key
 from agent.store.trace import trace
@@ -102,6 +102,15 @@ class Desk:
             return {"event": event_id, "state": "undecided", "by": act.by}
 
         return await self._act(act.key, {"act": "replay_event", "id": event_id, "by": act.by}, write)
+
+    async def keep_event(self, event_id: int, act: Act) -> Any:
+        """Leave a quarantined event there, whatever becomes known of its order. Raises NotFound, Conflict."""
+
+        def write(tx: Transaction) -> Any:
+            awaited.keep(tx, event_id, by=act.by, reason=act.reason)
+            return {"event": event_id, "state": "quarantined", "by": act.by}
+
+        return await self._act(act.key, {"act": "keep_event", "id": event_id, "by": act.by}, write)
 
     async def pause(self, scope: str, key: str, act: Act, *, force: bool = False) -> Any:
         """Stop sending for a target, a line or an order. Raises NotFound for what nobody knows, unless forced."""

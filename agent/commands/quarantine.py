@@ -23,7 +23,7 @@ PIECE = 500
 
 @click.group()
 def quarantine() -> None:
-    """Quarantined messages: list, show, replay, export.
+    """Quarantined messages: list, show, replay, keep, export.
 
     Nothing of a quarantined message was posted. Mend the mapping or the master data, then `replay`.
     """
@@ -77,6 +77,24 @@ def replay(*, events: tuple[int, ...], place: Place, asked: Asked) -> None:
     """
     for event in events:
         answer = Reach(place, asked).act(f"/v1/quarantine/{event}/replay", {}, at_desk(Desk.replay_event, event))
+        told(answer, asked)
+
+
+@quarantine.command()
+@click.argument("events", metavar="EVENT...", type=ID, nargs=-1, required=True)
+@at_place
+@signed
+def keep(*, events: tuple[int, ...], place: Place, asked: Asked) -> None:
+    """Leave reports where they are: they were booked by hand.
+
+    A report about an order or a material that is not known yet is read again by itself when it is. Not so these.
+
+    \b
+    Example:
+      gatepost quarantine keep 73 --reason "booked by hand, 4900001234"
+    """
+    for event in events:
+        answer = Reach(place, asked).act(f"/v1/quarantine/{event}/keep", {}, at_desk(Desk.keep_event, event))
         told(answer, asked)
 
 

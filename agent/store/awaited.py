@@ -1,7 +1,8 @@
 """What quarantined reports wait for: an order or a material that was not known yet lets them in when it is.
 
 One row per waiting report, keyed by what it waits for, so that looking costs the same with any number of events. A
-row counts only while its event is still in the quarantine that wrote it: a person's replay ends the wait.
+row counts only while its event is still in the quarantine that wrote it: a person's replay ends the wait, or their
+word that it shall stay where it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import apsw
 
+from agent.errors import Conflict, NotFound
 from agent.store import inbox
 from agent.store.transaction import Transaction
 
@@ -59,6 +61,22 @@ def let_in(tx: Transaction, known: Iterable[Key], since_us: int) -> int:
                 count += 1
         tx.execute("DELETE FROM awaited WHERE kind = ? AND key = ?", (kind, key))
     return count
+
+
+def keep(tx: Transaction, event_id: int, *, by: str, reason: str) -> None:
+    """A person ends the wait, having booked it by hand for example: it stays in quarantine until somebody replays it.
+
+    Raises NotFound, and Conflict where the event does not wait.
+    """
+    row: Any = tx.execute("SELECT state FROM event WHERE id = ?", (event_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no event {event_id}; `gatepost quarantine list` shows those that can be kept")
+    if row[0] == "quarantined":
+        tx.execute("DELETE FROM awaited WHERE event_id = ?", (event_id,))
+    if row[0] != "quarantined" or not tx.connection.changes():
+        raise Conflict(f"event {event_id} is {row[0]} and waits for nothing: it is not read again by itself")
+    tx.execute("UPDATE event SET reason = reason || ? WHERE id = ?", (f"; kept by {by}: {reason}", event_id))
+    tx.audit("kept", {"reason": reason}, actor=by, event_id=event_id)
 
 
 def forget(tx: Transaction, before_us: int) -> None:

@@ -102,6 +102,15 @@ async def replay_event(
     return models.Replayed(**await committed(agent, agent.desk.replay_event(event, act_of(caller, asked, key))))
 
 
+@router.post("/v1/quarantine/{event}/keep", tags=["quarantine"])
+async def keep_event(
+    event: EventId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
+) -> models.Replayed:
+    """Leave a report in quarantine, also when the order that it waits for becomes known: it was booked by hand."""
+    everywhere(caller)
+    return models.Replayed(**await committed(agent, agent.desk.keep_event(event, act_of(caller, asked, key))))
+
+
 # ── stop, go on, take back ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -142,6 +142,20 @@ async def test_a_person_who_is_too_early_does_not_lose_the_wait(line: Plant):
     assert [actor for number, actor, _ in replays(line) if number == event.id] == [PERSON.by, "agent"]
 
 
+async def test_what_a_person_keeps_is_not_booked_by_itself(line: Plant):
+    """Booked by hand and kept in quarantine: when SAP tells the order later, nothing is booked a second time."""
+    body, other = line.report("2000109"), line.report("2000109")
+    event = await quarantined(line, body)
+    await quarantined(line, other)
+    await line.agent.desk.keep_event(event.id, PERSON)
+    line.new_order("2000109")
+    await line.settled(other["id"], "acknowledged")
+    kept = line.since(event.id - 1)[0]
+    assert (kept.state, PERSON.by in kept.reason) == ("quarantined", True)
+    assert len(line.booked("2000109")) == 1
+    assert [row["reason"] for row in line.audited("kept")] == [PERSON.reason]
+
+
 async def test_a_number_that_is_read_again_is_no_gap(line: Plant):
     """A sender that began anew at 1 with an unknown order: reading that report again later makes no gap of it."""
     gaps = len([one for one in line.audited("decided") if one.get("gap")])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent.errors import Conflict, NotFound
 from agent.store import awaited, inbox
 from agent.store.awaited import Key
 from agent.store.encode import to_us
@@ -70,6 +71,30 @@ def test_a_known_order_lets_in_what_waited_for_it_once_and_in_order(writer: Writ
     with reading(writer.path) as connection:
         assert awaited.keys(connection) == [("order", "1000124")]
         assert_sound(connection)
+
+
+def test_what_a_person_keeps_waits_no_more(writer: Writer):
+    """A person ends the wait of one report, once; the other one of its order is let in, and a replay still works."""
+    arrive(writer, b"1", b"2", b"3")
+    quarantine(writer, 1)
+    quarantine(writer, 2)
+    quarantine(writer, 3, None)
+
+    def keep(event_id: int) -> None:
+        writer.call(lambda tx: awaited.keep(tx, event_id, by="Jo", reason="booked by hand"))
+
+    keep(1)
+    for event_id in (1, 3):
+        with pytest.raises(Conflict, match="waits for nothing"):
+            keep(event_id)
+    with pytest.raises(NotFound):
+        keep(9)
+    assert let_in(writer, ORDER) == 1
+    assert undecided(writer) == [2]
+    with pytest.raises(Conflict, match="undecided"):
+        keep(2)
+    writer.call(lambda tx: inbox.replay(tx, 1, by="Jo", reason="not booked after all"))
+    assert undecided(writer) == [1, 2]
 
 
 def test_what_arrived_too_long_ago_is_left_to_a_person(writer: Writer):

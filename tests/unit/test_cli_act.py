@@ -174,6 +174,12 @@ def test_a_quarantined_message_is_read_again(config):
     assert json.loads(gatepost_(config, "trace", "2", "--json").out)["event"]["state"] == "undecided"
 
 
+def test_only_what_is_read_again_by_itself_can_be_kept(config):
+    """`quarantine keep` of a message that nothing would let in says so."""
+    ran = gatepost_(config, "quarantine", "keep", "2", "--reason", "booked by hand")
+    assert (ran.code, "waits for nothing" in ran.out) == (1, True), ran.out
+
+
 def test_a_document_is_taken_back_once(config):
     """The second reversal of a document says which posting is already doing it."""
     gatepost_(config, "reverse", DOCUMENT, "--reason", "wrong order")
