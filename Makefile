@@ -85,7 +85,7 @@ e2e: $(VENV)/.dev tools ## exactly once, with kills and faults (SEED= EVENTS= KI
 	SEED=$(SEED) EVENTS=$(EVENTS) KILLS=$(KILLS) $(BIN)/python -m pytest -s -m e2e tests/e2e
 
 .PHONY: soak
-soak: $(VENV)/.dev tools ## the fault tests at full size, an hour (SOAK_MINUTES=60 for the load alone)
+soak: $(VENV)/.dev tools ## the fault tests at full size, half an hour (SOAK_MINUTES=60 for an hour of load)
 	$(BIN)/python -m pytest -s -m soak -o faulthandler_timeout=3600 --durations=0 --durations-min=1 tests
 
 .PHONY: remedies
