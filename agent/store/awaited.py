@@ -7,7 +7,7 @@ word that it shall stay where it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apsw
@@ -40,10 +40,9 @@ def anything(connection: apsw.Connection) -> bool:
     return connection.execute("SELECT 1 FROM awaited LIMIT 1").fetchone() is not None
 
 
-def keys(connection: apsw.Connection) -> list[Key]:
-    """Everything that is waited for."""
-    found: list[Any] = connection.execute("SELECT DISTINCT kind, key FROM awaited").fetchall()
-    return found
+def keys(connection: apsw.Connection) -> Iterator[Key]:
+    """Everything that is waited for, one by one: senders choose what they name, and how much of it."""
+    return connection.execute("SELECT DISTINCT kind, key FROM awaited")
 
 
 def let_in(tx: Transaction, known: Iterable[Key], since_us: int) -> int:

@@ -69,7 +69,7 @@ def test_a_known_order_lets_in_what_waited_for_it_once_and_in_order(writer: Writ
     assert [(event, actor) for event, actor, _ in replays(writer)] == [(1, "agent"), (3, "agent")]
     assert json.loads(replays(writer)[0][2]) == {"was": WHY, "reason": "order 1000123 became known"}
     with reading(writer.path) as connection:
-        assert awaited.keys(connection) == [("order", "1000124")]
+        assert list(awaited.keys(connection)) == [("order", "1000124")]
         assert_sound(connection)
 
 

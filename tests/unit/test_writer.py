@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from agent.errors import StoreCorrupt, StoreError, StoreLocked
+from agent.store import audit
 from agent.store.writer import LOOK_EVERY_S, Writer
 from tests.stores import Clock, arrive, opened, reading
 
@@ -57,6 +58,36 @@ def test_one_failing_job_costs_the_others_nothing(tmp_path: Path):
         names = {name for (name,) in connection.execute("SELECT name FROM tally")}
     assert {"good a", "good b"} <= names
     assert "bad" not in names
+
+
+def test_a_failing_job_leaves_no_record_count_or_place(tmp_path: Path):
+    """Audit rows, running totals and places in lanes are those of the jobs that ended well, without a hole."""
+
+    def job(number: int):
+        def work(tx):
+            tx.audit("tried", {"number": number})
+            tx.count("tried")
+            place = tx.next_lane_seq()
+            if number % 3 == 1:
+                raise ValueError("no")
+            if number % 3 == 2:
+                tx.audit("odd", "\ud800")
+            return place
+
+        return work
+
+    async def together(writer: Writer) -> list[object]:
+        return list(await asyncio.gather(*(writer.run(job(n)) for n in range(30)), return_exceptions=True))
+
+    with opened(tmp_path / "gp.db") as writer:
+        answers = asyncio.run(together(writer))
+    assert [one for one in answers if isinstance(one, int)] == list(range(1, 11))
+    with reading(tmp_path / "gp.db") as connection:
+        actions = [row[3] for row in audit.rows(connection)]
+        totals = dict(connection.execute("SELECT name, n FROM tally"))
+        assert audit.verify_file(connection).broken_at is None
+    assert (actions.count("tried"), actions.count("odd")) == (10, 0)
+    assert (totals["tried"], totals["lane_seq"]) == (10, 10)
 
 
 def test_jobs_that_queue_up_share_a_commit(tmp_path: Path):
