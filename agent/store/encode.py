@@ -13,7 +13,10 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def encode(value: Any) -> str:
-    """JSON text; a Decimal becomes its exact text. Raises ValueError for NaN, lone surrogates and foreign types."""
+    """JSON text; a Decimal becomes its exact text, as do bytes in UTF-8, times in ISO 8601 and sets in any order.
+
+    Raises ValueError for a float that is no number, lone surrogates, and types that have no text of their own.
+    """
     text = to_json(value, inf_nan_mode="constants").decode()
     if "NaN" in text or "Infinity" in text:  # as a word, or as a number that SQLite would turn into NULL
         json.loads(text, parse_constant=_refuse)
