@@ -231,6 +231,16 @@ async def test_an_alarm_reaches_the_store_without_a_connection(tmp_path: Path):
         assert len(shelf.notices("not_authorised")) == 1
 
 
+async def test_an_alarm_reaches_the_store_although_nobody_listens_any_more(tmp_path: Path):
+    """Refused once, and then there is no broker: the alarm is in the store all the same."""
+    script, shelf = Script({1: b"\x20\x02\x00\x05"}), Shelf()
+    pace = Pace(first=0.05, most=0.1, refused=0.1, idle=0.1)
+    async with running(source(script.port, version="3.1.1", pace=pace), shelf, connected=False):
+        with script:
+            await until(lambda: script.connections)
+        await until(lambda: shelf.notices("not_authorised"))
+
+
 async def test_a_wrong_password_is_named_and_not_hammered(tmp_path: Path):
     """Not authorised: one clear line, an alarm, and 60 s before the next try."""
     (tmp_path / "passwords").write_text("")
