@@ -33,7 +33,10 @@ class Decided:
             self.gaps[source] += 1
         score = detail.get("score")
         if score is not None:
-            self.scores.setdefault((score["model"],), Buckets(SCORES)).observe(score["confidence"])
+            of = self.scores.get((score["model"],))
+            if of is None:
+                of = self.scores[score["model"],] = Buckets(SCORES)
+            of.observe(score["confidence"])
 
 
 @dataclass(slots=True)

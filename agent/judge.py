@@ -288,21 +288,21 @@ def _acceptable(one: _Case, verdicts: dict[int, Verdict]) -> bool:
 
 def _verdict(one: _Case, reconciled_us: int) -> Verdict:
     """The decision as it is written: the event's end, its postings, and the record that explains both."""
-    proposal, decision = one.proposal, one.decision
-    route, reasons = decision.route, decision.reasons
-    drafts = [draft for draft in proposal.drafts if one.assignment.modes.get(draft.kind, "off") != "off"]
+    proposal, modes = one.proposal, one.assignment.modes
+    route, reasons, _ = one.decision
+    drafts = [draft for draft in proposal.drafts if modes.get(draft.kind, "off") != "off"]
     if route in _TO_THE_OUTBOX and not drafts:
         route, reasons = _ADVISE, (*reasons, "this kind of posting is off for the target")
-    postings: list[NewPosting] = []
+    verdict = Verdict(one.event, str(route), "decided", _record(one, reasons), one.message_key, one.payload_hash)
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()
         early = bool(reconciled_us) and to_us(one.report.occurred_at) < reconciled_us
-        postings = [_posting(one, draft, number, holds, check_first=early) for number, draft in enumerate(drafts)]
-    detail = _record(one, reasons)
-    if route is _ADVISE:
-        detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
-    verdict = Verdict(one.event, route.value, "decided", detail, one.message_key, one.payload_hash)
-    verdict.postings, verdict.alarm, verdict.report = postings, bool(one.gap), one.report
+        verdict.postings = [
+            _posting(one, draft, number, holds, check_first=early) for number, draft in enumerate(drafts)
+        ]
+    elif route is _ADVISE:
+        verdict.detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
+    verdict.alarm, verdict.report = one.gap is not None, one.report
     return verdict
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -30,8 +29,7 @@ HEADS = (
 WAITS = "waits for the held postings of its order"
 
 
-@dataclass(slots=True)
-class NewPosting:
+class NewPosting(NamedTuple):
     """A posting as the decision made it. `reasons` say why it is held; empty: it goes to its lane."""
 
     event_id: int | None
