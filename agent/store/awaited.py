@@ -24,6 +24,11 @@ WAITING = (
     "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
     "AND event.settled_us = awaited.settled_us ORDER BY awaited.event_id"
 )
+REPEATS = (  # of one waiting report, itself included
+    "SELECT DISTINCT event.id FROM awaited JOIN event ON event.id = awaited.event_id JOIN event AS kept ON kept.id = ? "
+    "WHERE event.state = 'quarantined' AND event.settled_us = awaited.settled_us "
+    "AND event.payload = kept.payload AND event.topic = kept.topic ORDER BY event.id"
+)
 LONGEST_KEY = 100  # characters: no number in an ERP is longer, and nobody's garbage becomes a key
 
 
@@ -65,17 +70,19 @@ def let_in(tx: Transaction, known: Iterable[Key], since_us: int) -> int:
 def keep(tx: Transaction, event_id: int, *, by: str, reason: str) -> None:
     """A person ends the wait, having booked it by hand for example: it stays in quarantine until somebody replays it.
 
-    Raises NotFound, and Conflict where the event does not wait.
+    So do its repeats: the same message that was delivered again meanwhile. Raises NotFound, and Conflict where the
+    event does not wait.
     """
     row: Any = tx.execute("SELECT state FROM event WHERE id = ?", (event_id,)).fetchone()
     if row is None:
         raise NotFound(f"there is no event {event_id}; `gatepost quarantine list` shows those that can be kept")
-    if row[0] == "quarantined":
-        tx.execute("DELETE FROM awaited WHERE event_id = ?", (event_id,))
-    if row[0] != "quarantined" or not tx.connection.changes():
+    same: list[Any] = tx.execute(REPEATS, (event_id,)).fetchall()
+    if (event_id,) not in same:
         raise Conflict(f"event {event_id} is {row[0]} and waits for nothing: it is not read again by itself")
-    tx.execute("UPDATE event SET reason = reason || ? WHERE id = ?", (f"; kept by {by}: {reason}", event_id))
-    tx.audit("kept", {"reason": reason}, actor=by, event_id=event_id)
+    for (one,) in same:
+        tx.execute("DELETE FROM awaited WHERE event_id = ?", (one,))
+        tx.execute("UPDATE event SET reason = reason || ? WHERE id = ?", (f"; kept by {by}: {reason}", one))
+        tx.audit("kept", {"reason": reason}, actor=by, event_id=one)
 
 
 def forget(tx: Transaction, before_us: int) -> None:

@@ -97,6 +97,20 @@ def test_what_a_person_keeps_waits_no_more(writer: Writer):
     assert undecided(writer) == [1, 2]
 
 
+def test_a_repeat_of_what_a_person_keeps_is_kept_with_it(writer: Writer):
+    """The same message delivered twice while its order is unknown: booked by hand, neither of the two is let in."""
+    arrive(writer, b"1", b"1", b"2")
+    for event_id in (1, 2, 3):
+        quarantine(writer, event_id)
+    writer.call(lambda tx: awaited.keep(tx, 2, by="Jo", reason="booked by hand"))
+    assert let_in(writer, ORDER) == 1
+    assert undecided(writer) == [3]
+    kept = writer.call(
+        lambda tx: tx.execute("SELECT event_id FROM audit WHERE action = 'kept' ORDER BY seq").fetchall()
+    )
+    assert kept == [(1,), (2,)]
+
+
 def test_what_arrived_too_long_ago_is_left_to_a_person(writer: Writer):
     """A report older than the limit stays quarantined when its order becomes known, and does not wait any more."""
     arrive(writer, b"1")
