@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -36,6 +37,7 @@ log = logging.getLogger("gatepost")
 
 CALM_STOP_S = 8.0  # for what is in the air at a calm stop
 WATCH_S = 1.0
+SWITCH_S = 0.0005  # a thread that wants the interpreter gets it after this time
 AFTER_A_RESTORE_US = 86_400_000_000  # senders repeat reports with clocks that are ahead, or without a time of their own
 
 
@@ -105,7 +107,7 @@ class Agent:
             )
         self.process = Process(self.writer, reader, rules, self.clock, self.dispatches)
         self.process.order_sources = [source.name for source in self.sources if "heard_at" in source.status()]
-        _keep_what_lives()
+        _settle_in()
         self.process.receipts = {
             source.name: source
             for source in self.sources
@@ -319,8 +321,14 @@ class Agent:
         }  # fmt: skip
 
 
-def _keep_what_lives() -> None:
-    """What is there now stays: looking through it for garbage again and again took a tenth of the CPU under load."""
+def _settle_in() -> None:
+    """Tune the interpreter for two threads that share it, and for much that lives for ever.
+
+    The writer asks for the interpreter some dozen times per commit, and the loop judges meanwhile: at the usual 5 ms
+    the two take turns instead of working at once. What is there now stays: looking through it for garbage again and
+    again took a tenth of the CPU under load.
+    """
+    sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)

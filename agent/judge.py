@@ -92,6 +92,19 @@ class Judgement:
     documents: list[masterdata.Document] = field(default_factory=list)
     learnt: list[Fact] = field(default_factory=list)
 
+    def known(self) -> dict[str, tuple[bytes, int]]:
+        """Message key → (payload hash, event id) of what is new in it."""
+        return {
+            one.message_key: (one.payload_hash, one.event.id)
+            for one in self.verdicts
+            if one.message_key is not None and one.payload_hash is not None
+        }
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a report of it waits for master data."""
+        return any(one.awaits for one in self.verdicts)
+
 
 class Memory(Protocol):
     """What judging remembers of earlier events."""

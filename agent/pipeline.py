@@ -38,7 +38,9 @@ from agent.store.writer import Writer
 
 log = logging.getLogger("gatepost.pipeline")
 
-BATCH = 200  # events decided per commit: a few milliseconds of the event loop
+BATCH = 512  # events decided per commit: some 25 milliseconds of the event loop
+NO_EVENTS = 0, 0  # first and last
+REFUSALS = (apsw.Error, GatepostError, ValueError, TypeError)  # the last two: a value no column can keep
 
 
 # ── 1 intake ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +93,7 @@ class Process:
         self.order_sources: Sequence[str] = ()
         self.figures = Decided()
         self.busy_since = 0.0  # monotonic: since when this batch is decided; 0: there is none
+        self._ahead: _Ahead | None = None  # the batch that is being written while the next one is judged
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
         self._writer = writer
         self._reader = reader
@@ -99,37 +102,53 @@ class Process:
 
     def known(self, message_keys: Iterable[str]) -> Mapping[str, tuple[bytes, int]]:
         """See `judge.Memory`."""
-        return inbox.known(self._reader, message_keys)
+        found = inbox.known(self._reader, message_keys)
+        return found | self._ahead.judgement.known() if self._ahead else found
 
     def states(self, keys: Iterable[str]) -> Mapping[str, Any]:
         """See `judge.Memory`."""
-        return inbox.states(self._reader, keys)
+        found = inbox.states(self._reader, keys)
+        return found | self._ahead.judgement.states if self._ahead else found
 
     async def run(self) -> None:
         """Decide what is undecided, for ever; not before every target can say what it would refuse."""
         for dispatch in self._dispatches.values():
             await dispatch.opened.wait()
         await self._orders_first()
-        while True:
-            self.arrived.clear()
-            if self.look_again:
-                await self._let_in_what_is_known()
-            events = inbox.undecided(self._reader, 0, BATCH)
-            if awaited.anything(self._reader):  # what master data let in comes before what arrived after them
-                events = of_one_sort(events)
-            if not events:
-                await self.arrived.wait()
-                continue
+        try:
+            while True:
+                await self._step()
+        finally:
+            if self._ahead:
+                self._ahead.commit.cancel()
+
+    async def _step(self) -> None:
+        """Judge the next batch while the one before is being written; with nothing to judge, wait."""
+        self.arrived.clear()
+        if self.look_again and await self._written():
+            await self._let_in_what_is_known()
+        if events := self._next():
             self.busy_since = time.monotonic()
             await self._decide(events)
+        elif self._ahead:
+            await self._written()
+        else:
             self.busy_since = 0.0
-            await asyncio.sleep(0)  # what this commit claimed is sent before the next batch is judged
+            await self.arrived.wait()
+
+    def _next(self) -> Sequence[Event]:
+        """The oldest undecided events that are not being written already."""
+        events = inbox.undecided(self._reader, BATCH, self._ahead.ids if self._ahead else NO_EVENTS)
+        if awaited.anything(self._reader) or (self._ahead and self._ahead.judgement.awaits):
+            return of_one_sort(events)  # what master data let in comes before what arrived after them
+        return events
 
     async def _orders_first(self) -> None:
         """Before the first report what the ERP says now: a report about an order of this night would be unknown."""
         await self.orders_read.wait()
         while brought := masterdata.undecided(self._reader, self.order_sources, BATCH):
-            await self._decide([event for id in brought for event in inbox.undecided(self._reader, id - 1, 1)])
+            await self._decide([event for id in brought for event in inbox.undecided(self._reader, 1, (0, id - 1))])
+            await self._written()
 
     async def _let_in_what_is_known(self) -> None:
         """After a start or a reload: reports that waited for master data of the files."""
@@ -142,26 +161,45 @@ class Process:
     def _patient_since(self) -> int:
         return to_us(self._clock() - self.rules.patience)
 
-    async def _decide(self, events: Sequence[Event]) -> int:
-        """Judge and commit; where the commit refuses a batch, each event alone, the culprit into quarantine.
+    def _judge(self, events: Sequence[Event]) -> Judgement:
+        return judge(events, self.rules, self, self.rules.facts.plant.day(self._clock()), self.reconciled_us)
 
-        Returns how many reports it let in that waited: they come before the next event.
-        """
-        judgement = judge(events, self.rules, self, self.rules.facts.plant.day(self._clock()), self.reconciled_us)
+    async def _decide(self, events: Sequence[Event]) -> None:
+        """Judge a batch on top of the one that is being written, and hand it over once that is on disk."""
+        judgement = self._judge(events)
+        if await self._written():
+            self._ahead = _Ahead(events, judgement, asyncio.create_task(self._commit(judgement)))
+            await asyncio.sleep(0)  # it is on its way, and what the commit before claimed is sent
+
+    async def _written(self) -> bool:
+        """Wait for the batch that is being written; False: it left something else behind than was foreseen."""
+        ahead = self._ahead
+        if ahead is None:
+            return True
         try:
-            return await self._commit(judgement)
+            let_in = await ahead.commit
         except StoreError:
             raise  # the store itself is gone: nothing can be decided
-        except (apsw.Error, GatepostError, ValueError, TypeError) as error:  # the last two: a value no column can keep
-            if len(events) > 1:
-                for event in events:
-                    if let_in := await self._decide([event]):
-                        return let_in
-                return 0
-            log.exception("event %d could not be settled", events[0].id)
-            why = f"the store refused it: {type(error).__name__}: {error}"
-            alone = quarantined(events[0], "store_refused", why)
-            return await self._commit(Judgement([alone]))
+        except REFUSALS:
+            self._ahead = None
+            await self._one_by_one(ahead.events)
+            return False
+        self._ahead = None
+        return not (let_in or ahead.judgement.learnt)
+
+    async def _one_by_one(self, events: Sequence[Event]) -> None:
+        """Where the commit refused a batch, each event alone, and the culprit into quarantine."""
+        for event in events:
+            try:
+                let_in = await self._commit(self._judge([event]))
+            except StoreError:
+                raise
+            except REFUSALS as error:
+                log.exception("event %d could not be settled", event.id)
+                why = f"the store refused it: {type(error).__name__}: {error}"
+                let_in = await self._commit(Judgement([quarantined(event, "store_refused", why)]))
+            if let_in:
+                return  # what waited comes before the next event
 
     async def _commit(self, judgement: Judgement) -> int:
         with_slots = [(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()]
@@ -195,6 +233,19 @@ class Process:
             giver = self.receipts.get(one.event.source)
             if giver is not None and one.report is not None and one.report.id is not None:
                 giver.give_receipt(Receipt(one.report.sender, one.report.id, one.event.id, one.state))
+
+
+class _Ahead(NamedTuple):
+    """A batch that is being written: what follows it is judged on top of what it will have left behind."""
+
+    events: Sequence[Event]
+    judgement: Judgement
+    commit: asyncio.Task[int]
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Its first and its last event."""
+        return self.events[0].id, self.events[-1].id
 
 
 def _write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:

@@ -15,10 +15,7 @@ import apsw
 
 GENESIS = bytes(32)
 PIECE = 5000  # rows
-INSERT = (
-    "INSERT INTO audit (seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+INSERT = "INSERT INTO audit (seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash) VALUES *"
 READ = (
     "SELECT seq, at_us, actor, action, event_id, posting_id, alarm, detail, prev, hash FROM audit "
     "WHERE seq > ? ORDER BY seq LIMIT ?"

@@ -28,6 +28,7 @@ log = logging.getLogger("gatepost.store")
 
 BLOCK = 1000  # commits reserved at a time
 MARK_EVERY_S = 60.0
+STATEMENTS = 256  # kept planned: each of many rows has a form for every power of two
 PRAGMAS = (
     ("busy_timeout", 5000),  # first: after a crash a reader may be recovering the log while the agent starts
     ("auto_vacuum", 2),  # incremental: space goes back after archiving; only a new file hears it, so before all others
@@ -83,7 +84,7 @@ class OpenFile:
         self._reserved = self._compare_mark()
 
     def _connect(self) -> apsw.Connection:
-        connection = apsw.Connection(str(self.path))
+        connection = apsw.Connection(str(self.path), statementcachesize=STATEMENTS)
         configure(connection)
         migrate(connection)
         return connection
@@ -96,7 +97,7 @@ class OpenFile:
         """
         self.connection.close(True)
         self.require_present()
-        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=STATEMENTS)
         configure(connection)
         busy, *_ = connection.execute("PRAGMA wal_checkpoint(FULL)").get
         if busy:

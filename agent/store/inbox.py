@@ -12,6 +12,7 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.ports import Batch, Delivery, Event
+from agent.store import bulk
 from agent.store.encode import encode, from_us, to_us
 from agent.store.transaction import Transaction
 
@@ -65,14 +66,14 @@ def checkpoint(connection: apsw.Connection, key: str) -> bytes | None:
     return row[0] if row else None
 
 
-def undecided(connection: apsw.Connection, after: int, limit: int) -> list[Event]:
-    """The oldest events that wait for a decision, in order of arrival."""
+def undecided(connection: apsw.Connection, limit: int, but: tuple[int, int] = (0, 0)) -> list[Event]:
+    """The oldest events that wait for a decision, in order of arrival, but for a range of ids."""
     return [
         Event(id, source, topic, payload, from_us(received), json.loads(properties) if properties else NO_PROPERTIES)
         for id, source, topic, payload, properties, received in connection.execute(
             "SELECT id, source, topic, payload, properties, received_us FROM event "
-            "WHERE state = 'undecided' AND id > ? ORDER BY id LIMIT ?",
-            (after, limit),
+            "WHERE state = 'undecided' AND id NOT BETWEEN ? AND ? ORDER BY id LIMIT ?",
+            (*but, limit),
         )
     ]
 
@@ -88,14 +89,18 @@ def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
     """End the events of a batch. Raises Conflict when one of them was settled already."""
     now = transaction.now_us
     before = transaction.connection.total_changes()
-    transaction.executemany(
-        "UPDATE event SET state = ?, message_key = ?, reason = ?, settled_us = ? WHERE id = ? AND state = 'undecided'",
-        [(one.state, one.message_key, one.reason, now, one.event_id) for one in settlements],
+    bulk.run(
+        transaction.connection,
+        "UPDATE event SET state = told.column2, message_key = told.column3, reason = told.column4, "
+        "settled_us = told.column5 FROM (VALUES *) AS told "
+        "WHERE event.id = told.column1 AND +event.state = 'undecided'",
+        [(one.event_id, one.state, one.message_key, one.reason, now) for one in settlements],
     )
     if transaction.connection.total_changes() - before != len(settlements):
         raise Conflict("an event of this batch was decided elsewhere; the batch is read again")
-    transaction.executemany(
-        "INSERT INTO identity (message_key, payload_hash, event_id) VALUES (?, ?, ?)",
+    bulk.run(
+        transaction.connection,
+        "INSERT INTO identity (message_key, payload_hash, event_id) VALUES *",
         sorted(
             (one.message_key, one.payload_hash, one.event_id) for one in settlements if one.payload_hash is not None
         ),
@@ -127,8 +132,9 @@ def put_back(transaction: Transaction, event_id: int, was: object, *, by: str, r
 
 def put_states(transaction: Transaction, states: Iterable[tuple[str, object]]) -> None:
     """Write streaming state in the transaction of the events that moved it."""
-    transaction.executemany(
-        "INSERT INTO state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+    bulk.run(
+        transaction.connection,
+        "INSERT INTO state (key, value) VALUES * ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         [(key, encode(value)) for key, value in states],
     )
 

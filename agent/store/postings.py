@@ -12,7 +12,7 @@ import apsw
 
 from agent.errors import NotFound
 from agent.ports import Kind, Posting
-from agent.store import lanes
+from agent.store import bulk, lanes
 from agent.store.encode import encode, from_us, readable
 from agent.store.keys import request_id
 from agent.store.transaction import Transaction
@@ -91,9 +91,10 @@ def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]
                 joining[lane] = (*lane, next_id, lane_seq, new.line)
         rows.append(_row(next_id, new, state, reasons, lane_seq, tx.now_us))
         made.append((next_id, state))
-    tx.executemany(INSERT, rows)
-    tx.executemany(
-        "INSERT INTO idempotency (idempotency_key, posting_id) VALUES (?, ?)",
+    bulk.run(tx.connection, INSERT, rows)
+    bulk.run(
+        tx.connection,
+        "INSERT INTO idempotency (idempotency_key, posting_id) VALUES *",
         sorted((new.idempotency_key, posting_id) for new, (posting_id, _) in zip(news, made, strict=True)),
     )
     tx.executemany(lanes.JOIN, joining.values())
@@ -106,7 +107,7 @@ def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]
 INSERT = (
     "INSERT INTO posting (id, event_id, workflow, kind, target, ordering_key, line, idempotency_key, payload, "
     "payload_hash, value, confidence, reasons, policy, state, waits, check_first, lane_seq, supersedes, signers, "
-    "created_us, changed_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "created_us, changed_us) VALUES *"
 )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import apsw
 
 from agent.errors import NotFound, StoreCorrupt
-from agent.store import audit, file
+from agent.store import audit, bulk, file
 from agent.store.backup import BESIDE, set_aside
 from agent.store.encode import encode, to_us
 from agent.store.schema import migrate
@@ -255,4 +255,4 @@ def _note(fresh: apsw.Connection, now: datetime, by: str, reason: str, rescue: R
     )
     record = (to_us(now), by, "recovered", None, None, 1, detail)
     rows, _ = audit.chain(audit.read_head(fresh), [record])
-    fresh.executemany(audit.INSERT, rows)
+    bulk.run(fresh, audit.INSERT, rows)

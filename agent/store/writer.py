@@ -26,7 +26,7 @@ from agent.errors import StoreCorrupt, StoreError
 from agent.figures import Written
 from agent.ports import Clock
 from agent.store import audit as trail
-from agent.store import file
+from agent.store import bulk, file
 from agent.store.encode import to_us
 from agent.store.transaction import Transaction
 
@@ -293,7 +293,7 @@ class Writer:
                     for name, by in transaction.counts.items():
                         counts[name] = counts.get(name, 0) + by
             rows, head = trail.chain(self._head, records)
-            connection.executemany(trail.INSERT, rows)
+            bulk.run(connection, trail.INSERT, rows)
             self._write_tally(counts, sequence)
             connection.execute("COMMIT")
         except BaseException:

@@ -49,7 +49,7 @@ def let_in(writer: Writer, *known: Key, since: int = SINCE) -> int:
 
 
 def undecided(writer: Writer) -> list[int]:
-    return [one.id for one in writer.call(lambda tx: inbox.undecided(tx.connection, 0, 100))]
+    return [one.id for one in writer.call(lambda tx: inbox.undecided(tx.connection, 100))]
 
 
 def replays(writer: Writer) -> list[tuple[Any, ...]]:

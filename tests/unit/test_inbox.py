@@ -15,7 +15,7 @@ def test_a_redelivered_message_is_stored_with_the_facts_of_its_transport(tmp_pat
     with opened(tmp_path / "gatepost.db") as writer:
         batch = Batch("line", [Delivery("plant/x", b"{}", facts)], START, lambda: None)
         writer.call(lambda tx: inbox.store(tx, batch))
-        (event,) = writer.call(lambda tx: inbox.undecided(tx.connection, 0, 10))
+        (event,) = writer.call(lambda tx: inbox.undecided(tx.connection, 10))
         (written,) = writer.call(lambda tx: tx.execute("SELECT properties FROM event").fetchone())  # type: ignore[misc]  # one row was just written
     assert dict(event.properties) == {"dup": "1"}
     assert json.loads(written) == {"dup": "1"}
@@ -29,7 +29,7 @@ def test_what_no_column_can_keep_does_not_hold_up_its_batch(tmp_path: Path):
     with opened(tmp_path / "gp.db") as writer:
         writer.call(lambda tx: inbox.store(tx, batch))
         with reading(tmp_path / "gp.db") as connection:
-            kept = inbox.undecided(connection, 0, 10)
+            kept = inbox.undecided(connection, 10)
     assert [one.payload for one in kept] == [b"1", b"3", b"2"]
     assert kept[0].topic == "plant/\\udcff/consumption"
     assert "unreadable" in kept[2].properties
