@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -83,7 +82,6 @@ class Facts:
     orders: Mapping[str, Order] = field(default_factory=dict)
     stocks: Mapping[str, Stock] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
-    factors: dict[tuple[str, str, str], Fraction] = field(default_factory=dict, compare=False, repr=False)  # a memo
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
 
     def knows(self, kind: str, key: str) -> bool:
@@ -125,14 +123,6 @@ class Facts:
             or of.get("*/*")
         )
 
-    def factor(self, from_unit: str, to_unit: str, material: Material | None = None) -> Fraction:
-        """How many `to_unit` one `from_unit` is, as `UnitTable.factor` says, remembered. Raises BadPayload."""
-        key = (from_unit, to_unit, material.material if material else "")
-        found = self.factors.get(key)
-        if found is None:
-            found = self.factors[key] = self.units.factor(from_unit, to_unit, material)
-        return found
-
     def remember(self, key: Hashable, derived: T) -> T:
         """Keep what follows from this snapshot alone, to be found in `memo` by every later report of the same place."""
         if len(self.memo) >= REMEMBERED:  # senders choose some of the words in keys
@@ -162,8 +152,6 @@ class Facts:
             indices[name][fact.key] = fact
         if "boms" in indices:
             indices["bom_items"] = _bom_items(indices["boms"].values())
-        if "materials" in indices:
-            indices["factors"] = {}  # the materials' own units may have changed
         if indices:
             indices["memo"] = {}
         as_of = orders_as_of or self.orders_as_of

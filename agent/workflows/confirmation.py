@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,8 +16,10 @@ from agent.facts import Facts, Material, Order
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
 from agent.workflows.orders import (
+    Into,
     converted,
     erp_quantity,
+    into,
     order_holds,
     order_of,
     remember,
@@ -27,8 +31,7 @@ from agent.workflows.orders import (
 
 ZERO: Final = Decimal(0)
 _CONFIRMATION: Final = Kind.CONFIRMATION
-_FINGERPRINT: Final = ("yield", "scrap", "rework", "start", "end")  # of the payload: equal in a double report
-_AT_ONCE: Final = timedelta(0)
+_written: Final = itemgetter("yield", "scrap", "rework", "start", "end")  # of the payload: equal in a double report
 _SECONDS: Final = {"SEC": 1, "MIN": 60, "HUR": 3600, "DAY": 86400}
 _USES: Final = {MaterialUse.PRODUCED: "yield", MaterialUse.SCRAP: "scrap", MaterialUse.REWORK: "rework"}
 
@@ -58,13 +61,16 @@ class Config(BaseModel):
     )
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """What the facts say about one operation of one order: the same for every report from there."""
 
     order: Order
     operation: str
     unit: str  # in which the operation is confirmed
+    into_unit: Into
     product: Material | None
+    into_base: Into  # the unit that the product's price is for
     ordered: Decimal  # in that unit
     holds: tuple[str, ...]
     subject: Mapping[str, str]
@@ -88,6 +94,7 @@ class Confirmation:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._stale = timedelta(hours=config.stale_after_hours)
+        self._most = 1 + config.over_delivery
         self._longest = timedelta(hours=config.longest_hours)
 
     def state_key(self, report: SegmentResponse) -> str | None:
@@ -106,15 +113,23 @@ class Confirmation:
         place: Place = facts.memo.get(key) or facts.remember(key, _place(report, facts))
         holds = [*place.holds, *stale_orders(report, facts, self._stale)]
         work = self._work(report, place, facts, holds)
-        if not any(work.quantities.values()) and not work.activities and not report.final:
+        if not (work.done or work.quantities["rework"] or work.activities or report.final):
             return Proposal((), reasons=("nothing was made and no time was used",)), state
         holds += self._times(report, work)
         payload = self._payload(report, place, work, facts)
-        fingerprint = " ".join([*map(payload.__getitem__, _FINGERPRINT), report.work_center])
-        doubts = [*self._quantity_holds(place, work, facts, state), *_repeated(report, place, fingerprint, state)]
-        draft = Draft(_CONFIRMATION, f"order/{place.order.order}", payload, _value(place, work, facts), report.final)
-        proposal = Proposal((draft,), holds=(*holds, *doubts), subject=place.subject)
-        return proposal, _after(state, work, report, fingerprint, counts=not doubts)
+        fingerprint = " ".join([*_written(payload), report.work_center])
+        at, made, last = report.occurred_at.timestamp(), Decimal(state.get("total", 0)), state.get("last", ())
+        doubts = self._quantity_holds(place, work, made, facts)
+        if state.get("final"):
+            doubts.append(f"operation {place.operation} of order {place.order.order} was finally confirmed before")
+        if reported_before(last, fingerprint, at, within=0):
+            doubts.append("the same was reported at the same time under another id: a double report")
+        draft = Draft(_CONFIRMATION, f"order/{place.order.order}", payload, _value(place, work), report.final)
+        proposal = Proposal((draft,), 1.0, (*holds, *doubts), (), place.subject)
+        # A doubtful report does not count as made; a person who releases it sees what stands before it.
+        total, final = (made, False) if doubts else (made + work.done, report.final)
+        last = remember(last, fingerprint, at)
+        return proposal, {"total": str(total), "final": bool(state.get("final")) or final, "last": last}
 
     def _work(self, report: SegmentResponse, place: Place, facts: Facts, holds: list[str]) -> Work:
         quantities, reason = {"yield": ZERO, "scrap": ZERO, "rework": ZERO}, ""
@@ -124,7 +139,7 @@ class Confirmation:
                 what = f"{actual.use} of {actual.material or 'the product'}"
                 raise BadPayload(f"{what} does not belong into a confirmation", field="material_actuals")
             if actual.quantity.value:
-                quantities[name] += self._exact(actual.quantity, name, place.unit, facts, holds, place.product)
+                quantities[name] += self._exact(actual.quantity, name, place.into_unit, holds)
                 reason = reason or (actual.reason if name == "scrap" else "")
         done = quantities["yield"] + quantities["scrap"]
         return Work(quantities, reason, self._activities(report, facts, holds), done)
@@ -137,17 +152,15 @@ class Confirmation:
                 known = ", ".join(self.config.activities) or "none"
                 holds.append(f"duration {name!r} has no activity number; options.activities knows {known}")
             elif duration.value:
-                value = self._exact(duration, name, duration.unit, facts, holds, None)
+                value = self._exact(duration, name, into(duration.unit, None, facts), holds)
                 activities[number] = Quantity(value, duration.unit)
         return activities
 
-    def _exact(
-        self, quantity: Quantity, name: str, unit: str, facts: Facts, holds: list[str], material: Material | None
-    ) -> Decimal:
+    def _exact(self, quantity: Quantity, name: str, into: Into, holds: list[str]) -> Decimal:
         """The quantity at ERP precision; a loss that the options do not allow is a hold. Raises BadPayload."""
-        if not quantity.value > 0:
+        if not quantity.value > ZERO:
             raise BadPayload(f"is {quantity}: a correction is a reversal", field=name, reason="negative")
-        value, loss = erp_quantity(quantity, unit, facts, material)
+        value, loss = erp_quantity(quantity, into)
         if loss and not self.config.allow_rounding:
             holds.append(f"{name}: {loss}; the option allow_rounding would post that")
         return value
@@ -167,12 +180,12 @@ class Confirmation:
                 holds.append(f"activity {number} is {duration}: not a time of up to {self.config.longest_hours} hours")
         return holds
 
-    def _quantity_holds(self, place: Place, work: Work, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+    def _quantity_holds(self, place: Place, work: Work, made: Decimal, facts: Facts) -> list[str]:
         holds, units = [], facts.units
         if work.quantities["scrap"] and not work.scrap_reason:
             holds.append(f"{shown(work.quantities['scrap'], place.unit, units)} of scrap without a reason")
-        total = Decimal(state.get("total", 0)) + work.done
-        if total > place.ordered * (1 + self.config.over_delivery):
+        total = made + work.done
+        if total > place.ordered * self._most:
             ordered = shown(place.ordered, place.unit, units)
             holds.append(f"{shown(total, place.unit, units)} of yield and scrap in all, {ordered} ordered")
         return holds
@@ -183,9 +196,9 @@ class Confirmation:
             "order": place.order.order,
             "operation": place.operation,
             "sequence": "0",
-            "yield": f"{work.quantities['yield']:f}",
-            "scrap": f"{work.quantities['scrap']:f}",
-            "rework": f"{work.quantities['rework']:f}",
+            "yield": str(work.quantities["yield"]),
+            "scrap": str(work.quantities["scrap"]),
+            "rework": str(work.quantities["rework"]),
             "unit": place.unit,
             "final": report.final,
             "scrap_reason": work.scrap_reason,
@@ -193,7 +206,7 @@ class Confirmation:
             "start": _iso(report.start),
             "end": _iso(report.end),
             "activities": {
-                number: {"quantity": f"{duration.value:f}", "unit": duration.unit}
+                number: {"quantity": str(duration.value), "unit": duration.unit}
                 for number, duration in work.activities.items()
             },
             "backflush": self.config.backflush,
@@ -207,12 +220,15 @@ def _place(report: SegmentResponse, facts: Facts) -> Place:
     order = order_of(report, facts)
     operation, product = order.operation(report.operation), facts.materials.get(order.material)
     unit = operation.unit if operation else order.unit
+    into_unit = into(unit, product, facts)
     return Place(
         order=order,
         operation=operation.operation if operation else report.operation,
         unit=unit,
+        into_unit=into_unit,
         product=product,
-        ordered=converted(order.quantity, order.unit, unit, facts, product),
+        into_base=into(product.base_unit, product, facts) if product else into_unit,
+        ordered=converted(order.quantity, order.unit, into_unit),
         holds=tuple(order_holds(report, order, facts)),
         subject=subject_of(report, order, order.material, facts),
     )
@@ -222,30 +238,9 @@ def _iso(moment: datetime | None) -> str:
     return moment.isoformat() if moment else ""
 
 
-def _value(place: Place, work: Work, facts: Facts) -> Decimal:
+def _value(place: Place, work: Work) -> Decimal:
     """Money at stake: what was made and scrapped, at the product's price; 0 where the price is not known."""
     product = place.product
     if product is None:
         return ZERO
-    return product.price * converted(work.done, place.unit, product.base_unit, facts, product)
-
-
-def _repeated(report: SegmentResponse, place: Place, fingerprint: str, state: Mapping[str, Any]) -> list[str]:
-    holds = []
-    if state.get("final"):
-        holds.append(f"operation {place.operation} of order {place.order.order} was finally confirmed before")
-    if reported_before(state.get("last", ()), fingerprint, report.occurred_at, _AT_ONCE):
-        holds.append("the same was reported at the same time under another id: a double report")
-    return holds
-
-
-def _after(
-    state: Mapping[str, Any], work: Work, report: SegmentResponse, fingerprint: str, *, counts: bool
-) -> Mapping[str, Any]:
-    """A doubtful report does not count as made; a person who releases it sees what stands before it."""
-    total = Decimal(state.get("total", 0))
-    return {
-        "total": f"{total + work.done if counts else total:f}",
-        "final": bool(state.get("final")) or (counts and report.final),
-        "last": remember(state.get("last", ()), fingerprint, report.occurred_at),
-    }
+    return product.price * converted(work.done, place.unit, place.into_base)

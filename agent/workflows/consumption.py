@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -17,9 +18,10 @@ from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
 from agent.workflows.causes import likely_cause
 from agent.workflows.orders import (
-    STEPS,
+    Into,
     converted,
     erp_quantity,
+    into,
     material_of,
     order_holds,
     order_of,
@@ -57,15 +59,20 @@ class Config(BaseModel):
     )
 
 
-class Need(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Need:
     """What the facts say about one component at one place of one order: the same for every report from there."""
 
     order: Order
     material: Material
     component: Component | None
     unit: str  # of the ERP's posting: the component's, else the material's own
+    into_unit: Into
+    into_base: Into  # the unit that the material's price is for
     counted: bool  # in pieces, not weighed or measured
-    bom: tuple[str, BomItem] | None  # what one of this unit of the product takes
+    item: BomItem | None  # what one of the product takes
+    into_lot: Into  # the unit of that one
+    required: float  # by the order, for the model
     least: Decimal  # of what is expected, by the tolerance
     most: Decimal
     half_step: Decimal  # of the ERP's precision, in its unit
@@ -81,7 +88,7 @@ class Use(NamedTuple):
     need: Need
     lot: Decimal | None  # of the product, in the unit of its bill of material
     expected: Decimal | None  # bill of material × lot
-    set_up: Decimal = ZERO  # used once per order, on top of the first report
+    set_up: Decimal  # used once per order, on top of the first report
 
 
 class Consumption:
@@ -92,16 +99,18 @@ class Consumption:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._within = timedelta(seconds=config.double_report_seconds)
         self._stale = timedelta(hours=config.stale_after_hours)
         self._uses: dict[int, tuple[SegmentResponse, Facts, Use]] = {}  # of scored reports, until they are proposed
 
     def state_key(self, report: SegmentResponse) -> str | None:
         """Reports of one material of one order belong together."""
-        materials = [actual.material for actual in report.material_actuals if actual.use is _CONSUMED]
-        return (
-            f"consumption/{report.order}/{materials[0]}" if len(materials) == 1 else None
-        )  # else `propose` refuses it
+        name = None
+        for actual in report.material_actuals:
+            if actual.use is _CONSUMED:
+                if name is not None:
+                    return None  # `propose` refuses it
+                name = actual.material
+        return f"consumption/{report.order}/{name}" if name is not None else None
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """The model's inputs, or None where there is nothing to compare with: `propose` says why."""
@@ -110,7 +119,7 @@ class Consumption:
             if len(self._uses) >= USES_KEPT:
                 self._uses.clear()
             self._uses[id(report)] = report, facts, use
-            return features(use, facts)
+            return features(use)
         except BadPayload:
             return None
 
@@ -124,42 +133,33 @@ class Consumption:
     ) -> tuple[Proposal, Mapping[str, Any]]:
         """The goods issue, and why a person must look at it where one must. Raises BadPayload."""
         use = self._use(report, facts)
-        actual, need = use.actual, use.need
+        actual, need, lot, _, _ = use
         if not actual.quantity.value:
             return Proposal((), reasons=(f"nothing of {actual.material} was used",)), state
-        quantity, loss = erp_quantity(actual.quantity, need.unit, facts, need.material)
+        quantity, loss = erp_quantity(actual.quantity, need.into_unit)
         holds = [*need.holds, *stale_orders(report, facts, self._stale)]
         if loss and not self.config.allow_rounding:
             holds.append(f"{loss}; the option allow_rounding would post that")
         if not quantity:
             holds.append(f"{actual.quantity} is less than the ERP can keep")
         holds += _missing(use)
-        fingerprint = f"{actual.quantity.value!s} {actual.lot} {use.lot!s} {report.work_center}"
-        doubts = _deviation(use, quantity, facts, state)
-        doubts += _cumulated(use, quantity, facts, state)
-        if reported_before(state.get("last", ()), fingerprint, report.occurred_at, self._double_within(need)):
+        used, last = Decimal(state.get("total", 0)), state.get("last", ())
+        doubts = [*_deviation(use, quantity, facts, state), *_cumulated(need, used, quantity, facts)]
+        fingerprint = f"{actual.quantity.value!s} {actual.lot} {lot!s} {report.work_center}"
+        at = report.occurred_at.timestamp()
+        if reported_before(last, fingerprint, at, self._double_within(need)):
             doubts.append("the same was reported a moment ago under another id: a double report")
-        proposal = Proposal(
-            drafts=(_draft(report, use, quantity, facts),),
-            confidence=score.confidence if score else 1.0,
-            holds=(*holds, *doubts),
-            reasons=score.reasons if score else (),
-            subject=need.subject,
-        )
-        return proposal, _after(state, quantity, fingerprint, report, counts=not doubts)
+        draft = _draft(report, actual, need, quantity, facts)
+        confidence, reasons = (score.confidence, score.reasons) if score else (1.0, ())
+        proposal = Proposal((draft,), confidence, (*holds, *doubts), reasons, need.subject)
+        # A doubtful quantity does not count as used: the ERP's own figure tells when a person released it.
+        total, count = (used, 0) if doubts else (used + quantity, 1)
+        last = remember(last, fingerprint, at)
+        return proposal, {"total": str(total), "count": state.get("count", 0) + count, "last": last}
 
-    def _double_within(self, need: Need) -> timedelta:
+    def _double_within(self, need: Need) -> int:
         """Two equal weighings in a row are a double report; two equal counts are not, unless at the same instant."""
-        return timedelta(0) if need.counted else self._within
-
-
-def _consumed(report: SegmentResponse) -> MaterialActual:
-    found = [actual for actual in report.material_actuals if actual.use is _CONSUMED]
-    if len(found) != 1:
-        raise BadPayload(
-            f"a consumption report names one consumed material, this one {len(found)}", field="material_actuals"
-        )
-    return found[0]
+        return 0 if need.counted else self.config.double_report_seconds
 
 
 def use_of(report: SegmentResponse, facts: Facts) -> Use:
@@ -171,14 +171,22 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
     produced = _produced(report, need.order)
     if produced is not None:
         _refuse_negative(produced, "lot quantity")
-    if need.bom is None or produced is None:
-        return Use(actual, need, None, None)
-    product_unit, item = need.bom
-    unit, material = need.unit, need.material
-    lot = converted(produced.value, produced.unit, product_unit, facts, facts.materials.get(need.order.material))
-    expected = converted(item.quantity * lot, item.unit, unit, facts, material)
-    set_up = converted(item.set_up, item.unit, unit, facts, material) if item.set_up else ZERO
+    item = need.item
+    if item is None or produced is None:
+        return Use(actual, need, None, None, ZERO)
+    lot = converted(produced.value, produced.unit, need.into_lot)
+    expected = converted(item.quantity * lot, item.unit, need.into_unit)
+    set_up = converted(item.set_up, item.unit, need.into_unit) if item.set_up else ZERO
     return Use(actual, need, lot, expected, set_up)
+
+
+def _consumed(report: SegmentResponse) -> MaterialActual:
+    found = [actual for actual in report.material_actuals if actual.use is _CONSUMED]
+    if len(found) != 1:
+        raise BadPayload(
+            f"a consumption report names one consumed material, this one {len(found)}", field="material_actuals"
+        )
+    return found[0]
 
 
 def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
@@ -187,6 +195,8 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
     component, operation = order.component(name, report.operation), order.operation(report.operation)
     unit = component.unit if component else material.base_unit
     tolerance = facts.tolerance(name, report.work_center) or EXACT
+    into_unit = into(unit, material, facts)
+    product_unit, item = facts.bom_items.get((order.material, name)) or _bom_of(order, component) or ("", None)
     payload = {
         "plant": order.plant,
         "material": name,
@@ -206,11 +216,15 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
         material=material,
         component=component,
         unit=unit,
+        into_unit=into_unit,
+        into_base=into(material.base_unit, material, facts),
         counted=not facts.units.decimals(unit),
-        bom=facts.bom_items.get((order.material, name)) or _bom_of(order, component),
+        item=item,
+        into_lot=into(product_unit, facts.materials.get(order.material), facts),
+        required=float(component.required) if component else 0.0,
         least=ONE - tolerance.under,
         most=ONE + tolerance.over,
-        half_step=STEPS[facts.units.decimals(unit)] / 2,
+        half_step=into_unit.step / 2,
         holds=(*order_holds(report, order, facts), *_component_holds(order, name, component)),
         subject=subject_of(report, order, name, facts),
         payload=payload,
@@ -241,27 +255,23 @@ def _produced(report: SegmentResponse, order: Order) -> Quantity | None:
 # ── what the model looks at ─────────────────────────────────────────────────────────────────────────────────
 
 
-def features(use: Use, facts: Facts) -> Features | None:
+def features(use: Use) -> Features | None:
     """One row in the order of FEATURES, or None where nothing can be compared.
 
     ``deviation`` is the natural logarithm of used over expected, with or without the set-up, whichever is nearer to
     zero; ``distance`` its size; ``log_expected`` the logarithm of what is expected in the ERP's unit; ``counted`` is 1
     for pieces and 0 for what is weighed or measured; ``share_of_required`` is used over the order's requirement.
     """
-    component, unit = use.need.component, use.need.unit
-    if not use.expected or not use.actual.quantity.value or component is None:
+    actual, need, _, expected, set_up = use
+    value, unit = actual.quantity
+    if not expected or not value or need.component is None:
         return None
-    reported = use.actual.quantity
-    used = float(reported.value)
-    if reported.unit != unit:
-        used *= float(facts.factor(reported.unit, unit, use.need.material))
-    expected = float(use.expected)
-    deviation = log(used / expected)
-    if use.set_up:
-        deviation = min(deviation, log(used / (expected + float(use.set_up))), key=abs)
-    required = float(component.required)
-    counted = 1.0 if use.need.counted else 0.0
-    return deviation, abs(deviation), log(expected), counted, used / required if required else 1.0
+    numerator, denominator = need.into_unit[unit]
+    used, usual, required = float(value) * (numerator / denominator), float(expected), need.required
+    deviation = log(used / usual)
+    if set_up:
+        deviation = min(deviation, log(used / (usual + float(set_up))), key=abs)
+    return deviation, abs(deviation), log(usual), 1.0 if need.counted else 0.0, used / required if required else 1.0
 
 
 # ── what is wrong without any model ─────────────────────────────────────────────────────────────────────────
@@ -277,59 +287,57 @@ def _component_holds(order: Order, name: str, component: Component | None) -> li
 
 def _missing(use: Use) -> list[str]:
     """What the report should say and does not."""
-    holds, component = [], use.need.component
-    if component is None:
-        return []
-    if use.need.material.batch_managed and not (use.actual.lot or component.batch):
-        holds.append(f"{use.actual.material} is managed in batches, and the report names none")
-    if use.lot is None:
+    actual, need, lot, _, _ = use
+    holds: list[str] = []
+    if need.component is None:
+        return holds
+    if need.material.batch_managed and not (actual.lot or need.component.batch):
+        holds.append(f"{actual.material} is managed in batches, and the report names none")
+    if lot is None:
         holds.append("the report does not say for what lot quantity: nothing to compare the consumption with")
     return holds
 
 
-def _deviation(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+def _deviation(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]) -> tuple[str, ...]:
     """Beyond what the lot should take, plus the set-up on the first report of the component."""
-    need, expected = use.need, use.expected
+    actual, need, _, expected, set_up = use
     component, unit = need.component, need.unit
     if expected is None or component is None:
-        return []
-    if use.set_up and not state.get("count") and not component.withdrawn:
-        expected += use.set_up
+        return ()
+    if set_up and not state.get("count") and not component.withdrawn:
+        expected += set_up
     low = expected * need.least - need.half_step
     high = expected * need.most + need.half_step
     if low <= quantity <= high:
-        return []
+        return ()
     cause = likely_cause(
-        use.actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, need.material, facts.units
+        actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, need.material, facts.units
     )
     percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
     words = f"{shown(quantity, unit, facts.units)} reported, {shown(expected, unit, facts.units)} expected{percent}"
-    return [f"{words}; {cause}" if cause else words]
+    return (f"{words}; {cause}" if cause else words,)
 
 
-def _cumulated(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]) -> list[str]:
+def _cumulated(need: Need, used: Decimal, quantity: Decimal, facts: Facts) -> tuple[str, ...]:
     """More in sum than the order requires; the ERP's own figure counts where it is more than what passed here."""
-    component = use.need.component
+    component = need.component
     if component is None:
-        return []
-    total = max(Decimal(state.get("total", 0)), component.withdrawn) + quantity
-    required = component.required
-    if total <= required * use.need.most:
-        return []
-    unit, units = use.need.unit, facts.units
-    return [f"{shown(total, unit, units)} used in all, {shown(required, unit, units)} required by the order"]
+        return ()
+    total = max(used, component.withdrawn) + quantity
+    if total <= component.required * need.most:
+        return ()
+    total_text, required = (shown(value, need.unit, facts.units) for value in (total, component.required))
+    return (f"{total_text} used in all, {required} required by the order",)
 
 
-# ── what is proposed, and what is remembered ────────────────────────────────────────────────────────────────
+# ── what is proposed ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -> Draft:
-    need, actual = use.need, use.actual
-    day = facts.plant.day_text(report.occurred_at)
-    value = need.material.price * converted(quantity, need.unit, need.material.base_unit, facts, need.material)
+def _draft(report: SegmentResponse, actual: MaterialActual, need: Need, quantity: Decimal, facts: Facts) -> Draft:
+    day, material = facts.plant.day_text(report.occurred_at), need.material
     payload = {
         **need.payload,
-        "quantity": f"{quantity:f}",
+        "quantity": str(quantity),
         "floor_quantity": f"{actual.quantity.value:f}",
         "floor_unit": actual.quantity.unit,
         "posting_date": day,
@@ -340,16 +348,5 @@ def _draft(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts) -
         payload["storage_location"] = actual.storage_location
     if actual.lot:
         payload["batch"] = actual.lot
+    value = material.price * converted(quantity, need.unit, need.into_base)
     return Draft(_GOODS_ISSUE, f"order/{need.order.order}", payload, value)
-
-
-def _after(
-    state: Mapping[str, Any], quantity: Decimal, fingerprint: str, report: SegmentResponse, *, counts: bool
-) -> Mapping[str, Any]:
-    """A doubtful quantity does not count as used: the ERP's own figure tells when a person released it."""
-    total, count = Decimal(state.get("total", 0)), state.get("count", 0)
-    return {
-        "total": f"{total + quantity if counts else total:f}",
-        "count": count + counts,
-        "last": remember(state.get("last", ()), fingerprint, report.occurred_at),
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
@@ -15,7 +15,33 @@ from agent.units import UnitTable
 _WIDE: Final = Context(prec=60)  # exact for everything that fits the ERP
 REMEMBERED: Final = 4  # how many reports back a double report is recognised
 LARGEST: Final = 10  # digits before the point of a quantity in SAP
-STEPS: Final = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
+_STEPS: Final = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))  # str() writes them without an exponent
+
+
+class Into(dict[str, tuple[int, int]]):
+    """Into one unit of the ERP: for each other unit how many one of it is, as numerator and denominator. Found once.
+
+    Raises BadPayload where the units, and what the material adds to them, name no conversion.
+    """
+
+    __slots__ = ("_material", "_units", "step", "unit")
+
+    def __init__(self, unit: str, material: Material | None, units: UnitTable) -> None:
+        super().__init__()
+        self.unit = unit
+        self.step = _STEPS[units.decimals(unit)]  # of the ERP's precision
+        self._material, self._units = material, units
+
+    def __missing__(self, from_unit: str) -> tuple[int, int]:
+        found = self[from_unit] = self._units.factor(from_unit, self.unit, self._material).as_integer_ratio()
+        return found
+
+
+def into(unit: str, material: Material | None, facts: Facts) -> Into:
+    """The conversions into this unit, for this material; remembered."""
+    key = ("into", unit, material.material if material else "")
+    found: Into | None = facts.memo.get(key)
+    return found if found is not None else facts.remember(key, Into(unit, material, facts.units))
 
 
 def order_of(report: SegmentResponse, facts: Facts) -> Order:
@@ -83,32 +109,29 @@ def subject_of(report: SegmentResponse, order: Order, material: str, facts: Fact
     }
 
 
-def erp_quantity(quantity: Quantity, unit: str, facts: Facts, material: Material | None) -> tuple[Decimal, str]:
+def erp_quantity(quantity: Quantity, into: Into) -> tuple[Decimal, str]:
     """The quantity in the ERP's unit and precision, and in words what rounding loses, or "". Rounded only here.
 
     Raises BadPayload where there is no conversion, or the number does not fit the ERP (QUAN 13,3).
     """
-    step = STEPS[facts.units.decimals(unit)]
-    same = quantity.unit == unit
-    numerator, denominator = (1, 1) if same else facts.factor(quantity.unit, unit, material).as_integer_ratio()
+    value, unit = quantity
+    numerator, denominator = into[unit]
     if numerator == denominator:
-        rounded = quantity.value.quantize(step, ROUND_HALF_UP, _WIDE)
-        lost = rounded != quantity.value
+        rounded = value.quantize(into.step, ROUND_HALF_UP, _WIDE)
+        lost = rounded != value
     else:
-        product = _WIDE.multiply(quantity.value, numerator)
-        rounded = _WIDE.divide(product, denominator).quantize(step, ROUND_HALF_UP, _WIDE)
+        product = _WIDE.multiply(value, numerator)
+        rounded = _WIDE.divide(product, denominator).quantize(into.step, ROUND_HALF_UP, _WIDE)
         lost = _WIDE.multiply(rounded, denominator) != product
     if rounded.adjusted() >= LARGEST:
         raise BadPayload(f"{quantity} does not fit the ERP, which keeps {LARGEST} digits", reason="too_large")
-    return rounded, f"{quantity} cannot be posted exactly: {rounded} {unit} is the nearest" if lost else ""
+    return rounded, f"{quantity} cannot be posted exactly: {rounded} {into.unit} is the nearest" if lost else ""
 
 
-def converted(value: Decimal, from_unit: str, to_unit: str, facts: Facts, material: Material | None) -> Decimal:
+def converted(value: Decimal, from_unit: str, into: Into) -> Decimal:
     """The value in another unit, with digits to spare: for comparing and for money, never for posting."""
-    if from_unit == to_unit:
-        return value
-    numerator, denominator = facts.factor(from_unit, to_unit, material).as_integer_ratio()
-    return value * numerator / denominator
+    numerator, denominator = into[from_unit]
+    return value if numerator == denominator else value * numerator / denominator
 
 
 def shown(value: Decimal, unit: str, units: UnitTable) -> str:
@@ -118,12 +141,14 @@ def shown(value: Decimal, unit: str, units: UnitTable) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {entry.external if entry else unit}"
 
 
-def reported_before(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime, within: timedelta) -> bool:
-    """Whether the same content was reported within this time, before or after: streams may overtake each other."""
-    times = [when for seen, when in last if seen == fingerprint]
-    return bool(times) and min(abs(at.timestamp() - when) for when in times) <= within.total_seconds()
+def reported_before(last: Sequence[Sequence[Any]], fingerprint: str, at: float, within: float) -> bool:
+    """Whether the same content was reported within these seconds, before or after: streams may overtake each other."""
+    for seen, when in last:  # noqa: SIM110  # any() takes twice as long
+        if seen == fingerprint and abs(at - when) <= within:
+            return True
+    return False
 
 
-def remember(last: Sequence[Sequence[Any]], fingerprint: str, at: datetime) -> list[Sequence[Any]]:
-    """The last few fingerprints with their times, this one included."""
-    return [*last[1 - REMEMBERED :], (fingerprint, at.timestamp())]
+def remember(last: Sequence[Sequence[Any]], fingerprint: str, at: float) -> list[Sequence[Any]]:
+    """The last few fingerprints with their times (s of the epoch), this one included."""
+    return [*last[1 - REMEMBERED :], (fingerprint, at)]

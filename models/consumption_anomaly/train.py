@@ -146,7 +146,7 @@ def samples(facts: Facts, scenario: plant.Scenario, seed: int) -> Iterator[Sampl
     for at, report in enumerate(run):
         name = random.choice(sorted(DISTORTIONS)) if random.random() < ABNORMAL else ""
         changed = _distorted(report, name, random, facts) if name else report
-        row = features(use_of(changed, facts), facts)
+        row = features(use_of(changed, facts))
         if row is not None:
             yield Sample(row, name if changed is not report else "", late=at >= len(run) * (1 - TEST_SHARE))
 
