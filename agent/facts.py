@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from agent.units import UnitTable
 
 T = TypeVar("T")
 REMEMBERED: Final = 20_000  # derived things kept per snapshot
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 __all__ = [
     "Bom",
@@ -54,14 +55,27 @@ class Plant:
     site: str
     zone: ZoneInfo
     currency: str
+    _day: list[tuple[datetime, datetime, str]] = field(  # the last one that was asked for: from, to, its text
+        default_factory=lambda: [(_NEVER, _NEVER, "")], init=False, compare=False, repr=False
+    )
 
     def day(self, moment: datetime) -> date:
         """The plant's calendar day of an aware moment."""
         return moment.astimezone(self.zone).date()
 
     def day_text(self, moment: datetime) -> str:
-        """The same as text, ``2026-11-20``."""
-        return day_text(moment.astimezone(self.zone).date())
+        """The same as text, ``2026-11-20``; cheap while it is asked for moments of one day."""
+        start, end, text = self._day[0]
+        return text if start <= moment < end else self._another_day(moment)
+
+    def _another_day(self, moment: datetime) -> str:
+        local = moment.astimezone(self.zone)
+        start = datetime.combine(local, time.min, self.zone)
+        end = start + timedelta(days=1)  # by the wall clock
+        text = day_text(local.date())
+        if start.utcoffset() == local.utcoffset() == end.utcoffset():  # else the clocks change on this day
+            self._day[0] = start.astimezone(UTC), end.astimezone(UTC), text
+        return text
 
 
 day_text = lru_cache(64)(date.isoformat)  # a plant reports about few days

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -81,8 +81,9 @@ class Work(NamedTuple):
 
     quantities: Mapping[str, Decimal]  # yield, scrap, rework
     scrap_reason: str
-    activities: Mapping[str, Quantity]  # by the activity's number in the work centre
+    activities: Mapping[str, Mapping[str, str]]  # by the activity's number in the work centre
     done: Decimal  # yield and scrap: what counts against the order's quantity
+    odd_times: Sequence[str]  # why a person must look at the activities' times
 
 
 class Confirmation:
@@ -96,6 +97,7 @@ class Confirmation:
         self._stale = timedelta(hours=config.stale_after_hours)
         self._most = 1 + config.over_delivery
         self._longest = timedelta(hours=config.longest_hours)
+        self._longest_in = {unit: Decimal(config.longest_hours * 3600) / one for unit, one in _SECONDS.items()}
 
     def state_key(self, report: SegmentResponse) -> str | None:
         """Reports of one operation of one order belong together."""
@@ -115,7 +117,7 @@ class Confirmation:
         work = self._work(report, place, facts, holds)
         if not (work.done or work.quantities["rework"] or work.activities or report.final):
             return Proposal((), reasons=("nothing was made and no time was used",)), state
-        holds += self._times(report, work)
+        holds += (*self._span(report), *work.odd_times)
         payload = self._payload(report, place, work, facts)
         fingerprint = " ".join([*_written(payload), report.work_center])
         at, made, last = report.occurred_at.timestamp(), Decimal(state.get("total", 0)), state.get("last", ())
@@ -141,20 +143,25 @@ class Confirmation:
             if actual.quantity.value:
                 quantities[name] += self._exact(actual.quantity, name, place.into_unit, holds)
                 reason = reason or (actual.reason if name == "scrap" else "")
-        done = quantities["yield"] + quantities["scrap"]
-        return Work(quantities, reason, self._activities(report, facts, holds), done)
+        activities, odd_times = self._activities(report, facts, holds)
+        return Work(quantities, reason, activities, quantities["yield"] + quantities["scrap"], odd_times)
 
-    def _activities(self, report: SegmentResponse, facts: Facts, holds: list[str]) -> dict[str, Quantity]:
-        activities = {}
+    def _activities(
+        self, report: SegmentResponse, facts: Facts, holds: list[str]
+    ) -> tuple[dict[str, dict[str, str]], list[str]]:
+        activities, odd_times, numbers = {}, [], self.config.activities
         for name, duration in report.durations.items():
-            number = self.config.activities.get(name)
+            number, unit = numbers.get(name), duration.unit
             if number is None:
-                known = ", ".join(self.config.activities) or "none"
+                known = ", ".join(numbers) or "none"
                 holds.append(f"duration {name!r} has no activity number; options.activities knows {known}")
             elif duration.value:
-                value = self._exact(duration, name, into(duration.unit, None, facts), holds)
-                activities[number] = Quantity(value, duration.unit)
-        return activities
+                time = self._exact(duration, name, into(unit, None, facts), holds)
+                activities[number] = {"quantity": str(time), "unit": unit}
+                if not ZERO < time <= self._longest_in.get(unit, ZERO):
+                    limit = f"not a time of up to {self.config.longest_hours} hours"
+                    odd_times.append(f"activity {number} is {time} {unit}: {limit}")
+        return activities, odd_times
 
     def _exact(self, quantity: Quantity, name: str, into: Into, holds: list[str]) -> Decimal:
         """The quantity at ERP precision; a loss that the options do not allow is a hold. Raises BadPayload."""
@@ -165,19 +172,13 @@ class Confirmation:
             holds.append(f"{name}: {loss}; the option allow_rounding would post that")
         return value
 
-    def _times(self, report: SegmentResponse, work: Work) -> list[str]:
-        holds = []
-        if report.start and report.end:
-            if report.end < report.start:
-                holds.append(f"end {report.end:%Y-%m-%d %H:%M} is before start {report.start:%Y-%m-%d %H:%M}")
-            elif report.end - report.start > self._longest:
-                holds.append(
-                    f"start to end is {report.end - report.start}, more than {self.config.longest_hours} hours"
-                )
-        longest = self.config.longest_hours * 3600
-        for number, duration in work.activities.items():
-            if not 0 < duration.value * _SECONDS.get(duration.unit, 0) <= longest:
-                holds.append(f"activity {number} is {duration}: not a time of up to {self.config.longest_hours} hours")
+    def _span(self, report: SegmentResponse) -> list[str]:
+        holds, start, end = [], report.start, report.end
+        if start and end:
+            if end < start:
+                holds.append(f"end {end:%Y-%m-%d %H:%M} is before start {start:%Y-%m-%d %H:%M}")
+            elif end - start > self._longest:
+                holds.append(f"start to end is {end - start}, more than {self.config.longest_hours} hours")
         return holds
 
     def _quantity_holds(self, place: Place, work: Work, made: Decimal, facts: Facts) -> list[str]:
@@ -191,24 +192,22 @@ class Confirmation:
         return holds
 
     def _payload(self, report: SegmentResponse, place: Place, work: Work, facts: Facts) -> dict[str, Any]:
+        order, made = place.order, work.quantities
         return {
-            "plant": place.order.plant,
-            "order": place.order.order,
+            "plant": order.plant,
+            "order": order.order,
             "operation": place.operation,
             "sequence": "0",
-            "yield": str(work.quantities["yield"]),
-            "scrap": str(work.quantities["scrap"]),
-            "rework": str(work.quantities["rework"]),
+            "yield": str(made["yield"]),
+            "scrap": str(made["scrap"]),
+            "rework": str(made["rework"]),
             "unit": place.unit,
             "final": report.final,
             "scrap_reason": work.scrap_reason,
             "posting_date": facts.plant.day_text(report.occurred_at),
             "start": _iso(report.start),
             "end": _iso(report.end),
-            "activities": {
-                number: {"quantity": str(duration.value), "unit": duration.unit}
-                for number, duration in work.activities.items()
-            },
+            "activities": work.activities,
             "backflush": self.config.backflush,
             "text": (report.id or "")[:40],
             "personnel": report.personnel,

@@ -78,7 +78,8 @@ class Need:
     half_step: Decimal  # of the ERP's precision, in its unit
     holds: tuple[str, ...]
     subject: Mapping[str, str]
-    payload: Mapping[str, Any]  # of the goods issue, before the report's own words
+    payload: dict[str, str]  # of the goods issue, before the report's own words
+    lane: str  # in which it reaches the ERP
 
 
 class Use(NamedTuple):
@@ -210,6 +211,9 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
         "floor_unit": "",
         "storage_location": component.storage_location if component else "",
         "batch": component.batch if component else "",
+        "posting_date": "",
+        "document_date": "",
+        "text": "",
     }
     return Need(
         order=order,
@@ -228,6 +232,7 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
         holds=(*order_holds(report, order, facts), *_component_holds(order, name, component)),
         subject=subject_of(report, order, name, facts),
         payload=payload,
+        lane=f"order/{order.order}",
     )
 
 
@@ -335,18 +340,14 @@ def _cumulated(need: Need, used: Decimal, quantity: Decimal, facts: Facts) -> tu
 
 def _draft(report: SegmentResponse, actual: MaterialActual, need: Need, quantity: Decimal, facts: Facts) -> Draft:
     day, material = facts.plant.day_text(report.occurred_at), need.material
-    payload = {
-        **need.payload,
-        "quantity": str(quantity),
-        "floor_quantity": f"{actual.quantity.value:f}",
-        "floor_unit": actual.quantity.unit,
-        "posting_date": day,
-        "document_date": day,
-        "text": (report.id or "")[:50],
-    }
+    payload = need.payload.copy()
+    payload["quantity"] = str(quantity)
+    payload["floor_quantity"], payload["floor_unit"] = f"{actual.quantity.value:f}", actual.quantity.unit
+    payload["posting_date"] = payload["document_date"] = day
+    payload["text"] = (report.id or "")[:50]
     if actual.storage_location:
         payload["storage_location"] = actual.storage_location
     if actual.lot:
         payload["batch"] = actual.lot
     value = material.price * converted(quantity, need.unit, need.into_base)
-    return Draft(_GOODS_ISSUE, f"order/{need.order.order}", payload, value)
+    return Draft(_GOODS_ISSUE, need.lane, payload, value)
