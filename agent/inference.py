@@ -15,6 +15,7 @@ import re
 import threading
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import chain
 from math import exp
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -188,8 +189,10 @@ class Model:
     def _table(self, rows: Sequence[Features]) -> NDArray[np.float32]:
         """The rows as float32; a row of another length becomes NaN, which is out of every range."""
         width = len(self.manifest.features)
+        if set(map(len, rows)) != {width}:
+            rows = [row if len(row) == width else (np.nan,) * width for row in rows]
         with np.errstate(over="ignore"):
-            return np.array([row if len(row) == width else (np.nan,) * width for row in rows], np.float32)
+            return np.fromiter(chain.from_iterable(rows), np.float32, len(rows) * width).reshape(-1, width)
 
     def _answers(self, rows: Sequence[Features], table: NDArray[np.float32]) -> list[Score | ModelUnfit]:
         if not rows:
@@ -198,13 +201,16 @@ class Model:
             normal = self.run(table)
         except ModelUnfit as error:
             return [error for _ in rows]
-        return [self._answer(row, value) for row, value in zip(rows, normal.tolist(), strict=True)]
+        name, digest, usual = self.name, self.digest, max(self.explain_below, 0.0)
+        return [
+            Score(value, name, digest, row) if usual <= value <= 1.0 else self._unusual(row, value)
+            for row, value in zip(rows, normal.tolist(), strict=True)
+        ]
 
-    def _answer(self, row: Features, normal: float) -> Score | ModelUnfit:
+    def _unusual(self, row: Features, normal: float) -> Score | ModelUnfit:
         if not 0.0 <= normal <= 1.0:  # NaN included
             return ModelUnfit(f"model {self.name} answered {normal}, which is no probability")
-        reasons = self._reasons(row) if normal < self.explain_below else ()
-        return Score(normal, self.name, self.digest, row, reasons)
+        return Score(normal, self.name, self.digest, row, self._reasons(row))
 
     def run(self, table: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probability of being normal for each row. Raises ModelUnfit when cut off, failed or of another shape."""

@@ -75,6 +75,7 @@ class Need:
     required: float  # by the order, for the model
     least: Decimal  # of what is expected, by the tolerance
     most: Decimal
+    limit: Decimal  # of all reports together, by the order and the tolerance
     half_step: Decimal  # of the ERP's precision, in its unit
     holds: tuple[str, ...]
     subject: Mapping[str, str]
@@ -168,14 +169,13 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
     actual = _consumed(report)
     key = ("consumption", report.order, actual.material, report.operation, report.work_center)
     need: Need = facts.memo.get(key) or facts.remember(key, _need(report, actual.material, facts))
-    _refuse_negative(actual.quantity, "quantity")
-    produced = _produced(report, need.order)
-    if produced is not None:
-        _refuse_negative(produced, "lot quantity")
-    item = need.item
-    if item is None or produced is None:
+    _refuse_negative(*actual.quantity, "quantity")
+    made, item = _made(report, need.order), need.item
+    if made is not None:
+        _refuse_negative(*made, "lot quantity")
+    if made is None or item is None:
         return Use(actual, need, None, None, ZERO)
-    lot = converted(produced.value, produced.unit, need.into_lot)
+    lot = converted(*made, need.into_lot)
     expected = converted(item.quantity * lot, item.unit, need.into_unit)
     set_up = converted(item.set_up, item.unit, need.into_unit) if item.set_up else ZERO
     return Use(actual, need, lot, expected, set_up)
@@ -228,6 +228,7 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
         required=float(component.required) if component else 0.0,
         least=ONE - tolerance.under,
         most=ONE + tolerance.over,
+        limit=(component.required if component else ZERO) * (ONE + tolerance.over),
         half_step=into_unit.step / 2,
         holds=(*order_holds(report, order, facts), *_component_holds(order, name, component)),
         subject=subject_of(report, order, name, facts),
@@ -236,9 +237,9 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
     )
 
 
-def _refuse_negative(quantity: Quantity, field: str) -> None:
-    if not (quantity.value.is_finite() and quantity.value >= ZERO):
-        raise BadPayload(f"is {quantity}: a return is no consumption", field=field, reason="negative")
+def _refuse_negative(value: Decimal, unit: str, field: str) -> None:
+    if not (value.is_finite() and value >= ZERO):
+        raise BadPayload(f"is {Quantity(value, unit)}: a return is no consumption", field=field, reason="negative")
 
 
 def _bom_of(order: Order, component: Component | None) -> tuple[str, BomItem] | None:
@@ -248,12 +249,12 @@ def _bom_of(order: Order, component: Component | None) -> tuple[str, BomItem] | 
     return order.unit, BomItem(component.material, component.required / order.quantity, component.unit)
 
 
-def _produced(report: SegmentResponse, order: Order) -> Quantity | None:
+def _made(report: SegmentResponse, order: Order) -> tuple[Decimal, str] | None:
     """The lot that was made of it. A bare number (C62, no material) counts in the order's own unit."""
     for actual in report.material_actuals:
-        if actual.use is _PRODUCED and actual.material in ("", order.material):
-            bare = actual.quantity.unit == "C62" and not actual.material
-            return Quantity(actual.quantity.value, order.unit) if bare else actual.quantity
+        if actual.use is _PRODUCED and (not actual.material or actual.material == order.material):
+            value, unit = actual.quantity
+            return value, order.unit if unit == "C62" and not actual.material else unit
     return None
 
 
@@ -328,8 +329,8 @@ def _cumulated(need: Need, used: Decimal, quantity: Decimal, facts: Facts) -> tu
     component = need.component
     if component is None:
         return ()
-    total = max(used, component.withdrawn) + quantity
-    if total <= component.required * need.most:
+    total = (used if used > component.withdrawn else component.withdrawn) + quantity
+    if total <= need.limit:
         return ()
     total_text, required = (shown(value, need.unit, facts.units) for value in (total, component.required))
     return (f"{total_text} used in all, {required} required by the order",)
