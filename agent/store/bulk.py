@@ -16,16 +16,20 @@ ROWS = "VALUES *"
 
 def run(connection: apsw.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run a statement for all rows, which it names as ``VALUES *``. Raises what SQLite raises, at the first bad row."""
-    size = LARGEST
-    while rows and size * len(_row(len(rows[0]))) > LONGEST:
-        size >>= 1
-    start = 0
-    while start < len(rows):
-        while size > len(rows) - start:
-            size >>= 1
-        part = rows[start : start + size]
-        connection.execute(_of(statement, len(part[0]), size), list(chain.from_iterable(part)))
-        start += size
+    start, left = 0, len(rows)
+    while left:
+        columns = len(rows[start])
+        size = min(1 << left.bit_length() - 1, _most(columns))
+        flat = rows[start] if size == 1 else list(chain.from_iterable(rows[start : start + size]))
+        connection.execute(_of(statement, columns, size), flat)
+        start, left = start + size, left - size
+
+
+@lru_cache
+def _most(columns: int) -> int:
+    """How many rows of so many columns one statement takes."""
+    fit = LONGEST // len(_row(columns))
+    return min(LARGEST, 1 << fit.bit_length() - 1)
 
 
 @lru_cache(256)
