@@ -106,13 +106,10 @@ class Consumption:
 
     def state_key(self, report: SegmentResponse) -> str | None:
         """Reports of one material of one order belong together."""
-        name = None
-        for actual in report.material_actuals:
-            if actual.use is _CONSUMED:
-                if name is not None:
-                    return None  # `propose` refuses it
-                name = actual.material
-        return f"consumption/{report.order}/{name}" if name is not None else None
+        consumed = _consumed(report)
+        if len(consumed) != 1:
+            return None  # `propose` refuses it
+        return f"consumption/{report.order}/{consumed[0].material}"
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """The model's inputs, or None where there is nothing to compare with: `propose` says why."""
@@ -166,7 +163,11 @@ class Consumption:
 
 def use_of(report: SegmentResponse, facts: Facts) -> Use:
     """What the report says beside what the bill of material lets expect. Raises BadPayload."""
-    actual = _consumed(report)
+    consumed = _consumed(report)
+    if len(consumed) != 1:
+        what = f"a consumption report names one consumed material, this one {len(consumed)}"
+        raise BadPayload(what, field="material_actuals")
+    actual = consumed[0]
     key = ("consumption", report.order, actual.material, report.operation, report.work_center)
     need: Need = facts.memo.get(key) or facts.remember(key, _need(report, actual.material, facts))
     _refuse_negative(*actual.quantity, "quantity")
@@ -181,13 +182,8 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
     return Use(actual, need, lot, expected, set_up)
 
 
-def _consumed(report: SegmentResponse) -> MaterialActual:
-    found = [actual for actual in report.material_actuals if actual.use is _CONSUMED]
-    if len(found) != 1:
-        raise BadPayload(
-            f"a consumption report names one consumed material, this one {len(found)}", field="material_actuals"
-        )
-    return found[0]
+def _consumed(report: SegmentResponse) -> list[MaterialActual]:
+    return [actual for actual in report.material_actuals if actual.use is _CONSUMED]
 
 
 def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:

@@ -1,6 +1,6 @@
 """Facts: documents are read strictly, snapshots never change, indices find the right thing."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -230,3 +230,16 @@ def test_operations_are_compared_without_leading_zeros():
 def test_the_plants_day_is_not_the_utc_day():
     """23:30 UTC in November is already the next day in Berlin."""
     assert PLANT.day(datetime(2026, 11, 20, 23, 30, tzinfo=UTC)).isoformat() == "2026-11-21"
+
+
+@given(
+    st.sampled_from(["Europe/Berlin", "Africa/Cairo", "America/Santiago", "Asia/Kathmandu", "America/St_Johns"]),
+    st.lists(
+        st.integers(0, 365 * 96).map(lambda n: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=15 * n)), min_size=1
+    ),
+)
+def test_the_day_as_text_is_the_day_whatever_was_asked_before(zone: str, moments: list[datetime]) -> None:
+    """What is remembered of a day tells the moments of another day nothing, nor those after the clocks changed."""
+    plant = Plant("1710", ZoneInfo(zone), "EUR")
+    near = [moment + timedelta(hours=hours) for moment in moments for hours in (-24, -1, 0, 1, 23)]
+    assert [plant.day_text(moment) for moment in near] == [plant.day(moment).isoformat() for moment in near]
