@@ -12,6 +12,7 @@ log = logging.getLogger("gatepost.pipeline")
 
 DOUBTS_BEFORE_REST = 5  # answers lost in a row
 LONGEST_REST_S = 60.0
+NEVER_OPENED = "not opened yet"
 LONGEST_ASKED_S = 3600.0  # that an ERP may ask us to wait
 
 
@@ -19,7 +20,7 @@ class Availability:
     """One target, and the lanes that its ERP has locked. While there is `trouble` nothing is claimed or counted."""
 
     def __init__(self, target: str) -> None:
-        self.trouble = "not opened yet"
+        self.trouble = NEVER_OPENED
         self.rests_until = 0.0  # loop time
         self._target = target
         self._failures = 0
@@ -33,7 +34,8 @@ class Availability:
 
     def opened(self) -> None:
         """A read was answered: postings may be sent."""
-        log.warning("target %s is available", self._target)
+        level = logging.INFO if self.trouble == NEVER_OPENED else logging.WARNING  # the end of a warning is one, too
+        log.log(level, "target %s is available", self._target)
         self.trouble = ""
         self._doubts = 0
 

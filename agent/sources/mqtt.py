@@ -70,6 +70,7 @@ class MqttSource:
         self._link: Link | None = None
         self._up_at: float | None = None  # monotonic; None: not subscribed
         self._goodbye: ReasonCode | None = None
+        self._stepped: float | None = None  # monotonic: when the thread last went round
         self._served = False  # was there a connection before
         self._status: dict[str, Any] = {
             "connected": False,
@@ -80,7 +81,6 @@ class MqttSource:
             "reconnects": 0,
             "failures": 0,
             "blocked_since": None,
-            "loop_alive_at": None,
             "error": None,
         }
 
@@ -120,11 +120,12 @@ class MqttSource:
         """``connected``, ``since``, ``last_delivery_at``, ``error``; ``in_flight`` counts what waits for its commit.
 
         ``failures`` counts the tries since the connection was lost, ``reconnects`` the ones that succeeded.
-        ``loop_alive_at`` moves at least every second while the thread lives; ``blocked_since`` is set while the
-        intake is full.
+        ``loop_silent_s`` stays below some seconds while the thread lives; ``blocked_since`` is set while the intake
+        is full.
         """
         link = self._link
-        return {**self._status, "in_flight": link.owed if link is not None else 0}
+        silent = None if self._stepped is None else self._monotonic() - self._stepped
+        return {**self._status, "loop_silent_s": silent, "in_flight": link.owed if link is not None else 0}
 
     @property
     def gives_receipts(self) -> bool:
@@ -190,7 +191,7 @@ class MqttSource:
 
     def _wait(self, link: Link | None, seconds: float) -> bool:
         """Sleep until something happens; true: there is something to read."""
-        self._status["loop_alive_at"] = self._clock()
+        self._stepped = self._monotonic()
         assert self._wake is not None  # noqa: S101  # set by `run` for as long as the thread lives
         if link is not None and link.pending():
             return True
@@ -252,7 +253,7 @@ class MqttSource:
                 self._hold(link, self._monotonic() - began)
 
     def _hold(self, link: Link | None, seconds: float) -> None:
-        self._status["loop_alive_at"] = self._clock()
+        self._stepped = self._monotonic()
         if self._status["blocked_since"] is None:
             self._status["blocked_since"] = self._clock()
             log.warning("source %s: the store takes nothing more; the broker holds its messages back", self.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from datetime import datetime
 
 from agent import metrics
 from agent.app import Agent
@@ -30,8 +29,7 @@ def _stuck(agent: Agent, now: float) -> Iterator[str]:
     if agent.process is not None and agent.process.busy_since and now - agent.process.busy_since > STUCK_S:
         yield "process"
     for source in agent.sources:
-        alive = source.status().get("loop_alive_at")
-        if isinstance(alive, datetime) and (agent.clock() - alive).total_seconds() > STUCK_S:
+        if (source.status().get("loop_silent_s") or 0.0) > STUCK_S:
             yield f"source {source.name}"
 
 

@@ -6,7 +6,6 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import apsw
@@ -109,9 +108,9 @@ def _progress(agent: Agent) -> dict[str, float]:
     if agent.health.watched_at:
         found["watch"] = now - (ticks - agent.health.watched_at)
     for source in agent.sources:
-        alive = source.status().get("loop_alive_at")
-        if isinstance(alive, datetime):
-            found[f"source {source.name}"] = alive.timestamp()
+        silent = source.status().get("loop_silent_s")
+        if silent is not None:
+            found[f"source {source.name}"] = now - silent
     return found
 
 
