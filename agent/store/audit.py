@@ -57,8 +57,7 @@ def chain(head: Head, records: Iterable[Record]) -> tuple[list[Row], Head]:
     """The rows to insert behind `head`, and the new head."""
     rows: list[Row] = []
     seq, prev = head.seq, head.hash
-    for record in records:
-        seq += 1
+    for seq, record in enumerate(records, head.seq + 1):
         hashed = digest(prev, seq, record)
         rows.append((seq, *record, prev, hashed))
         prev = hashed

@@ -94,19 +94,17 @@ def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
         "UPDATE event SET state = told.column2, message_key = told.column3, reason = told.column4, "
         "settled_us = told.column5 FROM (VALUES *) AS told "
         "WHERE event.id = told.column1 AND +event.state = 'undecided'",
-        [(one.event_id, one.state, one.message_key, one.reason, now) for one in settlements],
+        [(event_id, state, key, reason, now) for event_id, state, key, _, reason in settlements],
     )
     if transaction.connection.total_changes() - before != len(settlements):
         raise Conflict("an event of this batch was decided elsewhere; the batch is read again")
     bulk.run(
         transaction.connection,
         "INSERT INTO identity (message_key, payload_hash, event_id) VALUES *",
-        sorted(
-            (one.message_key, one.payload_hash, one.event_id) for one in settlements if one.payload_hash is not None
-        ),
+        sorted([(key, payload, event_id) for event_id, _, key, payload, _ in settlements if payload is not None]),
     )
     transaction.count("events undecided", -len(settlements))
-    for state, n in Counter(one.state for one in settlements).items():
+    for state, n in Counter([state for _, state, *_ in settlements]).items():
         transaction.count(f"events {state}", n)
 
 
