@@ -139,7 +139,7 @@ class Process:
     def _next(self) -> Sequence[Event]:
         """The oldest undecided events that are not being written already."""
         events = inbox.undecided(self._reader, BATCH, self._ahead.ids if self._ahead else NO_EVENTS)
-        if awaited.anything(self._reader) or (self._ahead and self._ahead.judgement.awaits):
+        if events and (awaited.anything(self._reader) or (self._ahead and self._ahead.judgement.awaits)):
             return of_one_sort(events)  # what master data let in comes before what arrived after them
         return events
 
