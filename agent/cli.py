@@ -43,7 +43,7 @@ COMMANDS = {
         "deadletter:deadletter",
         "Dead and doubtful postings: list, show, replay, refuse, document, not-booked.",
     ),
-    "quarantine": ("quarantine:quarantine", "Quarantined messages: list, show, replay, export."),
+    "quarantine": ("quarantine:quarantine", "Quarantined messages: list, show, replay, keep, export."),
     "pause": ("control:pause", "Stop sending for a target, a line or an order."),
     "resume": ("control:resume", "Let it go on."),
     "reverse": ("control:reverse", "Take back a booked document, by a posting of its own that you sign."),

@@ -38,7 +38,7 @@ from agent.store.writer import Writer
 
 log = logging.getLogger("gatepost.pipeline")
 
-BATCH = 1024  # events decided per commit: some 30 milliseconds of the event loop
+BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
 NO_EVENTS = 0, 0  # first and last
 REFUSALS = (apsw.Error, GatepostError, ValueError, TypeError)  # the last two: a value no column can keep
 
