@@ -1,0 +1,62 @@
+"""What a tag says at a moment: a value, how far it can be trusted, and since when."""
+
+from __future__ import annotations
+
+from ctypes import c_float
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+Scalar = bool | int | Decimal | str | None
+"""What an event can carry: no binary float. None: the controller says that there is no value."""
+
+
+class Quality(StrEnum):
+    """How far a value can be trusted. Only `GOOD` ever feeds a decision."""
+
+    GOOD = "good"
+    UNCERTAIN = "uncertain"
+    BAD = "bad"
+    STALE = "stale"  # it was good; nobody says that it still is: node dead, connection lost
+
+
+class TagValue(NamedTuple):
+    """A value with its quality and the source's own time (UTC, aware)."""
+
+    value: Scalar
+    quality: Quality
+    at: datetime
+
+
+class Change(NamedTuple):
+    """A tag, by the name that the configuration gives it, has said something.
+
+    `historical` values were stored by the sender while nobody listened: they count, but are no current state.
+    """
+
+    tag: str
+    now: TagValue
+    historical: bool = False
+
+
+class Write(NamedTuple):
+    """A tag, by the name that the configuration gives it, shall get a value (a handshake)."""
+
+    tag: str
+    value: bool | int
+
+
+def exact(number: float, *, single: bool) -> Decimal:
+    """The shortest decimal that is this binary number: 12.4 where a 32-bit float says 12.399999618530273.
+
+    Raises ValueError for NaN and infinities, which are no quantities.
+    """
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"{number} is no number")
+    if single:
+        for digits in range(1, 10):
+            text = f"{number:.{digits}g}"
+            if c_float(float(text)).value == number:
+                return Decimal(text)
+    return Decimal(repr(number))
