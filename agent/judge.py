@@ -278,11 +278,11 @@ def _propose(one: _Case, facts: Facts, states: dict[str, Any], today: date, verd
         )
         one.proposal = authority.redated(proposal, one.assignment.rule, today)
     except BadPayload as error:
-        verdicts[one.event.id] = quarantined(one.event, error.reason, str(error), one.gap, error.awaits)
+        verdicts[one.event.id] = _quarantined(one, error.reason, str(error), error.awaits)
         return False
     except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
         failed = _failed(workflow, one.event, error)
-        verdicts[one.event.id] = quarantined(one.event, failed.reason, str(failed), one.gap)
+        verdicts[one.event.id] = _quarantined(one, failed.reason, str(failed))
         return False
     if key:
         states[key] = state
@@ -295,8 +295,15 @@ def _acceptable(one: _Case, verdicts: dict[int, Verdict]) -> bool:
     refusals = [said for draft in one.proposal.drafts for said in target.check(draft.kind, draft.payload)]
     if not refusals or one.decision.route is _ADVISE:
         return True
-    verdicts[one.event.id] = quarantined(one.event, "erp_would_refuse", "; ".join(refusals), one.gap)
+    verdicts[one.event.id] = _quarantined(one, "erp_would_refuse", "; ".join(refusals))
     return False
+
+
+def _quarantined(one: _Case, code: str, why: str, awaits: tuple[str, str] | None = None) -> Verdict:
+    """Into quarantine with its message key, which becomes known only where a person keeps it there."""
+    verdict = quarantined(one.event, code, why, one.gap)
+    verdict.message_key, verdict.awaits = one.message_key, awaits
+    return verdict
 
 
 def _verdict(one: _Case, reconciled_us: int) -> Verdict:
@@ -363,18 +370,12 @@ def _record(one: _Case, reasons: tuple[str, ...]) -> dict[str, Any]:
     return detail
 
 
-def quarantined(
-    event: Event,
-    code: str,
-    why: str,
-    gap: dict[str, Any] | None = None,
-    awaits: tuple[str, str] | None = None,
-) -> Verdict:
+def quarantined(event: Event, code: str, why: str, gap: dict[str, Any] | None = None) -> Verdict:
     """The end of an event that nobody could decide: kept, shown, exportable, replayable."""
     detail: dict[str, Any] = {"code": code, "why": why, "payload_sha256": sha256(event.payload).hexdigest()}
     if gap:
         detail["gap"] = gap
-    return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True, awaits=awaits)
+    return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
 
 
 def _follow_sequence(one: _Case, states: dict[str, Any]) -> dict[str, Any] | None:

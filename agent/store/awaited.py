@@ -8,6 +8,7 @@ word that it shall stay where it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from typing import Any
 
 import apsw
@@ -23,11 +24,6 @@ WAITING = (
     "SELECT event.id, event.reason, event.received_us FROM awaited JOIN event ON event.id = awaited.event_id "
     "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
     "AND event.settled_us = awaited.settled_us ORDER BY awaited.event_id"
-)
-REPEATS = (  # of one waiting report, itself included
-    "SELECT DISTINCT event.id FROM awaited JOIN event ON event.id = awaited.event_id JOIN event AS kept ON kept.id = ? "
-    "WHERE event.state = 'quarantined' AND event.settled_us = awaited.settled_us "
-    "AND event.payload = kept.payload AND event.topic = kept.topic ORDER BY event.id"
 )
 LONGEST_KEY = 100  # characters: no number in an ERP is longer, and nobody's garbage becomes a key
 
@@ -68,21 +64,27 @@ def let_in(tx: Transaction, known: Iterable[Key], since_us: int) -> int:
 
 
 def keep(tx: Transaction, event_id: int, *, by: str, reason: str) -> None:
-    """A person ends the wait, having booked it by hand for example: it stays in quarantine until somebody replays it.
+    """A person booked it by hand, for example: it stays in quarantine until somebody replays it.
 
-    So do its repeats: the same message that was delivered again meanwhile. Raises NotFound, and Conflict where the
-    event does not wait.
+    Its message key becomes known, so that a repeat is a duplicate, also once the order is known. Raises NotFound, and
+    Conflict where nothing would read the event again, or where the same message is known as another event.
     """
-    row: Any = tx.execute("SELECT state FROM event WHERE id = ?", (event_id,)).fetchone()
+    row: Any = tx.execute("SELECT state, message_key, payload FROM event WHERE id = ?", (event_id,)).fetchone()
     if row is None:
         raise NotFound(f"there is no event {event_id}; `gatepost quarantine list` shows those that can be kept")
-    same: list[Any] = tx.execute(REPEATS, (event_id,)).fetchall()
-    if (event_id,) not in same:
-        raise Conflict(f"event {event_id} is {row[0]} and waits for nothing: it is not read again by itself")
-    for (one,) in same:
-        tx.execute("DELETE FROM awaited WHERE event_id = ?", (one,))
-        tx.execute("UPDATE event SET reason = reason || ? WHERE id = ?", (f"; kept by {by}: {reason}", one))
-        tx.audit("kept", {"reason": reason}, actor=by, event_id=one)
+    state, key, payload = row
+    known = inbox.known(tx.connection, [key]) if key is not None else {}
+    for _, other in known.values():
+        if other != event_id:
+            raise Conflict(f"event {other} is the same message; `gatepost trace {other}` tells what became of it")
+    tx.execute("DELETE FROM awaited WHERE event_id = ?", (event_id,))
+    waited = tx.connection.changes() > 0
+    if state != "quarantined" or known or (key is None and not waited):
+        raise Conflict(f"event {event_id} is {state} and waits for nothing: it is not read again by itself")
+    if key is not None:
+        inbox.make_known(tx, [(key, sha256(payload).digest(), event_id)])
+    tx.execute("UPDATE event SET reason = reason || ? WHERE id = ?", (f"; kept by {by}: {reason}", event_id))
+    tx.audit("kept", {"reason": reason}, actor=by, event_id=event_id)
 
 
 def forget(tx: Transaction, before_us: int) -> None:

@@ -98,14 +98,16 @@ def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
     )
     if transaction.connection.total_changes() - before != len(settlements):
         raise Conflict("an event of this batch was decided elsewhere; the batch is read again")
-    bulk.run(
-        transaction.connection,
-        "INSERT INTO identity (message_key, payload_hash, event_id) VALUES *",
-        sorted([(key, payload, event_id) for event_id, _, key, payload, _ in settlements if payload is not None]),
-    )
+    make_known(transaction, [(key, sha, event_id) for event_id, _, key, sha, _ in settlements if sha is not None])
     transaction.count("events undecided", -len(settlements))
     for state, n in Counter([state for _, state, *_ in settlements]).items():
         transaction.count(f"events {state}", n)
+
+
+def make_known(transaction: Transaction, identities: Iterable[tuple[str | None, bytes, int]]) -> None:
+    """Recognise these messages from now on: key, hash of the payload, event."""
+    insert = "INSERT INTO identity (message_key, payload_hash, event_id) VALUES *"
+    bulk.run(transaction.connection, insert, sorted(identities))
 
 
 def replay(transaction: Transaction, event_id: int, *, by: str, reason: str) -> None:
@@ -120,8 +122,13 @@ def replay(transaction: Transaction, event_id: int, *, by: str, reason: str) -> 
 
 def put_back(transaction: Transaction, event_id: int, was: object, *, by: str, reason: str) -> None:
     """A quarantined event waits for its decision again; `was` is why it was quarantined."""
+    transaction.execute(  # where it was kept: it must not be taken for a repeat of itself
+        "DELETE FROM identity WHERE event_id = ?1 AND message_key = (SELECT message_key FROM event WHERE id = ?1)",
+        (event_id,),
+    )
     transaction.execute(
-        "UPDATE event SET state = 'undecided', reason = NULL, settled_us = NULL WHERE id = ?", (event_id,)
+        "UPDATE event SET state = 'undecided', message_key = NULL, reason = NULL, settled_us = NULL WHERE id = ?",
+        (event_id,),
     )
     transaction.count("events quarantined", -1)
     transaction.count("events undecided")

@@ -177,9 +177,13 @@ def _from_both_ends(damaged: apsw.Connection, table: str, key: str) -> Iterator[
 
 
 def _rebuild(fresh: apsw.Connection) -> None:
-    """What follows from the rows: known messages, known keys, lanes, running totals."""
+    """What follows from the rows: known messages, known keys, lanes, running totals.
+
+    A message in quarantine becomes known, too: a person may have kept it there, and its own replay forgets it.
+    """
     seen: list[Any] = fresh.execute(
-        "SELECT message_key, payload, id FROM event WHERE message_key IS NOT NULL AND state != 'duplicate' ORDER BY id"
+        "SELECT message_key, payload, id FROM event WHERE message_key IS NOT NULL AND state != 'duplicate' "
+        "ORDER BY state = 'quarantined', id"
     ).fetchall()
     for message_key, payload, event_id in seen:
         fresh.execute(

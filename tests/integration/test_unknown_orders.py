@@ -156,6 +156,27 @@ async def test_what_a_person_keeps_is_not_booked_by_itself(line: Plant):
     assert [row["reason"] for row in line.audited("kept")] == [PERSON.reason]
 
 
+async def test_a_repeat_of_what_a_person_keeps_is_a_duplicate_until_that_is_replayed(line: Plant):
+    """Delivered again before and after SAP tells the order, a kept report is not booked; replayed it is, once."""
+    body, other = line.report("2000112"), line.report("2000112")
+    event = await quarantined(line, body)
+    await quarantined(line, body)
+    await quarantined(line, other)
+    await line.agent.desk.keep_event(event.id, PERSON)
+    line.new_order("2000112")
+    await line.settled(other["id"], "acknowledged")
+    line.publish(body)
+    await line.post("2000112")
+    states = [one.state for one in line.since(event.id - 1) if one.reason.startswith("the same message")]
+    assert states == ["duplicate", "duplicate"]
+    assert len(line.booked("2000112")) == 2
+    await line.agent.desk.replay_event(event.id, PERSON)
+    await line.settled(body["id"], "acknowledged")
+    line.publish(body)
+    await line.post("2000112")
+    assert len(line.booked("2000112")) == 4
+
+
 async def test_a_number_that_is_read_again_is_no_gap(line: Plant):
     """A sender that began anew at 1 with an unknown order: reading that report again later makes no gap of it."""
     gaps = len([one for one in line.audited("decided") if one.get("gap")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ def writer(tmp_path: Path, clock: Clock) -> Iterator[Writer]:
         yield made
 
 
-def quarantine(writer: Writer, event_id: int, key: Key | None = ORDER) -> None:
+def quarantine(writer: Writer, event_id: int, key: Key | None = ORDER, message: str | None = None) -> None:
     """Settle one event as the process loop does."""
 
     def job(tx: Transaction) -> None:
-        inbox.settle(tx, [inbox.Settlement(event_id, "quarantined", reason=WHY)])
+        inbox.settle(tx, [inbox.Settlement(event_id, "quarantined", message, reason=WHY)])
         awaited.wait(tx, [(key, event_id)] if key else [])
 
     writer.call(job)
@@ -97,18 +98,26 @@ def test_what_a_person_keeps_waits_no_more(writer: Writer):
     assert undecided(writer) == [1, 2]
 
 
-def test_a_repeat_of_what_a_person_keeps_is_kept_with_it(writer: Writer):
-    """The same message delivered twice while its order is unknown: booked by hand, neither of the two is let in."""
-    arrive(writer, b"1", b"1", b"2")
-    for event_id in (1, 2, 3):
-        quarantine(writer, event_id)
-    writer.call(lambda tx: awaited.keep(tx, 2, by="Jo", reason="booked by hand"))
-    assert let_in(writer, ORDER) == 1
-    assert undecided(writer) == [3]
-    kept = writer.call(
-        lambda tx: tx.execute("SELECT event_id FROM audit WHERE action = 'kept' ORDER BY seq").fetchall()
-    )
-    assert kept == [(1,), (2,)]
+def test_what_is_kept_is_known_by_its_message_key_until_it_is_replayed(writer: Writer):
+    """Also without a wait its repeats are recognised; a repeat cannot be kept beside it; its replay forgets it."""
+
+    def known() -> dict[str, tuple[bytes, int]]:
+        return writer.call(lambda tx: inbox.known(tx.connection, ["consumption:1"]))
+
+    arrive(writer, b"1", b"1")
+    quarantine(writer, 1, None, message="consumption:1")
+    quarantine(writer, 2, message="consumption:1")
+    assert known() == {}
+    writer.call(lambda tx: awaited.keep(tx, 1, by="Jo", reason="booked by hand"))
+    assert known() == {"consumption:1": (sha256(b"1").digest(), 1)}
+    with pytest.raises(Conflict, match="event 1 is the same message"):
+        writer.call(lambda tx: awaited.keep(tx, 2, by="Jo", reason="booked by hand"))
+    writer.call(lambda tx: inbox.replay(tx, 2, by="Jo", reason="try"))
+    assert known() != {}
+    writer.call(lambda tx: inbox.replay(tx, 1, by="Jo", reason="not booked after all"))
+    assert known() == {}
+    with reading(writer.path) as connection:
+        assert_sound(connection)
 
 
 def test_what_arrived_too_long_ago_is_left_to_a_person(writer: Writer):
