@@ -94,6 +94,7 @@ class Process:
         self.figures = Decided()
         self.busy_since = 0.0  # monotonic: since when this batch is decided; 0: there is none
         self._ahead: _Ahead | None = None  # the batch that is being written while the next one is judged
+        self._more = True  # look although nothing has arrived: the last look left out what may be undecided now
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
         self._writer = writer
         self._reader = reader
@@ -124,10 +125,12 @@ class Process:
 
     async def _step(self) -> None:
         """Judge the next batch while the one before is being written; with nothing to judge, wait."""
+        look = self._more or self.arrived.is_set()
         self.arrived.clear()
         if self.look_again and await self._written():
             await self._let_in_what_is_known()
-        if events := self._next():
+            look = True
+        if look and (events := self._next()):
             self.busy_since = time.monotonic()
             await self._decide(events)
         elif self._ahead:
@@ -139,9 +142,11 @@ class Process:
     def _next(self) -> Sequence[Event]:
         """The oldest undecided events that are not being written already."""
         events = inbox.undecided(self._reader, BATCH, self._ahead.ids if self._ahead else NO_EVENTS)
+        chosen = events
         if events and (awaited.anything(self._reader) or (self._ahead and self._ahead.judgement.awaits)):
-            return of_one_sort(events)  # what master data let in comes before what arrived after them
-        return events
+            chosen = of_one_sort(events)  # what master data let in comes before what arrived after them
+        self._more = len(events) == BATCH or len(chosen) < len(events) or self._ahead is not None
+        return chosen
 
     async def _orders_first(self) -> None:
         """Before the first report what the ERP says now: a report about an order of this night would be unknown."""
@@ -182,10 +187,13 @@ class Process:
             raise  # the store itself is gone: nothing can be decided
         except REFUSALS:
             self._ahead = None
+            self._more = True
             await self._one_by_one(ahead.events)
             return False
         self._ahead = None
-        return not (let_in or ahead.judgement.learnt)
+        as_foreseen = not (let_in or ahead.judgement.learnt)
+        self._more |= not as_foreseen
+        return as_foreseen
 
     async def _one_by_one(self, events: Sequence[Event]) -> None:
         """Where the commit refused a batch, each event alone, and the culprit into quarantine."""
