@@ -28,11 +28,12 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class WorkCenter:
-    """A machine, and the line it stands in."""
+    """A machine, and the line it stands in; its totalisers go back to 0 at `counter_modulus` (None: they never do)."""
 
     work_center: str
     line: str
     text: str
+    counter_modulus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

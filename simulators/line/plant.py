@@ -90,7 +90,7 @@ def reports(
     made = (
         report
         for lot in lots(scenario, seed, start)
-        for report in _reports_of(lot, scenario.plant, (now() if now else lot.done).astimezone(zone), numbers)
+        for report in reports_of(lot, scenario.plant, (now() if now else lot.done).astimezone(zone), numbers)
     )
     return islice(made, count)
 
@@ -98,13 +98,14 @@ def reports(
 def lots(scenario: Scenario, seed: int, start: datetime = START) -> Iterator[Lot]:
     """Every lot of every work centre in the order in which they are done."""
     shifts = [
-        _shift(center, [order for order in scenario.orders() if order.work_center == center.work_center], seed, start)
+        shift(center, [order for order in scenario.orders() if order.work_center == center.work_center], seed, start)
         for center in scenario.work_centers.values()
     ]
     return heapq.merge(*shifts, key=lambda lot: lot.done)
 
 
-def _shift(center: WorkCenter, orders: list[Order], seed: int, start: datetime) -> Iterator[Lot]:
+def shift(center: WorkCenter, orders: list[Order], seed: int, start: datetime) -> Iterator[Lot]:
+    """The lots of one work centre, which works these orders off one after the other."""
     random = Random(f"{seed}/{center.work_center}")
     done = start
     for order in orders:
@@ -187,7 +188,8 @@ def _round(value: Decimal, step: Decimal) -> Decimal:
     return value.quantize(step, ROUND_HALF_UP)
 
 
-def _reports_of(lot: Lot, plant: str, done: datetime, numbers: Counter[str]) -> Iterator[Report]:
+def reports_of(lot: Lot, plant: str, done: datetime, numbers: Counter[str]) -> Iterator[Report]:
+    """What a lot is reported as: each component, then the confirmation; `numbers` counts by work centre."""
     for index, weighing in enumerate(lot.weighings):
         seen = done - timedelta(seconds=len(lot.weighings) - index)
         yield _consumption(lot, weighing, plant, seen, _next_number(lot, numbers))
