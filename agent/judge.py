@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
@@ -81,6 +81,7 @@ class Verdict:
     alarm: bool = False
     report: SegmentResponse | None = None
     awaits: tuple[str, str] | None = None  # quarantined until this master data are known
+    of_order: str = ""  # quarantined: this order's final confirmation is shown to a person
 
 
 @dataclass(slots=True)
@@ -105,6 +106,10 @@ class Judgement:
         """Whether a report of it waits for master data."""
         return any(one.awaits for one in self.verdicts)
 
+    def in_quarantine(self) -> set[tuple[str, int]]:
+        """Order and event of what went into quarantine."""
+        return {(one.of_order, one.event.id) for one in self.verdicts if one.of_order}
+
 
 class Memory(Protocol):
     """What judging remembers of earlier events."""
@@ -114,6 +119,9 @@ class Memory(Protocol):
 
     def states(self, keys: Iterable[str]) -> Mapping[str, Any]:
         """Streaming state by key."""
+
+    def in_quarantine(self, orders: Iterable[str]) -> Set[tuple[str, int]]:
+        """Order and event of what is in quarantine of these orders: at least the first; maybe of others, too."""
 
 
 @dataclass(slots=True)
@@ -163,7 +171,9 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     states = dict(before)
     for one in fresh:  # also what ends in quarantine has arrived
         one.gap = _follow_sequence(one, states)
-    decided, states = _decide(fresh, facts, states, today, verdicts)
+    finals = {one.report.order for one in fresh if one.report.final}
+    waiting = memory.in_quarantine(finals) if finals else frozenset[tuple[str, int]]()
+    decided, states = _decide(fresh, facts, states, today, waiting, verdicts)
     for one in decided:
         verdicts[one.event.id] = _verdict(one, reconciled_us)
     changed = {key: value for key, value in states.items() if before.get(key) is not value}
@@ -253,7 +263,12 @@ def _features(one: _Case, facts: Facts) -> Features | None:
 
 
 def _decide(
-    fresh: Sequence[_Case], facts: Facts, before: dict[str, Any], today: date, verdicts: dict[int, Verdict]
+    fresh: Sequence[_Case],
+    facts: Facts,
+    before: dict[str, Any],
+    today: date,
+    waiting: Set[tuple[str, int]],
+    verdicts: dict[int, Verdict],
 ) -> tuple[Sequence[_Case], dict[str, Any]]:
     """Propose and authorise; returns what was decided, and the states after it.
 
@@ -263,6 +278,8 @@ def _decide(
         states = dict(before)
         proposed = [one for one in fresh if _propose(one, facts, states, today, verdicts)]
         for one in proposed:
+            if one.report.final:
+                _overtake_nothing_unseen(one, waiting | Judgement([*verdicts.values()]).in_quarantine())
             one.decision = authority.decide(one.proposal, one.assignment.rule, today, one.score)
         fresh = [one for one in proposed if _acceptable(one, verdicts)]
         if len(fresh) == len(proposed):
@@ -299,10 +316,19 @@ def _acceptable(one: _Case, verdicts: dict[int, Verdict]) -> bool:
     return False
 
 
+def _overtake_nothing_unseen(one: _Case, waiting: Set[tuple[str, int]]) -> None:
+    """A final confirmation may close its order in the ERP: what is not booked of it is shown to a person first."""
+    if events := sorted(event for order, event in waiting if order == one.report.order):
+        named = ", ".join(map(str, events[:5])) + (" and more" if len(events) > 5 else "")
+        why = f"order {one.report.order} has reports in quarantine: event {named}"
+        one.proposal = one.proposal._replace(holds=(*one.proposal.holds, why))
+
+
 def _quarantined(one: _Case, code: str, why: str, awaits: tuple[str, str] | None = None) -> Verdict:
     """Into quarantine with its message key, which becomes known only where a person keeps it there."""
     verdict = quarantined(one.event, code, why, one.gap)
     verdict.message_key, verdict.awaits = one.message_key, awaits
+    verdict.of_order = "" if one.report.final else one.report.order
     return verdict
 
 

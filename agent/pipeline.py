@@ -111,6 +111,11 @@ class Process:
         found = inbox.states(self._reader, keys)
         return found | self._ahead.judgement.states if self._ahead else found
 
+    def in_quarantine(self, orders: Iterable[str]) -> set[tuple[str, int]]:
+        """See `judge.Memory`."""
+        found = awaited.in_quarantine(self._reader, orders)
+        return found | self._ahead.judgement.in_quarantine() if self._ahead else found
+
     async def run(self) -> None:
         """Decide what is undecided, for ever; not before every target can say what it would refuse."""
         for dispatch in self._dispatches.values():
@@ -273,6 +278,7 @@ def _write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:
         tx.audit(one.action, detail, event_id=one.event.id, alarm=one.alarm)
     inbox.put_states(tx, judgement.states.items())
     awaited.wait(tx, [(one.awaits, one.event.id) for one in judgement.verdicts if one.awaits is not None])
+    awaited.wait(tx, [((awaited.OF_ORDER, order), event_id) for order, event_id in judgement.in_quarantine()])
     if not judgement.documents:
         return 0
     masterdata.put(tx, judgement.documents, "erp")

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,6 +129,10 @@ class Nothing:
     def states(self, _keys: Iterable[str]) -> Mapping[str, Any]:
         """No state."""
         return {}
+
+    def in_quarantine(self, _orders: Iterable[str]) -> Set[tuple[str, int]]:
+        """Nothing waits."""
+        return frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 One row per waiting report, keyed by what it waits for, so that looking costs the same with any number of events. A
 row counts only while its event is still in the quarantine that wrote it: a person's replay ends the wait, or their
 word that it shall stay where it is.
+
+The same table says of which order a report in quarantine is, whatever it is there for, as long as the order's final
+confirmation must not overtake it unseen.
 """
 
 from __future__ import annotations
@@ -25,6 +28,12 @@ WAITING = (
     "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
     "AND event.settled_us = awaited.settled_us ORDER BY awaited.event_id"
 )
+OF_ORDER = "report of order"  # in the place of a kind of master data
+IN_QUARANTINE = (
+    "SELECT awaited.key, event.id FROM awaited JOIN event ON event.id = awaited.event_id "
+    "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
+    "AND event.settled_us = awaited.settled_us ORDER BY event.id LIMIT 6"  # one more than is named to a person
+)
 LONGEST_KEY = 100  # characters: no number in an ERP is longer, and nobody's garbage becomes a key
 
 
@@ -37,13 +46,19 @@ def wait(tx: Transaction, waiting: Iterable[tuple[Key, int]]) -> None:
 
 
 def anything(connection: apsw.Connection) -> bool:
-    """Whether any report waits; asked before each batch."""
-    return connection.execute("SELECT 1 FROM awaited LIMIT 1").fetchone() is not None
+    """Whether any report waits for master data; asked before each batch."""
+    select = "SELECT 1 FROM awaited WHERE kind IN ('material', 'order') LIMIT 1"
+    return connection.execute(select).fetchone() is not None
 
 
 def keys(connection: apsw.Connection) -> Iterator[Key]:
     """Everything that is waited for, one by one: senders choose what they name, and how much of it."""
-    return connection.execute("SELECT DISTINCT kind, key FROM awaited")
+    return connection.execute("SELECT DISTINCT kind, key FROM awaited WHERE kind IN ('material', 'order')")
+
+
+def in_quarantine(connection: apsw.Connection, orders: Iterable[str]) -> set[tuple[str, int]]:
+    """Order and event of the first reports in quarantine that a final confirmation of these orders would overtake."""
+    return {(key, event) for one in orders for key, event in connection.execute(IN_QUARANTINE, (OF_ORDER, one))}
 
 
 def let_in(tx: Transaction, known: Iterable[Key], since_us: int) -> int:

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from agent.ports import Batch, Delivery, Draft, Proposal
+from agent.store.approvals import Signature
 from agent.workflows.consumption import Consumption
 from tests.plant import PERSON, TOPIC, Plant, Row, plant, until
 
@@ -55,8 +56,8 @@ def one_batch(line: Plant, *deliveries: Delivery) -> None:
     assert line.agent.intake.put(Batch("line", list(deliveries), line.clock(), lambda: None))
 
 
-def delivery(body: dict[str, Any]) -> Delivery:
-    return Delivery(TOPIC + "consumption", json.dumps(body).encode())
+def delivery(body: dict[str, Any], kind: str = "consumption") -> Delivery:
+    return Delivery(TOPIC + kind, json.dumps(body).encode())
 
 
 async def test_a_report_is_booked_by_itself_once_sap_tells_its_order(line: Plant):
@@ -177,6 +178,34 @@ async def test_a_repeat_of_what_a_person_keeps_is_a_duplicate_until_that_is_repl
     assert len(line.booked("2000112")) == 4
 
 
+@pytest.mark.parametrize(("order", "together"), [("1000112", False), ("1000113", True)])
+async def test_a_final_confirmation_shows_what_is_in_quarantine_of_its_order(line: Plant, order: str, together: bool):
+    """Behind a report of an unknown material, in its batch or later, it is held, and booked once a person approves."""
+    odd, final = line.report(order, material="RM-NOBODY-KNOWS"), line.confirmation(order, final=True)
+    before = line.last_event()
+    if together:
+        one_batch(line, delivery(odd), delivery(final, "confirmation"))
+    else:
+        await quarantined(line, odd)
+        line.publish(final, "confirmation")
+    held = await line.settled(final["id"], "held", kind="confirmation")
+    event = line.since(before)[0]
+    assert event.state == "quarantined"
+    assert f"order {order} has reports in quarantine: event {event.id}" in held.reason
+    await line.agent.desk.decide(held.id, 1, Signature(PERSON.by, "approve", PERSON.reason))
+    await line.settled(final["id"], "acknowledged", kind="confirmation")
+
+
+async def test_a_final_confirmation_overtakes_what_a_person_keeps_and_reports_of_other_orders(line: Plant):
+    """What was booked by hand, or belongs to another order, holds no final confirmation."""
+    await quarantined(line, line.report("1000115", material="RM-NOBODY-KNOWS"))
+    event = await quarantined(line, line.report("1000114", material="RM-NOBODY-KNOWS"))
+    await line.agent.desk.keep_event(event.id, PERSON)
+    final = line.confirmation("1000114", final=True)
+    line.publish(final, "confirmation")
+    await line.settled(final["id"], "acknowledged", kind="confirmation")
+
+
 async def test_a_number_that_is_read_again_is_no_gap(line: Plant):
     """A sender that began anew at 1 with an unknown order: reading that report again later makes no gap of it."""
     gaps = len([one for one in line.audited("decided") if one.get("gap")])
@@ -217,7 +246,7 @@ async def test_zero_hours_leave_everything_to_a_person(tmp_path: Path):
 
 
 async def test_everything_is_accounted_for(line: Plant):
-    """After all of this nothing waits any more, both balances are even and the chain is whole."""
+    """After all of this no order is waited for any more, both balances are even and the chain is whole."""
     await until(lambda: line.alive() and not line.rows("SELECT 1 FROM event WHERE state = 'undecided'"), "all decided")
-    assert line.rows("SELECT * FROM awaited") == []
+    assert line.rows("SELECT * FROM awaited WHERE kind = 'order'") == []
     assert line.sound()

@@ -55,6 +55,9 @@ class Nothing:
     def states(self, keys: object) -> dict[str, Any]:
         return {KEY: {"total": "100", "count": 3, "last": []}}
 
+    def in_quarantine(self, orders: object) -> set[tuple[str, int]]:
+        return set()
+
 
 def judged(*ids: str, refused: Sequence[str] = ()) -> Judgement:
     """Reports of the same weight in the same second, in one batch."""
