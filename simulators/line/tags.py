@@ -96,6 +96,7 @@ def tags(scenario: Scenario, work_center: str) -> tuple[Tag, ...]:
             Tag(_total(part.material), Kind.COUNTER, _first(modulus), part.unit, STEP[part.unit], modulus)
             for part in routing.components
         ),
+        Tag("Made/Total", Kind.COUNTER, _first(modulus), unit, plant.RESOLUTION[unit], modulus),
         Tag("Made/Good", Kind.COUNTER, _first(modulus), unit, plant.RESOLUTION[unit], modulus),
         Tag("Made/Scrap", Kind.COUNTER, 0, unit, plant.RESOLUTION[unit], modulus),
         *_scale(routing),
@@ -165,7 +166,7 @@ def _scans(lot: Lot, number: int, shown: Mapping[str, Tag], values: dict[str, Va
     yield _changed(values, _begun(lot, net))
     yield _changed(values, _grown(halfway, shown, values))
     rest = {name: int(quantity / shown[name].step) - halfway[name] for name, quantity in counted.items()}
-    made = {"Made/Good": lot.good, "Made/Scrap": lot.scrap}
+    made = {"Made/Total": lot.quantity, "Made/Good": lot.good, "Made/Scrap": lot.scrap}
     rest |= {name: int(quantity / shown[name].step) for name, quantity in made.items()}
     done = {**_grown(rest, shown, values), **_weighed(net), **_finished(lot, number)}
     yield _changed(values, done)

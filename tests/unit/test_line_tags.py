@@ -51,7 +51,9 @@ def test_totalisers_grow_by_exactly_what_the_truth_says():
     for lot in made:
         for (_, what), quantity in totals(lot.truths).items():
             expected[lot.work_center, what] += quantity
-    names = {"Made/Good": "yield", "Made/Scrap": "scrap"}
+    names = {"Made/Good": "yield", "Made/Scrap": "scrap", "Made/Total": "made"}
+    for center in CENTERS:
+        expected[center, "made"] = expected[center, "yield"] + expected[center, "scrap"]
     rolled = set()
     for center in CENTERS:
         for tag in counters(center):
