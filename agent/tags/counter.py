@@ -1,0 +1,114 @@
+"""One totaliser: a pure fold of its readings into how much was counted.
+
+| the reading is | counted | noticed |
+|---|---|---|
+| the first one | nothing: it is the baseline | `counter_started` |
+| the same | nothing | |
+| higher, by what is believed | the difference | |
+| higher, by more | nothing; a new baseline | `counter_jump` |
+| lower; the way over the turn at `modulus` is what is believed | that way | |
+| lower, and itself what is believed | the reading: it began again at 0 | `counter_reset` |
+| lower, and more than that | nothing: another totaliser was put there | `counter_replaced` |
+
+Believed is `max_step`, and with `max_rate_per_s` besides what it can have grown since the last reading. That time is
+the longer one of the source's and our own: a clock that was set back must not make a true growth unbelievable.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Any, Final, NamedTuple
+
+from agent.ports import Notice
+from agent.tags.config import Counted
+from agent.tags.values import Scalar
+
+EXACT: Final = Context(prec=80, traps=[Inexact, InvalidOperation])  # more digits than two readable numbers can need
+ZERO: Final = Decimal(0)
+
+_LARGEST: Final = Decimal(10) ** 20  # beyond any 64 bit
+_FINEST: Final = -30  # decimal exponent
+
+
+class Total(NamedTuple):
+    """What is known of a totaliser: its last good reading, when the source took it, and when it came here."""
+
+    last: Decimal
+    at: datetime
+    seen: datetime
+
+    def kept(self) -> list[str]:
+        """For the checkpoint."""
+        return [str(self.last), self.at.isoformat(), self.seen.isoformat()]
+
+    @classmethod
+    def of(cls, kept: Any) -> Total:
+        """From the checkpoint."""
+        last, at, seen = kept
+        return cls(Decimal(last), datetime.fromisoformat(at), datetime.fromisoformat(seen))
+
+
+class Step(NamedTuple):
+    """What one reading did."""
+
+    total: Total
+    counted: Decimal = ZERO
+    notice: Notice | None = None
+
+
+def readable(value: Scalar) -> Decimal | None:
+    """The value as a number that can be counted with; None: it is none."""
+    if type(value) is int:
+        number = Decimal(value)
+    elif isinstance(value, Decimal) and value.is_finite():
+        number = value
+    else:
+        return None
+    exponent = number.as_tuple().exponent
+    return number if abs(number) < _LARGEST and isinstance(exponent, int) and exponent >= _FINEST else None
+
+
+def unreadable(rule: Counted, value: Scalar) -> str:
+    """Why this value is no reading of this totaliser; empty: it is one."""
+    number = readable(value)
+    if number is None:
+        return "is no number that can be counted with"
+    if rule.modulus is None:
+        return "is negative, and without a modulus a totaliser cannot be" if number < 0 else ""
+    # a signed 16-bit word shows the upper half of its turn as negative numbers
+    return "" if -rule.modulus <= number * 2 and number < rule.modulus else f"is outside of modulus {rule.modulus}"
+
+
+def fold(rule: Counted, total: Total | None, value: Scalar, at: datetime, now: datetime) -> Step:
+    """What a good reading, which `unreadable` has nothing against, does to the totaliser."""
+    number = readable(value)
+    assert number is not None  # noqa: S101  # asked before
+    if number < 0 and rule.modulus is not None:
+        number = EXACT.add(number, rule.modulus)
+    new = Total(number, at, now)
+    if total is None:
+        return Step(new, notice=Notice("counter_started", {"now": str(number)}, alarm=False))
+    grown = EXACT.subtract(number, total.last)
+    if not grown:
+        return Step(new)
+    believed = _believed(rule, total, new)
+    detail = {"before": str(total.last), "now": str(number), "believed": str(believed)}
+    if grown > believed:
+        return Step(new, notice=Notice("counter_jump", detail))
+    if grown > 0:
+        return Step(new, grown)
+    if rule.modulus is not None:
+        over = EXACT.add(grown, rule.modulus)
+        if over <= min(believed, rule.modulus / 2):  # after a long outage everything would be a rollover
+            return Step(new, over)
+    if number <= believed:
+        return Step(new, number, Notice("counter_reset", {**detail, "counted": str(number)}))
+    return Step(new, notice=Notice("counter_replaced", detail))
+
+
+def _believed(rule: Counted, total: Total, new: Total) -> Decimal:
+    if rule.max_rate_per_s is None:
+        return rule.max_step
+    elapsed = max((new.at - total.at).total_seconds(), (new.seen - total.seen).total_seconds(), 0)
+    return rule.max_step + rule.max_rate_per_s * int(elapsed)

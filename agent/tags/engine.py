@@ -1,0 +1,168 @@
+"""Changes of tags become events: the state of all declared events of one source, from checkpoint to checkpoint.
+
+All changes of one call are one message of the protocol and one moment: they are applied together before a trigger
+looks. Only what `closed_by` reports has the values from before the message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from agent.errors import StoreUnfit
+from agent.ports import Delivery, Notice
+from agent.tags.config import TagEvent
+from agent.tags.event import OneEvent, Outcome
+from agent.tags.values import Change, Quality, TagValue, Write
+
+VERSION: Final = 1
+KEEP_AFTER: Final = timedelta(seconds=10)  # how much counting, at most, a kill may leave without its order
+
+
+class Made(NamedTuple):
+    """What a call made. Nothing of it has happened before `checkpoint` is stored together with `deliveries`."""
+
+    deliveries: Sequence[Delivery]
+    notices: Sequence[Notice]
+    checkpoint: bytes
+    writes: Sequence[Write]
+    """For the controller: only after the batch is stored, or at once when there is nothing `to_store`. A write that
+    fails is tried again until it succeeds or the connection is lost; after that the engine asks for it again."""
+    keep: bool = False
+    """The checkpoint must be stored although nothing is delivered: a trigger went back, a request has fallen."""
+
+    @property
+    def to_store(self) -> bool:
+        """Whether a batch must be handed to the intake; `writes` then wait for it."""
+        return bool(self.keep or self.deliveries or self.notices)
+
+
+class TagEvents:
+    """The declared events of one source. Never blocks; no method may be called while another one runs."""
+
+    def __init__(self, events: Sequence[TagEvent], source: str, checkpoint: bytes | None) -> None:
+        """From the checkpoint that was committed last. Raises StoreUnfit when it cannot be read."""
+        self._source = source
+        kept = _read(checkpoint, source)
+        try:
+            self._events = [OneEvent(event, kept["events"].get(event.name, {})) for event in events]
+            self._numbers: dict[str, int] = {sender: int(number) for sender, number in kept["numbers"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise _unfit(source, f"{type(error).__name__}: {error}") from error
+        mine = {event.name for event in events}
+        # An event that is no longer declared keeps its number, so that no id is used twice when it comes back.
+        self._parts = {name: _compact(state) for name, state in kept["events"].items() if name not in mine}
+        self.tags = frozenset(tag for one in self._events for tag in one.tags)
+        self.written = frozenset(tag for event in events for _, tag in event.writes())
+        self._watchers: dict[str, list[OneEvent]] = {}
+        for one in self._events:
+            for tag in one.tags:
+                self._watchers.setdefault(tag, []).append(one)
+        self._current: dict[str, TagValue] = {}
+        self._stored_at: datetime | None = None
+        self._unstored = False
+        self._checkpoint = b""
+        self._write_down()
+
+    def changed(self, changes: Sequence[Change], now: datetime) -> Made:
+        """What the changes of one message make."""
+        current, watchers = self._current, self._watchers
+        touched: dict[OneEvent, list[Change]] = {}
+        for change in changes:
+            for one in watchers.get(change[0], ()):
+                touched.setdefault(one, []).append(change)
+        if not touched:
+            self._apply(changes)
+            return Made((), (), self._checkpoint, ())
+        out = Outcome(self._source, self._numbers, now)
+        for one, mine in touched.items():
+            one.before(mine, current, out)
+        self._apply(changes)
+        for one, mine in touched.items():
+            one.after(mine, current, out)
+        return self._made(out)
+
+    def lost(self, tags: Iterable[str] | None, now: datetime) -> Made:
+        """Nobody says any more what these tags are (None: all of them)."""
+        current = self._current
+        which: Collection[str] = list(current) if tags is None else set(tags)
+        for tag in which:
+            if tag in current:
+                current[tag] = current[tag]._replace(quality=Quality.STALE)
+        for one in self._events:
+            one.lost(None if tags is None else which)
+        out = Outcome(self._source, self._numbers, now, keep=self._unstored)
+        return self._made(out)
+
+    def due(self) -> datetime | None:
+        """When `tick` wants to be called next; it may be in the past. None: not before something changes."""
+        times = [at for one in self._events if (at := one.due()) is not None]
+        if self._unstored and self._stored_at is not None:
+            times.append(self._stored_at + KEEP_AFTER)
+        return min(times, default=None)
+
+    def tick(self, now: datetime) -> Made:
+        """What is due makes."""
+        out = Outcome(self._source, self._numbers, now)
+        for one in self._events:
+            one.tick(self._current, out)
+        return self._made(out)
+
+    def current(self) -> Mapping[str, TagValue]:
+        """What every tag said last, whether an event looks at it or not. A view, not a copy."""
+        return MappingProxyType(self._current)
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        current = self._current
+        for tag, value, historical in changes:
+            if not historical:
+                current[tag] = value
+
+    def _made(self, out: Outcome) -> Made:
+        self._write_down()
+        if self._stored_at is None:
+            self._stored_at = out.now
+        late = self._unstored and not self._stored_at <= out.now < self._stored_at + KEEP_AFTER
+        made = Made(out.deliveries, out.notices, self._checkpoint, out.writes, out.keep or late)
+        if made.to_store:
+            self._stored_at, self._unstored = out.now, False
+        return made
+
+    def _write_down(self) -> None:
+        """Bring the checkpoint up to date; only the events that have moved are written anew."""
+        moved = [one for one in self._events if one.dirty]
+        if not moved and self._checkpoint:
+            return
+        for one in moved:
+            self._unstored = self._unstored or bool(one.event.closed_by)
+            self._parts[one.event.name] = _compact(one.kept())
+        parts = ",".join(f"{json.dumps(name)}:{part}" for name, part in self._parts.items())
+        numbers = _compact(self._numbers)
+        self._checkpoint = f'{{"version":{VERSION},"numbers":{numbers},"events":{{{parts}}}}}'.encode()
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _read(checkpoint: bytes | None, source: str) -> dict[str, Any]:
+    if not checkpoint:
+        return {"events": {}, "numbers": {}}
+    try:
+        kept = json.loads(checkpoint)
+        version = kept["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unfit(source, f"{type(error).__name__}: {error}") from error
+    if version != VERSION:
+        raise _unfit(source, f"it is of version {version}, this agent knows {VERSION}")
+    return kept  # type: ignore[no-any-return]  # what is in it is looked at where it is used
+
+
+def _unfit(source: str, why: str) -> StoreUnfit:
+    return StoreUnfit(
+        f"source {source}: the checkpoint of its tags cannot be read ({why}); the counters would begin anew and what "
+        "was counted since would be lost. Run the version of the agent that wrote it"
+    )
