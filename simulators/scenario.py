@@ -104,6 +104,8 @@ class Bench:
     erp_http: int
     api: int
     management: int
+    opcua: int
+    opcua_control: int
     erp_user: str
     erp_password_env: str
 
