@@ -27,7 +27,7 @@ from agent.tags.values import Scalar
 EXACT: Final = Context(prec=80, traps=[Inexact, InvalidOperation])  # more digits than two readable numbers can need
 ZERO: Final = Decimal(0)
 
-_LARGEST: Final = Decimal(10) ** 20  # beyond any 64 bit
+_LARGEST: Final = 10**20  # beyond any 64 bit
 _FINEST: Final = -30  # decimal exponent
 
 
@@ -60,32 +60,27 @@ class Step(NamedTuple):
 def readable(value: Scalar) -> Decimal | None:
     """The value as a number that can be counted with; None: it is none."""
     if type(value) is int:
-        number = Decimal(value)
-    elif isinstance(value, Decimal) and value.is_finite():
-        number = value
-    else:
+        return Decimal(value) if -_LARGEST < value < _LARGEST else None
+    if not isinstance(value, Decimal) or not value.is_finite() or not -_LARGEST < value < _LARGEST:
         return None
-    exponent = number.as_tuple().exponent
-    return number if abs(number) < _LARGEST and isinstance(exponent, int) and exponent >= _FINEST else None
+    return value if value.as_tuple().exponent >= _FINEST else None  # type: ignore[operator]  # finite: a number
 
 
-def unreadable(rule: Counted, value: Scalar) -> str:
-    """Why this value is no reading of this totaliser; empty: it is one."""
+def reading(rule: Counted, value: Scalar) -> Decimal | str:
+    """The value as a reading of this totaliser, or why it is none."""
     number = readable(value)
     if number is None:
         return "is no number that can be counted with"
     if rule.modulus is None:
-        return "is negative, and without a modulus a totaliser cannot be" if number < 0 else ""
+        return number if number >= 0 else "is negative, and without a modulus a totaliser cannot be"
+    if number >= rule.modulus or number * 2 < -rule.modulus:
+        return f"is outside of modulus {rule.modulus}"
     # a signed 16-bit word shows the upper half of its turn as negative numbers
-    return "" if -rule.modulus <= number * 2 and number < rule.modulus else f"is outside of modulus {rule.modulus}"
+    return number if number >= 0 else EXACT.add(number, rule.modulus)
 
 
-def fold(rule: Counted, total: Total | None, value: Scalar, at: datetime, now: datetime) -> Step:
-    """What a good reading, which `unreadable` has nothing against, does to the totaliser."""
-    number = readable(value)
-    assert number is not None  # noqa: S101  # asked before
-    if number < 0 and rule.modulus is not None:
-        number = EXACT.add(number, rule.modulus)
+def fold(rule: Counted, total: Total | None, number: Decimal, at: datetime, now: datetime) -> Step:
+    """What a good reading does to the totaliser."""
     new = Total(number, at, now)
     if total is None:
         return Step(new, notice=Notice("counter_started", {"now": str(number)}, alarm=False))

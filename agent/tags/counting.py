@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from agent.ports import Notice
 from agent.tags.config import Counted, TagEvent
-from agent.tags.counter import EXACT, ZERO, Total, fold, unreadable
+from agent.tags.counter import EXACT, ZERO, Total, fold, reading
 from agent.tags.scale import trusted
 from agent.tags.snapshot import Current, Values, field_values
 from agent.tags.trigger import same
@@ -94,14 +94,13 @@ class Counting:
     def switched(self, touched: Sequence[Change], current: Current) -> bool:
         """Whether a tag of `closed_by` changes by this message; `current` is still without it."""
         found = False
-        known = self._known(current)
         for tag, now, historical in touched:
             if tag in self._event.closed_by and not historical and now.quality is Quality.GOOD:
                 before = self._closers.get(tag, _UNKNOWN)
                 if before is _UNKNOWN or not same(before, now.value):  # type: ignore[arg-type]  # no Scalar: unknown
                     self._closers[tag], self.moved = now.value, True
                     found = found or before is not _UNKNOWN
-        self._crossed = self._crossed or (found and not known)
+        self._crossed = self._crossed or (found and not self._known(current))
         return found
 
     def forget_values(self) -> None:
@@ -115,7 +114,7 @@ class Counting:
             for one in self._ones:
                 if one.rule.tag == change.tag and change.now.quality is Quality.GOOD:
                     one.loose = EXACT.add(one.loose, self._reading(one, change, now, notices))
-        if self._known(current) and any(one.loose for one in self._ones):
+        if any(one.loose for one in self._ones) and self._known(current):
             self._settle(notices)
             if self._event.closed_by:
                 self._values = field_values(self._event, current) or self._values
@@ -125,14 +124,14 @@ class Counting:
         _, (value, _, at), historical = change
         if historical and one.total is not None and at <= one.total.at:
             return ZERO  # a later reading has counted it
-        about = {"event": self._event.name, "field": one.name, "tag": one.rule.tag}
-        wrong = unreadable(one.rule, value)
-        if wrong:
+        number = reading(one.rule, value)
+        if isinstance(number, str):
             if not one.told:
-                notices.append(Notice("counter_refused", {**about, "value": str(value)[:100], "why": wrong}))
+                about = {**self._about(one), "value": str(value)[:100], "why": number}
+                notices.append(Notice("counter_refused", about))
             one.told = True
             return ZERO
-        step = fold(one.rule, one.total, value, at, now)
+        step = fold(one.rule, one.total, number, at, now)
         moved = one.total is None or step.total.last != one.total.last
         one.told, one.total = False, step.total
         if moved:  # a reading that is repeated is not worth writing down
@@ -140,8 +139,12 @@ class Counting:
         if step.counted:
             self.grown_at = at
         if step.notice is not None:
-            notices.append(replace(step.notice, detail={**about, **step.notice.detail, "at": at.isoformat()}))
+            about = {**self._about(one), **step.notice.detail, "at": at.isoformat()}
+            notices.append(replace(step.notice, detail=about))
         return step.counted
+
+    def _about(self, one: One) -> dict[str, str]:
+        return {"event": self._event.name, "field": one.name, "tag": one.rule.tag}
 
     def _settle(self, notices: list[Notice]) -> None:
         """What is loose has found its values."""

@@ -23,7 +23,11 @@ KEEP_AFTER: Final = timedelta(seconds=10)  # how much counting, at most, a kill 
 
 
 class Made(NamedTuple):
-    """What a call made. Nothing of it has happened before `checkpoint` is stored together with `deliveries`."""
+    """What a call made. Nothing of it has happened before `checkpoint` is stored together with `deliveries`.
+
+    Where there is nothing `to_store`, the checkpoint is the last one again: what was only counted since is in the
+    totaliser itself, and is counted anew after a kill.
+    """
 
     deliveries: Sequence[Delivery]
     notices: Sequence[Notice]
@@ -63,9 +67,9 @@ class TagEvents:
                 self._watchers.setdefault(tag, []).append(one)
         self._current: dict[str, TagValue] = {}
         self._stored_at: datetime | None = None
-        self._unstored = False
-        self._checkpoint = b""
-        self._write_down()
+        self._unstored = False  # something was counted that a kill would leave without its order
+        self._moved = set(self._events)  # whose part of the checkpoint is old
+        self._checkpoint = self._written_down()
 
     def changed(self, changes: Sequence[Change], now: datetime) -> Made:
         """What the changes of one message make."""
@@ -83,7 +87,7 @@ class TagEvents:
         self._apply(changes)
         for one, mine in touched.items():
             one.after(mine, current, out)
-        return self._made(out)
+        return self._made(out, touched)
 
     def lost(self, tags: Iterable[str] | None, now: datetime) -> Made:
         """Nobody says any more what these tags are (None: all of them)."""
@@ -95,7 +99,7 @@ class TagEvents:
         for one in self._events:
             one.lost(None if tags is None else which)
         out = Outcome(self._source, self._numbers, now, keep=self._unstored)
-        return self._made(out)
+        return self._made(out, ())
 
     def due(self) -> datetime | None:
         """When `tick` wants to be called next; it may be in the past. None: not before something changes."""
@@ -109,7 +113,7 @@ class TagEvents:
         out = Outcome(self._source, self._numbers, now)
         for one in self._events:
             one.tick(self._current, out)
-        return self._made(out)
+        return self._made(out, self._events)
 
     def current(self) -> Mapping[str, TagValue]:
         """What every tag said last, whether an event looks at it or not. A view, not a copy."""
@@ -121,27 +125,28 @@ class TagEvents:
             if not historical:
                 current[tag] = value
 
-    def _made(self, out: Outcome) -> Made:
-        self._write_down()
+    def _made(self, out: Outcome, touched: Iterable[OneEvent]) -> Made:
+        for one in touched:
+            if one.dirty:
+                self._moved.add(one)
+                self._unstored = self._unstored or bool(one.event.closed_by)
         if self._stored_at is None:
             self._stored_at = out.now
         late = self._unstored and not self._stored_at <= out.now < self._stored_at + KEEP_AFTER
-        made = Made(out.deliveries, out.notices, self._checkpoint, out.writes, out.keep or late)
-        if made.to_store:
+        keep = out.keep or late
+        if keep or out.deliveries or out.notices:
             self._stored_at, self._unstored = out.now, False
-        return made
+            self._checkpoint = self._written_down()
+        return Made(out.deliveries, out.notices, self._checkpoint, out.writes, keep)
 
-    def _write_down(self) -> None:
-        """Bring the checkpoint up to date; only the events that have moved are written anew."""
-        moved = [one for one in self._events if one.dirty]
-        if not moved and self._checkpoint:
-            return
-        for one in moved:
-            self._unstored = self._unstored or bool(one.event.closed_by)
+    def _written_down(self) -> bytes:
+        """The checkpoint; only the events that have moved are written anew."""
+        for one in self._moved:
             self._parts[one.event.name] = _compact(one.kept())
+        self._moved.clear()
         parts = ",".join(f"{json.dumps(name)}:{part}" for name, part in self._parts.items())
         numbers = _compact(self._numbers)
-        self._checkpoint = f'{{"version":{VERSION},"numbers":{numbers},"events":{{{parts}}}}}'.encode()
+        return f'{{"version":{VERSION},"numbers":{numbers},"events":{{{parts}}}}}'.encode()
 
 
 def _compact(value: Any) -> str:

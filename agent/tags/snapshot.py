@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from agent.tags.config import TagEvent
-from agent.tags.counter import EXACT, unreadable
+from agent.tags.counter import EXACT, reading
 from agent.tags.handshake import Code
 from agent.tags.scale import trusted, weigh
 from agent.tags.values import Scalar, TagValue
@@ -63,7 +63,7 @@ def take(event: TagEvent, current: Current, before: Values, *, counters: bool) -
                 values[name] = EXACT.multiply(weighing.net, scale.factor)
     for one in event.counted.values() if counters else ():
         code = trusted(current.get(one.tag))
-        if code or unreadable(one, current[one.tag].value):
+        if code or isinstance(reading(one, current[one.tag].value), str):
             lacks[one.tag] = code or Code.UNREADABLE
     return values, tuple(Lack(tag, code) for tag, code in lacks.items())
 
