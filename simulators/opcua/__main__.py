@@ -17,7 +17,7 @@ from simulators.opcua.control import door
 from simulators.opcua.controller import Controller, at_work
 from simulators.opcua.faults import FAULTS, Fault, FaultError, Faults
 from simulators.opcua.progress import ProgressFile, TruthFile
-from simulators.opcua.server import POLICIES, Settings, listening
+from simulators.opcua.server import POLICIES, LineServer, Settings, listening
 from simulators.opcua.space import NAMESPACE
 from simulators.scenario import Scenario, load
 
@@ -49,12 +49,18 @@ async def _serve(options: argparse.Namespace) -> int:
                 print(
                     f"simulated line at {options.endpoint}, namespace {NAMESPACE}, faults at port {control}", flush=True
                 )
-                striking = [group.create_task(_strike(faults, one)) for one in options.fault]
+                tasks = [group.create_task(_strike(faults, one)) for one in options.fault]
+                tasks.append(group.create_task(_tell_the_end(line)))
                 await stop.wait()
-                for task in striking:
+                for task in tasks:
                     task.cancel()
         print(f"line: {truth.reports} reports shown, {_so_far(controllers)}", flush=True)
     return 0
+
+
+async def _tell_the_end(line: LineServer) -> None:
+    await line.finished.wait()
+    print("the line has made all it had to make", flush=True)
 
 
 async def _strike(faults: Faults, fault: Fault) -> None:

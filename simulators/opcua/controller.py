@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import islice
 
 from simulators.line.tags import Kind, Scan, Tag, TagLot, Update, Value, lots, tags
-from simulators.opcua.progress import ProgressFile, TruthFile
+from simulators.opcua.progress import Progress, ProgressFile, TruthFile
 from simulators.scenario import Scenario
 
 REPORTS_PER_LOT = 3  # about: two or three components, and the confirmation
@@ -54,7 +54,8 @@ class Controller:
 
     With `handshake` a lot takes four steps, none of which is left out after a restart on either side: `Lot/Done` goes
     up; the reader raises `Lot/Ack` (or writes `Lot/Error`, which is an answer too); `Lot/Done` goes down; the reader
-    takes both back. Only then does the next lot begin.
+    takes both back. Only then does the next lot begin. The very first one begins when the reader has written `Lot/Ack`
+    for the first time: before that nobody has read the totalisers, and what they count would be nobody's.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class Controller:
 
     async def run(self, show: Show) -> None:
         """Go on until every lot is made."""
+        if self._handshake and self._progress == Progress(forgotten=self._progress.forgotten):
+            await self._next_write()
         while lot := self._under_way or next(self._lots, None):
             self._under_way = lot
             for number in range(self._progress.scans, len(lot.scans)):

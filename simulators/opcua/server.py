@@ -89,7 +89,7 @@ class LineServer:
     def __init__(self, settings: Settings, controllers: Sequence[Controller]) -> None:
         self.settings = settings
         self.wrong = Disturbance()
-        self.starts = 0
+        self.finished = asyncio.Event()  # every lot is made, and acknowledged where it must be
         self.halted = 0  # subscriptions that are silent now
         self._controllers = {one.center: one for one in controllers}
         self._server: Server | None = None
@@ -110,7 +110,6 @@ class LineServer:
         await space.build(list(self._controllers.values()), self.settings.decoys, self.settings.missing, self._now())
         await server.start()
         self._server, self._space = server, space
-        self.starts += 1
         await self.say_all()  # what changed while the space was built
 
     async def stop(self) -> None:
@@ -146,6 +145,11 @@ class LineServer:
                 for tag in controller.tags:
                     await self._say(controller.center, tag.name, controller.shown(tag), at)
                 await self._say(controller.center, "Lot/DoneAt", self._done_at[controller.center], at)
+
+    async def finish(self, at_work: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for the controllers to make their last lots."""
+        await asyncio.gather(*at_work)
+        self.finished.set()
 
     async def silence(self, seconds: float) -> None:
         """Publish nothing for so long, not even a keep-alive; reads are answered, so the server looks alive."""
@@ -209,6 +213,7 @@ async def listening(settings: Settings, controllers: Sequence[Controller]) -> As
     try:
         async with asyncio.TaskGroup() as work:
             tasks = [work.create_task(one.run(line.show)) for one in controllers]
+            tasks.append(work.create_task(line.finish(list(tasks))))
             try:
                 yield line
             finally:
