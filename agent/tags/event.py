@@ -302,6 +302,8 @@ class OneEvent:
         detail = {"event": self.event.name, "why": "the request fell before it was answered"}
         out.notices.append(Notice("event_refused", detail))
         self._settled()
+        if self.event.handshake is not None:
+            out.writes += handshake.released(self.event.handshake)
 
     def _settled(self) -> None:
         """The trigger has had its effect: the checkpoint may say so."""
