@@ -43,6 +43,8 @@ _TAKEN_OVER = 0x8E
 class MqttSource:
     """Source over one persistent MQTT session; see the configuration for what it promises."""
 
+    clean_session = False  # of MQTT 3.1.1; MQTT 5 says it at the connection
+
     def __init__(
         self,
         config: MqttConfig,
@@ -73,16 +75,9 @@ class MqttSource:
         self._stepped: float | None = None  # monotonic: when the thread last went round
         self._served = False  # was there a connection before
         self._status: dict[str, Any] = {
-            "connected": False,
-            "since": None,
-            "broker": None,
-            "last_delivery_at": None,
-            "session_present": None,
-            "reconnects": 0,
-            "failures": 0,
-            "blocked_since": None,
-            "error": None,
-        }
+            "connected": False, "since": None, "broker": None, "last_delivery_at": None, "session_present": None,
+            "reconnects": 0, "failures": 0, "blocked_since": None, "error": None,
+        }  # fmt: skip
 
     @classmethod
     def of(cls, config: MqttConfig, around: Surroundings) -> MqttSource:
@@ -178,11 +173,11 @@ class MqttSource:
     def _serve(self, intake: Intake, link: Link) -> None:
         """One connection, from CONNACK to its end. Raises SourceLost."""
         while not self._stopping:
-            readable = self._wait(link, self._pace.idle)
+            readable = self._wait(link, self._nap())
             self._send_stored(link)
             arrivals = link.read() if readable else Arrivals()
             self._talk(link)
-            if arrivals.acks or arrivals.deliveries or self._notices:
+            if arrivals.acks or arrivals.deliveries or self._notices or self._pressing():
                 self._deliver(intake, link, arrivals)
             if link.closed:
                 raise SourceLost(str(self._goodbye or link.reason or "the connection was closed"))
@@ -204,8 +199,15 @@ class MqttSource:
             self._wake.clear()
         return link is not None and link.fileno() in ready
 
-    def _talk(self, link: Link) -> None:
-        """Let paho read its packets and write its answers."""
+    def _nap(self) -> float:
+        """How long the thread may sleep while nothing arrives, s."""
+        return self._pace.idle
+
+    def _pressing(self) -> bool:
+        """Whether there is something to do although nothing has arrived."""
+        return False
+
+    def _talk(self, link: Link) -> None:  # let paho read its packets and write its answers
         while link.talk:
             self._session.loop_read()
         if not link.closed and self._session.want_write():
@@ -321,7 +323,7 @@ class MqttSource:
         """Wait before the next try, and go on taking what the writer has stored."""
         until = self._monotonic() + self._retry.wait()
         while not self._stopping and (left := until - self._monotonic()) > 0:
-            self._wait(None, min(left, self._pace.idle))
+            self._wait(None, min(left, self._nap()))
             self._send_stored(None)
 
     # what paho reports, on the network thread; an exception from here ends the connection, never the thread
@@ -384,6 +386,7 @@ class MqttSource:
         session = Session(
             client_id=config.client_id,
             version5=version5,
+            clean=self.clean_session,
             decoder=lambda: Decoder(version5=version5, max_payload=config.max_payload_kb * 1024),
             tls=config.tls_context,
             monotonic=self._monotonic,

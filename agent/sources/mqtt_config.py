@@ -42,18 +42,12 @@ def _broker(url: str) -> Broker:
     return Broker(str(parts.hostname), port, tls)
 
 
-class MqttConfig(Settings):
-    """One MQTT source: a fixed client id with a persistent session at one broker, or at several in fail-over order."""
+class BrokerSettings(Settings):
+    """How brokers are reached: the part that is the same for everything that speaks MQTT."""
 
-    name: Name = Field(description="Appears in events, metrics and logs; part of the identity of its messages")
-    kind: Literal["mqtt"] = Field(default="mqtt", description="mqtt")
     brokers: tuple[str, ...] = Field(
         min_length=1, description="mqtt://HOST:PORT or mqtts://HOST:PORT in fail-over order, all of one kind"
     )
-    client_id: str = Field(
-        min_length=1, max_length=128, description="Fixed for life: the broker keeps the session under this name"
-    )
-    topics: tuple[str, ...] = Field(min_length=1, description="Topic filters, subscribed with QoS 1")
     version: Literal["3.1.1", "5"] = Field(default="5", description="MQTT version")
     user: str | None = Field(default=None, description="User name at the broker")
     password: Secret | None = Field(default=None, description="Its password")
@@ -61,20 +55,8 @@ class MqttConfig(Settings):
     cert_file: Path | None = Field(default=None, description="PEM; client certificate, read anew at every connection")
     key_file: Path | None = Field(default=None, description="PEM; the key of the client certificate")
     keep_alive_s: int = Field(default=20, ge=1, le=3600, description="A dead link is noticed after 1.5 times this")
-    session_expiry_s: int = Field(
-        default=7 * 24 * 3600, ge=60, le=0xFFFFFFFF, description="How long the broker keeps the session (MQTT 5)"
-    )
-    receive_maximum: int = Field(
-        default=100, ge=1, le=65535, description="Messages under way without acknowledgement (MQTT 5)"
-    )
     max_payload_kb: int = Field(
         default=256, ge=1, le=16 * 1024, description="Of larger payloads the first 4 KiB and the SHA-256 are kept, KiB"
-    )
-    receipts: str | None = Field(
-        default=None, description="Topic of the receipts that are published after the commit, as plant/ack/{sender}"
-    )
-    expects_persistent: bool = Field(
-        default=True, description="false: this broker keeps no sessions, and a lost one is no loss event"
     )
 
     @field_validator("brokers")
@@ -83,18 +65,6 @@ class MqttConfig(Settings):
         if len({_broker(url).tls for url in brokers}) > 1:
             raise ValueError("mixes mqtt:// and mqtts://; a fail-over must not fall back to plain text")
         return brokers
-
-    @field_validator("topics")
-    @classmethod
-    def _topics_parse(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
-        for topic in topics:
-            levels = topic.split("/")
-            if levels[0] == "$share":
-                raise ValueError(f"{topic}: a shared subscription breaks the order; name the topic itself")
-            stray = any(len(level) > 1 and ("+" in level or "#" in level) for level in levels)
-            if not topic or "\0" in topic or stray or "#" in levels[:-1]:
-                raise ValueError(f"{topic!r} is no topic filter; + stands for one level, # for the rest")
-        return topics
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -120,6 +90,41 @@ class MqttConfig(Settings):
         if self.cert_file is not None:
             context.load_cert_chain(self.cert_file, self.key_file)
         return context
+
+
+class MqttConfig(BrokerSettings):
+    """One MQTT source: a fixed client id with a persistent session at one broker, or at several in fail-over order."""
+
+    name: Name = Field(description="Appears in events, metrics and logs; part of the identity of its messages")
+    kind: Literal["mqtt"] = Field(default="mqtt", description="mqtt")
+    client_id: str = Field(
+        min_length=1, max_length=128, description="Fixed for life: the broker keeps the session under this name"
+    )
+    topics: tuple[str, ...] = Field(min_length=1, description="Topic filters, subscribed with QoS 1")
+    session_expiry_s: int = Field(
+        default=7 * 24 * 3600, ge=60, le=0xFFFFFFFF, description="How long the broker keeps the session (MQTT 5)"
+    )
+    receive_maximum: int = Field(
+        default=100, ge=1, le=65535, description="Messages under way without acknowledgement (MQTT 5)"
+    )
+    receipts: str | None = Field(
+        default=None, description="Topic of the receipts that are published after the commit, as plant/ack/{sender}"
+    )
+    expects_persistent: bool = Field(
+        default=True, description="false: this broker keeps no sessions, and a lost one is no loss event"
+    )
+
+    @field_validator("topics")
+    @classmethod
+    def _topics_parse(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
+        for topic in topics:
+            levels = topic.split("/")
+            if levels[0] == "$share":
+                raise ValueError(f"{topic}: a shared subscription breaks the order; name the topic itself")
+            stray = any(len(level) > 1 and ("+" in level or "#" in level) for level in levels)
+            if not topic or "\0" in topic or stray or "#" in levels[:-1]:
+                raise ValueError(f"{topic!r} is no topic filter; + stands for one level, # for the rest")
+        return topics
 
     def connect_options(self) -> dict[str, Any]:
         """What MQTT 5 says at CONNECT; 3.1.1 has nothing of the kind."""

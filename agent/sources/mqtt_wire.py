@@ -347,6 +347,7 @@ class Session(paho.Client):
         *,
         client_id: str,
         version5: bool,
+        clean: bool = False,
         decoder: Callable[[], Decoder],
         tls: Callable[[], ssl.SSLContext | None],
         monotonic: Callable[[], float],
@@ -354,7 +355,7 @@ class Session(paho.Client):
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            clean_session=None if version5 else False,
+            clean_session=None if version5 else clean,
             protocol=MQTTProtocolVersion.MQTTv5 if version5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
             manual_ack=True,  # paho never sees a PUBLISH; were it to see one, it must not acknowledge it

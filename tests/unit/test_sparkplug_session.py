@@ -1,0 +1,530 @@
+"""Sessions of edge nodes: births, numbers, aliases, deaths, requests for births, and what outlives a restart."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from agent.errors import StoreUnfit
+from agent.ports import Delivery
+from agent.sparkplug.host import Host
+from agent.sparkplug.names import read_address
+from agent.sparkplug.nodes import Nodes
+from agent.sparkplug.rebirth import Rebirths
+from agent.sparkplug.session import Effects, Lost, Moment, Patience
+from agent.tags.values import Change, Quality, Write
+from tests.sparkplug_bench import (
+    BOOLEAN,
+    INT32,
+    MS,
+    NOW,
+    STRING,
+    TAGS,
+    UINT32,
+    birth_of_device,
+    message,
+    metric,
+    nbirth,
+    ndeath,
+    payload,
+    template,
+)
+
+OF_DEVICE = frozenset({"total", "done", "order", "ack"})
+ALL = OF_DEVICE | {"speed"}
+
+
+class Plant:
+    """Nodes on a clock that a test sets."""
+
+    def __init__(self, tags: dict[str, str] | None = None, **patience: float) -> None:
+        addresses = {tag: read_address(text) for tag, text in (tags or TAGS).items()}
+        self.nodes = Nodes(addresses, Patience(**patience), lambda: 0.5)
+        self.ticks = 1000.0
+        self.out = Effects()
+
+    @property
+    def node(self) -> Any:
+        return self.nodes.nodes["G/N"]
+
+    def now(self) -> Moment:
+        return Moment(NOW + timedelta(seconds=self.ticks - 1000), self.ticks)
+
+    def hear(self, *messages: Delivery) -> Effects:
+        """What these messages lead to, and what is due by now."""
+        self.out = Effects()
+        for one in messages:
+            self.nodes.take(one, self.now(), self.out)
+        self.nodes.tick(self.now(), self.out)
+        return self.out
+
+    def later(self, seconds: float) -> Effects:
+        self.ticks += seconds
+        return self.hear()
+
+    def born(self, total: int = 100, *, bd: int = 0) -> Effects:
+        return self.hear(
+            message("NBIRTH", nbirth(metric("Speed", 12.5, 9, alias=9), bd=bd)),
+            message("DBIRTH", payload(*birth_of_device(total), seq=1), "D"),
+        )
+
+
+def data(seq: int, *metrics: bytes) -> Delivery:
+    return message("DDATA", payload(*(metrics or (metric(value=seq, alias=1),)), seq=seq), "D")
+
+
+def said(effects: Effects) -> dict[str, Any]:
+    return {one.tag: one.now.value for step in effects.steps if not isinstance(step, Lost) for one in step}
+
+
+def lost(effects: Effects) -> set[str]:
+    return {tag for step in effects.steps if isinstance(step, Lost) for tag in step.tags}
+
+
+def actions(effects: Effects) -> list[str]:
+    return [notice.action for notice in effects.notices]
+
+
+def test_births_bring_the_values_of_node_and_device():
+    """After NBIRTH and DBIRTH the node is online and every tag has a value; that is worth a checkpoint."""
+    plant = Plant()
+    born = plant.born(100)
+    assert said(born)["total"] == 100
+    assert set(said(born)) == ALL
+    assert plant.node.state == "online"
+    assert born.remember
+    assert not born.notices
+
+
+def test_data_come_by_alias_and_by_name():
+    """An alias stands for the name that the birth gave it; changes of one message stay together."""
+    plant = Plant()
+    plant.born()
+    heard = plant.hear(
+        data(2, metric(value=105, alias=1), metric(value=1, alias=2, field=14)), data(3, metric("Total", 106, UINT32))
+    )
+    assert [[one.now.value for one in step] for step in heard.steps if not isinstance(step, Lost)] == [
+        [105, True],
+        [106],
+    ]
+    assert not heard.remember
+
+
+def test_what_no_tag_reads_is_recognised_and_not_looked_at():
+    """A declared metric that nobody reads causes nothing, even if its value makes no sense."""
+    plant = Plant()
+    plant.hear(
+        message("NBIRTH", nbirth()),
+        message("DBIRTH", payload(*birth_of_device(1), metric("Other", 5, INT32, alias=77), seq=1), "D"),
+    )
+    heard = plant.hear(data(2, metric(value=1.5, alias=77, field=13)))
+    assert heard == Effects()
+
+
+def test_historical_values_are_marked():
+    """What a node stored while nobody listened comes as such."""
+    plant = Plant()
+    plant.born()
+    heard = plant.hear(data(2, metric(value=101, alias=1, historical=True, at=MS - 60000)))
+    ((change,),) = (step for step in heard.steps if not isinstance(step, Lost))
+    assert change == Change("total", change.now, historical=True)
+    assert change.now.at == NOW - timedelta(minutes=1)
+
+
+def test_messages_out_of_order_are_put_in_order():
+    """What came too early waits for its turn; nothing is lost and nobody is asked."""
+    plant = Plant()
+    plant.born()
+    assert not plant.hear(data(4)).steps
+    assert not plant.hear(data(3)).steps
+    heard = plant.hear(data(2))
+    assert [step[0].now.value for step in heard.steps if not isinstance(step, Lost)] == [2, 3, 4]
+    assert not plant.later(60).rebirths
+
+
+def test_numbers_go_round():
+    """After 255 comes 0."""
+    plant = Plant()
+    plant.born()
+    for seq in (*range(2, 256), *range(5)):
+        assert said(plant.hear(data(seq))) == {"total": seq}
+    assert plant.node.gaps == 0
+
+
+def test_a_missing_number_makes_the_tags_stale_and_asks_for_births():
+    """After the reorder timeout the gap is noted and births are asked for; until they come data decide nothing."""
+    plant = Plant(reorder_s=2)
+    plant.born()
+    assert not plant.hear(data(3)).steps
+    assert not plant.later(1.9).rebirths
+    heard = plant.later(0.2)
+    assert heard.rebirths == ["G/N"]
+    assert lost(heard) == ALL
+    (gap,) = heard.notices
+    assert (gap.action, gap.detail["first_missing"], gap.detail["missing"]) == ("sequence_gap", 2, 1)
+    assert not plant.hear(data(4)).steps
+    assert said(plant.born(120))["total"] == 120
+    assert plant.node.shown(plant.now().at)["trouble"]["over"]
+
+
+def test_without_patience_a_gap_is_one_at_once():
+    """reorder_s 0 waits for nothing."""
+    plant = Plant(reorder_s=0)
+    plant.born()
+    assert plant.hear(data(3)).rebirths == ["G/N"]
+
+
+def test_a_message_that_comes_twice_is_taken_once():
+    """The same number with the same bytes is a repetition: no gap, no second change."""
+    plant = Plant()
+    plant.born()
+    plant.hear(data(2))
+    assert not plant.hear(data(2)).steps
+    assert not plant.later(10).rebirths
+    assert plant.node.duplicates == 1
+
+
+def test_a_birth_that_was_missed_is_noticed_by_its_numbers():
+    """A node that began anew unheard does not pass for the one before: its numbers do not go on."""
+    plant = Plant()
+    plant.born()
+    plant.hear(data(2), data(3), data(4), data(1))
+    assert plant.later(3).rebirths == ["G/N"]
+    assert plant.node.state == "stale"
+
+
+def test_a_late_join_asks_for_births():
+    """Data before any birth are no values; the node is asked."""
+    plant = Plant()
+    heard = plant.hear(data(17))
+    assert not heard.steps
+    assert heard.rebirths == ["G/N"]
+
+
+def test_an_alias_that_nobody_declared_makes_stale_and_asks():
+    """It may be that a birth was missed: what the other aliases mean is no longer certain."""
+    plant = Plant()
+    plant.born()
+    heard = plant.hear(data(2, metric(value=1, alias=1), metric(value=5, alias=55)))
+    assert said(heard) == {}
+    assert lost(heard) == ALL
+    assert heard.rebirths == ["G/N"]
+    assert actions(heard) == ["metric_undeclared"]
+
+
+def test_an_alias_that_even_the_rebirth_does_not_declare_is_let_be():
+    """A node that sends what it never declares is useless for that metric only, and is not asked for ever."""
+    plant = Plant()
+    plant.born()
+    plant.hear(data(2, metric(value=5, alias=55)))
+    plant.born()
+    heard = plant.hear(data(2, metric(value=7, alias=1), metric(value=5, alias=55)))
+    assert said(heard) == {"total": 7}
+    assert plant.node.state == "online"
+
+
+def test_aliases_mean_what_the_latest_birth_says():
+    """After a rebirth the same alias may be another metric."""
+    plant = Plant()
+    plant.born()
+    plant.hear(
+        message("NBIRTH", nbirth()),
+        message(
+            "DBIRTH", payload(metric("Total", 9, UINT32, alias=3), metric("Order", "A", STRING, alias=1), seq=1), "D"
+        ),
+    )
+    assert said(plant.hear(data(2, metric(value=10, alias=3), metric(value="B", alias=1, field=15)))) == {
+        "total": 10,
+        "order": "B",
+    }
+
+
+def test_an_alias_of_two_metrics_belongs_to_nobody():
+    """A birth that gives an alias twice is refused for both: no value lands in the wrong tag."""
+    plant = Plant()
+    heard = plant.hear(
+        message("NBIRTH", nbirth()),
+        message(
+            "DBIRTH", payload(metric("Total", 9, UINT32, alias=3), metric("Order", "A", STRING, alias=3), seq=1), "D"
+        ),
+    )
+    assert "order" not in said(heard)
+    assert [refusal.error.reason for refusal in heard.refusals] == ["alias"]
+    heard = plant.hear(data(2, metric(value=10, alias=3)))
+    assert not heard.steps
+    assert [refusal.error.reason for refusal in heard.refusals] == ["alias"]
+
+
+def test_a_death_makes_node_and_devices_stale():
+    """The NDEATH of this session: every tag, and a notice; no request, nobody would answer."""
+    plant = Plant()
+    plant.born(bd=4)
+    heard = plant.hear(message("NDEATH", ndeath(4)))
+    assert lost(heard) == ALL
+    assert actions(heard) == ["node_dead"]
+    assert not heard.rebirths
+    assert heard.remember
+    assert not plant.later(600).rebirths
+
+
+def test_the_death_of_an_earlier_session_is_nothing():
+    """A will that the broker publishes late has the number of its own session."""
+    plant = Plant()
+    plant.born(bd=4)
+    heard = plant.hear(message("NDEATH", ndeath(3)))
+    assert heard == Effects()
+    assert plant.node.state == "online"
+
+
+def test_a_death_without_a_number_makes_stale_and_asks():
+    """Whose it is cannot be known; the node will say whether it lives."""
+    plant = Plant()
+    plant.born(bd=4)
+    heard = plant.hear(message("NDEATH", payload(seq=None)))
+    assert lost(heard) == ALL
+    assert heard.rebirths == ["G/N"]
+
+
+def test_the_death_of_a_device_is_that_of_its_tags():
+    """Its tags are stale, the node and its other metrics live, the numbers go on."""
+    plant = Plant()
+    plant.born()
+    heard = plant.hear(message("DDEATH", payload(seq=2), "D"))
+    assert lost(heard) == OF_DEVICE
+    assert plant.node.state == "online"
+    assert said(plant.hear(message("NDATA", payload(metric(value=1.5, alias=9, field=12), seq=3)))) != {}
+    assert plant.node.shown(NOW)["dead_devices"] == ["D"]
+    again = plant.hear(message("DBIRTH", payload(*birth_of_device(7), seq=4), "D"))
+    assert said(again)["total"] == 7
+    assert plant.node.shown(NOW)["dead_devices"] == []
+
+
+def test_after_a_birth_of_the_node_its_devices_wait_for_their_own():
+    """A reborn node says nothing about its devices until their births come."""
+    plant = Plant()
+    plant.born()
+    assert lost(plant.hear(message("NBIRTH", nbirth(bd=1)))) >= OF_DEVICE
+    heard = plant.hear(data(1))
+    assert not heard.steps
+    assert heard.rebirths == ["G/N"]
+
+
+def test_requests_keep_their_distance():
+    """At most one to a node in 30 s, whatever happens; unanswered ones ever more rarely; after three an alarm."""
+    plant = Plant(reorder_s=0, rebirth_s=30)
+    asked = []
+    for second in range(300):
+        if plant.hear(data(17)).rebirths:
+            asked.append(second)
+        plant.ticks += 1
+    assert len(asked) == 4
+    assert all(later - earlier >= 30 for earlier, later in pairwise(asked))
+    plant.born()
+    assert not plant.hear(data(7)).rebirths
+    assert plant.node.state == "stale"
+
+
+def test_unanswered_requests_are_an_alarm():
+    """After three the node is named."""
+    plant = Plant()
+    noticed = [notice for _ in range(200) for notice in (plant.hear(data(17)), plant.later(2))[1].notices]
+    assert [notice.action for notice in noticed] == ["rebirth_unanswered"]
+
+
+def test_after_connecting_every_node_is_asked_unless_it_speaks_by_itself():
+    """A node that says its births in the first moments is left alone; the requests to many nodes are spread."""
+    plant = Plant()
+    plant.nodes.connected(plant.now())
+    plant.born()
+    assert not plant.later(60).rebirths
+    silent = Plant()
+    silent.nodes.connected(silent.now())
+    assert not silent.hear().rebirths
+    assert silent.later(4).rebirths == ["G/N"]
+
+
+def test_chance_spreads_the_requests():
+    """Two nodes that need a birth at the same moment are not asked at the same moment."""
+    due = []
+    for chance in (0.0, 1.0):
+        asking = Rebirths(30, lambda chance=chance: chance)  # type: ignore[misc]
+        asking.want(1000, 2)
+        due.append(asking.due)
+    assert due == [1001, 1003]
+
+
+def test_a_tag_that_no_birth_has_is_named():
+    """A mistyped metric is told at the first birth, and has no value."""
+    plant = Plant({**TAGS, "typo": "G/N/D:Totel"})
+    heard = plant.born()
+    (notice,) = heard.notices
+    assert (notice.action, notice.detail) == ("metrics_missing", {"of": "G/N/D", "tags": ["typo"]})
+
+
+def test_a_metric_that_has_become_another_type_is_named():
+    """A counter that was a whole number and is a text now is noticed, also across a restart."""
+    plant = Plant()
+    plant.born()
+    again = Plant()
+    again.nodes.recall(plant.nodes.kept(), again.now())
+    again.hear(message("NBIRTH", nbirth()))
+    heard = again.hear(message("DBIRTH", payload(*birth_of_device(1)[1:], metric("Total", "9", STRING), seq=1), "D"))
+    (notice,) = heard.notices
+    assert notice.action == "metric_changed"
+    assert (notice.detail["was"], notice.detail["is"]) == ("UINT32", "STRING")
+
+
+def test_a_birth_is_believed_although_it_lacks_what_it_must_have():
+    """Without bdSeq or the Rebirth metric: noted once, values count, any death is its own."""
+    plant = Plant()
+    bare = message("NBIRTH", payload(metric("Speed", 1.5, 9), seq=0))
+    assert actions(plant.hear(bare))[:1] == ["birth_incomplete"]
+    assert "birth_incomplete" not in actions(plant.hear(bare))
+    assert plant.node.state == "online"
+    assert lost(plant.hear(message("NDEATH", ndeath(77)))) == ALL
+
+
+def test_a_clock_that_is_an_hour_off_is_an_alarm_once():
+    """The difference stands in the status, the values count."""
+    plant = Plant()
+    hour = message("NBIRTH", nbirth(metric("Speed", 1.5, 9), at=MS + 3_600_000))
+    (notice,) = (one for one in plant.hear(hour).notices if one.action == "clock_skew")
+    assert notice.detail["seconds"] == 3600
+    assert "clock_skew" not in actions(plant.hear(hour))
+    assert plant.node.shown(NOW)["clock_skew_s"] == 3600
+
+
+def test_members_of_a_template_are_tags():
+    """Named Template/member; data carry only what changed."""
+    plant = Plant({"speed": "G/N:Motor/Speed", "depth": "G/N:Motor/In/Depth", "no": "G/N:Motor/None"})
+    inner = metric("In", template(metric("Depth", 2, INT32)), 19)
+    heard = plant.hear(
+        message("NBIRTH", nbirth(metric("Motor", template(metric("Speed", 5, INT32), inner), 19, alias=4)))
+    )
+    assert said(heard) == {"speed": 5, "depth": 2}
+    assert heard.notices[0].detail["tags"] == ["no"]
+    heard = plant.hear(message("NDATA", payload(metric(value=template(metric("Speed", 6)), alias=4, field=18), seq=1)))
+    assert said(heard) == {"speed": 6}
+
+
+def test_elements_that_an_array_no_longer_has_are_bad():
+    """A shorter array has no value for them."""
+    plant = Plant({"second": "G/N:Row[1]"})
+    plant.hear(message("NBIRTH", nbirth(metric("Row", b"\x01\x02", 26, alias=4, field=16))))
+    heard = plant.hear(message("NDATA", payload(metric(value=b"\x01", alias=4, field=16), seq=1)))
+    ((change,),) = (step for step in heard.steps if not isinstance(step, Lost))
+    assert change.now.quality is Quality.BAD
+
+
+def test_commands_and_other_nodes_are_none_of_our_business():
+    """NCMD and DCMD are never executed, whoever sends them; nodes without a tag are not followed."""
+    plant = Plant()
+    plant.born()
+    command = payload(metric("Node Control/Rebirth", 1, BOOLEAN), seq=None)
+    heard = plant.hear(
+        message("NCMD", command),
+        message("DCMD", command, "D"),
+        message("NCMD", b"\xff"),
+        message("NDATA", b"\xff", node="G/X"),
+    )
+    assert heard == Effects()
+    assert plant.nodes.of_others == 1
+
+
+def test_the_state_outlives_a_restart():
+    """Number of the session, aliases and types come back; until its birth the node is stale, so it decides nothing."""
+    plant = Plant()
+    plant.born(bd=6)
+    kept = plant.nodes.kept()
+    again = Plant()
+    again.nodes.recall(kept, again.now())
+    assert (again.node.state, again.node.bd_seq) == ("stale", 6)
+    assert again.node.table.find("D", "Total").alias == 1
+    assert not again.hear(data(2)).steps
+    assert again.nodes.kept() == kept.replace(b'"online":true', b'"online":false')
+    assert said(again.born(130))["total"] == 130
+
+
+@pytest.mark.parametrize("kept", [b"", b"{", b"[]", b'{"version":9,"nodes":{}}', b'{"version":1,"nodes":{"G/N":{}}}'])
+def test_a_checkpoint_that_cannot_be_read_is_no_empty_one(kept: bytes):
+    """Nothing kept is a first start; anything unreadable stops the agent with a sentence."""
+    if not kept:
+        Plant().nodes.recall(kept, Plant().now())
+        return
+    with pytest.raises(StoreUnfit, match="checkpoint of the Sparkplug nodes"):
+        Plant().nodes.recall(kept, Plant().now())
+
+
+def test_a_tag_is_written_while_its_node_is_online():
+    """As a DCMD by alias; a node that is stale is not written to."""
+    plant = Plant()
+    assert plant.nodes.command(Write("ack", value=True), plant.now()) is None
+    plant.born()
+    command = plant.nodes.command(Write("ack", value=True), plant.now())
+    assert command is not None
+    assert command.topic == "spBv1.0/G/DCMD/N/D"
+
+
+def test_the_same_refusal_is_kept_once_in_an_hour():
+    """Quarantine gets one of a kind, the others are counted."""
+    plant = Plant()
+    kept = [plant.nodes.quarantined(plant.hear(message("NDATA", b"\xff")).refusals, plant.now()) for _ in range(5)]
+    assert [len(one) for one in kept] == [1, 0, 0, 0, 0]
+    assert plant.nodes.refused == {"protobuf": 5}
+    plant.ticks += 3601
+    assert len(plant.nodes.quarantined(plant.hear(message("NDATA", b"\xff")).refusals, plant.now())) == 1
+
+
+# what we say of ourselves
+
+
+def test_will_and_birth_have_the_time_of_their_connection():
+    """Offline by will, online by birth, with the same time stamp; a later connection has a later one."""
+    host = Host("gatepost")
+    will = json.loads(host.connecting(NOW))
+    birth = host.say(online=True)
+    assert will == {"online": False, "timestamp": MS}
+    assert birth is not None
+    assert json.loads(birth) == {"online": True, "timestamp": MS}
+    assert host.say(online=True) is None
+    assert json.loads(host.connecting(NOW - timedelta(hours=1)))["timestamp"] > MS
+
+
+@pytest.mark.parametrize(
+    "payload", [b'{"online": false, "timestamp": 1}', b"no json", b"[" * 100_000, b"{}", b"OFFLINE"]
+)
+def test_whoever_says_that_we_are_offline_is_contradicted(payload: bytes):
+    """An old will, or rubbish: we say again that we are online, with the same time stamp."""
+    host = Host("gatepost")
+    host.connecting(NOW)
+    host.say(online=True)
+    assert host.heard(payload) is None
+    again = host.say(online=True)
+    assert again is not None
+    assert json.loads(again) == {"online": True, "timestamp": MS}
+
+
+def test_who_is_offline_by_intention_does_not_contradict():
+    """While the store takes nothing we are offline, and hear ourselves say so."""
+    host = Host("gatepost")
+    host.connecting(NOW)
+    host.say(online=True)
+    offline = host.say(online=False)
+    assert offline is not None
+    host.heard(offline)
+    assert host.say(online=False) is None
+
+
+def test_a_second_host_of_the_same_name_is_an_alarm():
+    """Another time stamp that is online is another application with our id; told once."""
+    host = Host("gatepost")
+    host.connecting(NOW)
+    host.say(online=True)
+    notice = host.heard(b'{"online": true, "timestamp": 5}')
+    assert notice is not None
+    assert notice.action == "second_host"
+    assert host.heard(b'{"online": true, "timestamp": 5}') is None
