@@ -127,6 +127,56 @@ def test_what_closes_has_the_values_from_before():
 
     assert (closed["order"], closed["quantity"]) == ("77", 10)
     assert (done["order"], done["quantity"]) == ("78", 5)
+    assert agent.actions() == []
+
+
+def test_the_last_values_of_the_old_order_are_reported():
+    """An operator who came after the last piece signs for it, as the controller shows it when the order ends."""
+    agent = lots(closed_by=["order"], fields={"order": "order", "operator": "operator"})
+    agent.say(operator="A", total=110)
+    agent.say(operator="B")
+
+    (closed,) = agent.say(order="78", operator="C")
+
+    assert (closed["order"], closed["operator"]) == ("77", "B")
+
+
+def test_values_of_one_order_are_never_used_for_the_next():
+    """Where nobody knew the values under which something was counted, it joins the next report, with an alarm."""
+    agent = lots(closed_by=["order"], fields={"order": "order", "operator": "operator"})
+    agent.say(operator="A", total=110)
+    agent.say(order="78")
+    agent.say(Quality.BAD, operator="A")
+    agent.say(total=120)
+
+    assert agent.say(order="79") == []
+    (done,) = agent.say(operator="B", done=True)
+
+    assert (done["order"], done["operator"], done["quantity"]) == ("79", "B", 10)
+    assert [(action, detail["counted"]) for action, detail in agent.noticed[-1:]] == [
+        ("event_refused", {"quantity": "10"})
+    ]
+
+
+def test_an_order_that_changed_with_nothing_counted_is_on_disk():
+    """After a kill nobody takes it for an order that changed while the agent was away."""
+    agent = lots(closed_by=["order"])
+    agent.say(order="78")
+
+    agent.kill()
+    agent.say(order="78", total=110, done=False)
+
+    assert (agent.stored, agent.actions()) == ([], [])
+
+
+def test_a_tag_that_only_closes_must_be_known_too():
+    """Nobody can say to which lot a quantity belongs while the tag that parts the lots is stale."""
+    agent = lots(closed_by=["lot"], wait_s=0)
+    agent.say(lot=1)
+    agent.lose("lot")
+
+    assert agent.say(total=110, done=True) == []
+    assert agent.noticed[-1][1]["why"] == "lot is stale"
 
 
 def test_an_order_that_changes_with_nothing_counted_reports_nothing():
@@ -149,10 +199,11 @@ def test_an_order_that_changed_while_the_agent_was_away_closes_what_was_counted_
     agent.kill()
     agent.say(total=130)  # the counter comes first, the order in the next message
     (closed,) = agent.say(order="78", done=False)
+    agent.say(total=131)
     (done,) = agent.say(done=True)
 
     assert (closed["order"], closed["quantity"]) == ("77", 10)
-    assert (done["order"], done["quantity"]) == ("78", 20)
+    assert (done["order"], done["quantity"]) == ("78", 21)
     assert agent.actions() == ["counted_across"]
     assert agent.noticed[-1][1] == {"event": "lot", "counted": {"quantity": "20"}, "now": {"order": "78"}}
 
@@ -215,13 +266,27 @@ def test_an_event_waits_for_a_value_that_is_late():
 
 def test_a_kill_while_an_event_waits_makes_it_later():
     """The edge is not on disk before it had its effect."""
+    agent = Agent([event(when={"rising": "done"}, fields={"order": "order"}, counted={"quantity": TOTAL})])
+    agent.say(done=False)
+    agent.say(done=True)
+    agent.say(total=100)  # the first reading is on disk, with all that is known
+
+    agent.kill()
+
+    assert len(agent.say(done=True, order="77", total=100)) == 1
+
+
+def test_a_connection_that_is_lost_while_an_event_waits_makes_it_later():
+    """The next connection shows the flag again: it is the edge that had no effect yet."""
     agent = Agent([event(when={"rising": "done"}, fields={"order": "order"})])
     agent.say(done=False)
     agent.say(done=True)
 
-    agent.kill()
+    agent.lose()
+    agent.tick(60)
 
     assert len(agent.say(done=True, order="77")) == 1
+    assert agent.actions() == []
 
 
 # ── triggers ────────────────────────────────────────────────────────────────────────────────────────────────
