@@ -26,7 +26,7 @@ Scalar = str | int | Decimal | bool | None
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is 13 times faster
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
-DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})?(\.[0-9]{1,40})?([eE][-+]?([12]?[0-9]|30))?")
+DECIMAL = re.compile(r"[-+]?(?=[0-9.])(0|[1-9][0-9]{0,39})?(\.[0-9]{1,40})?([eE][-+]?([12]?[0-9]|30))?")
 _WORDS: Mapping[str, Scalar] = MappingProxyType({"": None, "~": None, "null": None, "true": True, "false": False})
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _URL_PASSWORD = re.compile(r"(?<=//)[^/@\s]+@")
