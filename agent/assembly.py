@@ -86,6 +86,7 @@ def surroundings(config: Config, clock: Clock, targets: Mapping[str, ErpTarget])
         keep=lambda name, content: _keep(folder, name, content),
         kept=lambda name: _kept(folder, name),
         targets=targets,
+        data=config.store.path.parent,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -263,3 +264,4 @@ class Surroundings:
     keep: Callable[[str, bytes], None]  # keeps small things on disk, by name, for a cold start without the ERP
     kept: Callable[[str], bytes | None]
     targets: Mapping[str, ErpTarget] = field(default_factory=lambda: MappingProxyType({}))
+    data: Path = Path("var")  # the folder of the store: for what people must find, as certificates
