@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,7 @@ from agent.tags.event import OneEvent, Outcome
 from agent.tags.values import Change, Quality, TagValue, Write
 
 VERSION: Final = 1
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
 KEEP_AFTER: Final = timedelta(seconds=10)  # how much counting, at most, a kill may leave without its order
 
 
@@ -66,13 +67,15 @@ class TagEvents:
             for tag in one.tags:
                 self._watchers.setdefault(tag, []).append(one)
         self._current: dict[str, TagValue] = {}
-        self._stored_at: datetime | None = None
+        self._now = LATEST
+        self._stored_at = LATEST  # brought down by the first call
         self._unstored = False  # something was counted that a kill would leave without its order
         self._moved = set(self._events)  # whose part of the checkpoint is old
         self._checkpoint = self._written_down()
 
     def changed(self, changes: Sequence[Change], now: datetime) -> Made:
         """What the changes of one message make."""
+        self._look_at_clock(now)
         current, watchers = self._current, self._watchers
         touched: dict[OneEvent, list[Change]] = {}
         for change in changes:
@@ -91,6 +94,7 @@ class TagEvents:
 
     def lost(self, tags: Iterable[str] | None, now: datetime) -> Made:
         """Nobody says any more what these tags are (None: all of them)."""
+        self._look_at_clock(now)
         current = self._current
         which: Collection[str] = list(current) if tags is None else set(tags)
         for tag in which:
@@ -104,12 +108,13 @@ class TagEvents:
     def due(self) -> datetime | None:
         """When `tick` wants to be called next; it may be in the past. None: not before something changes."""
         times = [at for one in self._events if (at := one.due()) is not None]
-        if self._unstored and self._stored_at is not None:
+        if self._unstored:
             times.append(self._stored_at + KEEP_AFTER)
         return min(times, default=None)
 
     def tick(self, now: datetime) -> Made:
         """What is due makes."""
+        self._look_at_clock(now)
         out = Outcome(self._source, self._numbers, now)
         for one in self._events:
             one.tick(self._current, out)
@@ -118,6 +123,14 @@ class TagEvents:
     def current(self) -> Mapping[str, TagValue]:
         """What every tag said last, whether an event looks at it or not. A view, not a copy."""
         return MappingProxyType(self._current)
+
+    def _look_at_clock(self, now: datetime) -> None:
+        """A clock that was set back must stop no timer, and no checkpoint."""
+        if now < self._now:
+            for one in self._events:
+                one.set_back(now)
+            self._stored_at = min(self._stored_at, now)
+        self._now = now
 
     def _apply(self, changes: Sequence[Change]) -> None:
         current = self._current
@@ -130,9 +143,7 @@ class TagEvents:
             if one.dirty:
                 self._moved.add(one)
                 self._unstored = self._unstored or bool(one.event.closed_by)
-        if self._stored_at is None:
-            self._stored_at = out.now
-        late = self._unstored and not self._stored_at <= out.now < self._stored_at + KEEP_AFTER
+        late = self._unstored and out.now >= self._stored_at + KEEP_AFTER
         keep = out.keep or late
         if keep or out.deliveries or out.notices:
             self._stored_at, self._unstored = out.now, False

@@ -123,6 +123,15 @@ class OneEvent:
             self._fresh = True
             self._waiting, self._last = None, self._kept_last  # the connection shows the trigger again
 
+    def set_back(self, now: datetime) -> None:
+        """The clock says less than it did. What began in the future begins now, so that nothing waits for it."""
+        if self._fired is not None and self._fired > now:
+            self._fired, self.dirty = now, True
+        if self._waiting is not None and self._waiting.since > now:
+            self._waiting = self._waiting._replace(since=now)
+        if self._overdue is not None and self._overdue > now:
+            self._overdue = now
+
     def due(self) -> datetime | None:
         """When `tick` has something to do."""
         if self._waiting is not None:
@@ -206,8 +215,6 @@ class OneEvent:
         when = self.event.when
         if when is None or self._waiting is not None:
             return
-        if self._fired is not None and self._fired > out.now:  # the clock was set back, which must stop nothing
-            self._fired, self.dirty = out.now, True
         if when.every_s is not None:
             self._beat(timedelta(seconds=when.every_s), current, out)
         elif when.counts is not None and self.counting.reaches(when.counts.least):
@@ -242,7 +249,7 @@ class OneEvent:
             self._deliver(values, self.counting.grown_at or out.now, out)
             return
         self._overdue = self._overdue or out.now
-        if not self._overdue <= out.now < self._overdue + self._wait and "overdue" not in self._told:
+        if out.now >= self._overdue + self._wait and "overdue" not in self._told:
             self._told.add("overdue")
             pending = {name: str(quantity) for name, quantity in self.counting.pending().items()}
             detail = {"event": self.event.name, "why": shown(lacks), "counted": pending}
@@ -268,7 +275,7 @@ class OneEvent:
         values, lacks = take(self.event, current, waiting.values, counters=True)
         if not lacks:
             self._make(values, waiting.at, out)
-        elif not waiting.since <= out.now < waiting.since + self._wait:  # also when the clock was set back
+        elif out.now >= waiting.since + self._wait:
             self._refuse(lacks, out)
         else:
             self._waiting = waiting._replace(values=values)

@@ -396,9 +396,29 @@ def test_a_clock_that_is_set_back_stops_no_timer(trigger: dict[str, Any]):
 
     agent.now -= 3600
     agent.say(total=2)
+    assert agent.engine.due() == at(agent.now + 60)
     agent.tick(60)
 
     assert len(agent.stored) == before + 1
+
+
+def test_a_clock_that_is_set_back_lets_nothing_wait_longer():
+    """An event that waits for a value, and a report that does, are given up as if nothing had happened to the clock."""
+    agent = Agent(
+        [
+            event(name="edge", when={"rising": "done"}, fields={"order": "order"}),
+            event(name="counts", when={"counts": {}}, fields={"order": "order"}, counted={"quantity": TOTAL}),
+        ]
+    )
+    agent.say(done=False, total=0)
+    agent.say(done=True, total=1)
+
+    agent.now -= 3600
+    agent.say(oee=1)
+    assert agent.engine.due() == at(agent.now + 5)
+    agent.tick(5)
+
+    assert sorted(agent.actions()) == ["event_refused", "event_waits"]
 
 
 def test_counts_report_what_is_worth_it_and_not_too_often():
