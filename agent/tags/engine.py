@@ -34,8 +34,8 @@ class Made(NamedTuple):
     notices: Sequence[Notice]
     checkpoint: bytes
     writes: Sequence[Write]
-    """For the controller: only after the batch is stored, or at once when there is nothing `to_store`. A write that
-    fails is tried again until it succeeds or the connection is lost; after that the engine asks for it again."""
+    """For the controller, in this order: only after the batch is stored, or at once when there is nothing `to_store`.
+    A write that fails may be forgotten: `tick`, and the next connection, ask for it again."""
     keep: bool = False
     """The checkpoint must be stored although nothing is delivered: a trigger went back, a request has fallen."""
 

@@ -18,6 +18,8 @@ from agent.tags.snapshot import Current, Lack, Values, moment, payload, shown, t
 from agent.tags.trigger import look, truth
 from agent.tags.values import Change, Quality, Scalar, Write
 
+SAY_AGAIN: Final = timedelta(seconds=5)  # an answer of a handshake
+RELEASES: Final = 2  # times that a release is said again; nothing shows that it was understood
 AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)  # when a timer wants to be asked that has never been
 
 
@@ -32,6 +34,14 @@ class Outcome:
     notices: list[Notice] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     keep: bool = False  # the state must be on disk, although nothing is delivered
+
+
+class Said(NamedTuple):
+    """What was written to the controller last, and may have to be said again: not every protocol knows it arrived."""
+
+    at: datetime
+    writes: tuple[Write, ...]
+    left: int | None  # how often; None: as long as the request stands
 
 
 class Waiting(NamedTuple):
@@ -60,6 +70,7 @@ class OneEvent:
         self._fired = datetime.fromisoformat(kept["fired"]) if kept.get("fired") else None
         self.counting = Counting(event, kept)
         self._waiting: Waiting | None = None
+        self._said: Said | None = None
         self._fresh = True  # nothing was heard of the request since the connection was made
         self._overdue: datetime | None = None
         self._told: set[str] = set()  # what was noticed once and is not over
@@ -112,6 +123,8 @@ class OneEvent:
 
     def tick(self, current: Current, out: Outcome) -> None:
         """Do what is due."""
+        if self._said is not None and out.now >= self._said.at + SAY_AGAIN:
+            self._say_again(self._said, out)
         if self._waiting is not None:
             self._again(current, out)
         self._by_time(current, out)
@@ -120,13 +133,15 @@ class OneEvent:
         """Nobody says any more what these tags are (None: all of them)."""
         watched = self._scale_tags if self._scale is not None else {self._trigger}
         if tags is None or not watched.isdisjoint(tags):
-            self._fresh = True
+            self._fresh, self._said = True, None
             self._waiting, self._last = None, self._kept_last  # the connection shows the trigger again
 
     def set_back(self, now: datetime) -> None:
         """The clock says less than it did. What began in the future begins now, so that nothing waits for it."""
         if self._fired is not None and self._fired > now:
             self._fired, self.dirty = now, True
+        if self._said is not None and self._said.at > now:
+            self._said = self._said._replace(at=now)
         if self._waiting is not None and self._waiting.since > now:
             self._waiting = self._waiting._replace(since=now)
         if self._overdue is not None and self._overdue > now:
@@ -136,6 +151,8 @@ class OneEvent:
         """When `tick` has something to do."""
         if self._waiting is not None:
             return self._waiting.since + self._wait
+        if self._said is not None:
+            return self._said.at + SAY_AGAIN
         when = self.event.when
         if when is not None and when.every_s is not None:
             return AT_ONCE if self._fired is None else self._fired + timedelta(seconds=when.every_s)
@@ -186,7 +203,7 @@ class OneEvent:
             self._fresh = False
             if turn.phase is not self._phase:
                 self._phase, self._code, self.dirty, out.keep = turn.phase, 0, True, True
-            out.writes += turn.writes
+            self._say(turn.writes, out, left=None if up else RELEASES)
             if turn.fires and self._waiting is None:
                 self._fire(change.now.at, current, out)
 
@@ -285,7 +302,7 @@ class OneEvent:
         self._settled()
         if self.event.handshake is not None:
             self._phase, self._code = Phase.STORED, 0
-            out.writes += handshake.accepted(self.event.handshake)
+            self._say(handshake.accepted(self.event.handshake), out)
 
     def _deliver(self, values: Values, at: datetime, out: Outcome) -> None:
         self._n, self.dirty = self._n + 1, True
@@ -303,14 +320,27 @@ class OneEvent:
         self._settled()
         if self.event.handshake is not None:
             self._phase, self._code = Phase.REFUSED, int(code)
-            out.writes += handshake.refused(self.event.handshake, code)
+            self._say(handshake.refused(self.event.handshake, code), out)
 
     def _withdrawn(self, out: Outcome) -> None:
         detail = {"event": self.event.name, "why": "the request fell before it was answered"}
         out.notices.append(Notice("event_refused", detail))
         self._settled()
         if self.event.handshake is not None:
-            out.writes += handshake.released(self.event.handshake)
+            self._say(handshake.released(self.event.handshake), out, left=RELEASES)
+
+    def _say(self, writes: tuple[Write, ...], out: Outcome, left: int | None = None) -> None:
+        """Write, and remember it; nothing to write is nothing new, unless it is a new request."""
+        out.writes += writes
+        if writes:
+            self._said = Said(out.now, writes, left)
+        elif left is None:
+            self._said = None
+
+    def _say_again(self, said: Said, out: Outcome) -> None:
+        out.writes += said.writes
+        left = None if said.left is None else said.left - 1
+        self._said = None if left == 0 else Said(out.now, said.writes, left)
 
     def _settled(self) -> None:
         """The trigger has had its effect: the checkpoint may say so."""

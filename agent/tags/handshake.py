@@ -9,6 +9,7 @@
 
 A kill before the commit of the event: the request is still up, the phase `IDLE`, the event is made. A kill after it:
 the phase is `STORED`, and only the ack is written again. A refused request is `REFUSED` in the same way, with its code.
+What was written is written again after some seconds, because not every protocol tells whether it arrived.
 """
 
 from __future__ import annotations

@@ -179,8 +179,8 @@ def test_a_member_that_comes_in_time_makes_the_event():
     agent.now = 4
     assert [body["lot"] for body in agent.say(lot=7)] == [7]
 
-    assert agent.engine.due() is None
     assert agent.pins == {"ack": True}
+    assert agent.engine.due() == at(9)  # to say it again
 
 
 def test_a_request_that_is_taken_back_while_it_waits_makes_nothing():
@@ -230,3 +230,51 @@ def test_without_an_error_tag_a_refusal_is_silent_towards_the_controller():
 
     assert agent.pins == {}
     assert agent.actions() == ["event_refused"]
+
+
+def test_an_answer_is_said_again_while_the_request_stands():
+    """A command that was lost on its way (Sparkplug knows no receipt) keeps no controller waiting for ever."""
+    agent = lots()
+    agent.cut = True
+    agent.say(request=True)
+    agent.tick(5)
+    agent.cut = False
+    assert "ack" not in agent.pins or agent.pins["ack"] is False
+
+    assert agent.engine.due() == at(10)
+    agent.tick(5)
+    assert agent.pins["ack"] is True
+    agent.say(request=False)
+    assert agent.pins["ack"] is False
+
+    assert len(agent.stored) == 1
+
+
+def test_a_release_is_said_again_for_a_while():
+    """Nothing shows that a release arrived, so it is written three times, and no more."""
+    agent = lots()
+    agent.tick(60)
+    agent.tick(60)
+    agent.say(request=True)
+    agent.cut = True
+    agent.say(request=False)
+    agent.cut = False
+
+    agent.tick(5)
+    assert agent.pins["ack"] is False
+    agent.tick(5)
+    assert agent.engine.due() is None
+
+
+def test_a_new_request_ends_what_was_said_before():
+    """After the next request no release of the last one is written, and after a lost connection nothing is."""
+    agent = lots(wait_s=60)
+    agent.say(Quality.BAD, lot=1)
+    assert agent.engine.due() == at(5)
+    agent.say(request=True)
+    assert agent.engine.due() == at(60)
+
+    agent = lots()
+    agent.say(request=True)
+    agent.lose()
+    assert agent.engine.due() is None
