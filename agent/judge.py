@@ -196,8 +196,9 @@ def _read(event: Event, rules: Rules) -> _Case:
     """Payload → report, and the workflow that reads its kind. Raises BadPayload."""
     if "oversize" in event.properties:
         raise BadPayload(f"larger than the source allows ({event.properties['oversize']})", reason="too_large")
-    if "refused" in event.properties:  # its source could not read it, and says why
-        raise BadPayload(event.properties["refused"], reason=event.properties.get("refused_code", "refused"))
+    if "refused" in event.properties:  # its source could not read it, and says why: ``code: sentence``
+        code, _, why = event.properties["refused"].partition(": ")
+        raise BadPayload(why, reason=code)
     report = rules.mappings.read(event)
     assignment = rules.assignments.get(report.kind)
     if assignment is None:

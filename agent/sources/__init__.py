@@ -10,4 +10,5 @@ SOURCES: Final[Mapping[str, str]] = {
     "mqtt": "agent.sources.mqtt:MqttSource",
     "http": "agent.sources.http:HttpSource",
     "erp_orders": "agent.sources.erp_orders:ErpOrders",
+    "sparkplug": "agent.sources.sparkplug:SparkplugSource",
 }

@@ -177,7 +177,7 @@ class MqttSource:
             self._send_stored(link)
             arrivals = link.read() if readable else Arrivals()
             self._talk(link)
-            if arrivals.acks or arrivals.deliveries or self._notices or self._pressing():
+            if arrivals.acks or arrivals.deliveries or arrivals.retained or self._notices or self._pressing():
                 self._deliver(intake, link, arrivals)
             if link.closed:
                 raise SourceLost(str(self._goodbye or link.reason or "the connection was closed"))

@@ -31,13 +31,13 @@ from agent.tags.values import Write
 __all__ = ["SparkplugConfig", "SparkplugSource"]
 
 ROOM: Final = 2000  # deliveries and notices that wait for the disk before nothing more is read
-OFFLINE_AFTER_S: Final = 5.0  # a store that takes nothing for so long: nodes shall keep their data
 
 
 class SparkplugSource(MqttSource):
     """Source over the Sparkplug sessions of the configured nodes."""
 
     clean_session = True
+    offline_after_s = 5.0  # a store that takes nothing for so long: nodes shall keep their data
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class SparkplugSource(MqttSource):
         if self._host is None or not self._open:
             return
         since = self._underway_since
-        stuck = since is not None and self._monotonic() - since > OFFLINE_AFTER_S
+        stuck = since is not None and self._monotonic() - since > self.offline_after_s
         state = self._host.say(online=self._proved and not stuck) if self._proved or self._host.said else None
         if state is not None:
             self._publish(self._host.topic, state, qos=1, retain=True)

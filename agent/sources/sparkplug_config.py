@@ -14,7 +14,7 @@ from agent.sparkplug.session import Patience
 from agent.tags.config import Tagged
 
 
-class SparkplugConfig(BrokerSettings, Tagged):
+class SparkplugConfig(Tagged, BrokerSettings):
     """Edge nodes that speak Sparkplug B v3.0 at one broker, or at several in fail-over order."""
 
     name: Name = Field(description="Appears in events, metrics and logs; part of the identity of its messages")

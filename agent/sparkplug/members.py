@@ -52,13 +52,13 @@ def _inside(
     field = metric.WhichOneof("value")
     if metric.is_null:
         if field is not None:
-            raise BadPayload(f"is null and has a {field} all the same", reason="null")
+            raise BadPayload(f"is null and has a {field} all the same", reason="bad_value")
         return
     expected = {DataType.TEMPLATE: "template_value", DataType.DATASET: "dataset_value"}.get(
         DataType(datatype), "bytes_value"
     )
     if field != expected:
-        raise BadPayload(f"is declared {type_name(datatype)} and carries a {field}", reason="mismatch")
+        raise BadPayload(f"is declared {type_name(datatype)} and carries a {field}", reason="type_mismatch")
     if datatype == DataType.TEMPLATE:
         yield from _of_template(metric.template_value, types, at, quality, prefix, depth)
     elif datatype == DataType.DATASET:
@@ -92,13 +92,13 @@ def _of_data_set(data: Any, at: datetime, quality: Quality, prefix: str) -> Iter
     if not len(columns) == len(types) == data.num_of_columns:
         raise BadPayload(
             f"its data set has {len(columns)} names and {len(types)} types for {data.num_of_columns} columns",
-            reason="data_set",
+            reason="bad_value",
         )
     if len(columns) * len(data.rows) > MOST:
         raise BadPayload(f"its data set has more than {MOST} cells", reason="too_large")
     for number, row in enumerate(data.rows):
         if len(row.elements) != len(columns):
-            raise BadPayload(f"row {number} of its data set has {len(row.elements)} cells", reason="data_set")
+            raise BadPayload(f"row {number} of its data set has {len(row.elements)} cells", reason="bad_value")
         for column, datatype, cell in zip(columns, types, row.elements, strict=True):
             field = cell.WhichOneof("value")
             now = rated(cell, field, datatype, quality, at) if field else TagValue(None, quality, at)
@@ -115,7 +115,9 @@ def elements(packed: bytes, datatype: int) -> list[Scalar]:
     size = struct.calcsize(f"<{code}")
     count, rest = divmod(len(packed), size)
     if rest:
-        raise BadPayload(f"has {len(packed)} bytes, no multiple of {size}, for {type_name(datatype)}", reason="array")
+        raise BadPayload(
+            f"has {len(packed)} bytes, no multiple of {size}, for {type_name(datatype)}", reason="bad_value"
+        )
     _bounded(count)
     convert = _CONVERTED.get(datatype, int)
     return [convert(number) for number in struct.unpack(f"<{count}{code}", packed)]
@@ -125,19 +127,19 @@ def _bits(packed: bytes) -> list[Scalar]:
     count = int.from_bytes(packed[:4], "little")
     _bounded(count)
     if len(packed) != 4 + (count + 7) // 8:
-        raise BadPayload(f"says {count} booleans and has {len(packed)} bytes", reason="array")
+        raise BadPayload(f"says {count} booleans and has {len(packed)} bytes", reason="bad_value")
     return [bool(packed[4 + number // 8] >> 7 - number % 8 & 1) for number in range(count)]
 
 
 def _texts(packed: bytes) -> list[Scalar]:
     if packed and packed[-1] != 0:
-        raise BadPayload("its last text is not ended by a zero byte", reason="array")
+        raise BadPayload("its last text is not ended by a zero byte", reason="bad_value")
     texts = packed.split(b"\0")[:-1]
     _bounded(len(texts))
     try:
         return [text.decode() for text in texts]
     except UnicodeDecodeError:
-        raise BadPayload("one of its texts is not UTF-8", reason="text") from None
+        raise BadPayload("one of its texts is not UTF-8", reason="bad_value") from None
 
 
 def _bounded(count: int) -> None:

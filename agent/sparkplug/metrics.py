@@ -86,7 +86,7 @@ class Table:
                 found.refused.append(Refused("", error))
                 continue
             if clash:
-                found.refused.append(Refused(one.name, BadPayload(clash, reason="alias")))
+                found.refused.append(Refused(one.name, BadPayload(clash, reason="bad_alias")))
             elif one.wanted:
                 _read(metric, one, at, found)
         return found
@@ -101,7 +101,7 @@ class Table:
             if one is None or one.device != device:
                 self._not_found(metric, found)
             elif name and metric.HasField("alias") and self._aliases.get(metric.alias) is not one:
-                error = BadPayload(f"comes with alias {metric.alias}, which is another metric's", reason="alias")
+                error = BadPayload(f"comes with alias {metric.alias}, which is another metric's", reason="bad_alias")
                 found.refused.append(Refused(one.name, error))
                 found.unknown.append(f"alias {metric.alias} for {one.name}")
             elif one.wanted:
@@ -162,9 +162,9 @@ class Table:
             return
         alias = alias_of(metric)
         if not name and alias is None:
-            found.refused.append(Refused("", BadPayload("a metric has neither name nor alias", reason="name")))
+            found.refused.append(Refused("", BadPayload("a metric has neither name nor alias", reason="bad_name")))
         elif alias in self._aliases and not name and self._aliases[alias] is None:
-            clash = BadPayload(f"alias {alias} belongs to two metrics of this birth", reason="alias")
+            clash = BadPayload(f"alias {alias} belongs to two metrics of this birth", reason="bad_alias")
             found.refused.append(Refused("", clash))
         else:
             found.unknown.append(name or f"alias {alias}")
@@ -182,9 +182,9 @@ def wanted_of(tags: Mapping[str, Any]) -> dict[str, dict[str, dict[str, tuple[st
 def _declared(metric: Any, device: str, wanted: Wanted) -> Declared:
     name = name_of(metric)
     if not name:
-        raise BadPayload(f"a birth declares alias {alias_of(metric)} without a name", reason="name")
+        raise BadPayload(f"a birth declares alias {alias_of(metric)} without a name", reason="bad_name")
     if not metric.HasField("datatype"):
-        raise BadPayload(f"{name} is declared without a data type", field=name, reason="datatype")
+        raise BadPayload(f"{name} is declared without a data type", field=name, reason="type_mismatch")
     one = _known(_Declaration(name, device, metric.datatype, alias_of(metric)), wanted)
     if one.wanted:
         one.field = metric.WhichOneof("value") or ""
@@ -212,7 +212,9 @@ def _read(metric: Any, one: Declared, at: datetime, found: Found) -> None:
     historical = bool(metric.is_historical)
     try:
         if metric.HasField("datatype") and metric.datatype != one.datatype:
-            raise BadPayload(f"comes as data type {metric.datatype}, its birth said {one.datatype}", reason="datatype")
+            raise BadPayload(
+                f"comes as data type {metric.datatype}, its birth said {one.datatype}", reason="type_mismatch"
+            )
         if one.tags:
             now = value_of(metric, one.datatype, at)
             found.changes.extend(Change(tag, now, historical) for tag in one.tags)

@@ -83,11 +83,11 @@ def read_topic(topic: str) -> Topic:
     group, verb, *ids = rest.split("/") if rest.count("/") > 1 else ("", "", "")
     if namespace != NAMESPACE or verb not in Verb.__members__:
         raise BadPayload(
-            f"{topic!r} is no topic of Sparkplug B; they are {NAMESPACE}/GROUP/TYPE/NODE[/DEVICE]", reason="topic"
+            f"{topic!r} is no topic of Sparkplug B; they are {NAMESPACE}/GROUP/TYPE/NODE[/DEVICE]", reason="bad_topic"
         )
     if len(ids) != (2 if verb[0] == "D" else 1) or not all(ids):
         wanted = "a node and a device" if verb[0] == "D" else "a node alone"
-        raise BadPayload(f"{topic!r}: a {verb} names {wanted}", reason="topic")
+        raise BadPayload(f"{topic!r}: a {verb} names {wanted}", reason="bad_topic")
     return Topic(Verb(verb), f"{group}/{ids[0]}", ids[1] if len(ids) == 2 else "")
 
 

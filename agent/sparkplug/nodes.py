@@ -20,7 +20,7 @@ from agent.tags.values import Write
 VERSION: Final = 1
 AGAIN: Final = timedelta(hours=1)  # the same refusal on the same topic goes into quarantine once in this time
 MOST_KINDS: Final = 1000  # of refusals that are told apart; what comes after them is only counted
-OTHER_REASONS: Final = {"oversize": "too_large", "invalid_topic": "topic"}
+OTHER_REASONS: Final = {"oversize": "too_large", "invalid_topic": "bad_topic"}
 
 
 class Nodes:
@@ -97,7 +97,7 @@ class Nodes:
             if now.at - last < AGAIN if last is not None else len(self._told) >= MOST_KINDS:
                 continue
             self._told[kind] = now.at
-            facts = {**(delivery.properties or {}), "refused": str(error), "refused_code": error.reason}
+            facts = {**(delivery.properties or {}), "refused": f"{error.reason}: {error}"}
             kept.append(delivery._replace(properties=facts))
         return kept
 

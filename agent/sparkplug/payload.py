@@ -18,6 +18,7 @@ from agent.sparkplug.names import BD_SEQ, Verb
 from agent.sparkplug.schema import DataType, Payload, type_name
 from agent.tags.values import Quality, Scalar, TagValue, exact
 
+COMPRESSED: Final = "SPBV1.0_COMPRESSED"  # by this Tahu marks a payload inside of a payload
 QUALITY: Final = "Quality"  # the one property that the specification defines
 _QUALITIES: Final = {192: Quality.GOOD, 500: Quality.STALE, 0: Quality.BAD}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +43,13 @@ def read(raw: bytes, verb: Verb) -> Message:
     try:
         payload = Payload.FromString(raw)
     except DecodeError:
-        raise BadPayload("is no Sparkplug B payload: it is no protobuf of this schema", reason="protobuf") from None
+        raise BadPayload(
+            "is no Sparkplug B payload: it is no protobuf of this schema", reason="not_sparkplug"
+        ) from None
+    if payload.uuid == COMPRESSED:
+        raise BadPayload(
+            "is compressed, which the specification does not know; switch it off at the node", reason="not_sparkplug"
+        )
     timed, numbered = payload.HasField("timestamp"), payload.HasField("seq")
     if verb is Verb.NDEATH:
         if not timed and not payload.metrics:
@@ -52,7 +59,7 @@ def read(raw: bytes, verb: Verb) -> Message:
         missing = " and ".join(name for name, there in (("timestamp", timed), ("seq", numbered)) if not there)
         raise BadPayload(f"has no {missing}; every {verb} carries them", reason="incomplete")
     if payload.seq > 255:
-        raise BadPayload(f"seq {payload.seq} is above 255", reason="seq")
+        raise BadPayload(f"seq {payload.seq} is above 255", reason="bad_seq")
     return Message(time_of(payload.timestamp), payload.seq, payload.metrics)
 
 
@@ -61,7 +68,7 @@ def time_of(milliseconds: int) -> datetime:
     """Milliseconds since 1970, UTC. Raises BadPayload for what no calendar has."""
     if milliseconds > _LATEST:
         raise BadPayload(
-            f"timestamp {milliseconds} is after the year 9999; it is milliseconds since 1970", reason="time"
+            f"timestamp {milliseconds} is after the year 9999; it is milliseconds since 1970", reason="bad_time"
         )
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
@@ -70,7 +77,7 @@ def name_of(metric: Any) -> str:
     """The metric's name, empty where it goes by its alias. Raises BadPayload for a name that is no text."""
     name = metric.name
     if isinstance(name, bytes):  # what protobuf makes of invalid UTF-8 in a proto2 string
-        raise BadPayload(f"a metric's name is not UTF-8: {name!r}", reason="name")
+        raise BadPayload(f"a metric's name is not UTF-8: {name!r}", reason="bad_name")
     return str(name)
 
 
@@ -94,7 +101,7 @@ def quality_of(metric: Any, otherwise: Quality = Quality.GOOD) -> Quality:
         return otherwise
     keys, values = metric.properties.keys, metric.properties.values
     if len(keys) != len(values):
-        raise BadPayload(f"has {len(keys)} property names for {len(values)} values", reason="properties")
+        raise BadPayload(f"has {len(keys)} property names for {len(values)} values", reason="bad_value")
     for key, value in zip(keys, values, strict=True):
         if key == QUALITY:
             code = getattr(value, value.WhichOneof("value") or "int_value")
@@ -113,7 +120,7 @@ def value_of(metric: Any, datatype: int, at: datetime, otherwise: Quality = Qual
     field = metric.WhichOneof("value")
     if metric.is_null:
         if field is not None:
-            raise BadPayload(f"is null and has a {field} all the same", reason="null")
+            raise BadPayload(f"is null and has a {field} all the same", reason="bad_value")
         return TagValue(None, quality, at)
     return rated(metric, field, datatype, quality, at)
 
@@ -121,13 +128,13 @@ def value_of(metric: Any, datatype: int, at: datetime, otherwise: Quality = Qual
 def rated(holder: Any, field: str | None, datatype: int, quality: Quality, at: datetime) -> TagValue:
     """The value that `holder` has in its oneof; a float that is no number is no value."""
     if field is None:
-        raise BadPayload("has neither a value nor is_null", reason="no_value")
+        raise BadPayload("has neither a value nor is_null", reason="bad_value")
     reader = _READERS.get(datatype)
     if reader is None:
-        raise BadPayload(_UNREADABLE.get(datatype) or f"is of {type_name(datatype)}", reason="datatype")
+        raise BadPayload(_UNREADABLE.get(datatype) or f"is of {type_name(datatype)}", reason="type_mismatch")
     fields, convert = reader
     if field not in fields:
-        raise BadPayload(f"is declared {type_name(datatype)} and carries a {field}", reason="mismatch")
+        raise BadPayload(f"is declared {type_name(datatype)} and carries a {field}", reason="type_mismatch")
     value = getattr(holder, field)
     try:
         return TagValue(convert(value), quality, at)
@@ -148,14 +155,14 @@ def _integer(datatype: DataType) -> Callable[[int], int]:
         for wrap in wraps:
             if wrap - most - 1 <= value < wrap:
                 return value - wrap
-        raise BadPayload(f"{value} does not fit into {datatype.name}", reason="range")
+        raise BadPayload(f"{value} does not fit into {datatype.name}", reason="bad_value")
 
     return convert
 
 
 def _text(value: str | bytes) -> str:
     if isinstance(value, bytes):
-        raise BadPayload(f"its text is not UTF-8: {value[:40]!r}", reason="text")
+        raise BadPayload(f"its text is not UTF-8: {value[:40]!r}", reason="bad_value")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,7 +76,7 @@ def _counted(agent: Agent) -> dict[str, Any]:
         "decisions_total": dict(seen.decisions),
         "model_score": dict(seen.scores),
         "source_session_lost_total": _by_source(intake.notices, "session_lost"),
-        "source_gap_total": dict(seen.gaps),
+        "source_gap_total": Counter(seen.gaps) + Counter(_by_source(intake.notices, "sequence_gap")),
         "postings_total": {
             (name, *key): float(n)
             for name, one in agent.dispatches.items()

@@ -21,6 +21,7 @@ from agent.secrets import SecretPlaces
 from agent.sources import SOURCES
 from simulators.erp.server import running as sap_running
 from tests.mqtt_bench import Shelf, mosquitto, publish, until
+from tests.sparkplug_bench import LOTS, TAGS, Edge, born, metric, stored_up_to_a_delivery
 
 NOW = datetime(2026, 11, 20, 14, 0, 5, tzinfo=UTC)
 SECRETS = SecretPlaces.of({"GATEPOST_SECRET_ERP": "s3cret"})
@@ -104,10 +105,36 @@ async def erp_orders(folder: Path) -> AsyncIterator[Bench]:
             await target.close()
 
 
+@asynccontextmanager
+async def sparkplug(folder: Path) -> AsyncIterator[Bench]:
+    """A node on a mosquitto: QoS 0 tells a sender nothing, the handshake of an event does, after the commit."""
+    async with mosquitto(folder) as broker:
+        settings = {
+            "name": "line",
+            "brokers": [f"mqtt://127.0.0.1:{broker.port}"],
+            "client_id": "conformance",
+            "tags": TAGS,
+            "events": [LOTS],
+        }
+        source = made("sources", "sparkplug", settings)
+        with Edge(broker.port) as edge:
+
+            async def send(shelf: Shelf) -> None:
+                born(edge, 100)
+                edge.say("DDATA", metric(value=1, alias=2, field=14), device="D")
+                await until(lambda: stored_up_to_a_delivery(shelf))
+
+            async def told() -> bool:
+                return any("DCMD" in command["topic"] and command[4] for command in edge.commands)
+
+            yield Bench(source, send, told)
+
+
 BENCHES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Bench]]] = {
     "mqtt": mqtt,
     "http": http,
     "erp_orders": erp_orders,
+    "sparkplug": sparkplug,
 }
 each = pytest.mark.parametrize("kind", BENCHES)
 

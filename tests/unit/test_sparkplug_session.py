@@ -253,10 +253,10 @@ def test_an_alias_of_two_metrics_belongs_to_nobody():
         ),
     )
     assert "order" not in said(heard)
-    assert [refusal.error.reason for refusal in heard.refusals] == ["alias"]
+    assert [refusal.error.reason for refusal in heard.refusals] == ["bad_alias"]
     heard = plant.hear(data(2, metric(value=10, alias=3)))
     assert not heard.steps
-    assert [refusal.error.reason for refusal in heard.refusals] == ["alias"]
+    assert [refusal.error.reason for refusal in heard.refusals] == ["bad_alias"]
 
 
 def test_a_death_makes_node_and_devices_stale():
@@ -474,7 +474,7 @@ def test_the_same_refusal_is_kept_once_in_an_hour():
     plant = Plant()
     kept = [plant.nodes.quarantined(plant.hear(message("NDATA", b"\xff")).refusals, plant.now()) for _ in range(5)]
     assert [len(one) for one in kept] == [1, 0, 0, 0, 0]
-    assert plant.nodes.refused == {"protobuf": 5}
+    assert plant.nodes.refused == {"not_sparkplug": 5}
     plant.ticks += 3601
     assert len(plant.nodes.quarantined(plant.hear(message("NDATA", b"\xff")).refusals, plant.now())) == 1
 
