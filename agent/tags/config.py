@@ -64,10 +64,15 @@ class Counted(Settings):
     modulus: Decimal | None = Field(
         default=None, gt=0, description="Where it starts again from 0: 65536 for 16 bit, 10000 for four digits"
     )
+    dead_band: Decimal = Field(
+        default=Decimal(0), ge=0, description="Lower by at most this is noise: the higher reading stays"
+    )
     factor: Decimal = Field(default=Decimal(1), gt=0, description="Quantity per count: 0.001 for grams reported as kg")
 
     @model_validator(mode="after")
-    def _step_below_turn(self) -> Self:
+    def _steps_fit(self) -> Self:
+        if self.dead_band >= self.max_step:
+            raise ValueError(f"dead_band {self.dead_band} must be less than max_step {self.max_step}")
         if self.modulus is not None and self.max_step * 2 > self.modulus:
             raise ValueError(
                 f"max_step {self.max_step} is more than half of modulus {self.modulus}: a rollover and a reset could "

@@ -3,7 +3,7 @@
 | the reading is | counted | noticed |
 |---|---|---|
 | the first one | nothing: it is the baseline | `counter_started` |
-| the same | nothing | |
+| the same, or lower by at most `dead_band` | nothing; the higher one stays | |
 | higher, by what is believed | the difference | |
 | higher, by more | nothing; a new baseline | `counter_jump` |
 | lower; the way over the turn at `modulus` is what is believed | that way | |
@@ -85,14 +85,14 @@ def fold(rule: Counted, total: Total | None, number: Decimal, at: datetime, now:
     if total is None:
         return Step(new, notice=Notice("counter_started", {"now": str(number)}, alarm=False))
     grown = EXACT.subtract(number, total.last)
-    if not grown:
-        return Step(new)
+    if not grown or _trembled(rule, grown):
+        return Step(Total(total.last, at, now))
     believed = _believed(rule, total, new)
-    detail = {"before": str(total.last), "now": str(number), "believed": str(believed)}
-    if grown > believed:
-        return Step(new, notice=Notice("counter_jump", detail))
-    if grown > 0:
+    if 0 < grown <= believed:
         return Step(new, grown)
+    detail = {"before": str(total.last), "now": str(number), "believed": str(believed)}
+    if grown > 0:
+        return Step(new, notice=Notice("counter_jump", detail))
     if rule.modulus is not None:
         over = EXACT.add(grown, rule.modulus)
         if over <= min(believed, rule.modulus / 2):  # after a long outage everything would be a rollover
@@ -100,6 +100,12 @@ def fold(rule: Counted, total: Total | None, number: Decimal, at: datetime, now:
     if number <= believed:
         return Step(new, number, Notice("counter_reset", {**detail, "counted": str(number)}))
     return Step(new, notice=Notice("counter_replaced", detail))
+
+
+def _trembled(rule: Counted, grown: Decimal) -> bool:
+    """Whether this is a step back within the dead band, also back over the turn."""
+    back = EXACT.minus(grown) if grown < 0 or rule.modulus is None else EXACT.subtract(rule.modulus, grown)
+    return 0 < back <= rule.dead_band
 
 
 def _believed(rule: Counted, total: Total, new: Total) -> Decimal:

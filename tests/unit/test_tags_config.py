@@ -86,6 +86,10 @@ def test_a_whole_declaration_is_read(tmp_path: Path):
             "max_step 60 is more than half of modulus 100: a rollover and a reset could not be told apart",
         ),
         (
+            "when: {rising: done}, counted: {q: {tag: total, max_step: 5, dead_band: 5}}",
+            "events[0].counted.q: dead_band 5 must be less than max_step 5",
+        ),
+        (
             "weighed: {q: {gross: gross, stable: stable, least: 1, gone: 2}}",
             "events[0].weighed.q: gone 2 must be less than least 1",
         ),

@@ -54,6 +54,20 @@ def test_without_a_modulus_a_lower_reading_is_a_reset():
     assert fold(rule(), total(9999), Decimal(11), at(1), at(1)).counted == 0
 
 
+@pytest.mark.parametrize(("last", "new"), [("100", "99.5"), ("0.2", "9999.7"), ("100", "100")])
+def test_noise_is_no_reset(last: str, new: str):
+    """A reading that trembles counts nothing and moves nothing, also back over the turn; so growth counts once."""
+    noisy = rule(dead_band="0.5", modulus=10000)
+
+    trembled = fold(noisy, total(last), Decimal(new), at(1), at(1))
+    grown = fold(noisy, trembled.total, Decimal(last) + 1, at(2), at(2))
+
+    assert trembled.notice is None
+    assert (trembled.counted, trembled.total.last) == (Decimal(0), Decimal(last))
+    assert grown.counted == 1
+    assert fold(noisy, total("100"), Decimal("99.4"), at(1), at(1)).notice is not None
+
+
 def test_the_first_reading_counts_nothing():
     """The first reading is the baseline, and the trail says so without an alarm."""
     step = fold(rule(), None, Decimal(700), at(0), at(0))
