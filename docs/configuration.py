@@ -27,7 +27,16 @@ from agent.workflows import WORKFLOWS  # noqa: E402
 PAGE = HOUSE / "docs" / "configuration.md"
 TABLES = {"sources": SOURCES, "targets": TARGETS, "workflows": WORKFLOWS}
 SET_BY_AGENT = {"file", "version", "tree", "sources", "targets", "workflows"}
-UNITS = {"_per_s": "1/s", "_mb": "MiB", "_kb": "KiB", "_s": "s", "_seconds": "s", "_days": "days", "_hours": "h", "_rows": "rows"}
+UNITS = {
+    "_per_s": "1/s",
+    "_mb": "MiB",
+    "_kb": "KiB",
+    "_s": "s",
+    "_seconds": "s",
+    "_days": "days",
+    "_hours": "h",
+    "_rows": "rows",
+}
 WORDS = {str: "text", int: "whole number", float: "number", Decimal: "number", bool: "true or false", Path: "path"}
 
 HEAD = """# Configuration
