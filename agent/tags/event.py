@@ -13,7 +13,7 @@ from agent.tags import handshake
 from agent.tags.config import TagEvent, Weighed
 from agent.tags.counting import Counting, frozen, thawed
 from agent.tags.handshake import Code, Phase
-from agent.tags.scale import Weighing, armed_after, weigh
+from agent.tags.scale import armed_after, gone, weigh
 from agent.tags.snapshot import Current, Lack, Values, moment, payload, shown, take
 from agent.tags.trigger import look, truth
 from agent.tags.values import Change, Quality, Scalar, Write
@@ -67,6 +67,7 @@ class OneEvent:
         same_tag = kept.get("trigger") == self._trigger
         self._last: Scalar = thawed(kept["last"]) if same_tag and "last" in kept else None
         self._kept_last = self._last  # what the checkpoint says while a fired trigger waits
+        self._net = Decimal(kept["net"]) if kept.get("net") else None  # of the last load, in the scale's unit
         self._fired = datetime.fromisoformat(kept["fired"]) if kept.get("fired") else None
         self.counting = Counting(event, kept)
         self._waiting: Waiting | None = None
@@ -85,6 +86,7 @@ class OneEvent:
             "code": self._code,
             "trigger": self._trigger,
             "last": frozen(self._kept_last),
+            "net": None if self._net is None else str(self._net),
             "fired": self._fired and self._fired.isoformat(),
             **self.counting.kept(),
         }
@@ -217,16 +219,23 @@ class OneEvent:
             wrong = "is no weight or flag" if (weighing.code, weighing.tag) == (Code.UNREADABLE, change.tag) else ""
             self._refused_value(change, wrong, out)
         armed = armed_after(rule, weighing, armed=self._last is not False)
+        if not weighing.code:
+            self._compare_load(rule, weighing.net, out, armed=armed)
         if weighing.code or not armed:
-            self._rearm(weighing, out, armed=armed)
+            self._last = armed
+            if self._waiting is None:
+                self._remember(out)
             return
-        self._last = False
+        self._last, self._net = False, weighing.net
         self._fire(max(change.now.at for change in live), current, out)
 
-    def _rearm(self, weighing: Weighing, out: Outcome, *, armed: bool) -> None:
-        self._last = armed
-        if self._waiting is None:
-            self._remember(out)
+    def _compare_load(self, rule: Weighed, net: Decimal, out: Outcome, *, armed: bool) -> None:
+        """At the first look since the connection was made: is this the load that was weighed?"""
+        if self._fresh and not armed and self._net is not None and abs(net - self._net) > gone(rule):
+            detail = {"event": self.event.name, "before": str(self._net), "now": str(net)}
+            out.notices.append(Notice("load_changed", detail))
+            self._net = net
+        self._fresh = False
 
     def _by_time(self, current: Current, out: Outcome) -> None:
         when = self.event.when

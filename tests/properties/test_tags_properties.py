@@ -225,3 +225,36 @@ def test_an_edge_is_reported_once(course: list[tuple[bool, str]]):
 
     assert len(agent.stored) == rises
     ids_are_new(agent)
+
+
+loads = st.lists(
+    st.tuples(st.integers(1, 500), st.integers(0, 2), st.sampled_from(("none", "kill", "reconnect")), st.booleans()),
+    max_size=20,
+)
+
+
+@given(course=loads)
+def test_every_load_is_weighed_once(course: list[tuple[int, int, str, bool]]):
+    """Each load is one event of its net weight, however it moves, is shown again, or the agent is killed beside it."""
+    scale = {"gross": "gross", "tare": "tare", "stable": "stable", "least": "0.1"}
+    agent = Agent([event(weighed={"quantity": scale})])
+    agent.say(gross=Decimal("0.2"), tare=Decimal("0.2"), stable=True)
+
+    def show(gross: Decimal, what: str, *, stable: bool) -> None:
+        agent.say(gross=gross, tare=Decimal("0.2"), stable=stable)
+        if what == "kill":
+            agent.kill()
+        elif what == "reconnect":
+            agent.lose()
+        agent.say(gross=gross, tare=Decimal("0.2"), stable=stable)
+
+    for tenths, moves, what, rest in course:
+        gross = Decimal(tenths).scaleb(-1) + Decimal("0.2")
+        for move in range(moves):
+            show(gross + move, "none", stable=False)
+        show(gross, what, stable=True)
+        show(Decimal("0.2"), what, stable=rest)
+
+    assert [body["quantity"] for body in agent.stored] == [Decimal(load[0]).scaleb(-1) for load in course]
+    assert agent.actions() == []
+    ids_are_new(agent)

@@ -83,6 +83,24 @@ def test_a_restart_does_not_weigh_a_load_again():
     assert len(agent.say(gross=Decimal("9.2"), tare=Decimal("0.2"), stable=True, order="77")) == 1
 
 
+def test_another_load_after_an_outage_is_told():
+    """Nobody saw the first one go: a person hears of the other weight, once, and nothing is reported twice."""
+    agent = scale()
+    net(agent, "12.6")
+
+    agent.lose()
+    assert net(agent, "12.61") == []
+    agent.say(tare=Decimal("0.2"), order="77")
+    assert agent.actions() == []
+    agent.kill()
+    for _ in range(2):
+        assert agent.say(gross=Decimal("9.2"), tare=Decimal("0.2"), stable=True, order="77") == []
+
+    assert [one for one in agent.noticed if one[0] != "counter_started"] == [
+        ("load_changed", {"event": "lot", "before": "12.4", "now": "9.0"})
+    ]
+
+
 @pytest.mark.parametrize("quality", [Quality.BAD, Quality.UNCERTAIN, Quality.STALE])
 @pytest.mark.parametrize("tag", ["gross", "tare", "stable"])
 def test_one_tag_that_cannot_be_trusted_makes_no_weighing(tag: str, quality: Quality):
