@@ -34,6 +34,22 @@ SCRAPE_SECONDS = 1.0
 Ready = Callable[[], Awaitable[bool]]
 
 
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How the line speaks: the module that plays it, the agent's configuration for it, options of the module."""
+
+    module: str
+    agent_config: Path
+    options: Sequence[str] = ()
+    misbehaves: bool = False  # whether the module knows --misbehave
+
+
+SOURCES: Mapping[str, Speech] = {
+    "mqtt": Speech("simulators.line", ROOT / "edge_config" / "agent.yaml", misbehaves=True),
+    "sparkplug": Speech("simulators.sparkplug", ROOT / "edge_config" / "sparkplug.yaml", ["--handshake"]),
+}
+
+
 class BenchError(Exception):
     """The bench cannot start; the message says why and what to do."""
 
@@ -45,7 +61,7 @@ class Plan:
     ports: Ports
     data: Path
     agent_config: Path | None  # None: without the agent
-    line: Sequence[str]  # options of simulators.line
+    line: Sequence[str]  # the module that plays the line, and its options
     duration: float | None  # seconds
 
     @property
@@ -155,7 +171,7 @@ def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Chil
 
 def _line(plan: Plan, environment: Mapping[str, str]) -> Child:
     broker = f"127.0.0.1:{plan.ports.broker}"
-    module = ["simulators.line", "--broker", broker, "--truth", str(plan.truth), *plan.line]
+    module = [*plan.line, "--broker", broker, "--truth", str(plan.truth)]
     return _child("line", "line", module, plan, environment)
 
 
@@ -292,13 +308,14 @@ def _ports(first: int | None) -> Ports:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    line = ["--rate", str(options.rate), "--seed", str(options.seed)]
-    line += ["--misbehave", options.misbehave] if options.misbehave else []
+    speech = SOURCES[options.source]
+    line = [speech.module, *speech.options, "--rate", str(options.rate), "--seed", str(options.seed)]
+    line += ["--misbehave", options.misbehave] if options.misbehave and speech.misbehaves else []
     line += ["--events", str(options.events)] if options.events is not None else []
     return Plan(
         ports=_ports(options.first_port),
         data=options.data.resolve(),
-        agent_config=None if options.without_agent else options.agent_config.resolve(),
+        agent_config=None if options.without_agent else (options.agent_config or speech.agent_config).resolve(),
         line=line,
         duration=options.duration,
     )
@@ -306,7 +323,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulators.bench", description=__doc__)
-    parser.add_argument("--source", choices=["mqtt"], default="mqtt", help="how the line reports")
+    parser.add_argument("--source", choices=SOURCES, default="mqtt", help="how the line reports (default: mqtt)")
     parser.add_argument("--rate", type=not_negative, default=1.0, help="reports per second; 0: as fast as possible")
     parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")
     parser.add_argument("--events", type=how_many, help="stop the line after so many reports")
@@ -314,13 +331,13 @@ def _parser() -> argparse.ArgumentParser:
         "--misbehave",
         default="double_report,usage_200=0.03",
         metavar="NAME[=P],...",
-        help='what goes wrong on the line (see python -m simulators.line --help); "" for nothing',
+        help='what goes wrong on a line that reports over MQTT (python -m simulators.line --help); "" for nothing',
     )
     parser.add_argument(
         "--duration", type=not_negative, metavar="S", help="end by itself S seconds after the line started"
     )
     parser.add_argument("--data", type=Path, default=ROOT / "var" / "bench", metavar="DIR", help="default: var/bench")
-    parser.add_argument("--agent-config", type=Path, default=ROOT / "edge_config" / "agent.yaml", metavar="FILE")
+    parser.add_argument("--agent-config", type=Path, metavar="FILE", help="default: that of edge_config for the source")
     parser.add_argument("--without-agent", action="store_true", help="start only what stands around the agent")
     parser.add_argument(
         "--first-port",

@@ -57,16 +57,17 @@ def _run(options: argparse.Namespace, scenario: Scenario, stop: Event, truth: Te
 
     made = lots(scenario, options.seed, options.events, lots_per_order=options.lots_per_order)
     devices = {center: tags(scenario, center) for center in scenario.work_centers}
+    faults = Faults(options.seed, options.faults)
     Edge(
         EdgeNode(options.group, options.node, devices, options.host),
         Link(_address(options, scenario), options.client_id or f"{options.group}-{options.node}", stop),
         Production(made, options.rate, handshake=options.handshake),
-        Faults(options.seed, options.faults),
+        faults,
         heartbeat=options.heartbeat,
         done=done,
         say=_say,
     ).run(stop)
-    _say(f"{reported} reports shown")
+    _say(f"{reported} reports shown; faults struck: {json.dumps(faults.struck())}")
 
 
 def _send(options: argparse.Namespace, scenario: Scenario) -> int:

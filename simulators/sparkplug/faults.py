@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -55,6 +56,7 @@ class Faults:
 
     def __init__(self, seed: int = 0, rules: Iterable[Rule] = ()) -> None:
         self.rules = list(rules)
+        self._struck = Counter[str]()
         self._random = Random(f"{seed}/faults")
 
     def pick(self, device: str) -> Rule | None:
@@ -62,8 +64,13 @@ class Faults:
         for rule in self.rules:
             if rule.strikes(device, self._random.random):
                 rule.hits += 1
+                self._struck[rule.fault] += 1
                 return rule
         return None
+
+    def struck(self) -> dict[str, int]:
+        """How often which fault struck, by rules that are no longer in force too."""
+        return dict(self._struck)
 
 
 def read_rules(text: str | bytes) -> list[Rule]:

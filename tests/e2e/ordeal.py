@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from agent.store import audit, balance
 from simulators.scenario import load
@@ -58,7 +58,7 @@ class Terms:
     rate: float = 15.0  # messages per second while there are some to send; 0: as fast as the broker takes them
     settle_s: float = SETTLE_S
     faults: Sequence[Mapping[str, Any]] = FAULTS
-    moments: Sequence[str] = ("time", "arrivals", "documents")  # when it is killed: see `_moment`
+    moments: Sequence[str] = ("time", "arrivals", "documents")  # when it is killed: see `drawn_moment`
     program: Sequence[str] = ("-m", "agent", "run")
     seconds: float = 300.0  # until everything is booked after the last kill
 
@@ -124,7 +124,7 @@ async def ordeal(folder: Path, terms: Terms) -> Outcome:
     """Run it to the end: until SAP has booked everything that will ever come."""
     begun = time.monotonic()
     sent = reports(load(), terms.seed, terms.events, datetime.now(UTC))
-    settings = {"settle_s": terms.settle_s, "lookup_reliable": True, "connect_s": 0.9, "total_s": 2.0}
+    settings: dict[str, Any] = {"settle_s": terms.settle_s, "lookup_reliable": True, "connect_s": 0.9, "total_s": 2.0}
     async with rig(folder, seed=terms.seed, faults=terms.faults, program=terms.program, **settings) as plant:
         await plant.broker.start()
         await plant.sap.start()
@@ -149,7 +149,7 @@ async def _torment(plant: Rig, sender: Sender, terms: Terms) -> list[str]:
     done = []
     for number, act in enumerate(acts, start=1):
         sender.allowed = sender.total * number // (len(acts) + 1)
-        moment = await _moment(plant, sender, terms, random)
+        moment = await drawn_moment(plant, sender, terms, random)
         if act == "kill":
             assert await plant.agent.end(signal.SIGKILL) == -signal.SIGKILL, f"ended by itself: {plant.agent.tail()}"
             await plant.agent.start()
@@ -160,7 +160,18 @@ async def _torment(plant: Rig, sender: Sender, terms: Terms) -> list[str]:
     return done
 
 
-async def _moment(plant: Rig, sender: Sender, terms: Terms, random: Random) -> str:
+class Paced(Protocol):
+    """Who reports: how much there is, how much of it may be reported by now, how much is."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def allowed(self) -> int: ...
+    @property
+    def sent(self) -> int: ...
+
+
+async def drawn_moment(plant: Rig, sender: Paced, terms: Terms, random: Random) -> str:
     """Some seconds from now, start-up and recovery included; or while reports are stored; or while they are posted."""
     share = sender.total // (terms.kills + terms.broker_restarts + 1)
     kind, seconds, by = random.choice(terms.moments), random.uniform(0.05, 3), random.randint(1, max(1, share // 2))
@@ -172,7 +183,7 @@ async def _moment(plant: Rig, sender: Sender, terms: Terms, random: Random) -> s
     return await _grown(plant, sender, lambda: len(plant.sap.booked()), by, "documents")
 
 
-async def _grown(plant: Rig, sender: Sender, count: Callable[[], int], by: int, what: str) -> str:
+async def _grown(plant: Rig, sender: Paced, count: Callable[[], int], by: int, what: str) -> str:
     """Wait until there are `by` more; no longer than until there is nothing left to come in this life of the agent."""
     before, end = count(), time.monotonic() + 15.0  # where SAP or the broker rests, the moment comes all the same
     while count() < before + by and time.monotonic() < end:

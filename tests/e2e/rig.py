@@ -201,6 +201,7 @@ class Rig:
     sap: Sap
     agent: Program
     senders: list[Sender] = field(default_factory=list)
+    programs: list[Program] = field(default_factory=list)  # more that a test has started
 
     @property
     def store(self) -> Path:
@@ -256,32 +257,47 @@ async def rig(
     seed: int = 1,
     faults: Iterable[Mapping[str, Any]] = (),
     program: Sequence[str] = ("-m", "agent", "run"),
+    source: str = "mqtt",
+    endpoint: str = "",
     **target: Any,
 ) -> AsyncIterator[Rig]:
-    """A plant whose parts are not started yet. `target` goes into the agent's configuration of SAP."""
+    """A plant whose parts are not started yet. `target` goes into the agent's configuration of SAP.
+
+    `endpoint` is where the line listens that is a server itself.
+    """
     executable = find_mosquitto()
     assert executable is not None, "mosquitto is missing: .ci/need mosquitto"
     broker = Broker(folder / "broker", executable=executable)
     sap = Sap(folder, seed, faults)
+    where = {"endpoints": [endpoint]} if endpoint else {"brokers": [f"mqtt://127.0.0.1:{broker.port}"]}
     secrets = {"GATEPOST_DATA": str(folder), "GATEPOST_SECRET_ERP_PASSWORD": PASSWORD}
-    agent = Program("agent", folder, [*program, str(configured(folder, broker.port, sap.url, target))], secrets)
+    agent = Program("agent", folder, [*program, str(configured(folder, where, sap.url, target, source))], secrets)
     made = Rig(folder, broker, sap, agent)
     try:
         yield made
     finally:
         for sender in made.senders:
             sender.close()
+        for other in made.programs:
+            await other.close()
         await agent.close()
         await sap.close()
         await broker.stop()
 
 
-def configured(folder: Path, broker: int, sap: str, target: Mapping[str, Any]) -> Path:
+# By the kind of the source `line`.
+CONFIGURED = {"mqtt": "agent.yaml", "sparkplug": "sparkplug.yaml", "opcua": "opcua.yaml"}
+HASTY = {"sparkplug": {"reorder_s": 0.3, "rebirth_s": 1}}  # settings of a source that would only make tests longer
+
+
+def configured(
+    folder: Path, where: Mapping[str, Any], sap: str, target: Mapping[str, Any], source: str = "mqtt"
+) -> Path:
     """The bench's configuration for this rig: every clean report is posted without a person."""
-    content = yaml.safe_load((EDGE / "agent.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((EDGE / CONFIGURED[source]).read_text(encoding="utf-8"))
     sources = {one["kind"]: one for one in content["sources"]}
-    sources["mqtt"] |= {"brokers": [f"mqtt://127.0.0.1:{broker}"]}
-    content["sources"] = [sources["mqtt"], sources["erp_orders"]]
+    sources[source] |= {**where, **HASTY.get(source, {})}
+    content["sources"] = [sources[source], sources["erp_orders"]]
     content["targets"][0] |= {"url": sap, **target}
     content["authority"] = {name: {"mode": "auto", "min_confidence": 0} for name in content["workflows"]}
     content |= {"mappings": str(EDGE / "mappings"), "units": str(EDGE / "units.yaml"), "models": str(ROOT / "models")}

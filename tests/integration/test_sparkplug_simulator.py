@@ -341,7 +341,6 @@ async def test_a_fault_on_demand(broker: Broker, host: Host, tmp_path: Path, fau
         await until(lambda: SEEN[fault](host), f"{fault} is seen")
         before = len(host.of("DDATA"))
         await until(lambda: len(host.of("DDATA")) > before + 5, "data flow on")
-    assert SEEN[fault](host) or fault == "vanish"
 
 
 async def test_an_unknown_fault_is_refused_with_the_known_ones(broker: Broker, tmp_path: Path):

@@ -96,9 +96,7 @@ def test_a_quality_stays_until_it_is_good_again():
     births = made.births(AT)
     qualities = {
         packet.topic.rpartition("/")[2]: {
-            each.int_value
-            for metric in read_payload(packet.payload).metrics
-            for each in metric.properties.values
+            each.int_value for metric in read_payload(packet.payload).metrics for each in metric.properties.values
         }
         for packet in births[1:]
     }
