@@ -8,12 +8,12 @@ import apsw
 from fastapi import APIRouter, Depends, Path
 
 from agent.app import Agent
+from agent.approving import Asked, decide, visible
+from agent.callers import Identity
 from agent.errors import NotFound
 from agent.settings import Scope
-from agent.store.approvals import Signature
 from agent.web import models
-from agent.web.auth import Identity
-from agent.web.looks import PostingId, visible
+from agent.web.looks import PostingId
 from agent.web.requests import Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
 router = APIRouter(route_class=StrictRoute)
@@ -44,13 +44,8 @@ async def refuse(id: PostingId, asked: models.Decide, agent: TheAgent, caller: A
 async def _decide(
     meaning: str, id: int, asked: models.Decide, agent: Agent, caller: Identity, key: str
 ) -> models.Acted:
-    await look(agent, lambda connection: visible(connection, id, caller))
-    act = act_of(caller, asked, key)
-    roles = tuple(sorted(scope.value for scope in caller.scopes))
-    signature = Signature(
-        act.by, meaning, act.reason, roles=roles, session=f"token {caller.name}", record_hash=asked.record_hash or ""
-    )
-    return models.Acted(**await committed(agent, agent.desk.decide(id, asked.expected_version, signature, act.key)))
+    wanted = Asked(meaning, id, asked.expected_version, asked.reason, asked.on_behalf_of, asked.record_hash or "", key)
+    return models.Acted(**await decide(agent.desk, wanted, caller))
 
 
 # ── dead letters, doubt ─────────────────────────────────────────────────────────────────────────────────────

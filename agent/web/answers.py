@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agent.callers import Forbidden
 from agent.errors import BadPayload, ConfigError, Conflict, ErpError, GatepostError, NotFound, StoreError
 from agent.sources.http import IntakeFull
 
@@ -46,6 +47,7 @@ class Answer:
 
 
 _KNOWN: Final[tuple[tuple[type[GatepostError], int, str], ...]] = (  # the first that fits counts
+    (Forbidden, 403, "forbidden"),
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),
     (BadPayload, 422, "bad_request"),

@@ -15,11 +15,12 @@ from starlette.exceptions import HTTPException
 
 from agent import __version__
 from agent.app import Agent
+from agent.callers import Identity
 from agent.errors import GatepostError
 from agent.settings import Api
 from agent.web import acts, looks, models, reports
 from agent.web.answers import Answer, Refused, answer
-from agent.web.auth import Doorkeeper, Identity
+from agent.web.auth import Doorkeeper
 from agent.web.limits import Application, Gate, Limits, Scope, TokenBuckets
 from agent.web.page import STYLE_HASH, page
 from agent.web.probes import PATHS, Probes

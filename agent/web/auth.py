@@ -6,46 +6,16 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from agent.callers import Identity, bearer_of
 from agent.logs import conceal
 from agent.settings import Scope, Token
-from agent.web.answers import Refused
 
 OPERATOR_FILE: Final = "operator.token"
 LONGEST_TOKEN: Final = 512  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who asks. Without `lines` all lines are theirs; `admin` holds every scope."""
-
-    name: str
-    scopes: frozenset[Scope]
-    lines: frozenset[str] = frozenset()
-    acts_for_people: bool = False
-
-    def may(self, scope: Scope) -> bool:
-        """Whether this token was given the scope."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
-
-    def sees(self, line: str) -> bool:
-        """Whether postings of this line are its business; to others they do not exist."""
-        return not self.lines or line in self.lines
-
-    def actor(self, on_behalf_of: str | None = None) -> str:
-        """The name in the audit trail. Raises Refused (403) where the token may not speak for a person."""
-        if on_behalf_of is None:
-            return self.name
-        if not (self.acts_for_people and self.may(Scope.APPROVE)):
-            message = (
-                f"token {self.name} may not act for other people: set acts_for_people for it, or leave on_behalf_of"
-            )
-            raise Refused(403, "forbidden", message)
-        return f"{on_behalf_of} via {self.name}"
 
 
 class Doorkeeper:
@@ -61,13 +31,9 @@ class Doorkeeper:
         if given is None:
             return None
         digest = sha256(given).hexdigest()
-        found = None
-        if hmac.compare_digest(digest, self._operator):
-            found = Identity("operator", frozenset(Scope), acts_for_people=True)
-        for token in self._tokens():
-            if hmac.compare_digest(digest, token.sha256):
-                found = Identity(token.name, frozenset(token.scopes), frozenset(token.lines), token.acts_for_people)
-        return found
+        operator = hmac.compare_digest(digest, self._operator)
+        bearer = bearer_of(given, self._tokens())
+        return bearer or (Identity("operator", frozenset(Scope), acts_for_people=True) if operator else None)
 
 
 def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agent.callers import Identity
 from agent.web.answers import Refused, answer
-from agent.web.auth import Identity
 
 log = logging.getLogger("gatepost.web")
 Scope = MutableMapping[str, Any]

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import apsw
 from fastapi import APIRouter, Depends, Path, Query
 
+from agent.approving import visible
+from agent.callers import Identity
 from agent.desk import lists, trace
 from agent.errors import NotFound
 from agent.settings import Scope
-from agent.store import approvals
 from agent.web import models
-from agent.web.auth import Identity
 from agent.web.probes import stuck, unready
 from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
 
@@ -127,14 +127,6 @@ async def show_checkpoint(agent: TheAgent, caller: Reader) -> models.Checkpoint:
     """Where the audit chain ends, signed: whoever keeps it elsewhere can tell whether the trail was rebuilt."""
     everywhere(caller)
     return models.Checkpoint(checkpoint=await look(agent, lambda _: agent.housekeeping.signed_head()))
-
-
-def visible(connection: apsw.Connection, posting_id: int, caller: Identity) -> dict[str, Any]:
-    """One posting; one of another line does not exist for this caller. Raises NotFound."""
-    found = approvals.show(connection, posting_id)
-    if not caller.sees(found["line"]):
-        raise NotFound(f"there is no posting {posting_id}")
-    return found
 
 
 async def _postings(

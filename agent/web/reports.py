@@ -9,13 +9,13 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 
 from agent.app import Agent
+from agent.callers import Identity
 from agent.errors import NotFound, StoreError
 from agent.ports import Delivery
 from agent.settings import Scope
 from agent.sources.http import HttpSource
 from agent.web import models
 from agent.web.answers import Refused
-from agent.web.auth import Identity
 from agent.web.probes import unready
 from agent.web.requests import Needs, TheAgent
 

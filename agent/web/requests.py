@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import apsw
 from fastapi import Depends, Header, Query, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from agent import strictjson
+from agent import approving, strictjson
 from agent.app import Agent
+from agent.callers import Identity
 from agent.desk import Act
-from agent.errors import StoreError
 from agent.settings import Scope
 from agent.web.answers import Refused
-from agent.web.auth import Identity
 from agent.web.models import Reasoned
 
 T = TypeVar("T")
-ACT_S: Final = 10.0  # how long an act waits for its commit before the answer is 503
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `api.tokens`, or the operator's token of this run")
 
@@ -62,7 +60,7 @@ def agent_of(request: Request) -> Agent:
 
 
 class Needs:
-    """A dependency: the caller, who must hold this scope. Raises Refused (403)."""
+    """A dependency: the caller, who must hold this scope. Raises Forbidden (403)."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -70,8 +68,7 @@ class Needs:
     async def __call__(self, request: Request, _: Annotated[Any, Security(_bearer)]) -> Identity:
         """The caller."""
         identity: Identity = request.state.identity
-        if not identity.may(self.scope):
-            raise Refused(403, "forbidden", f"token {identity.name} has no scope {self.scope.value!r}")
+        identity.require(self.scope)
         return identity
 
 
@@ -101,27 +98,10 @@ async def look(agent: Agent, at: Callable[[apsw.Connection], T]) -> T:
 
 
 def act_of(caller: Identity, asked: Reasoned, key: str) -> Act:
-    """Who acts and why. Keys of different tokens never meet. Raises Refused (403)."""
+    """Who acts and why. Keys of different tokens never meet. Raises Forbidden (403)."""
     return Act(caller.actor(asked.on_behalf_of), asked.reason, f"{caller.name}:{key}" if key else "")
 
 
 async def committed(agent: Agent, act: Coroutine[Any, Any, T]) -> T:
     """The answer of an act once it is on disk. Raises StoreError (503) where that takes too long."""
-    if agent.writer.figures.trouble:
-        act.close()
-        raise StoreError(f"nothing was done: the store cannot commit now ({agent.writer.figures.trouble})")
-    task = asyncio.create_task(act)
-    task.add_done_callback(_retrieved)
-    done, _ = await asyncio.wait({task}, timeout=ACT_S)
-    if not done:
-        raise StoreError(
-            f"the commit did not come back within {ACT_S:g} s, and it is not known whether it will; send the same "
-            "request with the same Idempotency-Key again"
-        )
-    return task.result()
-
-
-def _retrieved(task: asyncio.Task[Any]) -> None:
-    """Nobody may be waiting any more when it ends; the error is told to whoever asks again."""
-    if not task.cancelled():
-        task.exception()
+    return await approving.committed(agent.writer, act)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent.callers import Identity
 from agent.errors import (
     BadPayload,
     ConfigError,
@@ -23,7 +24,7 @@ from agent.errors import (
 from agent.settings import Scope, Token
 from agent.sources.http import IntakeFull
 from agent.web.answers import Refused, answer
-from agent.web.auth import Doorkeeper, Identity, write_operator_token
+from agent.web.auth import Doorkeeper, write_operator_token
 from agent.web.limits import Body, Message, TokenBuckets
 
 
