@@ -7,7 +7,7 @@ somebody is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -33,6 +33,9 @@ class One:
         self.total = Total.of(kept["total"]) if mine and kept["total"] is not None else None
         self.pending, self.loose = Decimal(kept.get("pending", 0)), Decimal(kept.get("loose", 0))
         self.told = False
+        self.away = True  # nothing was read since the connection was made
+        self.crossed = False  # the next reading shows what was counted for nobody knows which order
+        self.across = ZERO  # how much that was
 
     def kept(self) -> dict[str, Any]:
         """For the checkpoint."""
@@ -54,7 +57,6 @@ class Counting:
             name: thawed(value) for name, value in (kept.get("values") or {}).items()
         } or None
         self.grown_at = datetime.fromisoformat(kept["grown_at"]) if kept.get("grown_at") else None
-        self._crossed = False
         self.moved = False  # since `kept` was last asked for
 
     def kept(self) -> dict[str, Any]:
@@ -100,8 +102,15 @@ class Counting:
                 if before is _UNKNOWN or not same(before, now.value):  # type: ignore[arg-type]  # no Scalar: unknown
                     self._closers[tag], self.moved = now.value, True
                     found = found or before is not _UNKNOWN
-        self._crossed = self._crossed or (found and not self._known(current))
+        if found and not self._known(current):
+            for one in self._ones:
+                one.across, one.crossed = one.loose, one.crossed or one.away
         return found
+
+    def lost(self, tags: Collection[str] | None) -> None:
+        """Nobody says any more what these totalisers show (None: all of them)."""
+        for one in self._ones:
+            one.away = one.away or tags is None or one.rule.tag in tags
 
     def forget_values(self) -> None:
         """What is counted from now on belongs to other values."""
@@ -136,6 +145,9 @@ class Counting:
         one.told, one.total = False, step.total
         if moved:  # a reading that is repeated is not worth writing down
             self.moved = True
+        if one.crossed:
+            one.across = EXACT.add(one.across, step.counted)
+        one.away = one.crossed = False
         if step.counted:
             self.grown_at = at
         if step.notice is not None:
@@ -148,13 +160,13 @@ class Counting:
 
     def _settle(self, notices: list[Notice]) -> None:
         """What is loose has found its values."""
-        if self._crossed:
-            loose = {one.name: str(EXACT.multiply(one.loose, one.rule.factor)) for one in self._ones}
+        across = {one.name: str(EXACT.multiply(one.across, one.rule.factor)) for one in self._ones if one.across}
+        if across:
             closers = {tag: str(value) for tag, value in self._closers.items()}
-            notices.append(Notice("counted_across", {"event": self._event.name, "counted": loose, "now": closers}))
-        self._crossed = False
+            notices.append(Notice("counted_across", {"event": self._event.name, "counted": across, "now": closers}))
         for one in self._ones:
             one.pending, one.loose = EXACT.add(one.pending, one.loose), ZERO
+            one.across = ZERO
 
     def _known(self, current: Current) -> bool:
         return not any(trusted(current.get(tag)) for tag in self._event.closed_by)

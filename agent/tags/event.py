@@ -133,6 +133,7 @@ class OneEvent:
 
     def lost(self, tags: Collection[str] | None) -> None:
         """Nobody says any more what these tags are (None: all of them)."""
+        self.counting.lost(tags)
         watched = self._scale_tags if self._scale is not None else {self._trigger}
         if tags is None or not watched.isdisjoint(tags):
             self._fresh, self._said = True, None

@@ -208,6 +208,34 @@ def test_an_order_that_changed_while_the_agent_was_away_closes_what_was_counted_
     assert agent.noticed[-1][1] == {"event": "lot", "counted": {"quantity": "20"}, "now": {"order": "78"}}
 
 
+def test_only_what_was_made_meanwhile_is_told_as_counted_across():
+    """An order that changed while the line stood is no trouble: what is made after it belongs to the new one."""
+    order: dict[str, Any] = {"order": "78"}
+    still: dict[str, Any] = {"total": 100}
+    grown: dict[str, Any] = {"total": 105}
+    stood: list[list[dict[str, Any]]] = [[order, still, grown], [still, order, grown], [{**order, **still}, grown]]
+    for messages in stood:
+        agent = lots(closed_by=["order"])
+        agent.lose()
+        for message in messages:
+            agent.say(**message)
+        assert agent.actions() == []
+        assert [(body["order"], body["quantity"]) for body in agent.say(done=True)] == [("78", 5)]
+
+    for messages in (
+        [{"order": "78"}, {"total": 105}],
+        [{"total": 105}, {"order": "78"}],
+        [{"order": "78", "total": 105}],
+    ):
+        agent = lots(closed_by=["order"])
+        agent.kill()
+        for message in messages:
+            agent.say(**message)
+        assert [(action, detail["counted"]) for action, detail in agent.noticed[1:]] == [
+            ("counted_across", {"quantity": "5"})
+        ]
+
+
 def test_the_same_order_after_an_outage_is_no_change():
     """What was counted while nobody knew the order joins it when it is still the same."""
     agent = lots(closed_by=["order"])
