@@ -7,16 +7,16 @@ known by name, so that it is recognised, and is never looked into.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from agent.errors import BadPayload
 from agent.sparkplug.members import Member, has_members, members
-from agent.sparkplug.payload import alias_of, name_of, time_of, value_of
+from agent.sparkplug.payload import alias_of, name_of, reader_of, time_of, value_of
 from agent.sparkplug.schema import DataType
-from agent.tags.values import Change, Quality, TagValue
+from agent.tags.values import Change, Quality, Scalar, TagValue
 
 Wanted = Mapping[str, tuple[str, ...]]
 """Metric, or member of one, by its whole name → the tags that read it."""
@@ -35,11 +35,9 @@ class Declared:
     inside: Wanted = dataclasses.field(default_factory=dict)  # suffix → tags, where it is more than one value
     types: dict[str, int] = dataclasses.field(default_factory=dict)  # suffix → type, as the birth says
     field: str = ""  # in which of the payload's fields its value came
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a tag reads it."""
-        return bool(self.tags or self.inside)
+    fields: tuple[str, ...] = ()  # in which it may come; none: it is more than one value, or of no use
+    convert: Callable[[Any], Scalar] = str
+    wanted: bool = False  # a tag reads it
 
 
 class Refused(NamedTuple):
@@ -94,19 +92,28 @@ class Table:
     def read(self, device: str, metrics: Iterable[Any], at: datetime) -> Found:
         """Data: the values of declared metrics."""
         found = Found([], [], [])
-        named = self._named.get(device, _NOTHING)
+        changes, aliases = found.changes, self._aliases
         for metric in metrics:
-            name = metric.name
-            one = named.get(name) if name else self._aliases.get(metric.alias) if metric.HasField("alias") else None
+            alias = metric.alias
+            one = aliases.get(alias) if alias and not metric.name else self._named_one(device, metric)
             if one is None or one.device != device:
                 self._not_found(metric, found)
-            elif name and metric.HasField("alias") and self._aliases.get(metric.alias) is not one:
-                error = BadPayload(f"comes with alias {metric.alias}, which is another metric's", reason="bad_alias")
-                found.refused.append(Refused(one.name, error))
-                found.unknown.append(f"alias {metric.alias} for {one.name}")
-            elif one.wanted:
+            elif not one.wanted:
+                continue
+            elif (now := _plain(metric, one, at)) is not None:
+                for tag in one.tags:
+                    changes.append(Change(tag, now))
+            else:
                 _read(metric, one, at, found)
         return found
+
+    def _named_one(self, device: str, metric: Any) -> Declared | None:
+        """A metric that comes by name, or by the alias 0; None where an alias comes along that is another's."""
+        has_alias = metric.HasField("alias")
+        if not metric.name:
+            return self._aliases.get(0) if has_alias else None
+        one = self._named.get(device, _NOTHING).get(metric.name)
+        return one if not has_alias or self._aliases.get(metric.alias) is one else None
 
     def recall(self, device: str, metrics: Mapping[str, tuple[int | None, int]]) -> None:
         """What an earlier run knew (name → alias, type), until the births come."""
@@ -161,8 +168,13 @@ class Table:
             found.refused.append(Refused("", error))
             return
         alias = alias_of(metric)
+        owner = self._aliases.get(alias) if alias is not None else None
         if not name and alias is None:
             found.refused.append(Refused("", BadPayload("a metric has neither name nor alias", reason="bad_name")))
+        elif name and owner is not None and owner.name != name:
+            clash = BadPayload(f"{name} comes with alias {alias}, which is that of {owner.name}", reason="bad_alias")
+            found.refused.append(Refused("", clash))
+            found.unknown.append(f"alias {alias} for {name}")
         elif alias in self._aliases and not name and self._aliases[alias] is None:
             clash = BadPayload(f"alias {alias} belongs to two metrics of this birth", reason="bad_alias")
             found.refused.append(Refused("", clash))
@@ -204,7 +216,24 @@ def _known(said: _Declaration, wanted: Wanted) -> Declared:
     if has_members(one.datatype):
         starts = (f"{one.name}/", f"{one.name}[")
         one.inside = {key.removeprefix(one.name): tags for key, tags in wanted.items() if key.startswith(starts)}
+    one.wanted = bool(one.tags or one.inside)
+    if one.tags and not one.inside and (reader := reader_of(one.datatype)):
+        one.fields, one.convert = reader
     return one
+
+
+def _plain(metric: Any, one: Declared, at: datetime) -> TagValue | None:
+    """A good and current value of one simple metric, as nearly all are; None: it must be read with more care."""
+    field = metric.WhichOneof("value")
+    if field not in one.fields or metric.datatype or metric.is_null or metric.is_historical:
+        return None
+    if metric.HasField("properties"):
+        return None
+    stamp = metric.timestamp
+    try:
+        return TagValue(one.convert(getattr(metric, field)), Quality.GOOD, time_of(stamp) if stamp else at)
+    except (ValueError, BadPayload):
+        return None
 
 
 def _read(metric: Any, one: Declared, at: datetime, found: Found) -> None:

@@ -142,6 +142,11 @@ def rated(holder: Any, field: str | None, datatype: int, quality: Quality, at: d
         return TagValue(None, Quality.BAD, at)
 
 
+def reader_of(datatype: int) -> tuple[tuple[str, ...], Callable[[Any], Scalar]] | None:
+    """In which fields a value of this type may come, and what makes a tag's value of it; None: no single value."""
+    return _READERS.get(datatype)
+
+
 def _integer(datatype: DataType) -> Callable[[int], int]:
     """Signed numbers travel as their two's complement, in their own width or in that of the field."""
     bits, signed = _BITS[datatype], datatype in _SIGNED
