@@ -84,6 +84,8 @@ class Controller:
             self._take_over(lot.scans)
             self._truth.meant(lot.truths)
         self.lots_done = self._progress.lots
+        if self._handshake:
+            self.values["Lot/Done"] = False  # of the last lot: it was taken
         if not self._progress.scans:
             return
         self._under_way = next(self._lots)

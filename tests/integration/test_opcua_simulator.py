@@ -372,3 +372,21 @@ def test_progress_is_kept_as_a_whole(tmp_path: Path):
     again = {one.center: one for one in at_work(SCENARIO, progress=ProgressFile(tmp_path / "state"), lots_per_order=0)}
     tag = next(one for one in again["ASSY-05"].tags if one.name == "Made/Good")
     assert again["ASSY-05"].shown(tag) == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ({"lots": 2}, (False, False)),
+        ({"lots": 2, "scans": 1}, (False, False)),
+        ({"lots": 2, "scans": 3}, (True, False)),
+        ({"lots": 2, "scans": 3, "acknowledged": True}, (False, True)),
+    ],
+)
+def test_a_handshake_goes_on_where_it_was(tmp_path: Path, kept: dict[str, Any], shown: tuple[bool, bool]):
+    """After a restart a lot that was taken is not asked about again, and one that was not is."""
+    (tmp_path / "state").write_text(json.dumps({"ASSY-05": kept}))
+    made = at_work(SCENARIO, progress=ProgressFile(tmp_path / "state"), handshake=True)
+    (controller,) = (one for one in made if one.center == "ASSY-05")
+    assert (controller.values["Lot/Done"], controller.values["Lot/Ack"]) == shown
+    assert controller.values["Lot/Number"] == (3 if kept.get("scans") == 3 else 2)
