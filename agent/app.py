@@ -80,7 +80,6 @@ class Agent:
 
     async def _recover(self, reader: apsw.Connection) -> None:
         """What a crash left open becomes a question to the ERP; the rules are read; the loops are made."""
-        loop = asyncio.get_running_loop()
         for finding in self.writer.findings:
             log.error("%s", finding)
         settle = {name: round(target.settle_seconds * 1e6) for name, target in self.targets.items()}
@@ -116,13 +115,7 @@ class Agent:
         reconciled = int(_meta(reader, "reconciled_us") or 0)
         self.process.reconciled_us = reconciled and reconciled + AFTER_A_RESTORE_US
 
-        arrivals = self.process.arrived
-
-        def arrived() -> None:
-            if not arrivals.is_set():  # else it has yet to look, and will see these too
-                loop.call_soon_threadsafe(arrivals.set)
-
-        self.intake = Intake(self.writer, arrived)
+        self.intake = Intake(self.writer)
 
     async def _live(self, serve: Callable[[Agent], Awaitable[None]] | None) -> None:
         if self.process is None or self.intake is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
+import time
 
 from agent.errors import ErpError, ErpUnavailable
 
@@ -21,7 +21,7 @@ class Availability:
 
     def __init__(self, target: str) -> None:
         self.trouble = NEVER_OPENED
-        self.rests_until = 0.0  # loop time
+        self.rests_until = 0.0  # monotonic
         self._target = target
         self._failures = 0
         self._doubts = 0
@@ -30,7 +30,7 @@ class Availability:
     @property
     def resting(self) -> bool:
         """Whether nothing should be sent now."""
-        return bool(self.trouble) or self.rests_until > asyncio.get_running_loop().time()
+        return bool(self.trouble) or self.rests_until > time.monotonic()
 
     def opened(self) -> None:
         """A read was answered: postings may be sent."""
@@ -58,7 +58,7 @@ class Availability:
         self._failures += 1
         base = min(LONGEST_REST_S, 2.0 ** min(self._failures, 10))
         wait = asked(error) or random.uniform(0.2, base)  # noqa: S311  # jitter
-        self.rests_until = asyncio.get_running_loop().time() + wait
+        self.rests_until = time.monotonic() + wait
 
     def doubted(self, why: str) -> None:
         """An answer was lost; after some in a row the target gets a rest."""

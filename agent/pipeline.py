@@ -5,31 +5,35 @@
                then the             score → propose →        then send; the
                sender's ack         authorise, one commit    answer on disk
 
-Each loop takes from one durable place and returns only when the next place has it. A crash repeats a step; the
-identity of the message and the idempotency key of the posting make repeating harmless. There is no shutdown to get
-right: start-up is recovery. What decides (`agent.judge`) is pure and sees neither a database nor a network.
+Each loop takes from one durable place and returns only when the next place has it; where nothing waits, an arrival is
+decided in the commit that stores it (docs/adr/0012). A crash repeats a step; the identity of the message and the
+idempotency key of the posting make repeating harmless. There is no shutdown to get right: start-up is recovery. What
+decides (`agent.judge`) is pure and sees neither a database nor a network.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import apsw
 
+from agent import verdicts
 from agent.answers import Outcome, looked, silence, told
 from agent.availability import Availability
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
 from agent.facts import Fact
 from agent.figures import Decided, Sent
-from agent.judge import Judgement, Rules, Verdict, judge, of_one_sort, quarantined
+from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, quarantined
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
 from agent.store import awaited, file, inbox, lanes, masterdata, outbox, postings
 from agent.store.encode import to_us
@@ -38,6 +42,7 @@ from agent.store.writer import Writer
 
 log = logging.getLogger("gatepost.pipeline")
 
+FEW = 8  # events decided in the commit that stores them: a millisecond or two of the writer
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
 NO_EVENTS = 0, 0  # first and last
 REFUSALS = (apsw.Error, GatepostError, ValueError, TypeError)  # the last two: a value no column can keep
@@ -49,11 +54,10 @@ REFUSALS = (apsw.Error, GatepostError, ValueError, TypeError)  # the last two: a
 class Intake:
     """The door: a batch of deliveries becomes rows in `event`, then the sender hears that it is safe."""
 
-    def __init__(self, writer: Writer, arrived: Callable[[], None]) -> None:
+    def __init__(self, writer: Writer) -> None:
         self.stored: Counter[str] = Counter()  # source → deliveries
         self.notices: Counter[tuple[str, str]] = Counter()  # (source, action)
         self._writer = writer
-        self._arrived = arrived
 
     def put(self, batch: Batch, timeout: float | None = None) -> bool:
         """See `ports.Intake`. A batch that cannot be stored is not acknowledged; its sender keeps it."""
@@ -63,7 +67,6 @@ class Intake:
                 log.error("a batch from %s was not stored, its sender will repeat it: %s", batch.source, error)
                 return
             batch.stored()
-            self._arrived()
             self.stored[batch.source] += len(batch.deliveries)
             self.notices.update((batch.source, notice.action) for notice in batch.notices)
 
@@ -80,7 +83,11 @@ class Intake:
 
 
 class Process:
-    """Takes undecided events from disk, judges them, and commits what became of them in one transaction."""
+    """Judges events and commits what became of them in one transaction.
+
+    Where nothing waits, few arrivals are decided in the very commit that stores them, on the writer's thread. All else
+    that is undecided `run` takes from disk in large batches. Who decides has the turn; the other one lets it be.
+    """
 
     def __init__(
         self, writer: Writer, reader: apsw.Connection, rules: Rules, clock: Clock, dispatches: Mapping[str, Dispatch]
@@ -96,6 +103,9 @@ class Process:
         self._ahead: _Ahead | None = None  # the batch that is being written while the next one is judged
         self._more = True  # look although nothing has arrived: the last look left out what may be undecided now
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
+        self._turn = threading.Lock()
+        self._has_turn = False  # `run` has it
+        self._at_once: _AtOnce | None = None  # the writer's thread has it, for the commit under way
         self._writer = writer
         self._reader = reader
         self._clock = clock
@@ -118,6 +128,8 @@ class Process:
 
     async def run(self) -> None:
         """Decide what is undecided, for ever; not before every target can say what it would refuse."""
+        self._has_turn = self._turn.acquire()
+        self._follow_arrivals()
         for dispatch in self._dispatches.values():
             await dispatch.opened.wait()
         await self._orders_first()
@@ -132,6 +144,11 @@ class Process:
         """Judge the next batch while the one before is being written; with nothing to judge, wait."""
         look = self._more or self.arrived.is_set()
         self.arrived.clear()
+        self._has_turn = self._has_turn or self._turn.acquire(blocking=False)
+        if not self._has_turn:
+            self._more = True  # arrivals are being decided; then it is our turn
+            await self.arrived.wait()
+            return
         if self.look_again and await self._written():
             await self._let_in_what_is_known()
             look = True
@@ -142,6 +159,8 @@ class Process:
             await self._written()
         else:
             self.busy_since = 0.0
+            self._has_turn = False
+            self._turn.release()
             await self.arrived.wait()
 
     def _next(self) -> Sequence[Event]:
@@ -171,8 +190,8 @@ class Process:
     def _patient_since(self) -> int:
         return to_us(self._clock() - self.rules.patience)
 
-    def _judge(self, events: Sequence[Event]) -> Judgement:
-        return judge(events, self.rules, self, self.rules.facts.plant.day(self._clock()), self.reconciled_us)
+    def _judge(self, events: Sequence[Event], memory: Memory | None = None) -> Judgement:
+        return judge(events, self.rules, memory or self, self.rules.facts.plant.day(self._clock()), self.reconciled_us)
 
     async def _decide(self, events: Sequence[Event]) -> None:
         """Judge a batch on top of the one that is being written, and hand it over once that is on disk."""
@@ -219,7 +238,7 @@ class Process:
         since = self._patient_since()
 
         def job(tx: Transaction) -> tuple[int, list[Claimed]]:
-            let_in = _write(tx, judgement, since)
+            let_in = verdicts.write(tx, judgement, since)
             return let_in, [dispatch.claim(tx, slots) for dispatch, slots in with_slots]
 
         claimed = [Claimed() for _ in with_slots]
@@ -228,13 +247,54 @@ class Process:
         finally:
             for (dispatch, slots), found in zip(with_slots, claimed, strict=True):
                 dispatch.launch(found, slots)
-        for one in judgement.verdicts:
-            self.figures.note(one.event.source, one.state, one.detail)
         if judgement.learnt:
             self.learn(judgement.learnt)
-        if self.receipts:
-            self._give_receipts(judgement.verdicts)
+        self._note(judgement.verdicts)
         return let_in
+
+    def _note(self, verdicts: Sequence[Verdict]) -> None:
+        for one in verdicts:
+            self.figures.note(one.event.source, one.state, one.detail)
+        if self.receipts:
+            self._give_receipts(verdicts)
+
+    # in the commit that stores them
+
+    def _follow_arrivals(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def then(decided: bool | None, error: BaseException | None) -> None:  # noqa: FBT001  # what `Writer.follow` gives
+            if error is not None:
+                log.error("arrivals could not be decided as they were stored, they are read again: %s", error)
+            at_once, self._at_once = self._at_once, None
+            if at_once is not None:
+                self._turn.release()
+            with suppress(RuntimeError):  # the loop has closed; what is stored is there at the next start
+                loop.call_soon_threadsafe(partial(self._arrivals_stored, at_once, decided=bool(decided)))
+
+        self._writer.follow(self._decide_arrivals, then)
+
+    def _decide_arrivals(self, tx: Transaction) -> bool:
+        """Decide what this commit stores, unless it is much or other events wait. May run again: see `Writer`."""
+        if self._at_once is None:
+            if not self._turn.acquire(blocking=False):
+                return False
+            self._at_once = _AtOnce([(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()])
+        events = inbox.undecided(tx.connection, FEW + 1)
+        if not 0 < len(events) <= FEW or any(_stored_first(event.properties) for event in events):
+            return False
+        judgement = self._judge(events, verdicts.Inside(tx.connection))
+        verdicts.write(tx, judgement, self._patient_since())
+        self._at_once.decided(tx, judgement)
+        return True
+
+    def _arrivals_stored(self, at_once: _AtOnce | None, *, decided: bool) -> None:
+        """After the commit, on the loop: send what was claimed, or let `run` decide."""
+        if at_once is not None:
+            at_once.launch(committed=decided)
+            self._note(at_once.verdicts if decided else ())
+        if self._more or not decided:
+            self.arrived.set()
 
     def learn(self, facts: Iterable[Fact], as_of: datetime | None = None) -> None:
         """Add to what decisions may look at, from the next batch on."""
@@ -248,6 +308,31 @@ class Process:
                 giver.give_receipt(Receipt(one.report.sender, one.report.id, one.event.id, one.state))
 
 
+def _stored_first(properties: Mapping[str, str]) -> bool:
+    """Whether an event is decided only once it is on disk: master data, and what comes again, maybe after a crash."""
+    return "masterdata" in properties or "dup" in properties
+
+
+class _AtOnce:
+    """Arrivals decided in the commit that stores them: places reserved at the targets, what was claimed for them."""
+
+    def __init__(self, places: Sequence[tuple[Dispatch, int]]) -> None:
+        self.verdicts: Sequence[Verdict] = ()
+        self._places = places
+        self._claimed: Sequence[Claimed] = ()
+
+    def decided(self, tx: Transaction, judgement: Judgement) -> None:
+        """Claim what can be sent now. Runs again where the commit does."""
+        self.verdicts = judgement.verdicts
+        self._claimed = [dispatch.claim(tx, places) for dispatch, places in self._places]
+
+    def launch(self, *, committed: bool) -> None:
+        """Send what was claimed, and give the other places back."""
+        claimed = self._claimed if committed else [Claimed() for _ in self._places]
+        for (dispatch, places), found in zip(self._places, claimed, strict=True):
+            dispatch.launch(found, places)
+
+
 class _Ahead(NamedTuple):
     """A batch that is being written: what follows it is judged on top of what it will have left behind."""
 
@@ -259,30 +344,6 @@ class _Ahead(NamedTuple):
     def ids(self) -> tuple[int, int]:
         """Its first and its last event."""
         return self.events[0].id, self.events[-1].id
-
-
-def _write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:
-    """Events settled, postings made, state moved, waiting reports let in, all audited: one transaction."""
-    inbox.settle(
-        tx,
-        [
-            inbox.Settlement(one.event.id, one.state, one.message_key, one.payload_hash, one.reason)
-            for one in judgement.verdicts
-        ],
-    )
-    made = iter(postings.add_all(tx, [new for one in judgement.verdicts for new in one.postings]))
-    for one in judgement.verdicts:
-        detail = one.detail
-        if one.postings:
-            detail["postings"] = [next(made) for _ in one.postings]
-        tx.audit(one.action, detail, event_id=one.event.id, alarm=one.alarm)
-    inbox.put_states(tx, judgement.states.items())
-    awaited.wait(tx, [(one.awaits, one.event.id) for one in judgement.verdicts if one.awaits is not None])
-    awaited.wait(tx, [((awaited.OF_ORDER, order), event_id) for order, event_id in judgement.in_quarantine()])
-    if not judgement.documents:
-        return 0
-    masterdata.put(tx, judgement.documents, "erp")
-    return awaited.let_in(tx, [(kind, key) for kind, key, _ in judgement.documents], patient_since)
 
 
 # ── 3 dispatch ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,6 +384,7 @@ class Dispatch:
         self._clock = clock
         self._window = window
         self._taken = 0
+        self._counting = threading.Lock()  # of places: they are reserved on the writer's thread, too
         self._woken = asyncio.Event()
         self._flying: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -331,8 +393,11 @@ class Dispatch:
 
     def reserve(self) -> int:
         """Take the free places of the window, so that a claim in somebody's commit cannot overfill it."""
-        free = 0 if self._stopping or self.availability.resting else max(0, self._window - self._taken)
-        self._taken += free
+        if self._stopping or self.availability.resting:
+            return 0
+        with self._counting:
+            free = max(0, self._window - self._taken)
+            self._taken += free
         return free
 
     def claim(self, tx: Transaction, places: int) -> Claimed:
@@ -351,8 +416,10 @@ class Dispatch:
             task.add_done_callback(self._flying.discard)
 
     def _give_back(self, places: int) -> None:
-        self._taken -= places
-        if self._more and self._taken < self._window:
+        with self._counting:
+            self._taken -= places
+            room = self._taken < self._window
+        if self._more and room:
             self._more = False
             self.wake()
 
@@ -483,9 +550,8 @@ class Dispatch:
 
     async def _open(self) -> None:
         """Wait, then ask the target with a read; only an answer opens it, or opens it again."""
-        loop = asyncio.get_running_loop()
         while self.availability.trouble:
-            await asyncio.sleep(max(0.0, self.availability.rests_until - loop.time()))
+            await asyncio.sleep(max(0.0, self.availability.rests_until - time.monotonic()))
             try:
                 await self.target.open()
             except ErpError as error:

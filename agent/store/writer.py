@@ -34,6 +34,7 @@ T = TypeVar("T")
 log = logging.getLogger("gatepost.store")
 
 LINGER_S = 0.002  # under a load of arrivals only: let a few more of them share the commit
+QUIET = 2  # jobs in one commit; where there are more, the writer has enough to do
 LOOK_EVERY_S = 0.25  # at free space and the size of the write-ahead log
 WAL_ALARM = 64 << 20  # bytes
 RETRY_S = 0.5  # between tries while the disk is full or the file locked
@@ -81,6 +82,7 @@ class Writer:
         self._looked_at = 0.0
         self._queue: deque[_Entry] = deque()
         self._queued = 0
+        self._follower: tuple[Job[Any], Callable[[Any, BaseException | None], None]] | None = None
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -159,6 +161,13 @@ class Writer:
             self._changed.notify_all()
         return True
 
+    def follow(self, job: Job[T], then: Callable[[T | None, BaseException | None], None]) -> None:
+        """From now on `job` ends every commit that stores arrivals, but for those that have enough to do without it.
+
+        `then` is called after each of them as in `put`, with the result of the job, or None.
+        """
+        self._follower = job, then
+
     def call(self, job: Job[T]) -> T:
         """Run `job` from a plain thread and wait for its commit (command line, tests)."""
         done = threading.Event()
@@ -194,6 +203,8 @@ class Writer:
             entries, loaded = self._take(loaded=loaded)
             if not entries:
                 break
+            if self._follower is not None and any(entry.size for entry in entries):
+                entries.append(_following(*self._follower, quiet=len(entries) <= QUIET))
             try:
                 self.figures.busy_since = time.monotonic()
                 self._commit(entries)
@@ -401,6 +412,12 @@ class Writer:
         if self._file is None:
             raise StoreError("the store is not open yet; call start() first")
         return self._file
+
+
+def _following(job: Job[Any], then: Callable[[Any, BaseException | None], None], *, quiet: bool) -> _Entry:
+    entry = _Entry(job if quiet else lambda _: None)
+    entry.then = lambda error: then(entry.result, error)
+    return entry
 
 
 def _resolve(entries: list[_Entry]) -> None:

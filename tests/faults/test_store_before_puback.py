@@ -28,7 +28,7 @@ from agent.store.writer import Writer
 writer = Writer(Path(sys.argv[2]), lambda: datetime.now(UTC))
 writer.start()
 config = MqttConfig(name="plant", brokers=("mqtt://127.0.0.1:" + sys.argv[1],), client_id="g1", topics=("plant/#",))
-asyncio.run(MqttSource(config).run(Intake(writer, lambda: None)))
+asyncio.run(MqttSource(config).run(Intake(writer)))
 """
 PUBACK = re.compile(r'(?:sendto|write|sendmsg)\(\d+<[^>]*TCP[^"]*"@\\[23]')
 WRITTEN = re.compile(r"pwrite64\(\d+<[^>]*gp\.db-wal>")

@@ -41,6 +41,14 @@ def report(number: int, **changes: Any) -> Delivery:
     return Delivery(TOPIC, json.dumps(body | changes).encode())
 
 
+def rules(*refused: str) -> Rules:
+    """Consumption, posted without a model; the ERP would refuse these fields."""
+    rule = Rule(mode=Mode.AUTO, min_confidence=0)
+    assignment = Assignment(Consumption(Config()), Narrow(*refused), rule, {"goods_issue": "live"})
+    mappings = mapping.load(EDGE_CONFIG / "mappings", FACTS.units)
+    return Rules("1", mappings, FACTS, {"consumption": assignment}, timedelta(hours=1))
+
+
 @asynccontextmanager
 async def decided(folder: Path, deliveries: Iterable[Delivery], *refused: str) -> AsyncIterator[apsw.Connection]:
     """A store in which all of this had arrived before the first decision, and is decided now."""
@@ -52,15 +60,9 @@ async def decided(folder: Path, deliveries: Iterable[Delivery], *refused: str) -
         def arrived() -> None:
             loop.call_soon_threadsafe(kept.set)
 
-        Intake(writer, arrived).put(
-            Batch("line", list(deliveries), datetime(2026, 11, 20, 13, tzinfo=UTC), lambda: None)
-        )
+        Intake(writer).put(Batch("line", list(deliveries), datetime(2026, 11, 20, 13, tzinfo=UTC), arrived))
         await kept.wait()
-        rule = Rule(mode=Mode.AUTO, min_confidence=0)
-        assignment = Assignment(Consumption(Config()), Narrow(*refused), rule, {"goods_issue": "live"})
-        mappings = mapping.load(EDGE_CONFIG / "mappings", FACTS.units)
-        rules = Rules("1", mappings, FACTS, {"consumption": assignment}, timedelta(hours=1))
-        process = Process(writer, reader, rules, clock, {})
+        process = Process(writer, reader, rules(*refused), clock, {})
         process.orders_read.set()
         running = asyncio.create_task(process.run())
         async with asyncio.timeout(30):

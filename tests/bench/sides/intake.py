@@ -19,7 +19,7 @@ async def main(configuration: str, messages: int, **_: Any) -> None:
     loaded = config.load(Path(configuration), assembly.resolver())
     writer = Writer(loaded.store.path, utc_now, queue_bytes=loaded.store.queue_mb << 20)
     writer.start()
-    intake = Intake(writer, lambda: None)
+    intake = Intake(writer)
     source = assembly.sources(loaded, utc_now, {})[0]
     commits, watch = writer.figures.commits, Stopwatch()
     running = asyncio.create_task(source.run(intake))

@@ -1,0 +1,157 @@
+"""Decided in the commit that stores it: what arrives where nothing waits, and what is stored first all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+import pytest
+
+from agent import pipeline
+from agent.pipeline import Intake, Process
+from agent.ports import Batch, Delivery
+from agent.store import file
+from agent.store.keys import idempotency_key
+from agent.store.transaction import Transaction
+from agent.store.writer import Writer
+from tests.integration.test_process import report, rules
+from tests.plant import plant, until
+from tests.stores import Clock, opened
+
+
+async def busy(writer: Writer) -> threading.Event:
+    """The writer is at a job that ends when this is set."""
+    gate, begun = threading.Event(), threading.Event()
+
+    def job(tx: Transaction) -> None:
+        begun.set()
+        gate.wait(10)
+
+    writer.put(job, 1, lambda _: None)
+    await until(begun.is_set, "the writer is at it")
+    return gate
+
+
+@dataclass
+class Desk:
+    """A store with a process that has nothing to do."""
+
+    writer: Writer
+    reader: apsw.Connection
+    process: Process
+
+    def put(self, *deliveries: Delivery) -> None:
+        """They arrive together."""
+        Intake(self.writer).put(Batch("line", deliveries, Clock()(), lambda: None))
+
+    def states(self) -> list[str]:
+        """Of all events, in order of arrival."""
+        return [state for (state,) in self.reader.execute("SELECT state FROM event ORDER BY id")]
+
+    async def settled(self, count: int) -> list[str]:
+        """Their states, once so many have arrived and all are decided."""
+        await until(lambda: len(self.states()) >= count and "undecided" not in self.states(), "all is decided")
+        return self.states()
+
+    @asynccontextmanager
+    async def held_up(self) -> AsyncIterator[None]:
+        """The writer is busy meanwhile: what is put shares the next commit."""
+        gate = await busy(self.writer)
+        yield
+        gate.set()
+
+
+@asynccontextmanager
+async def desk(folder: Path) -> AsyncIterator[Desk]:
+    clock = Clock()
+    with opened(folder / "gp.db", clock) as writer, closing(file.reader(folder / "gp.db")) as reader:
+        process = Process(writer, reader, rules(), clock, {})
+        process.orders_read.set()
+        running = asyncio.create_task(process.run())
+        await until(lambda: not process._has_turn and process.busy_since == 0, "the process waits")
+        await asyncio.sleep(0)
+        yield Desk(writer, reader, process)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_report_that_arrives_alone_is_decided_in_the_commit_that_stores_it(tmp_path: Path):
+    """One commit: no moment in which it is on disk and undecided."""
+    async with desk(tmp_path) as one:
+        before = one.writer.figures.commits
+        one.put(report(1))
+        assert await one.settled(1) == ["posted"]
+        assert one.writer.figures.commits == before + 1
+
+
+async def test_reports_that_share_a_commit_are_decided_in_it_together(tmp_path: Path):
+    """Two batches queued up behind a busy writer: stored and decided by one commit, one total on top of the other."""
+    async with desk(tmp_path) as one:
+        async with one.held_up():
+            before = one.writer.figures.commits
+            for number in (1, 2):
+                one.put(report(number))
+        assert await one.settled(2) == ["posted"] * 2
+        assert one.writer.figures.commits == before + 2, "the one that held them up, and theirs"
+        assert '"count":2' in one.reader.execute("SELECT value FROM state WHERE key LIKE 'consumption/%'").get
+
+
+async def test_a_repeat_in_the_same_commit_is_a_duplicate(tmp_path: Path):
+    """What this very commit has written is known to what is decided after it."""
+    async with desk(tmp_path) as one:
+        one.put(report(1))
+        await one.settled(1)
+        one.put(report(1), report(2), report(2))
+        assert await one.settled(4) == ["posted", "duplicate", "posted", "duplicate"]
+
+
+async def test_what_is_delivered_again_is_on_disk_before_anybody_looks_at_it(tmp_path: Path):
+    """It may be what killed the agent when it was decided: it is stored and acknowledged first."""
+    async with desk(tmp_path) as one:
+        before = one.writer.figures.commits
+        one.put(report(1)._replace(properties={"dup": "1"}))
+        assert await one.settled(1) == ["posted"]
+        assert one.writer.figures.commits == before + 2
+
+
+async def test_what_the_store_refuses_to_decide_is_stored_all_the_same(tmp_path: Path):
+    """The key of a posting is taken: the arrivals are kept, the culprit is quarantined alone, the others are posted."""
+    async with desk(tmp_path) as one:
+        taken = idempotency_key("consumption:M-2", "consumption", "narrow", 0)
+        await one.writer.run(lambda tx: tx.execute("INSERT INTO idempotency VALUES (?, 4711)", (taken,)).fetchall())
+        one.put(report(1), report(2), report(3))
+        assert await one.settled(3) == ["posted", "quarantined", "posted"]
+        assert "the store refused it" in one.reader.execute("SELECT reason FROM event WHERE id = 2").get
+
+
+async def test_nothing_overtakes_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """More than is decided at once waits for the process; what comes one by one meanwhile is decided after it."""
+    monkeypatch.setattr(pipeline, "FEW", 2)
+    async with desk(tmp_path) as one:
+        one.put(*(report(number) for number in range(1, 6)))
+        for number in range(6, 9):
+            one.put(report(number))
+        assert await one.settled(8) == ["posted"] * 8
+        told = "SELECT event_id FROM audit WHERE action = 'decided' ORDER BY seq"
+        assert [event for (event,) in one.reader.execute(told)] == list(range(1, 9))
+
+
+async def test_a_commit_that_runs_twice_keeps_no_place_at_the_target(tmp_path: Path):
+    """Places are reserved once for it and given back when it fails: the next report is booked, and all are free."""
+    async with plant(tmp_path) as line:
+        poison, good = line.report(), line.report()
+        taken = idempotency_key(f"consumption:{poison['id']}", "consumption", "s4", 0)
+        await line.agent.writer.run(lambda tx: tx.execute("INSERT INTO idempotency VALUES (?, 4711)", (taken,)).get)
+        line.publish(poison)
+        await until(lambda: line.rows("SELECT 1 FROM event WHERE state = 'quarantined'"), "it is put aside")
+        line.publish(good)
+        await line.settled(good["id"], "acknowledged")
+        (dispatch,) = line.agent.dispatches.values()
+        await until(lambda: not dispatch.in_the_air, "nothing is in the air")
+        assert dispatch._taken == 0
+        assert len(line.booked()) == 1
