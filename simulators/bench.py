@@ -36,17 +36,20 @@ Ready = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """How the line speaks: the module that plays it, the agent's configuration for it, options of the module."""
+    """How the line speaks: the module that plays it, the agent's configuration for it, the module's options."""
 
     module: str
     agent_config: Path
     options: Sequence[str] = ()
+    alone: Sequence[str] = ()  # the options instead where there is no agent
     misbehaves: bool = False  # whether the module knows --misbehave
 
 
 SOURCES: Mapping[str, Speech] = {
     "mqtt": Speech("simulators.line", ROOT / "edge_config" / "agent.yaml", misbehaves=True),
-    "sparkplug": Speech("simulators.sparkplug", ROOT / "edge_config" / "sparkplug.yaml", ["--handshake"]),
+    "sparkplug": Speech(
+        "simulators.sparkplug", ROOT / "edge_config" / "sparkplug.yaml", ["--handshake"], ["--host", ""]
+    ),
 }
 
 
@@ -309,7 +312,8 @@ def _ports(first: int | None) -> Ports:
 
 def _plan(options: argparse.Namespace) -> Plan:
     speech = SOURCES[options.source]
-    line = [speech.module, *speech.options, "--rate", str(options.rate), "--seed", str(options.seed)]
+    own = speech.alone if options.without_agent else speech.options
+    line = [speech.module, *own, "--rate", str(options.rate), "--seed", str(options.seed)]
     line += ["--misbehave", options.misbehave] if options.misbehave and speech.misbehaves else []
     line += ["--events", str(options.events)] if options.events is not None else []
     return Plan(

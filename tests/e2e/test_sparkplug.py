@@ -49,3 +49,13 @@ async def test_the_totals_at_full_size(tmp_path: Path):
     written(ROOT / "build" / "e2e.json", "sparkplug", result.figures())
     print(f"\n{result.told()}")
     assert_exact(result)
+
+
+@pytest.mark.soak
+async def test_without_the_counters_on_disk_totals_are_wrong(tmp_path: Path):
+    """What was counted last commits with the event: where it does not, a kill loses or doubles quantities."""
+    program = ("-m", "tests.e2e.forgetful", "run")
+    terms = Terms(events=90, kills=4, broker_restarts=0, rate=20.0, faults=(), moments=("arrivals",), program=program)
+    result = await tag_ordeal(tmp_path, "sparkplug", terms, MODULE, OPTIONS)
+    print(f"\n{result.told()}")
+    assert result.differences

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -194,3 +195,39 @@ async def test_the_last_run_is_kept_once_and_a_strange_folder_is_never_touched(s
     assert await bench.end() == 0
     assert (tmp_path / "bench.previous" / "precious").exists()
     assert not (data / "precious").exists()
+
+
+def moved(config: Path, folder: Path, first_port: int) -> Path:
+    """A shipped configuration with the ports of this bench, and with its neighbours where they are."""
+    text = config.read_text(encoding="utf-8")
+    for offset, port in enumerate((18830, 18800, 18080, 18090)):
+        text = text.replace(f":{port}", f":{first_port + offset}")
+    for key in ("mappings", "masterdata", "units", "models"):
+        text = re.sub(
+            rf"^({key}): (\S+)", lambda found: f"{found[1]}: {(config.parent / found[2]).resolve()}", text, flags=re.M
+        )
+    path = folder / config.name
+    path.write_text(text.replace("../var/bench", str(folder / "bench")), encoding="utf-8")
+    return path
+
+
+async def test_a_line_that_speaks_sparkplug_reaches_sap(start, tmp_path):
+    """SOURCE=sparkplug with its shipped configuration: what the totalisers count is booked."""
+    first_port = four_free_ports()
+    config = moved(ROOT / "edge_config" / "sparkplug.yaml", tmp_path, first_port)
+    options = ("--source", "sparkplug", "--agent-config", str(config), "--rate", "10", "--events", "20")
+    bench = await start(tmp_path / "bench", *options, first_port=first_port)
+    await bench.until("reported")
+    for document in ("261", "made for order"):
+        assert "SAP" in await bench.until(document)
+    bench.process.terminate()
+    assert await bench.end() == 0
+    assert nobody_listens(first_port)
+
+
+async def test_a_line_that_speaks_sparkplug_needs_no_agent(start, tmp_path):
+    """Without an agent the node waits for no primary host."""
+    options = ("--without-agent", "--source", "sparkplug", "--rate", "20", "--duration", "2")
+    bench = await start(tmp_path / "bench", *options)
+    await bench.until("reported")
+    assert await bench.end() == 0
