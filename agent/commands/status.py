@@ -164,14 +164,21 @@ def _headline(place: Place, found: dict[str, Any]) -> str:
 
 def _connections(found: dict[str, Any]) -> None:
     rows = [
-        [f"{kind} {name}", "up" if one.get("connected", not one.get("waiting")) else "down",
-         one.get("waiting") or one.get("error") or ""]
+        [f"{kind} {name}", connection(one), one.get("waiting") or one.get("error") or ""]
         for kind, part in (("source", "sources"), ("target", "targets"))
         for name, one in found[part].items()
-    ]  # fmt: skip
+    ]
     if rows:
         show.say("")
         show.table(["connection", "", ""], rows)
+
+
+def connection(one: dict[str, Any]) -> str:
+    """What is known of it: a pulled cable is silence at first."""
+    if not one.get("connected", not one.get("waiting")):
+        return "down"
+    silent = one.get("silent_s")
+    return "up" if silent is None else f"silent for {show.span(silent)}"
 
 
 def _states(found: dict[str, Any]) -> None:

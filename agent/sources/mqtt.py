@@ -116,11 +116,21 @@ class MqttSource:
 
         ``failures`` counts the tries since the connection was lost, ``reconnects`` the ones that succeeded.
         ``loop_silent_s`` stays below some seconds while the thread lives; ``blocked_since`` is set while the intake
-        is full.
+        is full. ``silent_s`` is set while the broker leaves a ping unanswered: it may be gone, but nobody knows yet.
         """
         link = self._link
-        silent = None if self._stepped is None else self._monotonic() - self._stepped
-        return {**self._status, "loop_silent_s": silent, "in_flight": link.owed if link is not None else 0}
+        return {
+            **self._status,
+            "loop_silent_s": None if self._stepped is None else self._monotonic() - self._stepped,
+            "silent_s": self._silence(link),
+            "in_flight": link.owed if link is not None else 0,
+        }
+
+    def _silence(self, link: Link | None) -> float | None:
+        if link is None or self._up_at is None or self._status["blocked_since"] is not None:  # then we do not listen
+            return None
+        seconds = self._monotonic() - link.heard_at
+        return seconds if seconds > self._session.keepalive / 2 else None
 
     @property
     def gives_receipts(self) -> bool:
@@ -282,7 +292,7 @@ class MqttSource:
         self._ping_when_due(link)
 
     def _ping_when_due(self, link: Link) -> None:
-        due = self._monotonic() - self._session.keepalive / 2
+        due = self._monotonic() - self._session.keepalive / 4  # long before `_silence`: an idle broker is not silent
         if min(link.heard_at, link.sent_at) <= due and link.pinged_at <= due:
             link.ping()
 

@@ -281,6 +281,34 @@ async def test_a_silent_broker_is_left(tmp_path: Path):
             assert 12 in script.types()
 
 
+async def test_silence_is_told_before_a_broker_is_left():
+    """A broker that leaves a ping unanswered is told as silent while it still counts as connected, not afterwards."""
+    with Script({1: b"\x20\x02\x01\x00", 8: b"\x90\x03ID\x01"}) as script:  # answers no PINGREQ
+        mqtt = source(script.port, version="3.1.1", keep_alive_s=2, pace=Pace(first=60, idle=0.1))
+        async with running(mqtt, Shelf()):
+            await until(lambda: mqtt.status()["silent_s"])
+            told = mqtt.status()
+            assert told["connected"]
+            assert 1 < told["silent_s"] < 3
+            await until(lambda: not mqtt.status()["connected"])
+            assert mqtt.status()["silent_s"] is None
+
+
+async def test_an_idle_broker_that_answers_is_not_silent():
+    """Where nothing is reported, answers to pings are enough: nobody reads of silence."""
+    with Script({1: b"\x20\x02\x01\x00", 8: b"\x90\x03ID\x01", 12: b"\xd0\x00"}) as script:
+        mqtt = source(script.port, version="3.1.1", keep_alive_s=4)
+        told = set()
+
+        def pinged() -> bool:
+            told.add(mqtt.status()["silent_s"])
+            return script.types().count(12) >= 3
+
+        async with running(mqtt, Shelf()):
+            await until(pinged)
+        assert told == {None}
+
+
 async def test_a_link_that_breaks_again_and_again_loses_nothing(tmp_path: Path):
     """25 breaks in the middle of the stream: every message arrives at least once, and in order the first time."""
     async with mosquitto(tmp_path) as broker:

@@ -259,6 +259,22 @@ def test_status_says_what_the_checks_found():
     assert list(status.damage({"damage": "", "chain_ok": True})) == []
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ({"connected": True}, "up"),
+        ({"connected": True, "silent_s": None}, "up"),
+        ({"connected": True, "silent_s": 14.2}, "silent for 14 s"),
+        ({"connected": False, "silent_s": None}, "down"),
+        ({"waiting": ""}, "up"),
+        ({"waiting": "no answer"}, "down"),
+    ],
+)
+def test_a_silent_connection_is_not_called_up(told, shown):
+    """`status` tells silence for as long as nobody knows whether the other side is there."""
+    assert status.connection(told) == shown
+
+
 LISTS = (("approvals", "list"), ("deadletter", "list"), ("quarantine", "list"), ("status",))
 
 
