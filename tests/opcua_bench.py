@@ -33,6 +33,13 @@ EVENT = {
     "when": {"counts": {"least": "1"}},
     "counted": {"quantity": {"tag": "good", "max_step": "1000000"}},
 }
+REQUEST = {
+    "name": "lot",
+    "topic": "plant/lot",
+    "when": {"rising": "done"},
+    "fields": {"lot": "lot"},
+    "handshake": {"ack": "ack"},
+}
 TAGS = {"good": "ns=plc;s=good", "lot": "ns=plc;s=lot", "done": "ns=plc;s=done", "ack": "ns=plc;s=ack"}
 NODES: Mapping[str, tuple[Any, str]] = {
     "good": (0, "UInt32"),

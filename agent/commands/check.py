@@ -101,9 +101,17 @@ def would_run(loaded: config.Config) -> None:
         rows.append(([name, flow.mapping, authority.mode, flow.target], below))
     show.entries(["workflow", "reads", "authority", "target"], rows)
     show.say("")
-    sources = (([one.name, one.kind], getattr(one.settings, "topics", ())) for one in loaded.sources)
+    sources = (([one.name, one.kind], _about(one.settings)) for one in loaded.sources)
     show.entries(["source", "kind"], sources)
     show.say("")
+
+
+def _about(settings: object) -> list[str]:
+    """What a source reads, and what is allowed but should be known."""
+    return [
+        *getattr(settings, "topics", ()),
+        *(f"WARNING: {warning}" for warning in getattr(settings, "warnings", ())),
+    ]
 
 
 # ── --connect ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -115,6 +123,8 @@ def surroundings(loaded: config.Config) -> Iterator[str]:
     for source in loaded.sources:
         if source.kind == "mqtt":
             yield from _brokers(source.name, source.settings)
+        if source.kind == "opcua":
+            yield from asyncio.run(_opcua_servers(source.name, source.settings, loaded))
 
 
 async def _targets(loaded: config.Config) -> list[str]:
@@ -148,3 +158,17 @@ def _brokers(name: str, settings: object) -> Iterator[str]:
             continue
         for missing in mqtt_check.missing_broker_settings(settings, broker, facts):
             yield f"{where}: {missing}"
+
+
+async def _opcua_servers(name: str, settings: object, loaded: config.Config) -> list[str]:
+    """Look at each server of a source."""
+    from agent.sources import opcua_check, opcua_config, opcua_security  # a site without OPC UA needs no client for it
+
+    if not isinstance(settings, opcua_config.OpcuaConfig):
+        return []
+    certificates = opcua_security.Certificates(settings.certificates or loaded.store.path.parent / "opcua")
+    return [
+        f"source {name}: {url}: {line}"
+        for url in settings.endpoints
+        async for line in opcua_check.missing(settings, url, certificates, now())
+    ]

@@ -11,4 +11,5 @@ SOURCES: Final[Mapping[str, str]] = {
     "http": "agent.sources.http:HttpSource",
     "erp_orders": "agent.sources.erp_orders:ErpOrders",
     "sparkplug": "agent.sources.sparkplug:SparkplugSource",
+    "opcua": "agent.sources.opcua:OpcuaSource",
 }

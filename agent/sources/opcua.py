@@ -29,7 +29,7 @@ from agent.sources.handover import Handover
 from agent.sources.opcua_config import OpcuaConfig
 from agent.sources.opcua_connect import connect
 from agent.sources.opcua_moments import moments
-from agent.sources.opcua_security import Certificates, Refused, days_left
+from agent.sources.opcua_security import Certificates, ServerRefused, days_left
 from agent.sources.opcua_session import Gap, Session
 from agent.sources.opcua_values import Limits, read, values_dropped
 from agent.tags.engine import Made, TagEvents
@@ -290,7 +290,7 @@ class OpcuaSource:
         why = f"{url}: {error}"
         since = self._status["since"] if self._status["error"] else now
         self._status.update(error=why, since=since, failures=self._status["failures"] + (not served))
-        self._refused = isinstance(error, Refused)
+        self._refused = isinstance(error, ServerRefused)
         if served:
             self._lost_why = str(error)
         if isinstance(error, Gap):
@@ -300,7 +300,7 @@ class OpcuaSource:
             return
         self._told[url] = why
         log.warning("source %s lost: %s", self.name, why)
-        if isinstance(error, Refused):
+        if isinstance(error, ServerRefused):
             self._handover.notice(Notice(error.action, {"endpoint": url, "error": str(error)}))
 
     async def _pause(self) -> None:

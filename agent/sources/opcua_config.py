@@ -139,6 +139,12 @@ class OpcuaConfig(Tagged):
         return self.policy is not Policy.NONE
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What `gatepost check` says although it is allowed."""
+        none = "policy none: anybody on the way can read and change what it says, and no server is known by certificate"
+        return () if self.secured else (none,)
+
+    @property
     def max_skew(self) -> timedelta:
         """`max_clock_skew_s` as a span."""
         return timedelta(seconds=self.max_clock_skew_s)

@@ -17,7 +17,7 @@ from asyncua.ua.uaerrors import UaError
 
 from agent.errors import SourceLost
 from agent.sources.opcua_config import OpcuaConfig, Policy
-from agent.sources.opcua_security import Certificates, Own, Refused, leaf
+from agent.sources.opcua_security import Certificates, Own, ServerRefused, leaf
 from agent.sources.opcua_values import status_name
 
 CLOSE_S: Final = 2.0
@@ -60,7 +60,7 @@ class Connected(NamedTuple):
 
 
 async def connect(config: OpcuaConfig, url: str, certificates: Certificates, now: datetime) -> Connected:
-    """A new session. Raises SourceLost, and Refused where trying again is of no use."""
+    """A new session. Raises SourceLost, and ServerRefused where trying again is of no use."""
     own: Own | None = None
     expires: dict[str, datetime] = {}
     client = _client(url, config)
@@ -98,7 +98,7 @@ async def leave(client: Client) -> None:
 
 
 async def endpoint_of(config: OpcuaConfig, url: str) -> ua.EndpointDescription:
-    """What the server offers for our policy and mode. Raises Refused with what it offers instead."""
+    """What the server offers for our policy and mode. Raises ServerRefused with what it offers instead."""
     offered = await endpoints(config, url)
     uri, mode = POLICIES[config.policy].URI, mode_of(config)
     for one in offered:
@@ -106,7 +106,7 @@ async def endpoint_of(config: OpcuaConfig, url: str) -> ua.EndpointDescription:
             return one
     wanted = offer(uri, mode)
     others = ", ".join(sorted({offer(one.SecurityPolicyUri, one.SecurityMode) for one in offered})) or "nothing"
-    raise Refused("server_refused", f"the server does not offer {wanted}; it offers {others}")
+    raise ServerRefused("server_refused", f"the server does not offer {wanted}; it offers {others}")
 
 
 async def endpoints(config: OpcuaConfig, url: str) -> Sequence[ua.EndpointDescription]:
@@ -144,11 +144,11 @@ def translated(error: Exception, own: Own | None) -> SourceLost:
     """What the library or the server said, and what to do."""
     code = getattr(error, "code", None)
     if code in _NOT_AUTHORISED:
-        return Refused(
+        return ServerRefused(
             "not_authorised", f"the server refuses who we are ({status_name(code)}); look at user, password and role"
         )
     if code in _DISTRUSTED and own is not None:
-        return Refused(
+        return ServerRefused(
             "not_trusted",
             f"the server does not trust our certificate ({status_name(code)}); trust {own.certificate} there",
         )
@@ -206,7 +206,7 @@ def _limit(client: Client, most: int) -> None:
 
 
 def _require_identity(client: Client, config: OpcuaConfig) -> None:
-    """Only an identity that the server takes, and no password that would travel readable. Raises Refused."""
+    """Only an identity that the server takes, and no password that would travel readable. Raises ServerRefused."""
     kind = ua.UserTokenType.Anonymous
     if config.user is not None:
         kind = ua.UserTokenType.UserName
@@ -215,10 +215,10 @@ def _require_identity(client: Client, config: OpcuaConfig) -> None:
     offered = _tokens(client._policy_ids)  # what the session's own endpoint said; the library keeps it to itself
     if offered and kind not in offered:
         words = ", ".join(sorted(one.name for one in offered))
-        raise Refused("not_authorised", f"the server takes no {kind.name} identity here; it takes {words}")
+        raise ServerRefused("not_authorised", f"the server takes no {kind.name} identity here; it takes {words}")
     unprotected = client.server_policy(kind).SecurityPolicyUri == security_policies.SecurityPolicyNone.URI
     if kind is ua.UserTokenType.UserName and unprotected and config.mode == "sign":
-        raise Refused(
+        raise ServerRefused(
             "not_authorised",
             "the server wants the password unencrypted; choose mode: sign_and_encrypt, or mend it there",
         )

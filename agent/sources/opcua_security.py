@@ -37,10 +37,11 @@ VALID_DAYS: Final = 5 * 365
 MOST_REJECTED: Final = 100  # files; whoever floods us with certificates does not fill the disk
 OWN: Final = "gatepost"
 SUFFIXES: Final = (".der", ".pem")
-_CHECKS: Final = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_SERVER
+OF_SERVERS: Final = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_SERVER
+OF_CLIENTS: Final = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_CLIENT
 
 
-class Refused(SourceLost):
+class ServerRefused(SourceLost):
     """One side refuses the other; trying again changes nothing until somebody does something. `action` names it."""
 
     def __init__(self, action: str, message: str) -> None:
@@ -66,6 +67,11 @@ class Certificates:
         self.rejected = folder / "rejected"
         self.revoked = folder / "revoked"
 
+    @property
+    def made(self) -> bool:
+        """Whether there is a certificate of our own already."""
+        return (self.folder / "own" / f"{OWN}.der").exists()
+
     def own(self, now: datetime) -> Own:
         """Our certificate and key; made when there is neither. Raises SourceLost."""
         certificate, key = self.folder / "own" / f"{OWN}.der", self.folder / "own" / f"{OWN}.pem"
@@ -82,19 +88,19 @@ class Certificates:
         return Own(certificate, key, uri, read.not_valid_after_utc)
 
     async def judge(self, der: bytes, server: ua.ApplicationDescription) -> x509.Certificate:
-        """The server's certificate, if it is trusted and fits the server. Raises Refused, SourceLost."""
+        """The server's certificate, if it is trusted and fits the server. Raises ServerRefused, SourceLost."""
         try:
             certificate = x509.load_der_x509_certificate(der)
         except ValueError:
-            raise Refused("server_refused", "the server's certificate cannot be read; renew it there") from None
+            raise ServerRefused("server_refused", "the server's certificate cannot be read; renew it there") from None
         try:
             await (await self.validator())(certificate, server)
         except ServiceError as error:
             raise self._refusal(certificate, server, int(error.code)) from None
         return certificate
 
-    async def validator(self) -> CertificateValidator:
-        """What asks of every server: trusted, not revoked, in its time, for this use, with its own URI."""
+    async def validator(self, checks: CertificateValidatorOptions = OF_SERVERS) -> CertificateValidator:
+        """What asks of everyone: trusted, not revoked, in its time, for this use, with its own URI."""
         store = TrustStore([self.trusted], [self.revoked])
         try:
             self._make_folders()
@@ -105,13 +111,13 @@ class Certificates:
             raise SourceLost(
                 f"a file in {self.trusted} or {self.revoked} cannot be read as a certificate: {error}"
             ) from None
-        return CertificateValidator(_CHECKS, store)
+        return CertificateValidator(checks, store)
 
     def _make_folders(self) -> None:
         for one in (self.folder / "own", self.trusted, self.rejected, self.revoked):
             one.mkdir(parents=True, exist_ok=True)
 
-    def _refusal(self, certificate: x509.Certificate, server: ua.ApplicationDescription, code: int) -> Refused:
+    def _refusal(self, certificate: x509.Certificate, server: ua.ApplicationDescription, code: int) -> ServerRefused:
         name = subject(certificate)
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if code == StatusCodes.BadCertificateTimeInvalid:
@@ -122,14 +128,14 @@ class Certificates:
         elif code == StatusCodes.BadCertificateRevoked:
             why = f"is on a revocation list in {self.revoked}"
         elif code == StatusCodes.BadCertificateUntrusted:
-            return Refused("server_untrusted", self._untrusted(certificate, name))
+            return ServerRefused("server_untrusted", self._untrusted(certificate, name))
         else:
             why = "lacks the extensions or uses of an OPC UA server certificate; make it a new one there"
-        return Refused("server_refused", f"the server's certificate {name} {why}")
+        return ServerRefused("server_refused", f"the server's certificate {name} {why}")
 
     def _untrusted(self, certificate: x509.Certificate, name: str) -> str:
         """What a person must do; the certificate lies ready for it."""
-        file = self._set_aside(certificate, name)
+        file = self.set_aside(certificate, name)
         if file is None:
             return f"the server's certificate {name} is not trusted, and {self.rejected} is full; empty it"
         ignored = sorted(one.name for one in self.trusted.iterdir() if one.suffix.lower() not in SUFFIXES)
@@ -139,7 +145,8 @@ class Certificates:
             f"move {file} to {self.trusted / file.name}{hint}"
         )
 
-    def _set_aside(self, certificate: x509.Certificate, name: str) -> Path | None:
+    def set_aside(self, certificate: x509.Certificate, name: str) -> Path | None:
+        """Where it lies ready for a person to trust it; None: too many lie there."""
         file = self.rejected / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:60]}_{thumbprint(certificate)[:16]}.der"
         if not file.exists():
             if sum(1 for _ in self.rejected.iterdir()) >= MOST_REJECTED:

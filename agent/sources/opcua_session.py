@@ -16,7 +16,7 @@ from agent.errors import SourceLost
 from agent.sources.opcua_address import Address, NodeAddress, namespaces
 from agent.sources.opcua_config import MOST_KEEP_ALIVE_S, OpcuaConfig, Sampling
 from agent.sources.opcua_connect import leave, translated
-from agent.sources.opcua_security import Refused
+from agent.sources.opcua_security import ServerRefused
 from agent.sources.opcua_values import status_name, variant
 from agent.tags.values import Write
 
@@ -99,7 +99,7 @@ class Session:
         if address is not None:
             found = await self.find({"active": address})
             if found.missing:
-                raise Refused("server_refused", f"active: {found.missing['active']}")
+                raise ServerRefused("server_refused", f"active: {found.missing['active']}")
             self._active = found.nodes["active"]
 
     async def find(self, addresses: Mapping[str, Address]) -> Found:
@@ -126,6 +126,17 @@ class Session:
             else:
                 nodes[tag] = target
         return Found(nodes, missing)
+
+    async def absent(self, addresses: Mapping[str, Address]) -> Mapping[str, str]:
+        """Which tags cannot be read, and why."""
+        found = await self.find(addresses)
+        read = self._client.uaclient.read_attributes
+        told = await self._in_parts("read", list(found.nodes.values()), lambda part: read(part, AttributeIds.NodeClass))
+        pairs = zip(found.nodes, told, strict=True)
+        unread = {
+            tag: status_name(one.StatusCode.value) for tag, one in pairs if one.StatusCode and not _good(one.StatusCode)
+        }
+        return {**found.missing, **unread}
 
     async def _namespaces(self) -> Mapping[str, int]:
         (told,) = await self._ask(self._client.uaclient.read_attributes(_ids([NAMESPACES]), AttributeIds.Value))

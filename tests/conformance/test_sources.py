@@ -20,6 +20,7 @@ from agent.ports import Delivery, ErpTarget, Source, Surroundings
 from agent.secrets import SecretPlaces
 from agent.sources import SOURCES
 from simulators.erp.server import running as sap_running
+from tests import opcua_bench
 from tests.mqtt_bench import Shelf, mosquitto, publish, until
 from tests.sparkplug_bench import LOTS, TAGS, Edge, born, metric, stored_up_to_a_delivery
 
@@ -130,11 +131,35 @@ async def sparkplug(folder: Path) -> AsyncIterator[Bench]:
             yield Bench(source, send, told)
 
 
+@asynccontextmanager
+async def opcua(folder: Path) -> AsyncIterator[Bench]:
+    """A server; it knows no acknowledgement, the handshake of an event is written after the commit."""
+    port = opcua_bench.free_port()
+    settings = opcua_bench.config(port, name="line", events=[opcua_bench.REQUEST]).model_dump(exclude_unset=True)
+    async with opcua_bench.serving(port) as plc:
+        for name, (value, type_) in opcua_bench.NODES.items():
+            await opcua_bench.put(plc[name], value, type_, at=NOW)  # by the clock of these tests
+        source = made("sources", "opcua", settings)
+
+        async def send(shelf: Shelf) -> None:
+            await until(lambda: source.status()["connected"])
+            await opcua_bench.put(plc["done"], False, "Boolean", at=NOW)
+            await until(lambda: source._tags.current().get("done", (None,))[0] is False)
+            await opcua_bench.put(plc["done"], True, "Boolean", at=NOW)
+            await until(lambda: stored_up_to_a_delivery(shelf))
+
+        async def told() -> bool:
+            return bool(await plc["ack"].read_value())
+
+        yield Bench(source, send, told)
+
+
 BENCHES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Bench]]] = {
     "mqtt": mqtt,
     "http": http,
     "erp_orders": erp_orders,
     "sparkplug": sparkplug,
+    "opcua": opcua,
 }
 each = pytest.mark.parametrize("kind", BENCHES)
 

@@ -15,7 +15,16 @@ PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "agent").rglob("*.py"))}
 REFUSALS = ("BadPayload", "bad", "quarantined", "_quarantined")  # the functions that name a reason code
 # what names an audit action → which of its arguments that is
-MOVES = {"audit": 0, "Notice": 0, "BrokerRefused": 1, "Verdict": 2, "_make_ready": 2, "_end": 4, "_moved": 5}
+MOVES = {
+    "audit": 0,
+    "Notice": 0,
+    "BrokerRefused": 1,
+    "ServerRefused": 0,
+    "Verdict": 2,
+    "_make_ready": 2,
+    "_end": 4,
+    "_moved": 5,
+}
 CODE = re.compile(r"[a-z][a-z0-9_]+")
 
 
@@ -57,7 +66,7 @@ def actions(*, alarms: bool) -> set[str]:
     for call in calls(*MOVES):
         name = called(call)
         quiet = any(isinstance(one, ast.Constant) and one.value is False for one in keyword(call, "alarm"))
-        rings = not quiet if name in ("Notice", "BrokerRefused") else bool(keyword(call, "alarm"))
+        rings = not quiet if name in ("Notice", "BrokerRefused", "ServerRefused") else bool(keyword(call, "alarm"))
         if alarms and not rings:
             continue
         position = MOVES[name]

@@ -15,6 +15,7 @@ from tests.mqtt_bench import Shelf, until
 from tests.opcua_bench import (
     NODES,
     QUICK,
+    REQUEST,
     URI,
     child,
     config,
@@ -27,13 +28,6 @@ from tests.opcua_bench import (
     ua,
 )
 
-REQUEST = {
-    "name": "lot",
-    "topic": "plant/lot",
-    "when": {"rising": "done"},
-    "fields": {"lot": "lot"},
-    "handshake": {"ack": "ack"},
-}
 BAD = ua.StatusCodes.BadSensorFailure
 
 
