@@ -84,7 +84,10 @@ class SparkplugSource(MqttSource):
         await super().run(intake)
 
     def status(self) -> Mapping[str, Any]:
-        """As of any MQTT source; ``nodes`` with state, gaps, rebirths asked for and the last trouble of each."""
+        """As of any MQTT source; ``nodes`` with state, gaps, rebirths asked for and the last trouble of each.
+
+        ``unstored_s`` says how long the batch under way has not been on disk: seconds are a disk in trouble.
+        """
         host = self._host
         shown = {"host_id": self._sparkplug.host_id, "online": host.said is True} if host else None
         return {
@@ -93,6 +96,7 @@ class SparkplugSource(MqttSource):
             "host": shown,
             "refused": dict(self._nodes.refused),
             "waiting": len(self._deliveries),
+            "unstored_s": None if (since := self._underway_since) is None else round(self._monotonic() - since, 1),
         }
 
     # the connection

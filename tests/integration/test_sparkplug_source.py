@@ -295,6 +295,7 @@ async def test_before_the_first_commit_the_host_is_not_online(tmp_path: Path):
                 await until(lambda: shelf.batches)
                 assert not edge.states
                 assert line.status()["host"]["online"] is False
+                assert line.status()["unstored_s"] >= 0
                 shelf.storing = True
                 shelf.store()
                 await until(heard(edge, online=True))
