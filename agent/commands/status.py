@@ -48,7 +48,8 @@ def status(*, place: Place, json: bool) -> None:
     """Show what runs, what waits, what needs somebody.
 
     Reads the store itself, and asks the running agent about its connections where there is one. `disk full` and
-    `drained` are what the last hour leads to, or the store's whole life while that is shorter.
+    `drained` are what the last hour leads to. Of a younger store `drained` is what its whole life leads to, and `disk
+    full` is not known yet.
 
     \b
     Examples:
@@ -107,8 +108,8 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     store, coming = found["store"], found["forecast"]
     full, drained = coming["disk_full_in_s"], coming["drained_in_s"]
     show.folded(
-        f"store   {show.size(store['bytes'])}, {show.size(store['free_bytes'])} free; disk full "
-        + (f"in {show.roughly(full)} at this rate" if full is not None else "not in sight: nothing arrived this hour")
+        f"store   {show.size(store['bytes'])}, {show.size(store['free_bytes'])} free; "
+        + disk_full(full, young=coming["young"])
     )
     shrinks = f"drained in {show.roughly(drained)}" if drained else "it does not shrink"
     waits = "nothing waits" if drained == 0 else shrinks
@@ -140,6 +141,15 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
         show.say("")
         rows = [[show.moment(one["at"]), one["action"], _detail(one)] for one in found["alarms"]]
         show.table(["last alarms", "", ""], rows)
+
+
+def disk_full(seconds: float | None, *, young: bool) -> str:
+    """When, as far as it can be known."""
+    if young:
+        return "disk full: not known yet, the store is younger than an hour"
+    if seconds is None:
+        return "disk full not in sight: nothing arrived this hour"
+    return f"disk full in {show.roughly(seconds)} at this rate"
 
 
 def damage(store: dict[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """When the disk will be full and when the backlog will be drained, from what the last hour was like.
 
-A store that is younger than an hour is judged by its whole life, and by a minute at least.
+A store that is younger than an hour is judged by its whole life, and by a minute at least. When the disk will be full
+is not said of it: what little it holds is mostly what every store starts with, and days are not told from minutes.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ class Forecast:
     documents_per_s: float
     disk_full_in_s: float | None  # until only the reserve is left, if nothing is archived before
     drained_in_s: float | None  # 0: nothing waits; None: the backlog does not shrink
+    young: bool  # less than an hour of history: when the disk will be full is not known yet
 
 
 def forecast(connection: apsw.Connection, now: datetime, *, used: int, free: int) -> Forecast:
     """What is to come. `used` is the size of the store and `free` what it may still take, in bytes."""
     at = to_us(now)
-    window = _window(connection, at)
+    life = _life(connection, at)
+    window = min(HOUR_US, max(MINUTE_US, life))
     events = _rate(connection, "SELECT received_us FROM event ORDER BY id DESC", "1", at, window)
     booked = "action IN ('acknowledged', 'simulated')"
     documents = _rate(connection, "SELECT at_us, action FROM audit ORDER BY seq DESC", booked, at, window)
@@ -39,19 +42,21 @@ def forecast(connection: apsw.Connection, now: datetime, *, used: int, free: int
     undecided = received.by_state["undecided"]
     waiting = undecided + sum(made.by_state[one] for one in ("ready", "sending", "in_doubt"))
     shrinking = documents - events if undecided else documents
-    grows = events * _bytes_per_event(connection, used)
+    young = life < HOUR_US
+    grows = 0.0 if young else events * _bytes_per_event(connection, used)
     return Forecast(
         events,
         documents,
         free / grows if grows else None,
         0.0 if not waiting else waiting / shrinking if shrinking > 0 else None,
+        young,
     )
 
 
-def _window(connection: apsw.Connection, now: int) -> int:
-    """How far back the store can tell, at most an hour; what was archived before its first row is older anyway."""
+def _life(connection: apsw.Connection, now: int) -> int:
+    """How far back the store can tell; what was archived before its first row is older anyway."""
     row: Any = connection.execute("SELECT at_us FROM audit ORDER BY seq LIMIT 1").fetchone()
-    return min(HOUR_US, max(MINUTE_US, now - row[0])) if row else HOUR_US
+    return now - int(row[0]) if row else 0
 
 
 def _rate(connection: apsw.Connection, newest: str, which: str, now: int, window: int) -> float:

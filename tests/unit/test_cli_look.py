@@ -17,7 +17,7 @@ from agent.commands import show, status, trace
 from agent.ports import Batch, Delivery
 from agent.store import inbox
 from agent.store.balance import EVENT_STATES, POSTING_STATES
-from agent.store.forecast import forecast
+from agent.store.forecast import Forecast, forecast
 from tests import stores
 from tests.command_line import DOCUMENT, filled, folder, gatepost_
 
@@ -73,19 +73,33 @@ def test_a_young_store_divides_by_its_own_age(config):
     assert coming["documents_per_s"] > 1 / 3600
 
 
-@pytest.mark.parametrize(("life", "seconds"), [(1, 60), (120, 120), (3600, 3600), (9 * 86400, 3600)])
-def test_the_rates_are_those_of_the_life_of_a_store(tmp_path, life, seconds):
-    """Thirty arrivals in the last second: over the store's life, but at least a minute and at most an hour."""
+def after_thirty_arrivals(folder: Path, life: int) -> Forecast:
+    """Of a store that lived so many seconds; the arrivals of the last one took 3000 bytes, and 60 000 are free."""
     clock = stores.Clock()
-    with stores.opened(tmp_path / "gp.db", clock) as writer:
+    with stores.opened(folder / "gp.db", clock) as writer:
         writer.call(lambda tx: tx.audit("started", {}))
         clock.forward(seconds=life)
         batch = Batch("line", [Delivery("t", b"{}")] * 30, clock(), lambda: None)
         writer.call(lambda tx: inbox.store(tx, batch))
-        with stores.reading(tmp_path / "gp.db") as connection:
-            told = forecast(connection, clock(), used=3000, free=60_000)
+        with stores.reading(folder / "gp.db") as connection:
+            return forecast(connection, clock(), used=3000, free=60_000)
+
+
+@pytest.mark.parametrize(("life", "seconds"), [(1, 60), (120, 120), (3600, 3600), (9 * 86400, 3600)])
+def test_the_rates_are_those_of_the_life_of_a_store(tmp_path, life, seconds):
+    """Thirty arrivals in the last second: over the store's life, but at least a minute and at most an hour."""
+    told = after_thirty_arrivals(tmp_path, life)
     assert told.events_per_s == 30 / seconds
-    assert told.disk_full_in_s == 20 * seconds
+
+
+@pytest.mark.parametrize(
+    ("life", "full", "shown"), [(60, None, "not known yet"), (3599, None, "not known yet"), (3600, 72_000, "20 hours")]
+)
+def test_when_the_disk_is_full_is_said_after_an_hour(tmp_path, life, full, shown):
+    """Of a store that is younger than an hour `status` says that it is not known yet."""
+    told = after_thirty_arrivals(tmp_path, life)
+    assert told.disk_full_in_s == full
+    assert shown in status.disk_full(told.disk_full_in_s, young=told.young)
 
 
 @pytest.mark.parametrize(
