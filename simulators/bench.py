@@ -43,6 +43,7 @@ class Speech:
     options: Sequence[str] = ()
     alone: Sequence[str] = ()  # the options instead where there is no agent
     misbehaves: bool = False  # whether the module knows --misbehave
+    serves: bool = False  # a server that the agent connects to: it is there before the agent, and needs no broker
 
 
 SOURCES: Mapping[str, Speech] = {
@@ -50,6 +51,7 @@ SOURCES: Mapping[str, Speech] = {
     "sparkplug": Speech(
         "simulators.sparkplug", ROOT / "edge_config" / "sparkplug.yaml", ["--handshake"], ["--host", ""]
     ),
+    "opcua": Speech("simulators.opcua", ROOT / "edge_config" / "opcua.yaml", ["--handshake"], serves=True),
 }
 
 
@@ -65,6 +67,7 @@ class Plan:
     data: Path
     agent_config: Path | None  # None: without the agent
     line: Sequence[str]  # the module that plays the line, and its options
+    line_serves: bool  # see `Speech.serves`
     duration: float | None  # seconds
 
     @property
@@ -119,7 +122,8 @@ async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
     died: Exception | None = None
     try:
         async with AsyncExitStack() as running, asyncio.TaskGroup() as watch:
-            await _start_broker(plan, ticker, running, watch)
+            if not plan.line_serves:
+                await _start_broker(plan, ticker, running, watch)
             await _start_programs(plan, ticker, _environment(plan, password), running, watch)
             if plan.duration is not None:
                 watch.create_task(_end_after(plan.duration, stop))
@@ -154,17 +158,22 @@ async def _start_programs(
     if plan.agent_config:
         watch.create_task(_tell_agent(plan, ticker))
     _point_the_way(plan, ticker)
-    line = await running.enter_async_context(_line(plan, environment))
-    watch.create_task(_line_lives(line, ticker))
+    if not plan.line_serves:
+        line = await running.enter_async_context(_line(plan, environment))
+        watch.create_task(_line_lives(line, ticker))
 
 
 def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Child, Ready, str]]:
-    """The simulated SAP and the agent: what to start, how to see that it is ready, where people find it."""
+    """SAP, a line that is a server, the agent: what to start, how to see that it is ready, where people find it."""
     ports = plan.ports
     sap_url = f"http://127.0.0.1:{ports.erp_http}"
     sap = ["simulators.erp", "--http", str(ports.erp_http), "--books", str(plan.books)]
     sap += ["--user", ports.erp_user, "--password-env", ports.erp_password_env]
     children = [(_child("simulated SAP", "sap", sap, plan, environment), partial(_answers, sap_url), sap_url)]
+    if plan.line_serves:
+        children.append(
+            (_line(plan, environment), partial(_listens, ports.opcua), f"opc.tcp://127.0.0.1:{ports.opcua}")
+        )
     if plan.agent_config:
         agent = ["agent", "run", str(plan.agent_config)]
         api = f"http://127.0.0.1:{ports.api}"
@@ -173,9 +182,11 @@ def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Chil
 
 
 def _line(plan: Plan, environment: Mapping[str, str]) -> Child:
-    broker = f"127.0.0.1:{plan.ports.broker}"
-    module = [*plan.line, "--broker", broker, "--truth", str(plan.truth)]
-    return _child("line", "line", module, plan, environment)
+    ports = plan.ports
+    where = ["--broker", f"127.0.0.1:{ports.broker}"]
+    if plan.line_serves:
+        where = ["--endpoint", f"opc.tcp://127.0.0.1:{ports.opcua}/line", "--control", str(ports.opcua_control)]
+    return _child("line", "line", [*plan.line, *where, "--truth", str(plan.truth)], plan, environment)
 
 
 def _child(name: str, log: str, module: list[str], plan: Plan, environment: Mapping[str, str]) -> Child:
@@ -186,6 +197,16 @@ async def _answers(url: str) -> bool:
     """Whether a server is there and does not call itself unready; a missing log-on counts as there."""
     answer = await _get(url)
     return answer is not None and answer[0] != HTTPStatus.SERVICE_UNAVAILABLE
+
+
+async def _listens(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _agent_listens(ports: Ports) -> bool:
@@ -237,6 +258,8 @@ def _point_the_way(plan: Plan, ticker: Ticker) -> None:
         ticker.say("bench", "ask the agent     .venv/bin/gatepost status     (also: trace ID, approvals list, --help)")
         ticker.say("bench", f"ask its API       curl -H {token} http://127.0.0.1:{plan.ports.api}/v1/status")
     ticker.say("bench", "pull a cable      .venv/bin/python -m simulators.outage --help")
+    if plan.line_serves:
+        ticker.say("bench", "disturb the line  .venv/bin/python -m simulators.opcua.control --help")
     ticker.say("bench", f"data and logs     {_short(plan.data)}     pages: docs/index.md")
     ticker.say("bench", "the line starts now; Ctrl-C ends everything")
 
@@ -258,7 +281,10 @@ def _environment(plan: Plan, password: str) -> dict[str, str]:
 
 def _check_ports(plan: Plan) -> None:
     ports = plan.ports
-    wanted = {ports.broker: "broker", ports.erp_http: "simulated SAP"}
+    wanted = {ports.erp_http: "simulated SAP"}
+    wanted |= (
+        {ports.opcua: "line", ports.opcua_control: "line's faults"} if plan.line_serves else {ports.broker: "broker"}
+    )
     if plan.agent_config:
         wanted |= {ports.api: "agent's API", ports.management: "agent's metrics"}
     for port, name in wanted.items():
@@ -307,7 +333,8 @@ def _ports(first: int | None) -> Ports:
     ports = load().bench
     if first is None:
         return ports
-    return replace(ports, broker=first, erp_http=first + 1, api=first + 2, management=first + 3)
+    numbered = replace(ports, broker=first, erp_http=first + 1, api=first + 2, management=first + 3)
+    return replace(numbered, opcua=first + 4, opcua_control=first + 5)
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -321,6 +348,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         data=options.data.resolve(),
         agent_config=None if options.without_agent else (options.agent_config or speech.agent_config).resolve(),
         line=line,
+        line_serves=speech.serves,
         duration=options.duration,
     )
 
@@ -347,7 +375,8 @@ def _parser() -> argparse.ArgumentParser:
         "--first-port",
         type=port_number,
         metavar="N",
-        help="broker on N, SAP on N+1, API on N+2, metrics on N+3, as --agent-config must say too",
+        help="broker on N, SAP on N+1, API on N+2, metrics on N+3, OPC UA on N+4, its faults on N+5; "
+        "as --agent-config must say too",
     )
     return parser
 

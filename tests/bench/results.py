@@ -45,6 +45,9 @@ GOALS: Mapping[str, tuple[Goal, str]] = {
     "backlog_claim_ratio": (Goal(least=0.8333, most=1.2), "x"),
     "ready_s_empty": (Goal(most=3.0, beyond=True), "s"),
     "ready_s_million": (Goal(most=10.0, beyond=True), "s"),
+    "opcua_ratio": (Goal(least=0.5), "x"),
+    "opcua_cpu_s_per_10k": (Goal(most=0.5), "s"),
+    "opcua_subscribe_20k_s": (Goal(most=60.0, beyond=True), "s"),
     "sparkplug_ratio": (Goal(least=0.5), "x"),
     "idle_rss_mb": (Goal(most=150.0, beyond=True), "MB"),
 }

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from simulators.bench import SOURCES
 from simulators.line.tags import tags
+from simulators.opcua import faults as opcua
+from simulators.opcua.server import POLICIES
 from simulators.scenario import load
 from simulators.sparkplug.faults import FAULTS
 
@@ -16,5 +18,5 @@ def test_every_tag_fault_and_source_is_on_the_page():
     scenario = load()
     shown = {tag.name for center in scenario.work_centers for tag in tags(scenario, center)}
     names = {re.sub("^Component/[^/]+/", "Component/<material>/", name) for name in shown}
-    for word in (*FAULTS, *names, *(f"SOURCE={source}" for source in SOURCES)):
+    for word in (*FAULTS, *opcua.FAULTS, *POLICIES, *names, *(f"SOURCE={source}" for source in SOURCES)):
         assert f"`{word}`" in PAGE, word

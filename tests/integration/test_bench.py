@@ -16,10 +16,10 @@ from simulators.bench import MARK
 ROOT = Path(__file__).parents[2]
 
 
-def four_free_ports() -> int:
-    """The first of four neighbouring ports that are all free."""
-    for first in range(21000, 32000, 4):
-        sockets = [socket.socket() for _ in range(4)]
+def six_free_ports() -> int:
+    """The first of six neighbouring ports that are all free."""
+    for first in range(21000, 32000, 6):
+        sockets = [socket.socket() for _ in range(6)]
         try:
             for offset, one in enumerate(sockets):
                 one.bind(("127.0.0.1", first + offset))
@@ -30,7 +30,7 @@ def four_free_ports() -> int:
         finally:
             for one in sockets:
                 one.close()
-    raise AssertionError("no four neighbouring ports are free")
+    raise AssertionError("no six neighbouring ports are free")
 
 
 class Bench:
@@ -38,7 +38,7 @@ class Bench:
 
     def __init__(self, data: Path, *options: str, first_port: int | None = None) -> None:
         self.data = data
-        self.first_port = first_port or four_free_ports()
+        self.first_port = first_port or six_free_ports()
         self._options = ("--first-port", str(self.first_port), "--data", str(data), *options)
         self.lines: list[str] = []
         self.process: asyncio.subprocess.Process
@@ -97,7 +97,7 @@ def alive(pid: int) -> bool:
 
 
 def nobody_listens(first_port: int) -> bool:
-    for port in range(first_port, first_port + 4):
+    for port in range(first_port, first_port + 6):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return False
@@ -116,6 +116,15 @@ async def test_the_bench_starts_tells_and_ends_by_itself(start, tmp_path):
     assert "all stopped" in bench.lines[-1]
     assert nobody_listens(bench.first_port)
     assert not [pid for pid in children.values() if alive(pid)]
+
+
+async def test_a_line_that_is_a_server_needs_no_broker(start, tmp_path):
+    """Over OPC UA the line is there before anybody reads it, and no broker is started."""
+    bench = await start(tmp_path / "bench", "--source", "opcua", "--without-agent", "--rate", "20", "--duration", "1")
+    await bench.until("reported")
+    assert set(bench.children()) == {"simulators.erp", "simulators.opcua"}
+    assert await bench.end() == 0
+    assert nobody_listens(bench.first_port)
 
 
 @pytest.mark.parametrize("moment", ["", "broker is up", "simulated SAP is up"])
@@ -174,7 +183,7 @@ async def test_a_taken_port_is_told_before_anything_is_touched(start, tmp_path):
     data.mkdir()
     (data / MARK).touch()
     (data / "gatepost.db").touch()
-    first_port = four_free_ports()
+    first_port = six_free_ports()
     with socket.create_server(("127.0.0.1", first_port)):
         bench = await start(data, "--without-agent", first_port=first_port)
         assert await bench.end() == 1
@@ -213,7 +222,7 @@ def moved(config: Path, folder: Path, first_port: int) -> Path:
 
 async def test_a_line_that_speaks_sparkplug_reaches_sap(start, tmp_path):
     """SOURCE=sparkplug with its shipped configuration: what the totalisers count is booked."""
-    first_port = four_free_ports()
+    first_port = six_free_ports()
     config = moved(ROOT / "edge_config" / "sparkplug.yaml", tmp_path, first_port)
     options = ("--source", "sparkplug", "--agent-config", str(config), "--rate", "10", "--events", "20")
     bench = await start(tmp_path / "bench", *options, first_port=first_port)
