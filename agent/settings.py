@@ -9,11 +9,20 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, Field, SerializeAsAny, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    SerializeAsAny,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from agent.ports import Kind
 from agent.schema import Settings as Settings  # plug-ins take it from here
@@ -70,6 +79,13 @@ def _host_and_port(address: str) -> str:
     if not match or not 0 < int(match[2]) < 65536:
         raise ValueError("must be host:port, for example 127.0.0.1:18080")
     return address
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name that is no address
+        return False
 
 
 Address = Annotated[str, AfterValidator(_host_and_port)]
@@ -224,6 +240,32 @@ class Api(Settings):
     docs: bool = Field(default=True, description="Serve the OpenAPI pages under /docs")
 
 
+class OpcuaServer(Settings):
+    """The agent as an OPC UA server, for Ignition and any OPC UA client. Its users are the tokens of `api`."""
+
+    address: Address = Field(default="127.0.0.1:48010", description="host:port to listen on")
+    security: tuple[Literal["none", "basic256sha256", "aes256"], ...] = Field(
+        default=("basic256sha256", "aes256"),
+        min_length=1,
+        description="Policies that clients may choose from, each with Sign & Encrypt; `none` only on this machine",
+    )
+    certificates: Path | None = Field(
+        default=None,
+        description="Folder of its own certificate and of those that are trusted; `opcua_server` beside the store "
+        "if absent",
+    )
+    anonymous: bool = Field(default=False, description="Clients without a user may read; they may never call a method")
+    max_sessions: int = Field(default=20, ge=1, le=500, description="Clients at the same time")
+
+    @field_validator("security")
+    @classmethod
+    def _open_on_this_machine_only(cls, security: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        host = str(info.data.get("address", "")).rpartition(":")[0].strip("[]")
+        if "none" in security and not (host == "localhost" or _is_loopback(host)):
+            raise ValueError("none sends tokens readably; listen on 127.0.0.1, or leave it out of the list")
+        return security
+
+
 class Management(Settings):
     """Metrics and health for the monitoring network."""
 
@@ -270,6 +312,7 @@ class Document(Settings):
         default=None, description="Folder of secret files, after systemd's and the container's"
     )
     api: Api | None = Field(default=None, description="The HTTP API; absent: none")
+    opcua_server: OpcuaServer | None = Field(default=None, description="The OPC UA server; absent: none")
     management: Management | None = Field(default=None, description="Metrics and health; absent: none")
     audit: Audit = Field(default=Audit(), description="Audit checkpoints")
     log: Log = Field(default=Log(), description="Logging")

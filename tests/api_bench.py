@@ -20,7 +20,7 @@ import yaml
 
 from agent import assembly, config
 from agent.app import Agent
-from agent.web.server import serve
+from agent.commands.run import server
 from simulators.erp.server import Running, running
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -169,7 +169,7 @@ async def bench(folder: Path, *, trust: Path | None = None, **changes: Any) -> A
         assert loaded.api is not None
         assert loaded.management is not None
         agent = Agent(loaded)
-        life = asyncio.create_task(agent.run(serve))
+        life = asyncio.create_task(agent.run(server(loaded)))
         url = f"{'https' if trust else 'http'}://{loaded.api.address}"
         verify = ssl.create_default_context(cafile=str(trust)) if trust else True
         try:

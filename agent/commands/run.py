@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import apsw
@@ -87,9 +87,29 @@ async def reload(agent: Agent) -> None:
 
 
 def server(loaded: config.Config) -> Serve | None:
-    """The HTTP face, where one is configured."""
-    if loaded.api is None and loaded.management is None:
-        return None
-    from agent.web.server import serve  # fastapi and uvicorn cost time and memory: only where they are asked for
+    """The faces that are configured; what they need costs time and memory: imported only where asked for."""
+    faces: list[Serve] = []
+    if loaded.api is not None or loaded.management is not None:
+        from agent.web.server import serve as http
+
+        faces.append(http)
+    if loaded.opcua_server is not None:
+        from agent.opcua.server import serve as opcua
+
+        faces.append(opcua)
+    return _together(faces) if faces else None
+
+
+def _together(faces: Sequence[Serve]) -> Serve:
+    """All of them at once; where one cannot go on the agent ends with its sentence."""
+
+    async def serve(agent: Agent) -> None:
+        async with asyncio.TaskGroup() as group:
+            for face in faces:
+                group.create_task(_as_coroutine(face(agent)), name=face.__module__)
 
     return serve
+
+
+async def _as_coroutine(awaitable: Awaitable[None]) -> None:
+    await awaitable

@@ -148,6 +148,27 @@ def oldest(connection: apsw.Connection) -> dict[str, int | None]:
     return found
 
 
+def last_of_lines(connection: apsw.Connection, most: int = 500) -> dict[str, dict[str, Any]]:
+    """Line → its last posting, with the message it came from. Jumps from line to line, whatever the number of rows."""
+    rows = connection.execute(
+        "WITH RECURSIVE known (line) AS (SELECT min(line) FROM posting INDEXED BY posting_line UNION ALL "
+        "SELECT (SELECT min(line) FROM posting INDEXED BY posting_line WHERE line > known.line) FROM known "
+        "WHERE known.line IS NOT NULL) "
+        "SELECT posting.line, posting.id, posting.event_id, event.message_key, posting.state, posting.created_us, "
+        "posting.reasons, posting.error FROM known JOIN posting ON posting.id = (SELECT id FROM posting "
+        "INDEXED BY posting_line WHERE line = known.line ORDER BY event_id DESC, id DESC LIMIT 1) "
+        "LEFT JOIN event ON event.id = posting.event_id WHERE known.line IS NOT NULL LIMIT ?",
+        (most,),
+    )
+    return {
+        line: {
+            "posting": posting, "event": event, "message": key, "state": state,
+            "created_at": from_us(created).isoformat(), "reasons": json.loads(reasons), "error": error,
+        }
+        for line, posting, event, key, state, created, reasons, error in rows
+    }  # fmt: skip
+
+
 def blocked_lanes(connection: apsw.Connection, limit: int = 100) -> list[dict[str, Any]]:
     """Ordering keys that wait behind a dead or doubtful posting."""
     return [

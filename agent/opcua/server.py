@@ -1,0 +1,162 @@
+"""The agent as an OPC UA server: listens where the configuration says, and shows the agent's state every second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+from typing import Any, Final
+
+import apsw
+from asyncua import ua
+from asyncua.common.connection import TransportLimits
+from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
+from asyncua.server.server import Server
+
+from agent import __version__
+from agent.app import Agent
+from agent.errors import ConfigError, Finding, GatepostError
+from agent.opcua.access import Door, Inside, Permissions, Users
+from agent.opcua.address_space import AddressSpace
+from agent.opcua.figures import Value, look
+from agent.opcua.methods import Methods
+from agent.opcua.nodes import variables
+from agent.settings import OpcuaServer
+from agent.sources.opcua_security import Certificates
+
+log = logging.getLogger("gatepost.opcua")
+
+EVERY_S: Final = 1.0
+CHUNK: Final = 65_535  # bytes
+MESSAGE: Final = 4 << 20  # bytes of one message; 20 000 monitored items fit
+BUFFER: Final = 1 << 20  # bytes of a connection that make no chunk yet
+POLICIES: Final = {
+    "none": ua.SecurityPolicyType.NoSecurity,
+    "basic256sha256": ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+    "aes256": ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
+}
+PRODUCT: Final = "urn:gatepost:agent:product"
+
+
+async def serve(agent: Agent) -> None:
+    """Listen until cancelled. Raises ConfigError where the address or the certificate cannot be used."""
+    settings = agent.config.opcua_server
+    if settings is None:
+        return
+    for name in ("asyncua", "asyncuagds"):  # a client's mistakes are told to the client, and must not fill our log
+        logging.getLogger(f"{name}.server" if name == "asyncua" else name).setLevel(logging.CRITICAL)
+    users = Users(lambda: agent.config.api.tokens if agent.config.api else (), anonymous=settings.anonymous)
+    server = await _made(agent, settings, users)
+    space = AddressSpace(server)
+    await space.build(Methods(agent, users.calling).table())
+    shown = Shown(agent, space)
+    await shown.refresh()
+    await _listen(agent, server, settings)
+    log.info("opcua_server listens on %s", settings.address)
+    try:
+        while True:
+            await shown.refresh()
+            await asyncio.sleep(EVERY_S)
+    finally:
+        await server.stop()
+
+
+class Shown:
+    """What clients see. A look that fails is shown too: as not ready, with all else uncertain."""
+
+    def __init__(self, agent: Agent, space: AddressSpace) -> None:
+        self._agent = agent
+        self._space = space
+        self._beat = 0
+
+    async def refresh(self) -> None:
+        """One second's values."""
+        self._beat += 1
+        at = self._agent.clock()
+        try:
+            seen = await asyncio.to_thread(look, self._agent)
+        except (GatepostError, apsw.Error, OSError) as error:
+            log.warning("the state cannot be read: %s", error)
+            why = f"the state cannot be read: {error}"
+            trouble: dict[str, Value] = {"Heartbeat": self._beat, "Ready": False, "WhyNotReady": why}
+            await self._space.doubt(at, trouble)
+            await self._space.show(trouble, at)
+            return
+        await self._space.require(variables(seen.parts))
+        await self._space.show({"Heartbeat": self._beat, **seen.values}, at)
+
+
+async def _made(agent: Agent, settings: OpcuaServer, users: Users) -> Server:
+    """A server that does not listen yet."""
+    secured = [name for name in settings.security if name != "none"]
+    certificates = Certificates(settings.certificates or agent.config.store.path.parent / "opcua_server")
+    door = Door(certificates if secured else None, open_too="none" in settings.security)
+    server = Server(Inside(users, door, settings.max_sessions))
+    await server.init()
+    server.set_endpoint(f"opc.tcp://{settings.address}/")
+    server.set_server_name("Gatepost")
+    server.application_type = ua.ApplicationType.Server
+    server.product_uri, server.manufacturer_name = PRODUCT, "Gatepost"
+    await server.set_build_info(PRODUCT, "Gatepost", "Gatepost", __version__, "", agent.health.started_at)
+    if secured:
+        await _certify(agent, server, certificates)
+    server.set_security_policy([POLICIES[name] for name in settings.security], Permissions(users))  # type: ignore[arg-type]
+    tokens: list[type] = [ua.UserNameIdentityToken]
+    server.set_identity_tokens([*tokens, ua.AnonymousIdentityToken] if settings.anonymous else tokens)
+    server.limits = TransportLimits(CHUNK, CHUNK, math.ceil(MESSAGE / CHUNK), MESSAGE)
+    return server
+
+
+async def _certify(agent: Agent, server: Server, certificates: Certificates) -> None:
+    try:
+        own = await asyncio.to_thread(certificates.own, agent.clock())
+        await server.load_certificate(own.certificate)
+        await server.load_private_key(own.key)
+    except (GatepostError, OSError, ValueError) as error:
+        raise _unfit(agent, "certificates", str(error), str(certificates.folder)) from error
+    await server.set_application_uri(own.uri)
+    log.info(
+        "OPC UA clients have to trust %s; put the certificates of clients into %s",
+        own.certificate,
+        certificates.trusted,
+    )
+
+
+async def _listen(agent: Agent, server: Server, settings: OpcuaServer) -> None:
+    """As the library starts a server, but with bounded connections, and with our words where it cannot."""
+    await server._setup_server_nodes()
+    await server.iserver.start()
+    host, _, port = settings.address.rpartition(":")
+    listener = _Listener(server.iserver, host.strip("[]"), int(port), server.limits)
+    listener.set_policies(server._policies)
+    try:
+        await listener.start()
+    except OSError as error:
+        await server.iserver.stop()
+        why = os.strerror(error.errno) if error.errno else str(error)
+        message = f"cannot be listened on: {why}; stop what listens there or choose another port"
+        raise _unfit(agent, "address", message, settings.address) from error
+    server.bserver = listener
+
+
+class _Connection(OPCUAProtocol):
+    """A connection that keeps only so much of what is no message yet."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if len(self._buffer) > BUFFER and self.transport is not None:
+            self._buffer = b""
+            self.transport.close()
+
+
+class _Listener(BinaryServer):
+    def _make_protocol(self) -> OPCUAProtocol:
+        known: dict[str, Any] = {"clients": self.clients, "closing_tasks": self.closing_tasks, "limits": self.limits}
+        return _Connection(self.iserver, self._policies, **known)
+
+
+def _unfit(agent: Agent, key: str, message: str, value: str) -> ConfigError:
+    """What cannot be used, at its line in the file."""
+    node = agent.config.tree.get("opcua_server", key) or agent.config.tree.get("opcua_server") or agent.config.tree
+    return ConfigError([Finding(str(agent.config.file), node.line, f"opcua_server.{key}", message, value)])
