@@ -249,6 +249,11 @@ class UnitTable:
         value = Fraction(quantity.value) * self.factor(quantity.unit, to_unit, material)
         return Quantity(_half_up(value, decimals), to_unit)
 
+    def shown(self, unit: str) -> str:
+        """As the users of the ERP know it, for people to read; the code itself where nothing says how."""
+        entry = self.sap.get(unit)
+        return entry.external if entry else unit
+
     def sap_external(self, unit: str) -> str:
         """The commercial code that SAP expects in ``…Unit`` fields. Raises BadPayload (``unknown_unit``)."""
         return self._sap(unit).external

@@ -13,6 +13,7 @@ from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, n
 from agent.commands.reach import Reach
 from agent.store import approvals as store
 from agent.store import lists
+from agent.units import UnitTable
 
 VERSION = click.option(
     "--version",
@@ -44,11 +45,11 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     if not found:
         show.say("nothing waits for a person")
         return
-    at = now()
+    at, units = now(), place.unit_table()
     rows = [
         (
             [one["id"], one["ordering_key"], one["kind"], one["value"], show.age(one["created_at"], at)],
-            [show.content(one), *(f"because: {reason}" for reason in one["reasons"]), *signatures(one)],
+            [show.content(one, units), *(f"because: {reason}" for reason in one["reasons"]), *signatures(one)],
         )
         for one in found
     ]
@@ -102,7 +103,7 @@ def decide(meaning: str, id: int, version: int | None, place: Place, asked: Aske
     found = place.look(lambda connection: store.show(connection, id))
     expected = version or found["version"]  # another than now: whoever decides says by whom it was changed
     if not yes and sys.stdin.isatty() and expected == found["version"]:
-        describe(found)
+        describe(found, place.unit_table())
         click.confirm(f"{meaning.capitalize()} posting {id} as {asked.by}?", abort=True)
     signature = desk.Signature(
         asked.actor, meaning, asked.reason, session="command line", record_hash=found["record_hash"]
@@ -129,15 +130,15 @@ def shown(place: Place, id: int, *, json: bool) -> None:
     if json:
         show.data(found)
     else:
-        describe(found)
+        describe(found, place.unit_table())
 
 
-def describe(found: dict[str, Any]) -> None:
+def describe(found: dict[str, Any], units: UnitTable) -> None:
     """One posting for people."""
     show.say(
         f"posting {found['id']}, version {found['version']}: {found['kind']} to {found['target']}, {found['state']}"
     )
-    show.say(f"  {show.content(found)}   value {found['value']}   lane {found['ordering_key']}")
+    show.say(f"  {show.content(found, units)}   value {found['value']}   lane {found['ordering_key']}")
     for line in (*(f"because: {reason}" for reason in found["reasons"]), *signatures(found)):
         show.folded(f"  {line}")
     if found["error"]:

@@ -43,12 +43,12 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     if not found:
         show.say("no dead letters")
         return
-    at = now()
+    at, units = now(), place.unit_table()
     rows = [
         (
             [one["id"], one["state"], one["ordering_key"], one["kind"], one["idempotency_key"],
              show.age(one["changed_at"], at)],
-            [show.content(one), f"{'the ERP said' if one['state'] == 'dead' else 'because'}: {one['error']}"],
+            [show.content(one, units), f"{'the ERP said' if one['state'] == 'dead' else 'because'}: {one['error']}"],
         )
         for one in found
     ]  # fmt: skip

@@ -19,9 +19,10 @@ from pydantic import Field
 
 from agent import desk
 from agent.config import Settings, did_you_mean, moved, parse, read_yaml
-from agent.errors import NotFound, StoreCorrupt, StoreError, StoreUnfit
+from agent.errors import ConfigError, NotFound, StoreCorrupt, StoreError, StoreUnfit
 from agent.settings import Api, Audit, Authority, Document, Plant, Store
 from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
+from agent.units import UnitsFile, UnitTable
 
 ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number
 ID.name = "number"  # for click's message, which would say "integer range"
@@ -94,6 +95,13 @@ class Place:
         return frozenset(
             written.text if (written := kinds.get(name)) else name for name, rule in rules.items() if rule.four_eyes
         )
+
+    def unit_table(self) -> UnitTable:
+        """How people call the units; without a file that can be read by their codes, since looking must go on."""
+        try:
+            return UnitTable.of(parse(read_yaml(self.units), UnitsFile))
+        except ConfigError:
+            return UnitTable()
 
     @property
     def path(self) -> Path:

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.units import UnitTable
+
 WIDE = 160  # columns, where no terminal says how many there are
 
 STYLES = {
@@ -151,12 +153,12 @@ def size(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
-def content(posting: Mapping[str, Any]) -> str:
-    """What a posting would do, in one line."""
+def content(posting: Mapping[str, Any], units: UnitTable) -> str:
+    """What a posting would do, in one line; units as people call them, the payload itself has their codes."""
     payload = posting["payload"]
     if posting["kind"] == "reversal":
         return f"take back {payload.get('document', '')}"
-    unit = payload.get("unit", "")
+    unit = units.shown(payload.get("unit", ""))
     parts = [
         f"{name + ' ' if name != 'quantity' else ''}{payload[name]} {unit}".strip()
         for name in ("quantity", "yield", "scrap", "rework")

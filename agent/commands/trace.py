@@ -12,6 +12,7 @@ import click
 from agent import desk
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place
+from agent.units import UnitTable
 
 PAYLOAD = 2000  # characters of the message that are shown; --json has all of it
 Names = Callable[[Mapping[str, Any]], Sequence[str]]  # of the facts behind a score
@@ -60,7 +61,7 @@ def trace(*, name: str, place: Place, json: bool) -> None:
     if json:
         show.data(found)
         return
-    for line in timeline(found, lambda score: fact_names(place.models, score)):
+    for line in timeline(found, lambda score: fact_names(place.models, score), place.unit_table()):
         show.folded(line)
 
 
@@ -74,7 +75,7 @@ def fact_names(models: Path, score: Mapping[str, Any]) -> Sequence[str]:
         return ()
 
 
-def timeline(found: Mapping[str, Any], names: Names) -> Iterator[str]:
+def timeline(found: Mapping[str, Any], names: Names, units: UnitTable) -> Iterator[str]:
     """The lines of one trace, oldest first."""
     event = found["event"]
     if event is not None:
@@ -83,7 +84,7 @@ def timeline(found: Mapping[str, Any], names: Names) -> Iterator[str]:
         yield from _step(one, names)
     for posting in found["postings"]:
         yield ""
-        yield from _posting(posting)
+        yield from _posting(posting, units)
 
 
 def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -134,9 +135,9 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
         yield lines
 
 
-def _posting(posting: Mapping[str, Any]) -> Iterator[str]:
+def _posting(posting: Mapping[str, Any], units: UnitTable) -> Iterator[str]:
     yield f"posting {posting['id']}: {posting['kind']} to {posting['target']}, {posting['state']}"
-    yield f"  does: {show.content(posting)}"
+    yield f"  does: {show.content(posting, units)}"
     yield f"  lane: {posting['ordering_key']}   key in the document: {posting['idempotency_key']}"
     if posting["document"]:
         yield f"  document: {posting['document']}"

@@ -39,7 +39,7 @@ def likely_cause(reported: Quantity, fits: Fits, material: Material, units: Unit
 def _unit_slip(unit: str, fits: Fits, material: Material, units: UnitTable) -> str:
     for other in (*material.units, material.base_unit, *_CONFUSED):
         if other != unit and _convertible(other, unit, material, units) and fits(units.factor(other, unit, material)):
-            return f"the number may be meant in {other}, not in {unit}"
+            return f"the number may be meant in {units.shown(other)}, not in {units.shown(unit)}"
     return ""
 
 

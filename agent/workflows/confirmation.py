@@ -162,7 +162,7 @@ class Confirmation:
                 activities[number] = {"quantity": str(time), "unit": unit}
                 if not ZERO < time <= self._longest_in.get(unit, ZERO):
                     limit = f"not a time of up to {self.config.longest_hours} hours"
-                    odd_times.append(f"activity {number} is {time} {unit}: {limit}")
+                    odd_times.append(f"activity {number} is {shown(time, unit, facts.units)}: {limit}")
         return activities, odd_times
 
     def _exact(self, quantity: Quantity, name: str, into: Into, holds: list[str]) -> Decimal:

@@ -140,7 +140,7 @@ class Consumption:
         if loss and not self.config.allow_rounding:
             holds.append(f"{loss}; the option allow_rounding would post that")
         if not quantity:
-            holds.append(f"{actual.quantity} is less than the ERP can keep")
+            holds.append(f"{shown(*actual.quantity, facts.units)} is less than the ERP can keep")
         holds += _missing(use)
         used, last = Decimal(state.get("total", 0)), state.get("last", ())
         doubts = [*_deviation(use, quantity, facts, state), *_cumulated(need, used, quantity, facts)]

@@ -24,16 +24,16 @@ class Into(dict[str, tuple[int, int]]):
     Raises BadPayload where the units, and what the material adds to them, name no conversion.
     """
 
-    __slots__ = ("_material", "_units", "step", "unit")
+    __slots__ = ("_material", "step", "unit", "units")
 
     def __init__(self, unit: str, material: Material | None, units: UnitTable) -> None:
         super().__init__()
         self.unit = unit
         self.step = _STEPS[units.decimals(unit)]  # of the ERP's precision
-        self._material, self._units = material, units
+        self._material, self.units = material, units
 
     def __missing__(self, from_unit: str) -> tuple[int, int]:
-        found = self[from_unit] = self._units.factor(from_unit, self.unit, self._material).as_integer_ratio()
+        found = self[from_unit] = self.units.factor(from_unit, self.unit, self._material).as_integer_ratio()
         return found
 
 
@@ -125,7 +125,10 @@ def erp_quantity(quantity: Quantity, into: Into) -> tuple[Decimal, str]:
         lost = _WIDE.multiply(rounded, denominator) != product
     if rounded.adjusted() >= LARGEST:
         raise BadPayload(f"{quantity} does not fit the ERP, which keeps {LARGEST} digits", reason="too_large")
-    return rounded, f"{quantity} cannot be posted exactly: {rounded} {into.unit} is the nearest" if lost else ""
+    if not lost:
+        return rounded, ""
+    told, nearest = shown(value, unit, into.units), shown(rounded, into.unit, into.units)
+    return rounded, f"{told} cannot be posted exactly: {nearest} is the nearest"
 
 
 def converted(value: Decimal, from_unit: str, into: Into) -> Decimal:
@@ -137,8 +140,7 @@ def converted(value: Decimal, from_unit: str, into: Into) -> Decimal:
 def shown(value: Decimal, unit: str, units: UnitTable) -> str:
     """A quantity for people: no padding zeros, and the unit as the ERP's users know it."""
     text = f"{value:f}"
-    entry = units.sap.get(unit)
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {entry.external if entry else unit}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {units.shown(unit)}"
 
 
 def reported_before(last: Sequence[Sequence[Any]], fingerprint: str, at: float, within: float) -> bool:

@@ -18,8 +18,11 @@ from agent.ports import Batch, Delivery
 from agent.store import inbox
 from agent.store.balance import EVENT_STATES, POSTING_STATES
 from agent.store.forecast import Forecast, forecast
+from agent.units import UnitTable
 from tests import stores
 from tests.command_line import DOCUMENT, filled, folder, gatepost_
+
+UNITS = Path(__file__).parents[2] / "edge_config/units.yaml"
 
 
 @pytest.fixture
@@ -136,6 +139,26 @@ def test_trace_finds_a_life_by_any_of_its_names(config, name):
     assert json.loads(gatepost_(config, "trace", name, "--json").out)["postings"][0]["document"] == DOCUMENT
 
 
+@pytest.mark.parametrize(
+    "command", [("trace", "posting:3"), ("approvals", "list"), ("approvals", "show", "3"), ("deadletter", "list")]
+)
+def test_people_read_units_as_the_users_of_the_erp_call_them(config, command):
+    """What a posting would do says KG; what is stored and signed keeps the code, also where it is shown."""
+    config.write_text(config.read_text() + f"units: {UNITS}\n")
+    assert "12.500 KG RM-RESIN" in gatepost_(config, *command).out
+    assert "KGM" in gatepost_(config, *command, "--json").out
+
+
+def test_without_a_readable_table_of_units_their_codes_are_shown(config, tmp_path):
+    """A broken units.yaml does not keep anybody from looking."""
+    (tmp_path / "units.yaml").write_text("sap: [")
+    config.write_text(config.read_text() + f"units: {tmp_path}/units.yaml\n")
+    for command in (("trace", "posting:3"), ("approvals", "list")):
+        shown = gatepost_(config, *command)
+        assert shown.code == 0
+        assert "12.500 KGM RM-RESIN" in shown.out
+
+
 def scored(models: Path) -> dict[str, object]:
     """A score of the model of this repository, with the names of its facts."""
     manifest = json.loads((models / "consumption_anomaly/1/manifest.json").read_text())
@@ -160,9 +183,9 @@ def test_the_facts_behind_a_score_have_their_names():
     step["detail"] = {"score": score | {"confidence": 0.98, "features": [0.01381, 2.0], "reasons": []}}
     story = {"event": None, "history": [step], "postings": []}
     assert "    facts it saw: deviation 0.01381, distance 2" in trace.timeline(
-        story, lambda _: ("deviation", "distance")
+        story, lambda _: ("deviation", "distance"), UnitTable()
     )
-    assert "    facts it saw: 0.01381, 2" in trace.timeline(story, lambda _: ())
+    assert "    facts it saw: 0.01381, 2" in trace.timeline(story, lambda _: (), UnitTable())
 
 
 @pytest.mark.parametrize("width", [20, 80, 120])

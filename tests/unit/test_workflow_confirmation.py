@@ -113,7 +113,7 @@ def test_a_final_confirmation_waits_for_what_is_held():
     [
         (made("6", "1"), {}, "1 PC of scrap without a reason"),
         (made("4300"), {}, "4300 PC of yield and scrap in all, 4000 PC ordered"),
-        (made("6.5"), {}, "yield: 6.5 H87 cannot be posted exactly"),
+        (made("6.5"), {}, "yield: 6.5 PC cannot be posted exactly"),
         (made(), {"start": END + timedelta(hours=1)}, "end 2026-11-20 12:00 is before start 2026-11-20 13:00"),
         (made(), {"start": END - timedelta(days=2)}, "start to end is 2 days, 0:00:00, more than 24 hours"),
         (made(), {"durations": {"machine": Quantity(Decimal(1500), "MIN")}}, "not a time of up to 24 hours"),

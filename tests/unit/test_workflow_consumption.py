@@ -133,9 +133,9 @@ def test_the_posting_date_is_the_plants_day():
         ("19.200", "KGM", "19.2 KG reported, 9.6 KG expected: 200 %; twice what is expected"),
         ("96.000", "KGM", "96 KG reported, 9.6 KG expected: 1000 %; 10 times too high: a slipped decimal point"),
         ("0.960", "KGM", "10 times too low: a slipped decimal point"),
-        ("9600", "KGM", "1000 times too high: a slipped decimal point, or the number may be meant in GRM, not in KGM"),
-        ("9.600", "GRM", "1000 times too low: a slipped decimal point, or the number may be meant in KGM, not in GRM"),
-        ("21.16", "KGM", "the number may be meant in LBR, not in KGM"),
+        ("9600", "KGM", "1000 times too high: a slipped decimal point, or the number may be meant in G, not in KG"),
+        ("9.600", "GRM", "1000 times too low: a slipped decimal point, or the number may be meant in KG, not in G"),
+        ("21.16", "KGM", "the number may be meant in LBR, not in KG"),
         ("6.900", "KGM", "two digits swapped: 9.600 instead of 6.900"),
         ("12.700", "KGM", "12.7 KG reported, 9.6 KG expected: 132 %"),
     ],
@@ -152,7 +152,7 @@ def test_all_causes_that_fit_are_told():
     (told,) = holds(report("19.800"), facts=wide)
     assert told == (
         "19.8 KG reported, 9.6 KG expected: 206 %; twice what is expected: counted double, or two lots in one report; "
-        "or the number may be meant in LBR, not in KGM"
+        "or the number may be meant in LBR, not in KG"
     )
 
 
@@ -248,7 +248,7 @@ def test_a_report_names_one_consumed_material():
         ({}, {"work_center": "ASSY-05"}, "reported by ASSY-05, but planned at MIX-01"),
         ({}, {"material": "BODY-55", "unit": "H87"}, "BODY-55 is no component of order 1000100"),
         ({}, {"lot": None}, "does not say for what lot quantity"),
-        ({}, {"quantity": "9.60005"}, "9.60005 KGM cannot be posted exactly: 9.600 KGM is the nearest"),
+        ({}, {"quantity": "9.60005"}, "9.60005 KG cannot be posted exactly: 9.6 KG is the nearest"),
     ],
 )
 def test_what_does_not_fit_the_order_is_held(order, change, told):
