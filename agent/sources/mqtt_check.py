@@ -39,7 +39,8 @@ class BrokerFacts:
 def missing_broker_settings(config: MqttConfig, broker: Broker, facts: BrokerFacts) -> list[str]:
     """One sentence for each prescribed setting this broker visibly lacks, named as mosquitto names it. Pure.
 
-    `persistence` and `autosave_interval` cannot be seen from a client: docs/sources/mqtt.md says how to look.
+    `persistence` and `autosave_interval` cannot be seen from a client: docs/sources/mqtt.md says how to look. What only
+    MQTT 5 tells is warned of by `MqttConfig.warnings`.
     """
     missing = []
     if facts.anonymous:
@@ -69,18 +70,21 @@ def observe_broker(config: MqttConfig, broker: Broker, seconds: float = 10.0) ->
     """
     client_id, topic = f"{config.client_id}-check", f"gatepost/check/{secrets.token_hex(4)}"
     with _Probe(config, broker, client_id, seconds, clean=True) as before:
-        allowed = before.subscribe(topic, _DROPPED)
+        granted = before.subscribe(topic, _DROPPED)
+        allowed = granted == 1
         before.wait(lambda: _DROPPED in before.last, 1.0)
     with _Probe(config, broker, f"{client_id}-fill", seconds, clean=True, forget=True) as sender:
         sender.publish(topic, _SENT if allowed else 0)
     with _Probe(config, broker, client_id, seconds, clean=False, forget=True) as after:
         after.wait(lambda: after.counted[topic] >= _SENT, 3.0 if allowed else 0.0)
+    with _Probe(config, broker, client_id, seconds, clean=True, forget=True):
+        pass  # MQTT 3.1.1 forgets a session no other way
     said = before.said
     return BrokerFacts(
         anonymous=_lets_anybody_in(config, broker, seconds),
         session_kept=after.session_present,
         session_expiry=said.get("SessionExpiryInterval"),
-        maximum_qos=said.get("MaximumQoS"),
+        maximum_qos=0 if granted == 0 else said.get("MaximumQoS"),  # the answer to SUBSCRIBE says it in any version
         maximum_packet=said.get("MaximumPacketSize"),
         queued=after.counted[topic] or None,
         dropped=int(before.last[_DROPPED]) if _DROPPED in before.last else None,
@@ -97,7 +101,7 @@ def _lets_anybody_in(config: MqttConfig, broker: Broker, seconds: float) -> bool
 
 
 class _Probe:
-    """One short conversation in MQTT 5, on paho's own thread."""
+    """One short conversation in the version of the source, on paho's own thread."""
 
     def __init__(
         self, config: MqttConfig, broker: Broker, client_id: str, seconds: float, *, clean: bool, forget: bool = False
@@ -108,11 +112,17 @@ class _Probe:
         self.last: dict[str, bytes] = {}
         self._where, self._seconds, self._forget = broker, seconds, forget
         self._expiry = config.session_expiry_s
+        self._version5 = config.version == "5"
         self._clean = clean
         self._refused = ""
-        self._connected, self._granted = False, list[bool]()
+        self._connected, self._granted = False, list[int]()
         self._changed = threading.Condition()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=None if self._version5 else clean and forget,  # one flag for both ends of a session
+            protocol=MQTTProtocolVersion.MQTTv5 if self._version5 else MQTTProtocolVersion.MQTTv311,
+        )
         self._client.on_connect, self._client.on_subscribe = self._on_connect, self._on_subscribe
         self._client.on_message = self._on_message
         context = config.tls_context()
@@ -122,9 +132,10 @@ class _Probe:
             self._client.username_pw_set(config.user, config.password.reveal() if config.password else None)
 
     def __enter__(self) -> Self:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-        properties.SessionExpiryInterval = self._expiry
-        self._client.connect(self._where.host, self._where.port, clean_start=self._clean, properties=properties)
+        options: dict[str, Any] = {}
+        if self._version5:
+            options = {"clean_start": self._clean, "properties": self._lives(PacketTypes.CONNECT, self._expiry)}
+        self._client.connect(self._where.host, self._where.port, **options)
         self._client.loop_start()
         if not self.wait(lambda: self._connected or bool(self._refused), self._seconds) or self._refused:
             self._client.loop_stop()
@@ -132,20 +143,29 @@ class _Probe:
         return self
 
     def __exit__(self, *_: object) -> None:
-        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]  # as above
-        properties.SessionExpiryInterval = 0 if self._forget else 60  # an interrupted probe leaves nothing for long
-        self._client.disconnect(properties=properties)
+        after = self._lives(PacketTypes.DISCONNECT, 0 if self._forget else 60)  # interrupted: nothing stays for long
+        self._client.disconnect(properties=after if self._version5 else None)
         self._client.loop_stop()
+
+    @staticmethod
+    def _lives(packet: int, seconds: int) -> Properties:
+        """How long the session outlives the connection, as MQTT 5 says it."""
+        properties = Properties(packet)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        properties.SessionExpiryInterval = seconds
+        return properties
 
     def wait(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait for the broker to answer."""
         with self._changed:
             return self._changed.wait_for(done, seconds)
 
-    def subscribe(self, *topics: str) -> bool:
-        """Whether the broker allows the first of them with QoS 1."""
-        self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
-        return self.wait(lambda: bool(self._granted), self._seconds) and self._granted[0]
+    def subscribe(self, *topics: str) -> int:
+        """The QoS that the broker grants for the first of them; from 128 on it refuses."""
+        if self._version5:
+            self._client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
+        else:
+            self._client.subscribe([(topic, 1) for topic in topics])
+        return self._granted[0] if self.wait(lambda: bool(self._granted), self._seconds) else 0x80
 
     def publish(self, topic: str, count: int) -> None:
         """Send that many small messages, and wait until the broker has them."""
@@ -155,14 +175,14 @@ class _Probe:
 
     def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._changed:
-            self.said = vars(properties)
+            self.said = vars(properties) if self._version5 else {}
             self.session_present = flags.session_present
             self._connected, self._refused = not reason.is_failure, str(reason) if reason.is_failure else ""
             self._changed.notify_all()
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
         with self._changed:
-            self._granted = [reason.value == 1 for reason in reasons]
+            self._granted = [reason.value for reason in reasons]
             self._changed.notify_all()
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:

@@ -126,6 +126,15 @@ class MqttConfig(BrokerSettings):
                 raise ValueError(f"{topic!r} is no topic filter; + stands for one level, # for the rest")
         return topics
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What `gatepost check` says although it is allowed."""
+        told = (
+            "version 3.1.1: session_expiry_s and receive_maximum do not reach the broker, and it does not tell "
+            "persistent_client_expiration and max_packet_size; look into its configuration"
+        )
+        return () if self.version == "5" else (told,)
+
     def connect_options(self) -> dict[str, Any]:
         """What MQTT 5 says at CONNECT; 3.1.1 has nothing of the kind."""
         if self.version != "5":

@@ -11,11 +11,11 @@ import pytest
 from agent.errors import SourceLost
 from agent.secrets import Secret
 from agent.sources.mqtt import MqttConfig
-from agent.sources.mqtt_check import BrokerFacts, missing_broker_settings, observe_broker
+from agent.sources.mqtt_check import BrokerFacts, _Probe, missing_broker_settings, observe_broker
 from agent.sources.mqtt_config import Broker
 from simulators.broker import Broker as Mosquitto
 from simulators.broker import find_mosquitto
-from tests.mqtt_bench import mosquitto
+from tests.mqtt_bench import Script, mosquitto
 
 PRESCRIBED = Path("edge_config/deploy/mosquitto.conf")
 PATHS = (
@@ -48,30 +48,63 @@ def passwords(tmp_path: Path) -> Path:
     return path
 
 
-async def test_the_prescribed_broker_lacks_nothing(tmp_path: Path, passwords: Path):
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_the_prescribed_broker_lacks_nothing(tmp_path: Path, passwords: Path, version: str):
     """mosquitto takes the prescribed file, and a look at it from outside finds nothing missing."""
     program = find_mosquitto()
     assert program is not None
     settings = {**prescribed(), "password_file": str(passwords)}
     assert settings["max_queued_messages"] == "100000"
     async with Mosquitto(tmp_path / "m", executable=program, settings=settings) as broker:
-        mqtt = config(broker.port, user="gatepost", password=Secret("mqtt", "s3cret"))
+        mqtt = config(broker.port, user="gatepost", password=Secret("mqtt", "s3cret"), version=version)
         facts = await asyncio.to_thread(observe_broker, mqtt, mqtt.endpoints[0])
         assert missing_broker_settings(mqtt, mqtt.endpoints[0], facts) == []
         assert facts == BrokerFacts(anonymous=False, session_kept=True, queued=1500, dropped=0)
-        wrong = config(broker.port, user="gatepost", password=Secret("mqtt", "wrong"))
+        wrong = config(broker.port, user="gatepost", password=Secret("mqtt", "wrong"), version=version)
         with pytest.raises(SourceLost, match="Not authorized"):
             await asyncio.to_thread(observe_broker, wrong, wrong.endpoints[0])
 
 
-async def test_a_broker_with_its_defaults_is_named(tmp_path: Path):
-    """A queue of 1 000 messages and open doors are visible from outside, each with its consequence."""
+@pytest.mark.parametrize(("version", "told"), [("3.1.1", []), ("5", ["max_packet_size"])])
+async def test_a_broker_with_its_defaults_is_named(tmp_path: Path, version: str, told: list[str]):
+    """A queue of 1 000 messages and open doors are visible from outside, with MQTT 5 also the size of packets."""
     async with mosquitto(tmp_path, max_queued_messages="1000", max_packet_size="100000") as broker:
-        mqtt = config(broker.port)
+        mqtt = config(broker.port, version=version)
         facts = await asyncio.to_thread(observe_broker, mqtt, mqtt.endpoints[0])
         missing = missing_broker_settings(mqtt, mqtt.endpoints[0], facts)
     named = [sentence.split(":")[0] for sentence in missing]
-    assert named == ["allow_anonymous false", "max_packet_size", "max_queued_messages 100000"]
+    assert named == ["allow_anonymous false", *told, "max_queued_messages 100000"]
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_a_broker_that_grants_qos_0_only_is_named(tmp_path: Path, version: str):
+    """Whatever the version, the broker's answer to a subscription says it."""
+    async with mosquitto(tmp_path, max_qos="0") as broker:
+        mqtt = config(broker.port, version=version)
+        facts = await asyncio.to_thread(observe_broker, mqtt, mqtt.endpoints[0])
+        missing = missing_broker_settings(mqtt, mqtt.endpoints[0], facts)
+    assert [sentence.split(":")[0] for sentence in missing] == ["allow_anonymous false", "max_qos 1"]
+
+
+async def test_a_look_leaves_no_session_behind(tmp_path: Path):
+    """With MQTT 3.1.1, too, the broker has forgotten the client of the check when it is done."""
+    async with mosquitto(tmp_path) as broker:
+        mqtt = config(broker.port, version="3.1.1")
+        for _ in range(2):
+            assert (await asyncio.to_thread(observe_broker, mqtt, mqtt.endpoints[0])).queued == 1500
+        with _Probe(mqtt, mqtt.endpoints[0], "gatepost-1-check", 10.0, clean=False) as again:
+            assert not again.session_present
+
+
+def test_a_look_speaks_the_version_of_the_source():
+    """A broker of MQTT 3.1.1 hears that version only, and `check` warns of what it cannot tell."""
+    with Script({1: b"\x20\x02\x00\x05"}) as script:
+        mqtt = config(script.port, version="3.1.1")
+        with pytest.raises(SourceLost, match="Not authorized"):
+            observe_broker(mqtt, mqtt.endpoints[0])
+        assert script.received[0][2:9] == b"\x00\x04MQTT\x04"
+    assert "max_packet_size" in mqtt.warnings[0]
+    assert config(1883).warnings == ()
 
 
 @pytest.mark.parametrize(
