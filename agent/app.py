@@ -18,11 +18,11 @@ from typing import Any
 
 import apsw
 
-from agent import assembly, authority
+from agent import assembly, authority, freshness
 from agent.config import Config
 from agent.desk import Desk, lists
 from agent.errors import ConfigError, GatepostError, StoreError
-from agent.facts import Fact
+from agent.facts import Fact, LiveState, TellsLive
 from agent.housekeeping import Health, Housekeeping
 from agent.judge import Rules
 from agent.pipeline import Dispatch, Intake, Process
@@ -112,6 +112,7 @@ class Agent:
             for source in self.sources
             if isinstance(source, GivesReceipts) and source.gives_receipts
         }
+        self.process.live_sources = [source for source in self.sources if isinstance(source, TellsLive)]
         reconciled = int(_meta(reader, "reconciled_us") or 0)
         self.process.reconciled_us = reconciled and reconciled + AFTER_A_RESTORE_US
 
@@ -306,6 +307,7 @@ class Agent:
                 "damage": self.health.damage,
             },
             "sources": {source.name: dict(source.status()) for source in self.sources},
+            "live": freshness.summary(self.process.live() if self.process is not None else LiveState()),
             "targets": {
                 name: {**one.target.status(), "waiting": one.availability.trouble, "in_the_air": one.in_the_air}
                 for name, one in self.dispatches.items()

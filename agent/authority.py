@@ -12,7 +12,7 @@ from typing import Any
 from agent.errors import ModelUnfit
 from agent.facts import day_text
 from agent.ports import Decision, Draft, Posting, Proposal, Route, Score
-from agent.settings import Authority, DatePolicy, PostingDate
+from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
 
 __all__ = ["Mode", "Rule", "closed", "decide", "posting_date", "recheck", "redated"]
@@ -29,6 +29,7 @@ class Rule:
     model: str = ""  # the model that must have scored; without its score nothing posts by itself
     posting_date: PostingDate = field(default_factory=PostingDate)
     four_eyes: bool = False  # two different people must approve what is held
+    needs_fresh: Mapping[LiveKind, int] = field(default_factory=lambda: MappingProxyType({}))  # live fact → seconds
     version: str = ""
 
     @classmethod
@@ -42,6 +43,7 @@ class Rule:
             model=model,
             posting_date=posting_date,
             four_eyes=settings.four_eyes,
+            needs_fresh=settings.needs_fresh,
             version=version,
         )
 
@@ -51,14 +53,21 @@ _POST, _HOLD = Route.POST, Route.HOLD
 _QUANTITIES = ("quantity", "yield", "scrap", "rework")
 
 
-def decide(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUnfit | None = None) -> Decision:
+def decide(
+    proposal: Proposal,
+    rule: Rule,
+    today: date,
+    score: Score | ModelUnfit | None = None,
+    not_fresh: tuple[str, ...] = (),
+) -> Decision:
     """Where the proposal goes, and why. `today` is the plant's day; `score` is what inference returned, None without.
 
-    The posting dates of the drafts are taken as they are: see `redated`, which comes first.
+    `not_fresh` says which of the live facts that the rule asks for are not (see `freshness`). The posting dates of the
+    drafts are taken as they are: see `redated`, which comes first.
     """
     if not proposal.drafts:
         return Decision(Route.IGNORE, proposal.holds + proposal.reasons, rule.version)
-    why = _why_not(proposal, rule, today, score)
+    why = _why_not(proposal, rule, today, score) + not_fresh
     if rule.mode is _ADVISE:
         return Decision(Route.ADVISE, why + proposal.reasons, rule.version)
     if rule.mode is _ASSIST:

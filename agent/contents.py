@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from agent import inference, mapping, masterfiles
 from agent.config import Config, Examined, Node, Settings, live_without_identity, parse
-from agent.crosschecks import Wiring, overlap
+from agent.crosschecks import Wiring, fresh_where_reported, live_facts, overlap, too_short_for_sources
 from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit
 from agent.settings import Document
 from agent.units import UnitsFile, UnitTable
@@ -39,11 +39,27 @@ def contents(examined: Examined) -> list[Finding]:
         return []  # its own findings say so already
     table = _tried(findings, lambda: UnitTable.of(parse(places.units, UnitsFile)))
     if table is not None:
-        _tried(findings, lambda: masterfiles.load(places.masterdata, table))
+        files = _tried(findings, lambda: masterfiles.load(places.masterdata, table))
+        if files is not None and examined.wiring is not None:
+            work_centers = {record.fact.key for record in files.records if record.fact.kind == "work_center"}
+            findings += fresh_where_reported(examined.wiring, work_centers)
+            findings += _units_of_live(examined.wiring, table)
         read = _tried(findings, lambda: mapping.load(places.mappings, table))
         if read is not None and examined.wiring is not None:
             findings += wired(examined.wiring, read)
+    if examined.config is not None:
+        findings += too_short_for_sources(examined.config, examined.config.sources)
     return [*findings, *_models(tree, places.models), *_certificates(tree)]
+
+
+def _units_of_live(wiring: Wiring, table: UnitTable) -> Iterator[Finding]:
+    """Quantities of live facts are in units that the plant knows."""
+    for one in live_facts(wiring):
+        unit = one.get("unit")
+        try:
+            table.code(unit.text) if unit is not None else None
+        except GatepostError as error:
+            yield (unit or one).finding(str(error))
 
 
 def wired(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:

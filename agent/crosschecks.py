@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from agent.errors import Finding
 from agent.ports import Kind
 from agent.schema import did_you_mean
-from agent.settings import PostingMode, Target, Workflow
+from agent.settings import LiveKind, PostingMode, Source, Target, Workflow
 from agent.yamltree import Node
 
 Findings = Iterator[Finding]
@@ -66,6 +66,77 @@ def known_authority(wiring: Wiring) -> Findings:
     for name, node in authority.mapping.items() if authority else ():
         if name not in known:
             yield node.finding(f"there is no such workflow; {did_you_mean(name, known)}", "")
+
+
+def told_once(wiring: Wiring) -> Findings:
+    """Each live fact is told by one tag: two could contradict each other."""
+    seen: dict[tuple[str, str], Node] = {}
+    for one in live_facts(wiring):
+        fact, of = one.get("fact"), one.get("of")
+        if fact is None or of is None:
+            continue
+        first = seen.setdefault((fact.text, of.text), one)
+        if first is not one:
+            yield one.finding(f"tells {fact.text} of {of.text} as line {first.line} does; leave out one of the two", "")
+
+
+def fresh_facts_are_told(wiring: Wiring) -> Findings:
+    """What a decision wants to be fresh is told by a tag; otherwise everything would be held."""
+    told = {fact.text for one in live_facts(wiring) if (fact := one.get("fact")) is not None}
+    for kind, node in fresh_facts(wiring):
+        if kind not in told and kind in list(LiveKind):
+            yield node.finding(
+                f"no source tells the {kind} of any work centre, so every report would be held; declare it under live "
+                "of a source of tags, or leave it out here",
+                "",
+            )
+
+
+def fresh_where_reported(wiring: Wiring, work_centers: Collection[str]) -> Findings:
+    """The same for every work centre of the master data (`work_centers`), and the other way round."""
+    told: dict[str, set[str]] = {}
+    for one in live_facts(wiring):
+        fact, of = one.get("fact"), one.get("of")
+        if fact is None or of is None:
+            continue
+        place = of.text.partition("/")[0]
+        told.setdefault(fact.text, set()).add(place)
+        if place and place not in work_centers:
+            yield of.finding(f"there is no work centre {place}; {did_you_mean(place, sorted(work_centers))}")
+    for kind, node in fresh_facts(wiring):
+        if kind in told and (silent := sorted(set(work_centers) - told[kind])):
+            yield node.finding(
+                f"no source tells the {kind} of {', '.join(silent)}, so all reports from there would be held; declare "
+                "it under live of a source of tags, or leave it out here",
+                "",
+            )
+
+
+def too_short_for_sources(wiring: Wiring, sources: Sequence[Source]) -> Findings:
+    """No fact must be fresher than its source can vouch for it while nothing changes (`vouches_s` of its settings)."""
+    for kind, node in fresh_facts(wiring):
+        for source in sources:
+            least = getattr(source.settings, "vouches_s", 0.0)
+            tells = any(one.fact == kind for one in getattr(source.settings, "live", ()))
+            if tells and node.text.isdecimal() and int(node.text) < least:
+                yield node.finding(
+                    f"is shorter than {least:g} s, after which source {source.name} surely has vouched for it although "
+                    "nothing changes; allow more, or let the source ask more often (docs/live.md)"
+                )
+
+
+def fresh_facts(wiring: Wiring) -> Iterator[tuple[str, Node]]:
+    """Every live fact that authority asks for."""
+    rules = wiring.tree.get("authority")
+    for rule in rules.mapping.values() if rules else ():
+        needs = rule.get("needs_fresh")
+        yield from (needs.mapping.items() if needs else ())
+
+
+def live_facts(wiring: Wiring) -> Iterator[Node]:
+    """Every live fact that a source declares."""
+    for source in _items(wiring.tree.get("sources")):
+        yield from _items(source.get("live"))
 
 
 def no_double_consumption(wiring: Wiring) -> Findings:
@@ -123,6 +194,8 @@ CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
     unique_tokens,
     known_targets,
     known_authority,
+    told_once,
+    fresh_facts_are_told,
     no_double_consumption,
     no_plain_http,
     no_url_credentials,

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 from zoneinfo import ZoneInfo
 
 from agent.documents import Document, from_document, to_document
@@ -22,6 +22,7 @@ from agent.masterdata import (
     Tolerance,
     WorkCenter,
 )
+from agent.tags.values import Key, LivePart, Told
 from agent.units import UnitTable
 
 T = TypeVar("T")
@@ -35,11 +36,13 @@ __all__ = [
     "Document",
     "Fact",
     "Facts",
+    "LiveState",
     "Material",
     "Operation",
     "Order",
     "Plant",
     "Stock",
+    "TellsLive",
     "Tolerance",
     "WorkCenter",
     "day_text",
@@ -76,6 +79,30 @@ class Plant:
         if start.utcoffset() == local.utcoffset() == end.utcoffset():  # else the clocks change on this day
             self._day[0] = start.astimezone(UTC), end.astimezone(UTC), text
         return text
+
+
+@runtime_checkable
+class TellsLive(Protocol):
+    """A source whose tags say what the plant is now."""
+
+    name: str
+
+    def live(self) -> LivePart:
+        """What they say at this moment; asked from any thread, before every batch that is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """What tags say the plant is at one moment, of every source its own part."""
+
+    parts: tuple[LivePart, ...] = ()
+
+    def get(self, key: Key) -> tuple[Told, float] | None:
+        """What is known of a fact, and how many seconds ago its source last vouched for it."""
+        for part in self.parts:
+            if (told := part.facts.get(key)) is not None:
+                return told, part.silent_s
+        return None
 
 
 day_text = lru_cache(64)(date.isoformat)  # a plant reports about few days

@@ -10,9 +10,9 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final, Protocol
 
-from agent import authority, strictjson
+from agent import authority, freshness, strictjson
 from agent.errors import BadPayload, ModelUnfit
-from agent.facts import Fact, Facts, from_document, to_document
+from agent.facts import Fact, Facts, LiveState, from_document, to_document
 from agent.isa95 import SegmentResponse
 from agent.mapping import Mappings
 from agent.ports import Decision, Draft, ErpTarget, Event, Features, Proposal, Route, Score, Workflow
@@ -26,6 +26,7 @@ log = logging.getLogger("gatepost.judge")
 _HOLD: Final = Route.HOLD
 _ADVISE: Final = Route.ADVISE
 _TO_THE_OUTBOX: Final = (Route.POST, Route.HOLD)
+NOTHING_TOLD: Final = LiveState()
 _NOTHING: Final = Proposal(())
 _UNDECIDED: Final = Decision(Route.IGNORE, (), "")
 
@@ -137,15 +138,25 @@ class _Case:
     sequence_key: str | None  # where its sender's numbering stands
     gap: dict[str, Any] | None = None
     score: Score | ModelUnfit | None = None
+    seen: tuple[freshness.Seen, ...] = ()  # live facts that its rule asks for
+    not_fresh: tuple[str, ...] = ()
     proposal: Proposal = _NOTHING
     decision: Decision = _UNDECIDED
 
 
-def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, reconciled_us: int = 0) -> Judgement:
+def judge(
+    events: Sequence[Event],
+    rules: Rules,
+    memory: Memory,
+    today: date,
+    reconciled_us: int = 0,
+    live: LiveState | None = NOTHING_TOLD,
+) -> Judgement:
     """Decide a batch of events in order of arrival: read, recognise, score, propose, authorise. Pure.
 
     Each step is done for the whole batch before the next: one model run, and code that stays in the processor's caches.
     `reconciled_us` is when the store was found to be a restored backup: what is older is looked up before it is sent.
+    `live` is what tags say the plant is now, one state for the whole batch; None: there is no plant (`gatepost cases`).
     """
     verdicts: dict[int, Verdict] = {}
     documents: list[masterdata.Document] = []
@@ -169,6 +180,8 @@ def judge(events: Sequence[Event], rules: Rules, memory: Memory, today: date, re
     keys = {key for one in fresh for key in (one.state_key, one.sequence_key) if key}
     before = memory.states(keys)
     states = dict(before)
+    if live is not None:
+        _look(fresh, live, facts, today)
     for one in fresh:  # also what ends in quarantine has arrived
         one.gap = _follow_sequence(one, states)
     finals = {one.report.order for one in fresh if one.report.final}
@@ -265,6 +278,14 @@ def _features(one: _Case, facts: Facts) -> Features | None:
         return None
 
 
+def _look(fresh: Iterable[_Case], live: LiveState, facts: Facts, today: date) -> None:
+    """At the live facts that decisions want to be fresh."""
+    for one in fresh:
+        if needs := one.assignment.rule.needs_fresh:
+            one.seen = freshness.look(needs, live, one.report)
+            one.not_fresh = tuple(freshness.not_fresh(one.seen, facts.plant.zone, today))
+
+
 def _decide(
     fresh: Sequence[_Case],
     facts: Facts,
@@ -283,7 +304,7 @@ def _decide(
         for one in proposed:
             if one.report.final:
                 _overtake_nothing_unseen(one, waiting | Judgement([*verdicts.values()]).in_quarantine())
-            one.decision = authority.decide(one.proposal, one.assignment.rule, today, one.score)
+            one.decision = authority.decide(one.proposal, one.assignment.rule, today, one.score, one.not_fresh)
         fresh = [one for one in proposed if _acceptable(one, verdicts)]
         if len(fresh) == len(proposed):
             return proposed, states
@@ -394,6 +415,8 @@ def _record(one: _Case, reasons: tuple[str, ...]) -> dict[str, Any]:
             "features": one.score.features,
             "reasons": one.score.reasons,
         }
+    if one.seen:
+        detail["live"] = freshness.recorded(one.seen)
     if one.gap:
         detail["gap"] = one.gap
     return detail

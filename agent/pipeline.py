@@ -31,7 +31,7 @@ from agent import verdicts
 from agent.answers import Outcome, looked, silence, told
 from agent.availability import Availability
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
-from agent.facts import Fact
+from agent.facts import Fact, LiveState, TellsLive
 from agent.figures import Decided, Sent
 from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, quarantined
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
@@ -103,6 +103,7 @@ class Process:
         self._ahead: _Ahead | None = None  # the batch that is being written while the next one is judged
         self._more = True  # look although nothing has arrived: the last look left out what may be undecided now
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
+        self.live_sources: Sequence[TellsLive] = ()
         self._turn = threading.Lock()
         self._has_turn = False  # `run` has it
         self._at_once: _AtOnce | None = None  # the writer's thread has it, for the commit under way
@@ -191,7 +192,12 @@ class Process:
         return to_us(self._clock() - self.rules.patience)
 
     def _judge(self, events: Sequence[Event], memory: Memory | None = None) -> Judgement:
-        return judge(events, self.rules, memory or self, self.rules.facts.plant.day(self._clock()), self.reconciled_us)
+        today = self.rules.facts.plant.day(self._clock())
+        return judge(events, self.rules, memory or self, today, self.reconciled_us, self.live())
+
+    def live(self) -> LiveState:
+        """What tags say the plant is now. Asked from any thread."""
+        return LiveState(tuple(one.live() for one in self.live_sources))
 
     async def _decide(self, events: Sequence[Event]) -> None:
         """Judge a batch on top of the one that is being written, and hand it over once that is on disk."""

@@ -54,6 +54,15 @@ class DatePolicy(StrEnum):
     HOLD = "hold"
 
 
+class LiveKind(StrEnum):
+    """What tags can say about a work centre as it is now."""
+
+    EQUIPMENT_STATE = "equipment_state"
+    WIP = "wip"
+    LINE_SIDE_STOCK = "line_side_stock"
+    OPERATOR = "operator"
+
+
 class Scope(StrEnum):
     """What the bearer of an API token may do."""
 
@@ -183,6 +192,11 @@ class Authority(Settings):
         default={}, description="Largest quantity of one posting, by unit (UN/ECE Rec 20), for example KGM"
     )
     four_eyes: bool = Field(default=False, description="Two different people must approve what is held")
+    needs_fresh: Mapping[LiveKind, Annotated[int, Field(ge=1, le=86_400)]] = Field(
+        default={},
+        description="Live fact → how many seconds ago its source may last have vouched for it; older, or of another "
+        "quality than good, the report is held",
+    )
 
 
 class PostingDate(Settings):

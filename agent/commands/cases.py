@@ -163,7 +163,7 @@ def run(ready: Ready, path: Path) -> dict[str, Any]:
     """What becomes of one event. Raises ConfigError naming the case's file."""
     event = read_event(path)
     rules = ready.rules(event.received_at)
-    judgement = judge([event], rules, Nothing(), rules.facts.plant.day(event.received_at))
+    judgement = judge([event], rules, Nothing(), rules.facts.plant.day(event.received_at), live=None)
     return outcome(judgement.verdicts[0])
 
 

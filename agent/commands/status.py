@@ -86,6 +86,7 @@ def gather(place: Place) -> dict[str, Any]:
             **{name: value for name, value in running.get("store", {}).items() if name in ("chain_ok", "damage")},
         },
         "sources": running.get("sources", {}),
+        "live": running.get("live", {}),
         "targets": running.get("targets", {}),
         **found,
     }
@@ -124,6 +125,13 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     show.say(
         "balance " + (f"OFF: {', '.join(off)}; run gatepost audit verify" if off else "everything is accounted for")
     )
+    if (live := found["live"]) and live["not_good"]:
+        oldest = live["oldest"]
+        why = f": {oldest['why']}" if oldest["why"] else ""
+        show.folded(
+            f"live    {live['not_good']} of {live['facts']} facts are not good; longest {oldest['fact']}, "
+            f"{oldest['quality']} since {show.moment(oldest['since'])}{why}"
+        )
     _connections(found)
     _states(found)
     if found["paused"]:

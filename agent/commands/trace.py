@@ -125,6 +125,7 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
             called = [""] * len(score["features"])
         facts = ", ".join(f"{name}{value:.4g}" for name, value in zip(called, score["features"], strict=True))
         yield f"    facts it saw: {facts}"
+    yield from (f"    live: {_live(fact)}" for fact in detail.pop("live", None) or ())
     subject = detail.pop("subject", None)
     if subject:
         yield "    about: " + ", ".join(f"{name} {value}" for name, value in subject.items() if value)
@@ -133,6 +134,16 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
     lines = show.pairs(detail, "    ")
     if lines:
         yield lines
+
+
+def _live(fact: Mapping[str, Any]) -> str:
+    """One live fact that the decision looked at: value, quality and age."""
+    name = f"{fact['fact'].replace('_', ' ')} of {fact['of']}"
+    if "value" not in fact:
+        return f"{name}: {fact['quality']}"
+    value = f"{fact['value']} {fact.get('unit', '')}".rstrip()
+    age = f"{fact['age_s']:g} s old" if "age_s" in fact else f"since {show.moment(fact['since'])}"
+    return f"{name}: {value}, {fact['quality']}, {age} ({fact['allowed_s']} s allowed)"
 
 
 def _posting(posting: Mapping[str, Any], units: UnitTable) -> Iterator[str]:

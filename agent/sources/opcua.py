@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,35 +27,19 @@ from agent.sources.handover import Handover
 from agent.sources.opcua_config import OpcuaConfig
 from agent.sources.opcua_connect import connect
 from agent.sources.opcua_moments import moments
+from agent.sources.opcua_pace import Pace
 from agent.sources.opcua_security import Certificates, ServerRefused, days_left
 from agent.sources.opcua_session import Gap, Session
 from agent.sources.opcua_values import Limits, read, values_dropped
 from agent.tags.engine import Made, TagEvents
-from agent.tags.values import Change, Write
+from agent.tags.live import LiveTags
+from agent.tags.values import Change, LivePart, Write
 
 __all__ = ["OpcuaConfig", "OpcuaSource", "Pace"]
 
 SHOWN = 20  # tags and troubles in a status or notice
 
 log = logging.getLogger("gatepost.opcua")
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast the source tries again and looks around, in seconds."""
-
-    first: float = 0.5
-    most: float = 4.0  # data flows again within 15 s of a server's return, however long it was away
-    refused: float = 20.0  # somebody must do something first; and accounts get locked by too many tries
-    look: float = 1.0  # between two questions how the server is
-    steady: float = 2.0  # a connection that ends sooner counts as a failure
-    missing: float = 30.0  # between two searches for tags that have no node
-
-    def delay(self, rounds: int, *, refused: bool) -> float:
-        """After so many failed rounds over all endpoints."""
-        if refused:
-            return self.refused
-        return random.uniform(0.5, 1.0) * min(self.most, self.first * 2.0 ** min(rounds, 10))  # noqa: S311  # no secret
 
 
 class OpcuaSource:
@@ -80,6 +62,7 @@ class OpcuaSource:
         self._limits = Limits(config.max_skew, config.max_text)
         self._addresses = config.addresses()
         self._tags: TagEvents | None = None
+        self._live = LiveTags(config.live, clock())
         self._handover = Handover(config.name, self._key, clock)
         self._session: Session | None = None
         self._moved = asyncio.Event()  # the events may be due at another time than before
@@ -148,6 +131,12 @@ class OpcuaSource:
             "certificates_expire": dict(self._expires),
         }
 
+    def live(self) -> LivePart:
+        """See `TellsLive`: the subscription says at every publishing or keep-alive that nothing has changed."""
+        session = self._session  # first: without one, no fact is good any more
+        silent = 0.0 if session is None else time.monotonic() - session.heard_at
+        return LivePart(self._live.facts, silent)
+
     # ── connections ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def _stay_connected(self, tags: TagEvents) -> None:
@@ -162,9 +151,10 @@ class OpcuaSource:
             except SourceLost as error:
                 self._lost(url, error)
             finally:
-                self._session = None
                 if session is not None:
                     self._gone(tags)
+                self._session = None
+                if session is not None:
                     await session.close()
             await self._pause()
 
@@ -200,6 +190,8 @@ class OpcuaSource:
         await session.learn_types(written)
         refused = await session.watch(read_only, self._config.sampling)
         missing = {**found.missing, **refused}
+        for tag, why in missing.items():
+            self._live.lost((tag,), why, self._clock())
         self._missing = {tag: why for tag, why in self._missing.items() if tag not in tags} | missing
         return missing
 
@@ -282,7 +274,9 @@ class OpcuaSource:
         self._unwritten.clear()  # the events ask for them again
         if self._up_at is not None:
             self._lost_at = self._clock()
-        self._made(tags.lost(None, self._clock()))
+        now = self._clock()
+        self._live.lost(None, self._status["error"] or "the session has ended", now)
+        self._made(tags.lost(None, now))
 
     def _lost(self, url: str, error: SourceLost) -> None:
         """Note why the connection ended; say it once, however often it is tried."""
@@ -340,6 +334,7 @@ class OpcuaSource:
         if dropped:
             self._dropped.update(dropped)
             self._handover.notice(Notice("values_dropped", {"count": len(dropped), "tags": dropped[:SHOWN]}))
+        self._live.changed(changes, now, self._bad)
         for moment in moments(changes):
             self._made(self._tags.changed(moment, now))
         await self._handover.room()

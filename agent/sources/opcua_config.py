@@ -145,6 +145,11 @@ class OpcuaConfig(Tagged):
         return () if self.secured else (none,)
 
     @property
+    def vouches_s(self) -> float:
+        """How old a live fact may look although nothing is wrong: the subscription says so often that it is there."""
+        return max(1.0, self.publishing_ms / 1000) + 1
+
+    @property
     def max_skew(self) -> timedelta:
         """`max_clock_skew_s` as a span."""
         return timedelta(seconds=self.max_clock_skew_s)

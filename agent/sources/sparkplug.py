@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -26,7 +26,8 @@ from agent.sparkplug.host import Host
 from agent.sparkplug.nodes import Nodes
 from agent.sparkplug.session import Effects, Lost, Moment
 from agent.tags.engine import Made, TagEvents
-from agent.tags.values import Write
+from agent.tags.live import LiveTags
+from agent.tags.values import Change, LivePart, Write
 
 __all__ = ["SparkplugConfig", "SparkplugSource"]
 
@@ -54,6 +55,7 @@ class SparkplugSource(MqttSource):
         self._host = Host(config.host_id) if config.host_id else None
         self._keys = f"sparkplug/{config.name}/nodes", f"sparkplug/{config.name}/tags"
         self._events: TagEvents | None = None
+        self._live = LiveTags(config.live, clock())
         self._checkpoint = b""  # of the events, as they made it last
         self._intake: Intake | None = None
         # what waits for the next batch
@@ -99,6 +101,12 @@ class SparkplugSource(MqttSource):
             "unstored_s": None if (since := self._underway_since) is None else round(self._monotonic() - since, 1),
         }
 
+    def live(self) -> LivePart:
+        """See `TellsLive`: a node whose connection ended would have been told dead by the broker that we hear."""
+        link = self._link  # first: without one, no fact is good any more
+        silent = 0.0 if link is None else self._monotonic() - link.heard_at
+        return LivePart(self._live.facts, silent)
+
     # the connection
 
     def _connect(self, broker: Broker) -> Link:
@@ -123,6 +131,8 @@ class SparkplugSource(MqttSource):
         link = self._link
         if self._host is not None and self._open and link is not None and not link.closed:
             self._publish(self._host.topic, self._host.leaving(self._clock()), qos=1, retain=True)
+        if self._open:
+            self._live.lost(None, "the connection to the broker was lost", self._clock())
         super()._hang_up()
         if self._open:
             self._open = False
@@ -178,6 +188,7 @@ class SparkplugSource(MqttSource):
     def _carry_out(self, effects: Effects, now: Moment) -> None:
         events = self._of_events()
         for step in effects.steps:
+            self._tell_live(step, now)
             made = events.lost(step.tags, now.at) if isinstance(step, Lost) else events.changed(step, now.at)
             if made.writes or made.to_store:
                 self._add(made)
@@ -190,6 +201,12 @@ class SparkplugSource(MqttSource):
         for node in effects.rebirths:
             request = commands.rebirth(node, now.at)
             self._publish(request.topic, request.payload)
+
+    def _tell_live(self, step: Sequence[Change] | Lost, now: Moment) -> None:
+        if isinstance(step, Lost):
+            self._live.lost(step.tags, step.why, now.at)
+        else:
+            self._live.changed(step, now.at)
 
     def _add(self, made: Made) -> None:
         self._deliveries += made.deliveries

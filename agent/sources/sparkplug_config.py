@@ -65,6 +65,11 @@ class SparkplugConfig(Tagged, BrokerSettings):
         """How long is waited for what."""
         return Patience(self.reorder_s, self.rebirth_s, self.max_clock_skew_s)
 
+    @property
+    def vouches_s(self) -> float:
+        """How old a live fact may look although nothing is wrong: a quiet broker is asked after half the keep-alive."""
+        return self.keep_alive_s / 2 + 1
+
     def connection(self) -> MqttConfig:
         """The MQTT side of it: everything of the nodes that are read, and what is said of us."""
         filters = tuple(sorted({node_filter(address.node) for address in self.addresses.values()}))

@@ -37,9 +37,10 @@ class Moment(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Nobody vouches for these tags any more."""
+    """Nobody vouches for these tags any more, and why."""
 
     tags: frozenset[str]
+    why: str
 
 
 class Refusal(NamedTuple):
@@ -167,7 +168,7 @@ class Node:
         elif arrived.topic.verb is Verb.DDEATH:
             self.dead_devices |= {device}
             self.table.forget(device)
-            out.steps.append(Lost(self._tags[device]))
+            out.steps.append(Lost(self._tags[device], f"device {self.name}/{device} is dead"))
             out.notices.append(Notice("device_dead", {"device": f"{self.name}/{device}"}, alarm=False))
             out.remember = True
         elif not self.table.has(device):
@@ -203,7 +204,8 @@ class Node:
         self.table.clear()
         self.rebirths.done()
         if of_devices := frozenset(tag for device, tags in self._tags.items() if device for tag in tags):
-            out.steps.append(Lost(of_devices))  # until their own births, which follow
+            why = f"edge node {self.name} was born, this device not yet"
+            out.steps.append(Lost(of_devices, why))  # until their own births, which follow
         self._check(message, now, out)
         self.state, self._since = ONLINE, now.at
         self._declare("", arrived, now, out)
@@ -225,7 +227,7 @@ class Node:
                 detail = {"of": owner, "metric": metric, "was": type_name(before), "is": type_name(datatype)}
                 out.notices.append(Notice("metric_changed", detail))
         if missing := self.table.missing(device):
-            out.steps.append(Lost(frozenset(missing)))
+            out.steps.append(Lost(frozenset(missing), f"the birth of {owner} does not have its metric"))
             out.notices.append(Notice("metrics_missing", {"of": owner, "tags": sorted(missing)}))
 
     def _check(self, message: Message, now: Moment, out: Effects) -> None:
@@ -275,7 +277,8 @@ class Node:
         self._waits_since = None
         if self.trouble is None or self.trouble.until is not None:
             self.trouble = Trouble(why, now.at)
-        out.steps.append(Lost(frozenset(tag for tags in self._tags.values() for tag in tags)))
+        tags = frozenset(tag for tags in self._tags.values() for tag in tags)
+        out.steps.append(Lost(tags, f"edge node {self.name}: {why}"))
 
     def cut(self, why: str, now: Moment) -> None:
         """The connection to the broker is lost; who lost it tells the tags."""

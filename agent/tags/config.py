@@ -1,4 +1,4 @@
-"""How events out of tags are declared, the same under every source of tags, and whether a declaration makes sense."""
+"""How events and live facts out of tags are declared under every source of tags, and whether it makes sense."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Annotated, Final, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from agent.schema import Settings, did_you_mean
-from agent.settings import Name
+from agent.settings import LiveKind, Name
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 JsonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 
+COUNTED: Final = (LiveKind.WIP, LiveKind.LINE_SIDE_STOCK)  # facts that are quantities
 RESERVED: Final = ("id", "seq", "ts")  # what every event carries by itself
 
 
@@ -159,15 +160,40 @@ class TagEvent(Settings):
                 yield "handshake.error", self.handshake.error
 
 
+class LiveTag(Settings):
+    """What a tag says about a work centre as it is now. It makes no event and is never on disk."""
+
+    fact: LiveKind = Field(description="What it says")
+    of: str = Field(
+        min_length=1, max_length=100, description="The work centre; for line-side stock WORK CENTRE/MATERIAL"
+    )
+    tag: Tag = Field(description="The tag that says it")
+    unit: str | None = Field(default=None, min_length=1, description="Unit of work in progress and line-side stock")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        work_center, slash, material = self.of.partition("/")
+        stock = self.fact is LiveKind.LINE_SIDE_STOCK
+        if not work_center or bool(slash) is not stock or (stock and not material):
+            wanted = "WORK CENTRE/MATERIAL, for example MIX-01/RM-RESIN" if stock else "a work centre, as MIX-01"
+            raise ValueError(f"of: {self.of!r} does not fit {self.fact}; write {wanted}")
+        if self.fact in COUNTED and self.unit is None:
+            raise ValueError(f"unit is missing: {self.fact} of {self.of} is a quantity; write unit: KG, for example")
+        if self.fact not in COUNTED and self.unit is not None:
+            raise ValueError(f"unit: {self.fact} of {self.of} is no quantity; leave it out")
+        return self
+
+
 class Tagged(Settings):
     """The part of a source's configuration that is the same under every source of tags."""
 
     tags: Mapping[Tag, str] = Field(default={}, description="Name → address, in the protocol's own words")
     events: tuple[TagEvent, ...] = Field(default=(), description="Which events are made out of them")
+    live: tuple[LiveTag, ...] = Field(default=(), description="What they say about the plant as it is now")
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
-        wrong = list(cross_check(self.tags, self.events))
+        wrong = [*cross_check(self.tags, self.events), *_live_fits(self.tags, self.events, self.live)]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
@@ -192,6 +218,18 @@ def cross_check(tags: Iterable[str], events: Iterable[TagEvent]) -> Iterator[str
             if tag in writers:
                 yield f"event {event.name}: {key} writes {tag!r}, as event {writers[tag]} does; use a tag of its own"
             writers[tag] = event.name
+
+
+def _live_fits(tags: Iterable[str], events: Iterable[TagEvent], live: Iterable[LiveTag]) -> Iterator[str]:
+    """What is wrong between the live facts and the tags, one sentence each; who tells a fact twice is a crosscheck."""
+    known, written = sorted(tags), {tag for event in events for _, tag in event.writes()}
+    for one in live:
+        if one.tag not in known:
+            yield f"live: {one.fact} of {one.of} names {one.tag!r}, which is not under tags; " + did_you_mean(
+                one.tag, known
+            )
+        if one.tag in written:
+            yield f"live: {one.fact} of {one.of} reads {one.tag!r}, which a handshake writes; use a tag of its own"
 
 
 def _wrong(event: TagEvent) -> Iterator[str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ctypes import c_float
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from agent.settings import LiveKind
+
 Scalar = bool | int | Decimal | str | None
 """What an event can carry: no binary float. None: the controller says that there is no value."""
+
+
+Key = tuple[LiveKind, str]  # a live fact, and of which work centre, or work centre/material
 
 
 class Quality(StrEnum):
@@ -38,6 +44,24 @@ class Change(NamedTuple):
     tag: str
     now: TagValue
     historical: bool = False
+
+
+class Told(NamedTuple):
+    """What is known of one live fact."""
+
+    value: Scalar
+    unit: str
+    quality: Quality
+    at: datetime | None  # the source's own time of the value; None: nothing has told it yet
+    since: datetime  # since when it has this quality, by our clock
+    why: str = ""  # it is not good
+
+
+class LivePart(NamedTuple):
+    """What one source says, and how many seconds ago it was last known to be alive (see docs/live.md)."""
+
+    facts: Mapping[Key, Told]
+    silent_s: float
 
 
 class Write(NamedTuple):

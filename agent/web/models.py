@@ -249,6 +249,7 @@ class Status(Shown):
     agent: dict[str, Any]
     store: dict[str, Any]
     sources: dict[str, dict[str, Any]]
+    live: dict[str, Any] = Field(description="How many live facts there are and are not good, and the oldest of these")
     targets: dict[str, dict[str, Any]]
     events: dict[str, int] = Field(description="Received, and by state: they add up")
     postings: dict[str, int] = Field(description="Created, and by state: they add up")

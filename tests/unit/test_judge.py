@@ -59,14 +59,18 @@ class Nothing:
         return set()
 
 
+def rules_of(*refused: str, **rule: Any) -> Rules:
+    """The consumption workflow at work under this rule."""
+    settings: dict[str, Any] = {"mode": Mode.AUTO, "min_confidence": 0} | rule
+    assignment = Assignment(Consumption(Config()), Narrow(*refused), Rule(**settings), {"goods_issue": "live"})
+    mappings = mapping.load(EDGE_CONFIG / "mappings", FACTS.units)
+    return Rules("1", mappings, FACTS, {"consumption": assignment}, timedelta(hours=1))
+
+
 def judged(*ids: str, refused: Sequence[str] = ()) -> Judgement:
     """Reports of the same weight in the same second, in one batch."""
-    rule = Rule(mode=Mode.AUTO, min_confidence=0)
-    assignment = Assignment(Consumption(Config()), Narrow(*refused), rule, {"goods_issue": "live"})
-    mappings = mapping.load(EDGE_CONFIG / "mappings", FACTS.units)
-    rules = Rules("1", mappings, FACTS, {"consumption": assignment}, timedelta(hours=1))
     events = [event(number, id) for number, id in enumerate(ids, 1)]
-    return judge(events, rules, Nothing(), TODAY)
+    return judge(events, rules_of(*refused), Nothing(), TODAY)
 
 
 def event(number: int, id: str) -> Event:
