@@ -48,7 +48,7 @@ COMMANDS = {
     "resume": ("control:resume", "Let it go on."),
     "reverse": ("control:reverse", "Take back a booked document, by a posting of its own that you sign."),
     "audit": ("audit:audit", "The audit trail: verify, export, checkpoint."),
-    "export": ("export:export", "Write events, postings or the audit trail to FILE."),
+    "export": ("export:export", "Write events, postings or the audit trail to FILE, or the tags of Ignition."),
     "cases": ("cases:cases", "Run an integrator's cases: does each event become what is expected?"),
     "backup": ("files:backup", "Copy the store to FILE, while the agent works; the copy is checked."),
     "restore": ("files:restore", "Put a backup in the store's place; the agent must be stopped."),

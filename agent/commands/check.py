@@ -12,11 +12,13 @@ from pathlib import Path
 import click
 
 from agent import assembly, config, contents
+from agent.callers import identity_of
 from agent.commands import show
 from agent.commands.place import as_json, now, tidy
 from agent.crosschecks import POSTS
 from agent.errors import ErpError, Finding, SourceLost
 from agent.ports import Kind
+from agent.settings import OpcuaServer, Scope
 
 OPEN_S = 60.0
 BENCH_MAKES = "var/bench/secrets/erp_password"  # the only one that the bench makes
@@ -104,6 +106,21 @@ def would_run(loaded: config.Config) -> None:
     sources = (([one.name, one.kind], _about(one.settings)) for one in loaded.sources)
     show.entries(["source", "kind"], sources)
     show.say("")
+    server = loaded.opcua_server
+    if server is not None:
+        warnings = [f"WARNING: {warning}" for warning in _nobody_enters(loaded, server)]
+        show.entries(["OPC UA server", "security"], [([server.address, ", ".join(server.security)], warnings)])
+        show.say("")
+
+
+def _nobody_enters(loaded: config.Config, server: OpcuaServer) -> Iterator[str]:
+    """A warning and no error: a token is added by a reload, and until then everything else works."""
+    tokens = loaded.api.tokens if loaded.api else ()
+    if not server.anonymous and not any(identity_of(one).may(Scope.READ) for one in tokens):
+        yield (
+            "nobody can log in: no token under api.tokens has the scope read; make one with "
+            "`gatepost token NAME --scope read`, or set anonymous: true"
+        )
 
 
 def _about(settings: object) -> list[str]:

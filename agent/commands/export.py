@@ -1,4 +1,4 @@
-"""`gatepost export`: events, postings and the trail for spreadsheets, programs and analysis.
+"""`gatepost export`: events, postings and the trail for spreadsheets, programs and analysis; tags for Ignition.
 
 Rows are read in pieces from the live store, so that no long read holds up the agent, and streamed: a million rows
 need no more memory than a thousand.
@@ -21,6 +21,7 @@ import apsw
 import click
 
 from agent.commands import show
+from agent.commands.ignition import ignition_tags
 from agent.commands.place import Place, at_place
 from agent.errors import Conflict, GatepostError
 from agent.store.encode import from_us, to_us
@@ -38,30 +39,42 @@ SINCE = {"events": "received_us", "postings": "created_us", "audit": "at_us"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "|")
 _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 
+ABOUT_ROWS = """\
+csv opens in a spreadsheet: a text that a spreadsheet would run as a formula gets an apostrophe in front. jsonl is
+one JSON object a line. db is a SQLite file for analysis. '-' as FILE prints (csv unless --format says otherwise).
+Rows that were archived are not in it; their files are SQLite files too.
+
+\b
+Example:
+"""
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["csv", "jsonl", "db"]), help="What FILE is.  [default: by its name]"
 )
 
 
-@click.command()
-@click.argument("what", type=click.Choice(list(COLUMNS)))
-@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
-@FORMAT
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only what is from this day (UTC) or later.")
-@at_place
-def export(*, what: str, target: Path, form: str | None, since: datetime | None, place: Place) -> None:
-    """Write events, postings or the audit trail to FILE.
+@click.group()
+def export() -> None:
+    """Write events, postings or the audit trail to FILE, or the tags of Ignition."""
 
-    csv opens in a spreadsheet: a text that a spreadsheet would run as a formula gets an apostrophe in front. jsonl is
-    one JSON object a line. db is a SQLite file for analysis. '-' as FILE prints (csv unless --format says otherwise).
-    Rows that were archived are not in it; their files are SQLite files too.
 
-    \b
-    Examples:
-      gatepost export postings october.csv --since 2026-10-01
-      gatepost export audit - --format jsonl | tail
-    """
-    write(place, what, target, form, since.date() if since else None)
+def rows(what: str, about: str) -> click.Command:
+    """The subcommand for one kind of rows."""
+
+    @click.command(what, help=f"{about}\n\n{ABOUT_ROWS}  gatepost export {what} {what}.csv --since 2026-10-01")
+    @click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+    @FORMAT
+    @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only what is from this day (UTC) or later.")
+    @at_place
+    def command(*, target: Path, form: str | None, since: datetime | None, place: Place) -> None:
+        write(place, what, target, form, since.date() if since else None)
+
+    return command
+
+
+export.add_command(rows("events", "Write what was received, and what became of it, to FILE."))
+export.add_command(rows("postings", "Write postings, with their documents at the ERP, to FILE."))
+export.add_command(rows("audit", "Write the audit trail to FILE."))
+export.add_command(ignition_tags)
 
 
 def write(place: Place, what: str, target: Path, form: str | None, since: date | None) -> None:

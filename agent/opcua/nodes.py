@@ -27,6 +27,7 @@ class Variable(NamedTuple):
     path: str
     kind: Kind
     text: str
+    unit: str = ""  # as people read it
 
 
 class Argument(NamedTuple):
@@ -68,7 +69,7 @@ OF_THE_AGENT: Final = (
     Variable("WhyNotReady", Kind.TEXT, "Why it does not; empty: it does"),
     Variable("Version", Kind.TEXT, "Version of the agent"),
     Variable("Backlog", Kind.INT, "Reports to be decided and postings on their way to the ERP"),
-    Variable("OldestWaitingSeconds", Kind.NUMBER, "Age of the oldest of them"),
+    Variable("OldestWaitingSeconds", Kind.NUMBER, "Age of the oldest of them", "s"),
     Variable("Held", Kind.INT, "Postings that wait for a person"),
     Variable("DeadLetters", Kind.INT, "Postings that the ERP refused"),
     Variable("Doubtful", Kind.INT, "Postings of which nobody knows whether they were booked"),
@@ -128,4 +129,4 @@ def variables(parts: Parts) -> Iterator[Variable]:
 def _below(folder: str, names: Collection[str], each: tuple[Variable, ...]) -> Iterator[Variable]:
     for name in names:
         for one in each:
-            yield Variable(f"{folder}/{name}/{one.path}", one.kind, one.text)
+            yield one._replace(path=f"{folder}/{name}/{one.path}")

@@ -41,6 +41,27 @@ def test_a_right_configuration_shows_what_would_run(config):
         assert part in ran.out
 
 
+@pytest.mark.parametrize(
+    ("scope", "anonymous", "warned"),
+    [
+        ("", "false", True),
+        ("ingest", "false", True),
+        ("read", "false", False),
+        ("admin", "false", False),
+        ("", "true", False),
+    ],
+)
+def test_an_opcua_server_that_nobody_may_enter_is_told(config, scope, anonymous, warned):
+    """Without a token that may read and without anonymous nobody can log in: a warning, since all else works."""
+    tokens = f"\n  tokens: [{{name: anna, sha256: {64 * 'a'}, scopes: [{scope}]}}]" if scope else ""
+    change(config, "  address: 127.0.0.1:18080", f"  address: 127.0.0.1:18080{tokens}")
+    change(config, "management:", f"opcua_server: {{anonymous: {anonymous}}}\n\nmanagement:")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 0, ran.out
+    assert "127.0.0.1:48010" in ran.out
+    assert ("WARNING: nobody can log in: no token under api.tokens has the scope read" in ran.out) == warned
+
+
 def test_the_missing_secret_of_the_bench_says_who_makes_it(config, monkeypatch):
     """In a fresh clone `check` says what makes the secret, and where it will be; of other secrets it does not."""
     monkeypatch.delenv("GATEPOST_SECRET_ERP_PASSWORD")
