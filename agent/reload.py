@@ -51,7 +51,7 @@ def needs_restart(old: Config, new: Config) -> list[Finding]:
 
 
 def _restarting(old: Config, new: Config) -> Iterator[str]:
-    for part in ("plant", "store", "opcua_server", "management", "audit", "log"):
+    for part in ("plant", "store", "opcua_server", "sparkplug_node", "management", "audit", "log"):
         if getattr(old, part) != getattr(new, part):
             yield part
     if (old.api is None) != (new.api is None) or (

@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
 )
 
+from agent.brokers import BrokerConnection
 from agent.ports import Kind
 from agent.schema import Settings as Settings  # plug-ins take it from here
 
@@ -280,6 +281,33 @@ class OpcuaServer(Settings):
         return security
 
 
+Level = Annotated[str, StringConstraints(pattern=r"^[^+#/\x00]{1,100}$")]  # of a topic
+
+
+class SparkplugNode(BrokerConnection):
+    """The agent as a Sparkplug B edge node, so that it appears under MQTT Engine or any host application."""
+
+    group: Level = Field(description="Group id, as MQTT Engine sorts nodes: the plant, mostly")
+    node: Level = Field(default="gatepost", description="Edge node id, unique in the group")
+    client_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Its name at the broker; nobody else may have it. `gatepost-GROUP-NODE` if absent",
+    )
+    primary_host: Level | None = Field(
+        default=None, description="Host id: it speaks only while this host says that it is online; none: always"
+    )
+    every_s: float = Field(default=1, ge=0.2, le=3600, description="How often it looks for what has changed")
+
+    @field_validator("group")
+    @classmethod
+    def _group_is_none_of_theirs(cls, group: str) -> str:
+        if group == "STATE":
+            raise ValueError("STATE is no group, host applications speak there")
+        return group
+
+
 class Management(Settings):
     """Metrics and health for the monitoring network."""
 
@@ -327,6 +355,7 @@ class Document(Settings):
     )
     api: Api | None = Field(default=None, description="The HTTP API; absent: none")
     opcua_server: OpcuaServer | None = Field(default=None, description="The OPC UA server; absent: none")
+    sparkplug_node: SparkplugNode | None = Field(default=None, description="The Sparkplug edge node; absent: none")
     management: Management | None = Field(default=None, description="Metrics and health; absent: none")
     audit: Audit = Field(default=Audit(), description="Audit checkpoints")
     log: Log = Field(default=Log(), description="Logging")

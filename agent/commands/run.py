@@ -97,6 +97,10 @@ def server(loaded: config.Config) -> Serve | None:
         from agent.opcua.server import serve as opcua
 
         faces.append(opcua)
+    if loaded.sparkplug_node is not None:
+        from agent.sparkplug_node import serve as sparkplug
+
+        faces.append(sparkplug)
     return _together(faces) if faces else None
 
 

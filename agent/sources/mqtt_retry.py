@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.brokers import Broker, BrokerConnection
 from agent.errors import SourceLost
-from agent.sources.mqtt_config import Broker, MqttConfig
 
 _NOT_AUTHORISED = (0x80, 0x86, 0x87)
 _OTHER_VERSION = 0x84
@@ -103,7 +103,7 @@ def refusal(message: str, reason: ReasonCode) -> BrokerRefused:
     return BrokerRefused(message, "refused")
 
 
-def plain(error: OSError, config: MqttConfig) -> str:
+def plain(error: OSError, config: BrokerConnection) -> str:
     """One clear line about a connection that could not be made."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.rstrip(". ")

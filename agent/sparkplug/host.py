@@ -45,7 +45,7 @@ class Host:
 
     def heard(self, payload: bytes) -> Notice | None:
         """What somebody, mostly we ourselves, said of us. Where it says that we are offline it must be said again."""
-        online, stamp = _read(payload)
+        online, stamp = read_state(payload)
         if online is not True:
             if self.said:
                 self.said = None
@@ -59,8 +59,8 @@ class Host:
         return json.dumps({"online": online, "timestamp": self._stamp}).encode()
 
 
-def _read(payload: bytes) -> tuple[bool | None, object]:
-    """Whether it says online, and since when; None for what says nothing."""
+def read_state(payload: bytes) -> tuple[bool | None, object]:
+    """Whether a STATE says online, and since when; None for what says nothing."""
     try:
         said = json.loads(payload)
     except (ValueError, RecursionError):
