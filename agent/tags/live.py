@@ -23,6 +23,7 @@ class LiveTags:
         for one in declared:
             self._of.setdefault(one.tag, []).append(one)
         unknown = {(one.fact, one.of): Told(None, one.unit or "", Quality.STALE, None, now) for one in declared}
+        self._known = unknown  # replaced, never changed: `facts` shows it
         self.facts: Mapping[Key, Told] = MappingProxyType(unknown)
 
     def changed(self, changes: Iterable[Change], now: datetime, reasons: Mapping[str, str] = NO_REASONS) -> None:
@@ -36,20 +37,24 @@ class LiveTags:
                 continue
             for one in of.get(tag, ()):
                 key = one.fact, one.of
-                new[key] = _told(one, value, reasons.get(tag, ""), new.get(key) or self.facts[key], now)
+                new[key] = _told(one, value, reasons.get(tag, ""), new.get(key) or self._known[key], now)
         if new:
-            self.facts = MappingProxyType({**self.facts, **new})
+            self._replace(new)
 
     def lost(self, tags: Iterable[str] | None, why: str, now: datetime) -> None:
         """Nobody says any more what these tags are (None: all of them). The latest reason is the one to act on."""
         of = self._of
         new: dict[Key, Told] = {}
         for one in (one for tag in (of if tags is None else of.keys() & set(tags)) for one in of[tag]):
-            told = self.facts[one.fact, one.of]
+            told = self._known[one.fact, one.of]
             since = told.since if told.quality is Quality.STALE else now
             new[one.fact, one.of] = told._replace(quality=Quality.STALE, since=since, why=why)
         if new:
-            self.facts = MappingProxyType({**self.facts, **new})
+            self._replace(new)
+
+    def _replace(self, new: Mapping[Key, Told]) -> None:
+        self._known = {**self._known, **new}
+        self.facts = MappingProxyType(self._known)
 
 
 def _told(one: LiveTag, told: TagValue, why: str, before: Told, now: datetime) -> Told:
