@@ -125,13 +125,8 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     show.say(
         "balance " + (f"OFF: {', '.join(off)}; run gatepost audit verify" if off else "everything is accounted for")
     )
-    if (live := found["live"]) and live["not_good"]:
-        oldest = live["oldest"]
-        why = f": {oldest['why']}" if oldest["why"] else ""
-        show.folded(
-            f"live    {live['not_good']} of {live['facts']} facts are not good; longest {oldest['fact']}, "
-            f"{oldest['quality']} since {show.moment(oldest['since'])}{why}"
-        )
+    for line in stale_facts(found["live"]):
+        show.folded(line)
     _connections(found)
     _states(found)
     if found["paused"]:
@@ -166,6 +161,17 @@ def damage(store: dict[str, Any]) -> Iterator[str]:
         yield f"DAMAGED {store['damage']}: restore a backup, or gatepost recover; docs/operations.md, A damaged page"
     if store.get("chain_ok") is False:
         yield "BROKEN  the audit trail does not verify: gatepost audit verify"
+
+
+def stale_facts(live: dict[str, Any]) -> Iterator[str]:
+    """One line where live facts are not good: how many, and the one for the longest time."""
+    if live and live["not_good"]:
+        oldest = live["oldest"]
+        why = f": {oldest['why']}" if oldest["why"] else ""
+        yield (
+            f"live    {live['not_good']} of {live['facts']} facts are not good; longest {oldest['fact']}, "
+            f"{oldest['quality']} since {show.moment(oldest['since'])}{why}"
+        )
 
 
 def _headline(place: Place, found: dict[str, Any]) -> str:

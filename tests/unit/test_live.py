@@ -13,6 +13,7 @@ import yaml
 
 from agent import assembly, config, freshness
 from agent.authority import Mode
+from agent.commands.status import stale_facts
 from agent.commands.trace import _live
 from agent.contents import contents
 from agent.errors import ConfigError
@@ -160,6 +161,10 @@ def test_the_summary_names_the_oldest_fact_that_is_not_good():
     tags.lost(["state"], "gone", NOW)
     shown = freshness.summary(LiveState((LivePart(tags.facts, 0),)))["oldest"]
     assert shown == {"fact": "equipment state of MIX-01", "quality": "stale", "since": NOW.isoformat(), "why": "gone"}
+    (line,) = stale_facts(freshness.summary(LiveState((LivePart(tags.facts, 0),))))
+    assert line.startswith("live    1 of 2 facts are not good; longest equipment state of MIX-01, stale since ")
+    assert line.endswith(": gone")
+    assert list(stale_facts(freshness.summary(LiveState()))) == list(stale_facts({})) == []
 
 
 # ── what is declared ────────────────────────────────────────────────────────────────────────────────────────
