@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -29,11 +30,27 @@ from agent.sparkplug.primary import PrimaryHost
 
 log = logging.getLogger("gatepost.sparkplug_node")
 
-CONNECT_S: Final = 5.0  # for TCP
+CONNECT_S: Final = 5.0  # for TCP, and again for the TLS handshake
 ANSWER_S: Final = 10.0  # for CONNACK and SUBACK
 GOODBYE_S: Final = 2.0  # for the death and the end of a connection, each
 MOST: Final = 64 * 1024  # bytes of a command
 _TAKEN_OVER: Final = 0x8E
+
+
+class _Client(paho.Client):
+    """paho's client; where TLS cannot be agreed on it does not leave the socket open, as paho does."""
+
+    tls: Callable[[], ssl.SSLContext | None]
+
+    def _create_socket(self) -> socket.socket:
+        context = self.tls()  # read anew at every connection: renewed certificates need no restart
+        sock = socket.create_connection((self.host, self.port), CONNECT_S)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock if context is None else context.wrap_socket(sock, server_hostname=self.host)
+        except BaseException:
+            sock.close()
+            raise
 
 
 class Link:
@@ -96,9 +113,6 @@ class Link:
             self._connect_now()
 
     def _connect_now(self) -> None:
-        context = self._settings.tls_context()  # read anew: renewed certificates need no restart
-        if context is not None:
-            self._client.tls_set_context(context)
         options: dict[str, Any] = {}
         if self._settings.version == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
@@ -128,14 +142,14 @@ class Link:
     def _made(self, will: Command) -> paho.Client:
         settings = self._settings
         version5 = settings.version == "5"
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
             clean_session=None if version5 else True,
             protocol=MQTTProtocolVersion.MQTTv5 if version5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
-        client.connect_timeout = CONNECT_S
+        client.tls = settings.tls_context
         client.will_set(will.topic, will.payload, qos=1, retain=False)
         if settings.user is not None:
             client.username_pw_set(settings.user, settings.password.reveal() if settings.password else None)

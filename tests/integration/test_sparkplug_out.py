@@ -19,7 +19,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.app import Agent
 from agent.commands.run import server
+from simulators.broker import Broker, find_mosquitto
 from simulators.sparkplug.schema import new_payload, read_payload
+from tests.faults.test_mqtt_tls import Authority, broker_settings
 from tests.plant import ROOT, SECRETS, Plant, plant, until
 
 NODE = "spBv1.0/1710/{}/gatepost"
@@ -29,13 +31,15 @@ STATE = "spBv1.0/STATE/scada"
 class Host:
     """A host application that believes what it hears: values by name, as births and data say."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, ca: Path | None = None) -> None:
         self.heard: list[tuple[str, Any]] = []
         self.values: dict[str, Any] = {}
         self._names: dict[int, str] = {}
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="host")
         self._client.on_connect = lambda client, *_: client.subscribe(NODE.format("+"), qos=1)
         self._client.on_message = self._on_message
+        if ca is not None:
+            self._client.tls_set(str(ca))
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
 
@@ -80,8 +84,8 @@ class Host:
 
 
 @contextmanager
-def listening(port: int) -> Iterator[Host]:
-    host = Host(port)
+def listening(port: int, ca: Path | None = None) -> Iterator[Host]:
+    host = Host(port, ca)
     try:
         yield host
     finally:
@@ -238,3 +242,60 @@ async def test_it_waits_for_its_primary_host(tmp_path: Path):
         await until(lambda: host.numbers("NDEATH") == [number], "it dies with its host")
         host.state(online=True, at=2000)
         await until(lambda: host.numbers("NBIRTH")[-1] == number + 1, "it is back with its host")
+
+
+async def test_a_frozen_broker_does_not_hold_up_the_stop(tmp_path: Path):
+    """A broker that takes nothing any more: the agent decides on, and stops without waiting for its keep-alive."""
+    node = Broker(tmp_path / "frozen", executable=find_mosquitto())
+    async with node:
+        long = {"keep_alive_s": 3600}
+        async with plant(tmp_path, change=publishing(broker=node.port, **long), running_agent=False) as made:
+            with listening(node.port) as host:
+                await begin(made)
+                await until(host.told("Ready", True), "the node is born and ready")
+            pid = int((node.folder / "pid").read_text(encoding="ascii"))
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                assert (await made.post()).state == "acknowledged"
+                async with asyncio.timeout(60):
+                    await made.stop()
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+
+async def test_another_broker_where_the_first_is_away(tmp_path: Path):
+    """Brokers in fail-over order: the node appears at the second."""
+
+    def change(content: dict[str, Any]) -> None:
+        publishing()(content)
+        content["sparkplug_node"]["brokers"].insert(0, "mqtt://127.0.0.1:1")
+
+    async with plant(tmp_path, change=change, running_agent=False) as made:
+        with listening(made.broker.port) as host:
+            await begin(made)
+            await until(host.told("Ready", True), "the node is born at the second broker")
+
+
+async def test_it_trusts_its_own_authority_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Over TLS it is born and dies as without; a broker of another authority is refused in one clear line."""
+    plants, others = Authority(tmp_path / "pki", "plant"), Authority(tmp_path / "other", "other")
+    settings = broker_settings(plants, plants.issue("broker"))
+    ca = plants.folder / "ca.pem"
+    for trusted in (plants, others):
+        folder = tmp_path / trusted.folder.name / "plant"
+        folder.mkdir()
+        async with Broker(folder / "tls", executable=find_mosquitto(), settings=settings) as broker:
+            at: dict[str, Any] = {
+                "brokers": [f"mqtts://127.0.0.1:{broker.port}"],
+                "ca_file": str(trusted.folder / "ca.pem"),
+            }
+            async with plant(folder, change=publishing(**at), running_agent=False) as made:
+                with listening(broker.port, ca) as host:
+                    await begin(made)
+                    if trusted is plants:
+                        await until(host.told("Ready", True), "the node is born and ready")
+                        await made.stop()
+                        await until(lambda: host.numbers("NDEATH") == host.numbers("NBIRTH")[-1:], "its death")
+                    else:
+                        await until(lambda: "its certificate is refused" in caplog.text, "the log says why")
+                        assert host.heard == []
