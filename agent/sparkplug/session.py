@@ -103,6 +103,7 @@ class Node:
         self.seq: int | None = None
         self.gaps = self.duplicates = 0
         self.trouble: Trouble | None = None
+        self.clock: Trouble | None = None  # the latest time that its clock was off, from birth to birth
         self.skew_s = 0.0
         self.dead_devices: frozenset[str] = frozenset()  # replaced, never changed: others look at it
         self._patience = patience
@@ -113,7 +114,6 @@ class Node:
         self._undeclared: set[str] = set()  # named by data although no birth has it, and a rebirth did not help
         self._before: dict[tuple[str, str], int] = {}  # what the last births declared the metrics to be
         self._incomplete = False
-        self._skewed = False
         self._tags = {
             device: frozenset(t for tags in metrics.values() for t in tags) for device, metrics in wanted.items()
         }
@@ -238,10 +238,12 @@ class Node:
             out.notices.append(Notice("birth_incomplete", {"node": self.name, "lacks": lacks}))
         self._incomplete = bool(lacks)
         self.skew_s = ((message.at or now.at) - now.at).total_seconds()
-        skewed = abs(self.skew_s) > self._patience.skew_s
-        if skewed and not self._skewed:
+        skewed, known = abs(self.skew_s) > self._patience.skew_s, self.clock is not None and self.clock.until is None
+        if skewed and not known:
+            self.clock = Trouble(f"its clock is off by {self.skew_s:.0f} s", now.at)
             out.notices.append(Notice("clock_skew", {"node": self.name, "seconds": round(self.skew_s, 1)}))
-        self._skewed = skewed
+        elif self.clock is not None and known and not skewed:
+            self.clock.until = now.at
 
     # the end of certainty
 
@@ -335,5 +337,6 @@ class Node:
             "rebirths_asked": self.rebirths.asked,
             "unanswered": self.rebirths.unanswered,
             "clock_skew_s": round(self.skew_s, 1),
+            "clock": self.clock.shown(now) if self.clock else None,
             "trouble": self.trouble.shown(now) if self.trouble else None,
         }
