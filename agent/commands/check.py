@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,10 @@ from agent.crosschecks import POSTS
 from agent.errors import ErpError, Finding, SourceLost
 from agent.ports import Kind
 from agent.settings import OpcuaServer, Scope
+
+if TYPE_CHECKING:
+    from agent.sources.mqtt_check import BrokerFacts
+    from agent.sources.mqtt_config import Broker, MqttConfig
 
 OPEN_S = 60.0
 BENCH_MAKES = "var/bench/secrets/erp_password"  # the only one that the bench makes
@@ -35,7 +40,8 @@ def check(*, file: Path, connect: bool, json: bool) -> None:
     unless --connect is given. Prints `file:line: path: message (value)`, never a secret.
 
     With --connect every target is opened ($metadata is read and judged), and every broker is looked at for the
-    settings that the promise rests on; that sends 1 500 small messages to gatepost/check/… and takes them out again.
+    settings that the promise rests on; that sends 1 500 small messages to gatepost/check/… and takes them out again. To
+    the broker of a Sparkplug source nothing is sent: it is only seen whether the agent gets in and may read.
 
     \b
     Exit codes: 0 ok, 1 something did not answer or a broker setting is missing (--connect), 2 the configuration.
@@ -140,6 +146,8 @@ def surroundings(loaded: config.Config) -> Iterator[str]:
     for source in loaded.sources:
         if source.kind == "mqtt":
             yield from _brokers(source.name, source.settings)
+        if source.kind == "sparkplug":
+            yield from _sparkplug_brokers(source.name, source.settings)
         if source.kind == "opcua":
             yield from asyncio.run(_opcua_servers(source.name, source.settings, loaded))
 
@@ -162,14 +170,27 @@ async def _targets(loaded: config.Config) -> list[str]:
 
 def _brokers(name: str, settings: object) -> Iterator[str]:
     """Look at each broker of a source."""
-    from agent.sources import mqtt_check, mqtt_config, mqtt_retry  # a site without MQTT needs no MQTT client
+    from agent.sources import mqtt_check, mqtt_config  # a site without MQTT needs no MQTT client
 
-    if not isinstance(settings, mqtt_config.MqttConfig):
-        return
+    if isinstance(settings, mqtt_config.MqttConfig):
+        yield from _seen(name, settings, mqtt_check.observe_broker)
+
+
+def _sparkplug_brokers(name: str, settings: object) -> Iterator[str]:
+    """Look at each broker of a source that wants no session there: only whether it gets in and may read."""
+    from agent.sources import mqtt_check, sparkplug_config  # as above
+
+    if isinstance(settings, sparkplug_config.SparkplugConfig):
+        yield from _seen(name, settings.connection(), mqtt_check.observe_door)
+
+
+def _seen(name: str, settings: MqttConfig, observe: Callable[[MqttConfig, Broker], BrokerFacts]) -> Iterator[str]:
+    from agent.sources import mqtt_check, mqtt_retry  # as above
+
     for broker in settings.endpoints:
         where = f"source {name}: broker {broker.host}:{broker.port}"
         try:
-            facts = mqtt_check.observe_broker(settings, broker)
+            facts = observe(settings, broker)
         except (SourceLost, OSError) as error:
             yield f"{where}: {mqtt_retry.plain(error, settings) if isinstance(error, OSError) else error}"
             continue

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import socket
+import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -34,6 +36,7 @@ class BrokerFacts:
     maximum_packet: int | None = None  # bytes
     queued: int | None = None  # so many arrived of `_SENT` messages that were sent to a client that was away
     dropped: int | None = None  # messages the broker has thrown away since it started
+    refused: tuple[str, ...] = ()  # topics that it does not let us read
 
 
 def missing_broker_settings(config: MqttConfig, broker: Broker, facts: BrokerFacts) -> list[str]:
@@ -47,6 +50,7 @@ def missing_broker_settings(config: MqttConfig, broker: Broker, facts: BrokerFac
         missing.append("allow_anonymous false: the broker lets anybody in, and anybody can report production")
     if not broker.tls and broker.host not in _LOCAL:
         missing.append("listener with TLS: user, password and reports cross the network in plain text")
+    missing += [f"acl_file topic read {topic}: the broker refuses the subscription" for topic in facts.refused]
     if not facts.session_kept:
         missing.append("persistent sessions: what is sent while the agent is away is gone")
     if facts.session_expiry is not None and facts.session_expiry < config.session_expiry_s:
@@ -91,6 +95,21 @@ def observe_broker(config: MqttConfig, broker: Broker, seconds: float = 10.0) ->
     )
 
 
+def observe_door(config: MqttConfig, broker: Broker, seconds: float = 10.0) -> BrokerFacts:
+    """What a source sees that wants no session: whether it gets in, and may read its topics. Sends nothing.
+
+    Blocks. Raises SourceLost and OSError.
+    """
+    with _Probe(config, broker, f"{config.client_id}-check", seconds, clean=True, forget=True) as probe:
+        refused = probe.refused(config.topics)
+    return BrokerFacts(
+        anonymous=_lets_anybody_in(config, broker, seconds),
+        session_kept=True,
+        maximum_packet=probe.said.get("MaximumPacketSize"),
+        refused=refused,
+    )
+
+
 def _lets_anybody_in(config: MqttConfig, broker: Broker, seconds: float) -> bool:
     nobody = config.model_copy(update={"user": None, "password": None, "cert_file": None, "key_file": None})
     try:
@@ -98,6 +117,21 @@ def _lets_anybody_in(config: MqttConfig, broker: Broker, seconds: float) -> bool
             return True
     except (SourceLost, OSError):
         return False
+
+
+class _Client(paho.Client):
+    """paho's client; where TLS cannot be agreed on it does not leave the socket open, as paho does."""
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self._ssl_context is not None  # noqa: S101  # paho asks for this only where there is one
+        wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self.host, do_handshake_on_connect=False)
+        try:
+            wrapped.settimeout(self.connect_timeout)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
 
 
 class _Probe:
@@ -117,7 +151,7 @@ class _Probe:
         self._refused = ""
         self._connected, self._granted = False, list[int]()
         self._changed = threading.Condition()
-        self._client = paho.Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id,
             clean_session=None if self._version5 else clean and forget,  # one flag for both ends of a session
@@ -166,6 +200,12 @@ class _Probe:
         else:
             self._client.subscribe([(topic, 1) for topic in topics])
         return self._granted[0] if self.wait(lambda: bool(self._granted), self._seconds) else 0x80
+
+    def refused(self, topics: Sequence[str]) -> tuple[str, ...]:
+        """Which of these the broker does not let us read."""
+        self.subscribe(*topics)
+        granted = [*self._granted, *[0x80] * len(topics)]  # no answer is no permission
+        return tuple(topic for topic, grant in zip(topics, granted, strict=False) if grant >= 0x80)
 
     def publish(self, topic: str, count: int) -> None:
         """Send that many small messages, and wait until the broker has them."""
