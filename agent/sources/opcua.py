@@ -4,8 +4,8 @@
        ▲                                   ▲
        └── a new one after every loss      └── all tags are stale while there is none, and told anew by the next one
 
-OPC UA knows no acknowledgement after a commit, and a server forgets what happened while nobody was subscribed. What is
-exact are totals: a counter catches up by difference. Every outage and gap is noticed and shown.
+OPC UA knows no acknowledgement after a commit, and a server forgets what happened while nobody was subscribed, unless
+it keeps a history. Exact are totals: a counter catches up by difference. Every outage and gap is noticed and shown.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from agent.ports import Clock, Intake, Notice, Surroundings
 from agent.sources.handover import Handover
 from agent.sources.opcua_config import OpcuaConfig
 from agent.sources.opcua_connect import connect
+from agent.sources.opcua_gap import Gaps
 from agent.sources.opcua_moments import moments
 from agent.sources.opcua_pace import Pace
 from agent.sources.opcua_security import Certificates, ServerRefused, days_left
 from agent.sources.opcua_session import Gap, Session
+from agent.sources.opcua_shown import SHOWN, first, listed
 from agent.sources.opcua_values import Limits, read, values_dropped
 from agent.tags.engine import Made, TagEvents
 from agent.tags.live import LiveTags
 from agent.tags.values import Change, LivePart, Write
 
 __all__ = ["OpcuaConfig", "OpcuaSource", "Pace"]
-
-SHOWN = 20  # tags and troubles in a status or notice
 
 log = logging.getLogger("gatepost.opcua")
 
@@ -60,6 +60,7 @@ class OpcuaSource:
         self._pace = pace or Pace()
         self._key = f"opcua/{config.name}/tags"
         self._limits = Limits(config.max_skew, config.max_text)
+        self._gaps = Gaps(config, self._limits)
         self._addresses = config.addresses()
         self._tags: TagEvents | None = None
         self._live = LiveTags(config.live, clock())
@@ -123,11 +124,11 @@ class OpcuaSource:
             "blocked_since": self._handover.blocked_since,
             "tags": len(self._addresses),
             "missing_count": len(self._missing),
-            "missing": _first(self._missing),
+            "missing": first(self._missing),
             "bad_count": len(self._bad),
-            "bad": _first(self._bad),
+            "bad": first(self._bad),
             "troubles": list(self._troubles),
-            "writes_refused": _first(self._refused_writes),
+            "writes_refused": first(self._refused_writes),
             "certificates_expire": dict(self._expires),
         }
 
@@ -177,9 +178,12 @@ class OpcuaSource:
         await session.subscribe(self._received)
         missing = await self._listen(session, list(self._addresses))
         self._connected(url)
+        for notice in await self._gaps.make_up(session, self._clock, self._happened):
+            self._handover.notice(notice)
+        session.ready.set()
         if missing:
-            log.warning("source %s: %d tags have no node: %s", self.name, len(missing), _listed(missing))
-            self._handover.notice(Notice("node_missing", {"count": len(missing), "tags": _first(missing)}))
+            log.warning("source %s: %d tags have no node: %s", self.name, len(missing), listed(missing))
+            self._handover.notice(Notice("node_missing", {"count": len(missing), "tags": first(missing)}))
 
     async def _listen(self, session: Session, tags: Sequence[str]) -> Mapping[str, str]:
         """Watch these tags; returns those that cannot be, and why."""
@@ -324,6 +328,8 @@ class OpcuaSource:
         dropped: list[str] = []
         for tag, one in told:
             reading = read(one, now, self._limits)
+            if not self._gaps.took(tag, one, reading.value):
+                continue
             changes.append(Change(tag, reading.value))
             if reading.why:
                 self._bad[tag] = reading.why
@@ -337,6 +343,12 @@ class OpcuaSource:
         self._live.changed(changes, now, self._bad)
         for moment in moments(changes):
             self._made(self._tags.changed(moment, now))
+        await self._handover.room()
+
+    async def _happened(self, moment: Sequence[Change]) -> None:
+        """What history tells of a gap is no state of now, but moves the events."""
+        assert self._tags is not None  # noqa: S101  # run makes it before anything else
+        self._made(self._tags.changed(moment, self._clock()))
         await self._handover.room()
 
     def _made(self, made: Made) -> None:
@@ -383,11 +395,3 @@ class OpcuaSource:
             self._refused_writes[one.tag] = why
             log.error("source %s: %s = %s was not written: %s", self.name, one.tag, one.value, why)
             self._handover.notice(Notice("write_refused", {"tag": one.tag, "value": one.value, "error": why}))
-
-
-def _first(reasons: Mapping[str, str]) -> dict[str, str]:
-    return dict(sorted(reasons.items())[:SHOWN])
-
-
-def _listed(reasons: Mapping[str, str]) -> str:
-    return "; ".join(f"{tag}: {why}" for tag, why in _first(reasons).items())

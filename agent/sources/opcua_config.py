@@ -79,6 +79,16 @@ class OpcuaConfig(Tagged):
         default=100, ge=1, le=100_000, description="Values that the server keeps per node between two publishings"
     )
     overrides: Mapping[Tag, Override] = Field(default={}, description="Tag → what is different for it")
+    history: bool = Field(
+        default=False,
+        description="Make up from the server's history for what happened during an outage; off: totals alone catch up",
+    )
+    history_values: int = Field(
+        default=10_000,
+        ge=1,
+        le=100_000,
+        description="Values of one outage per tag, ten times as many in all; more: none",
+    )
     silent_s: float = Field(default=4, ge=1, le=60, description="A server that answers nothing for so long is lost")
     request_timeout_s: float = Field(
         default=15, ge=1, le=120, description="Longest wait for one answer while connecting"

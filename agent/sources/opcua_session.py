@@ -16,6 +16,7 @@ from agent.errors import SourceLost
 from agent.sources.opcua_address import Address, NodeAddress, namespaces
 from agent.sources.opcua_config import MOST_KEEP_ALIVE_S, OpcuaConfig, Sampling
 from agent.sources.opcua_connect import leave, translated
+from agent.sources.opcua_past import history_of, history_request
 from agent.sources.opcua_security import ServerRefused
 from agent.sources.opcua_values import status_name, variant
 from agent.tags.values import Write
@@ -62,6 +63,8 @@ class Session:
         loop = asyncio.get_running_loop()
         self.broken: asyncio.Future[None] = loop.create_future()
         self.heard_at = time.monotonic()  # when the subscription last said something
+        self.ready = asyncio.Event()  # what happened before is made up for: values may be taken
+        self.watched: dict[str, ua.NodeId] = {}
         self.keep_alive_s = KEEP_ALIVE_S
         self._client = client
         self._config = config
@@ -78,6 +81,8 @@ class Session:
 
     async def close(self) -> None:
         """Leave the server; never raises."""
+        self._received = None  # nothing is taken any more
+        self.ready.set()
         self._renewal.cancel()
         await asyncio.gather(self._renewal, return_exceptions=True)
         await leave(self._client)
@@ -173,6 +178,7 @@ class Session:
         items = []
         for tag, node in nodes.items():
             self._tags.append(tag)
+            self.watched[tag] = node
             items.append(_item(node, len(self._tags), sampling(tag)))
 
         async def create(part: list[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
@@ -215,7 +221,8 @@ class Session:
                 values += [(self._tags[one.ClientHandle - 1], one.Value) for one in part.MonitoredItems]
             elif isinstance(part, ua.StatusChangeNotification):
                 raise SourceLost(f"the server ended the subscription: {status_name(part.Status.value)}")
-        if values:
+        await self.ready.wait()
+        if values and self._received is not None:
             await self._received(values)
 
     def end(self, error: SourceLost) -> None:
@@ -236,6 +243,32 @@ class Session:
         state, now, *active = [one.Value.Value if one.Value is not None else None for one in told]
         name = ua.ServerState(state).name if state in list(ua.ServerState) else str(state)
         return Health(name, now if isinstance(now, datetime) else None, all(one is True for one in active))
+
+    async def read(self, nodes: Mapping[str, ua.NodeId], attribute: AttributeIds) -> dict[str, ua.DataValue]:
+        """One attribute of many nodes, with the source's time stamps."""
+        read = self._client.uaclient.read_attributes
+        told = await self._in_parts("read", list(nodes.values()), lambda part: read(part, attribute))
+        return dict(zip(nodes, told, strict=True))
+
+    async def history(self, node: ua.NodeId, begin: datetime, end: datetime, most: int) -> list[ua.DataValue] | str:
+        """The raw values of a node in that time, or why they cannot be had."""
+        wanted = history_request(begin, end, most + 1)  # one more shows that there are too many
+        values: list[ua.DataValue] = []
+        told = ua.HistoryReadResult()
+        while len(values) <= most:
+            params = history_of(node, wanted, told.ContinuationPoint)
+            (told,) = await self._ask(self._client.uaclient.history_read(params))
+            if not _good(told.StatusCode):
+                return f"its history cannot be read ({status_name(told.StatusCode.value)})"
+            values += getattr(told.HistoryData, "DataValues", None) or []
+            if not told.ContinuationPoint:
+                break
+        else:
+            if told.ContinuationPoint:
+                await self._ask(
+                    self._client.uaclient.history_read(history_of(node, wanted, told.ContinuationPoint, release=True))
+                )
+        return values if len(values) <= most else f"its history has more than {most} values"
 
     async def learn_types(self, nodes: Mapping[str, ua.NodeId]) -> None:
         """How the nodes of handshakes want to be written: in the type that they have."""
