@@ -24,17 +24,20 @@ from tests.plant import plant, until
 from tests.stores import Clock, opened
 
 
-async def busy(writer: Writer) -> threading.Event:
-    """The writer is at a job that ends when this is set."""
+@asynccontextmanager
+async def busy(writer: Writer) -> AsyncIterator[None]:
+    """The writer is at a job that ends with the block; what is put meanwhile shares the next commit."""
     gate, begun = threading.Event(), threading.Event()
 
     def job(tx: Transaction) -> None:
         begun.set()
         gate.wait(10)
 
-    writer.put(job, 1, lambda _: None)
+    running = asyncio.ensure_future(writer.run(job))
     await until(begun.is_set, "the writer is at it")
-    return gate
+    yield
+    gate.set()
+    await running
 
 
 @dataclass
@@ -63,13 +66,6 @@ class Desk:
         await until(lambda: len(self.states()) >= count and "undecided" not in self.states(), "all is decided")
         return self.states()
 
-    @asynccontextmanager
-    async def held_up(self) -> AsyncIterator[None]:
-        """The writer is busy meanwhile: what is put shares the next commit."""
-        gate = await busy(self.writer)
-        yield
-        gate.set()
-
 
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[Desk]:
@@ -97,7 +93,7 @@ async def test_a_report_that_arrives_alone_is_decided_in_the_commit_that_stores_
 async def test_reports_that_share_a_commit_are_decided_in_it_together(tmp_path: Path):
     """Two batches queued up behind a busy writer: stored and decided by one commit, one total on top of the other."""
     async with desk(tmp_path) as one:
-        async with one.held_up():
+        async with busy(one.writer):
             before = one.commits()
             for number in (1, 2):
                 one.put(report(number))
