@@ -251,7 +251,8 @@ def _recognise(
             )
         else:
             why = f"message id {one.report.id!r} was used by event {earlier[1]} for another content"
-            verdicts[one.event.id] = quarantined(one.event, "conflict", why)
+            conflict = verdicts[one.event.id] = quarantined(one.event, "conflict", why)
+            conflict.of_order = _overtaken(one.report)
     return fresh
 
 
@@ -352,8 +353,13 @@ def _quarantined(one: _Case, code: str, why: str, awaits: tuple[str, str] | None
     """Into quarantine with its message key, which becomes known only where a person keeps it there."""
     verdict = quarantined(one.event, code, why, one.gap)
     verdict.message_key, verdict.awaits = one.message_key, awaits
-    verdict.of_order = "" if one.report.final else one.report.order
+    verdict.of_order = _overtaken(one.report)
     return verdict
+
+
+def _overtaken(report: SegmentResponse) -> str:
+    """The order whose final confirmation must not overtake this report unseen."""
+    return "" if report.final else report.order
 
 
 def _verdict(one: _Case, reconciled_us: int) -> Verdict:

@@ -111,3 +111,12 @@ def test_the_numbering_of_a_sender_goes_on_over_what_was_quarantined():
     judgement = judged("A", "B", "C", refused=["B"])
     assert [bool(one.alarm and one.state != "quarantined") for one in judgement.verdicts] == [False, False, False]
     assert judgement.states["sequence/line/MIX-01"]["last"] == 3
+
+
+def test_another_content_under_a_known_id_is_seen_before_its_order_is_closed():
+    """A conflict is in quarantine like any other report: the final confirmation of its order shows it to a person."""
+    first, second = event(1, "A"), event(2, "A")
+    second = second._replace(payload=second.payload.replace(b"9.6", b"9.5"))
+    judgement = judge([first, second], rules_of(), Nothing(), TODAY)
+    assert ends(judgement) == ["posted", "quarantined"]
+    assert judgement.in_quarantine() == {("1000100", 2)}
