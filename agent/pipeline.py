@@ -572,8 +572,12 @@ class Dispatch:
     async def drain(self, seconds: float) -> None:
         """At a calm stop: let what is in the air come back, for a while; the rest is looked up at the next start."""
         self._stopping = True
+        until = time.monotonic() + seconds
+        if self._taken > len(self._flying) and not self._writer.figures.trouble:
+            with suppress(StoreError, TimeoutError):  # behind it what the commit under way claims is known
+                await asyncio.wait_for(self._writer.run(lambda tx: None), seconds)
         if self._flying:
-            _, late = await asyncio.wait(set(self._flying), timeout=seconds)
+            _, late = await asyncio.wait(set(self._flying), timeout=max(0.0, until - time.monotonic()))
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

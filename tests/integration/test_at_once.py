@@ -13,15 +13,16 @@ import apsw
 import pytest
 
 from agent import pipeline
-from agent.pipeline import Intake, Process
+from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Batch, Delivery
-from agent.store import file
+from agent.store import file, outbox
 from agent.store.keys import idempotency_key
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from tests.integration.test_process import report, rules
 from tests.plant import plant, until
 from tests.stores import Clock, opened
+from tests.unit.test_judge import Narrow
 
 
 @asynccontextmanager
@@ -156,3 +157,31 @@ async def test_a_commit_that_runs_twice_keeps_no_place_at_the_target(tmp_path: P
         await until(lambda: not dispatch.in_the_air, "nothing is in the air")
         assert dispatch._taken == 0
         assert len(line.booked()) == 1
+
+
+async def test_a_calm_stop_waits_for_what_is_claimed_by_the_commit_under_way(tmp_path: Path):
+    """Told to stop while a report is decided and stored: its posting is sent and its answer on disk, not in doubt."""
+    gate, begun = threading.Event(), threading.Event()
+
+    def admit(waiting: object) -> outbox.Admission:
+        begun.set()
+        gate.wait(10)
+        return outbox.Send(b"{}")
+
+    clock = Clock()
+    with opened(tmp_path / "gp.db", clock) as writer, closing(file.reader(tmp_path / "gp.db")) as reader:
+        dispatch = Dispatch(Narrow(), writer, reader, clock, window=4, admit=admit)
+        process = Process(writer, reader, rules(), clock, {"narrow": dispatch})
+        process.orders_read.set()
+        running = [asyncio.create_task(one.run()) for one in (process, dispatch)]
+        await until(lambda: dispatch.opened.is_set() and not process._has_turn, "the process waits")
+        Desk(writer, reader, process).put(report(1))
+        await until(begun.is_set, "the report is claimed in the commit that stores it")
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        draining = asyncio.create_task(dispatch.drain(10))
+        await asyncio.sleep(0)
+        gate.set()
+        await draining
+        assert reader.execute("SELECT state FROM posting").get == "acknowledged"
