@@ -63,8 +63,10 @@ class OneEvent:
         self._scale_tags = frozenset(tag for key, tag in event.reads() if key.startswith("weighed."))
         self._wait = timedelta(seconds=event.wait_s)
         self._n = int(kept.get("n", 0))
-        self._phase, self._code = Phase(kept.get("phase", Phase.IDLE)), int(kept.get("code", 0))
         same_tag = kept.get("trigger") == self._trigger
+        answered = same_tag and event.handshake is not None  # the request of another tag was answered by nobody
+        self._phase = Phase(kept.get("phase", Phase.IDLE)) if answered else Phase.IDLE
+        self._code = int(kept.get("code", 0)) if answered else 0
         self._last: Scalar = thawed(kept["last"]) if same_tag and "last" in kept else None
         self._kept_last = self._last  # what the checkpoint says while a fired trigger waits
         self._net = Decimal(kept["net"]) if kept.get("net") else None  # of the last load, in the scale's unit

@@ -77,6 +77,20 @@ def test_killed_after_the_commit_only_the_acknowledgement_is_written_again():
     assert len(agent.stored) == 1
 
 
+def test_a_request_that_is_now_another_tag_is_no_answered_one():
+    """The configuration names another request: that one stands for a lot of its own, which is stored before its ack."""
+    agent = lots()
+    agent.say(request=True)
+
+    agent.events = [event(when={"rising": "ready"}, fields={"lot": "lot"}, handshake={"ack": "ack", "error": "error"})]
+    agent.kill()
+    agent.send(change("ready", True), change("lot", 2))
+    agent.commit()
+
+    assert [body["lot"] for body in agent.stored] == [1, 2]
+    assert agent.pins["ack"] is True
+
+
 def test_a_request_that_fell_while_the_agent_was_away_is_released():
     """The controller took the acknowledgement back by itself: ack false is written, and the next request counts."""
     agent = lots()
