@@ -18,6 +18,7 @@ SOURCES := agent simulators tests models
 # What is asked for on the command line: make run SOURCE=mqtt, make e2e SEED=7, make test TESTS=tests/unit
 SOURCE ?= mqtt
 TESTS ?= tests
+ALONE := tests/unit/test_cli_look.py tests/integration/test_cli.py # widths of lines, ports: not beside others
 SEED ?=
 EVENTS ?=
 KILLS ?=
@@ -77,7 +78,8 @@ tools:
 
 .PHONY: test
 test: check tools ## set up what the tests need, check, run the tests (TESTS=tests/unit for some of them)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not e2e" $(TESTS)
+	@case "$(TESTS)" in tests|"tests "*) $(BIN)/python -m pytest -m "not soak and not e2e" $(ALONE);; esac
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%) -m "not soak and not e2e" $(TESTS)
 
 .PHONY: e2e
 e2e: $(VENV)/.dev tools ## exactly once, with kills and faults (SEED= EVENTS= KILLS=), writes build/e2e.json
