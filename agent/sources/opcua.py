@@ -151,6 +151,9 @@ class OpcuaSource:
                 await self._watch(session)
             except SourceLost as error:
                 self._lost(url, error)
+            except Exception as error:  # what one server answers must not end the agent: shown, and again
+                log.exception("source %s: unexpected error", self.name)
+                self._lost(url, SourceLost(f"unexpected error: {error!r}"))
             finally:
                 if session is not None:
                     self._gone(tags)

@@ -127,6 +127,8 @@ def _number(value: float, *, single: bool) -> Scalar:
 def _text(value: Any, limits: Limits) -> Scalar:
     if not isinstance(value, str):
         raise _Unfit(f"a {type(value).__name__} where a text should be")
+    if not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value):  # bytes that the library kept
+        raise _Unfit("a text that is not UTF-8; let the server convert it")
     if len(value) > limits.text:
         raise _Unfit(f"a text of {len(value)} characters; the limit is {limits.text}")
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ def store(transaction: Transaction, batch: Batch) -> None:
     transaction.count("events undecided", len(batch.deliveries))
     put_checkpoints(transaction, batch.checkpoints)
     for notice in batch.notices:
-        transaction.audit(notice.action, notice.detail, actor=batch.source, alarm=notice.alarm)
+        transaction.audit(notice.action, _noted(notice.detail), actor=batch.source, alarm=notice.alarm)
         transaction.count(f"notices {notice.action}")
 
 
@@ -52,6 +52,15 @@ def _kept(one: Delivery) -> tuple[str, bytes, str | None]:
     except (ValueError, TypeError) as error:
         topic = one.topic.encode("utf-8", "backslashreplace").decode()
         return topic, one.payload, encode({"unreadable": f"{type(error).__name__} in topic or properties"})
+
+
+def _noted(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a source noticed as the trail keeps it: a foreign word must not hold up its batch and all that follow."""
+    try:
+        encode(detail)
+    except (ValueError, TypeError) as error:
+        return {"unreadable": type(error).__name__, "said": ascii(dict(detail))[:1000]}
+    return detail
 
 
 def put_checkpoints(transaction: Transaction, checkpoints: Iterable[tuple[str, bytes]]) -> None:

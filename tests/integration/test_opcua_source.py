@@ -9,6 +9,8 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 
+from asyncua.server.internal_session import InternalSession
+
 from agent.sources.opcua import OpcuaSource
 from agent.tags.values import Quality
 from tests.mqtt_bench import Shelf, until
@@ -77,6 +79,27 @@ async def test_a_full_store_holds_the_source_back_and_nothing_is_lost():
         shelf.open()
         await until(lambda: sum(numbers(shelf)) == 9)
         assert opcua.status()["blocked_since"] is None
+
+
+async def test_a_server_that_answers_less_than_was_asked_is_lost_and_found_again(monkeypatch):
+    """An answer without results ends the connection and nothing else; when the server is well again all is counted."""
+    port, shelf = free_port(), Shelf()
+    async with serving(port) as plc, running(source(port), shelf) as opcua:
+        await put(plc["good"], 5)
+        await until(lambda: sum(numbers(shelf)) == 5)
+        with monkeypatch.context() as broken:
+            broken.setattr(InternalSession, "read", _nothing)
+            await until(lambda: "unexpected error" in (opcua.status()["error"] or ""))
+        await put(plc["good"], 9)
+        await until(lambda: sum(numbers(shelf)) == 9)
+
+
+_read = InternalSession.read
+
+
+async def _nothing(session, params):
+    """To clients; the server goes on reading itself."""
+    return [] if session.external else await _read(session, params)
 
 
 async def test_a_server_that_was_killed_is_found_again():

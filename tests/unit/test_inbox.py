@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from types import MappingProxyType
 
-from agent.ports import Batch, Delivery
+import pytest
+
+from agent.ports import Batch, Delivery, Notice
 from agent.store import inbox
 from tests.stores import START, opened, reading
 
@@ -33,3 +35,18 @@ def test_what_no_column_can_keep_does_not_hold_up_its_batch(tmp_path: Path):
     assert [one.payload for one in kept] == [b"1", b"3", b"2"]
     assert kept[0].topic == "plant/\\udcff/consumption"
     assert "unreadable" in kept[2].properties
+
+
+@pytest.mark.parametrize("foreign", ["M\udcfcller", float("nan"), object()])
+def test_a_notice_that_the_trail_cannot_keep_does_not_hold_up_its_batch(tmp_path: Path, foreign: object):
+    """A source whose batch is refused hands over nothing more: the notice is kept escaped, all else as it is."""
+    batch = Batch(
+        "line", [Delivery("plant/a", b"1")], START, lambda: None, [("k", b"2")], [Notice("x", {"said": foreign})]
+    )
+    with opened(tmp_path / "gp.db") as writer:
+        writer.call(lambda tx: inbox.store(tx, batch))
+        with reading(tmp_path / "gp.db") as connection:
+            assert [one.payload for one in inbox.undecided(connection, 10)] == [b"1"]
+            assert inbox.checkpoint(connection, "k") == b"2"
+            ((detail,),) = connection.execute("SELECT detail FROM audit WHERE action = 'x'")
+    assert "said" in json.loads(detail)

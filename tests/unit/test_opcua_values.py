@@ -124,6 +124,7 @@ def test_no_number_is_bad_also_when_its_status_is_good(value, kind):
     [
         ([1, 2], Type.Int32, "array"),
         ("x" * 101, Type.String, "101 characters; the limit is 100"),
+        (b"M\xfcller".decode("utf-8", "surrogateescape"), Type.String, "a text that is not UTF-8"),
         (ua.LocalizedText("x" * 101), Type.LocalizedText, "101 characters"),
         (b"\x01", Type.ByteString, "ByteString"),
         (ua.NodeId(85), Type.NodeId, "NodeId"),
