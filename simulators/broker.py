@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 AUTOSAVE_SECONDS = 5
+PORTS = 20_000, 32_000  # below what Linux gives to connections
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 SETTINGS: Mapping[str, str] = {
@@ -155,11 +157,18 @@ def mosquitto_conf(folder: Path, port: int, settings: Mapping[str, str]) -> str:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on now.
+
+    Out of a range that no connection is given by itself, and by chance: two who ask at once hardly get the same.
+    """
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:  # somebody has it
+                continue
+            return port
 
 
 def find_mosquitto() -> Path | None:

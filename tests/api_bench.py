@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +20,7 @@ import yaml
 from agent import assembly, config
 from agent.app import Agent
 from agent.commands.run import server
+from simulators.broker import free_port as free_port
 from simulators.erp.server import Running, running
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -103,13 +103,6 @@ async def until(found: Callable[[], Awaitable[Any]], seconds: float = 30.0) -> A
             return answer
         await asyncio.sleep(0.02)
     raise AssertionError("what was waited for did not come")
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
 
 
 def write(folder: Path, sap: str, **changes: Any) -> Path:

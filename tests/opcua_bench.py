@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from asyncua.server.user_managers import UserManager
 
 from agent.sources.opcua import OpcuaConfig, OpcuaSource, Pace
 from agent.sources.opcua_security import Certificates
+from simulators.broker import free_port as free_port
 from tests.mqtt_bench import Shelf, until
 
 ua: Any = asyncua.ua  # its types are stricter than what it takes
@@ -47,13 +47,6 @@ NODES: Mapping[str, tuple[Any, str]] = {
     "done": (False, "Boolean"),
     "ack": (False, "Boolean"),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def url_of(port: int) -> str:

@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
+from simulators.broker import free_port
 from tests.command_line import filled
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -40,12 +41,6 @@ authority:
 api: {address: "127.0.0.1:PORT"}
 log: {format: text}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(config: Path) -> dict[str, str]:

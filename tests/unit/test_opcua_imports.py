@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -16,7 +17,9 @@ print(sorted({{"asyncua", "wait_for2", "agent.tags.engine"}} & set(sys.modules))
 
 
 def loaded(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    environ = {**os.environ, "GATEPOST_SECRET_ERP_PASSWORD": "bench"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
+    return run.stdout.strip()
 
 
 def test_a_configuration_with_mqtt_alone_loads_no_opcua():
