@@ -60,7 +60,7 @@ async def opcua_ordeal(folder: Path, terms: Terms) -> Result:
         await until(
             lambda: plant.idle() and not plant.sap.show("books")["pending_commits"], "all is quiet", terms.seconds
         )
-        exit_code = await plant.agent.end()
+        exit_code = await plant.end_agent()
         return judged(plant, terms, line, time.monotonic() - begun, exit_code, acts)
 
 

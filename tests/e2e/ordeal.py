@@ -137,7 +137,7 @@ async def ordeal(folder: Path, terms: Terms) -> Outcome:
         await until(
             lambda: plant.idle() and not plant.sap.show("books")["pending_commits"], "all is quiet", terms.seconds
         )
-        exit_code = await plant.agent.end()
+        exit_code = await plant.end_agent()
         return _judged(plant, terms, sent, sender, time.monotonic() - begun, exit_code, acts)
 
 

@@ -54,9 +54,11 @@ class Program:
         self._command = command
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
         self._process: asyncio.subprocess.Process | None = None
+        self._began = 0  # where the log of its last start begins
 
     async def start(self) -> None:
         with self.log.open("ab") as log:
+            self._began = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log
             )
@@ -87,6 +89,10 @@ class Program:
         if self._process is None or self._process.returncode not in (None, -signal.SIGKILL, -signal.SIGTERM):
             raise AssertionError(f"the {self.name} has ended; {self.tail()}")
         return words in self.log.read_text(encoding="utf-8", errors="replace")
+
+    def said_since_start(self, words: str) -> bool:
+        """Whether these words are in its log since its last start."""
+        return words.encode() in self.log.read_bytes()[self._began :]
 
 
 class Sap(Program):
@@ -248,6 +254,11 @@ class Rig:
         orders = len(load().orders())
         known = "SELECT count(DISTINCT key) FROM masterdata WHERE kind = 'order' AND origin = 'erp'"
         await until(lambda: self.count(known) == orders, "the agent knows the orders")
+
+    async def end_agent(self) -> int:
+        """SIGTERM to an agent that is ready, and its exit code: before it listens to signals, one ends it at once."""
+        await until(lambda: self.agent.said_since_start("INFO    ready"), "the agent is ready since its last start")
+        return await self.agent.end()
 
 
 @asynccontextmanager

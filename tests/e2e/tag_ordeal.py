@@ -121,7 +121,7 @@ async def tag_ordeal(folder: Path, source: str, terms: Terms, module: str, optio
         await until(
             lambda: plant.idle() and not plant.sap.show("books")["pending_commits"], "all is quiet", terms.seconds
         )
-        exit_code = await plant.agent.end()
+        exit_code = await plant.end_agent()
         await line.end()
         return judged(plant, terms, line, time.monotonic() - begun, exit_code, acts)
 

@@ -31,4 +31,4 @@ async def test_frozen_for_longer_than_the_keep_alive(tmp_path: Path):
         await all_booked(plant, few)
         alarms = plant.read(lambda db: [row[0] for row in db.execute("SELECT action FROM audit WHERE alarm")])
         assert alarms == []
-        assert await plant.agent.end() == 0
+        assert await plant.end_agent() == 0

@@ -95,7 +95,7 @@ async def test_a_cold_start_with_half_the_plant_down(tmp_path: Path, broker: boo
             assert plant.count("SELECT count(*) FROM event WHERE state = 'undecided'") == len(few)
             await plant.sap.start()
         await all_booked(plant, few)
-        assert await plant.agent.end() == 0
+        assert await plant.end_agent() == 0
 
 
 # ── stops ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +108,7 @@ async def test_a_clean_stop_loses_nothing(tmp_path: Path):
         await everything_started(plant)
         sender = plant.send((one.message for one in few), rate=60, allowed=40)
         await until(lambda: len(plant.sap.booked()) >= 10, "some are booked")
-        assert await plant.agent.end() == 0
+        assert await plant.end_agent() == 0
         before = plant.arrived()
         sender.allowed = sender.total
         await until(lambda: sender.done, "the others are published")
