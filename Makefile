@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 HASHED := $(PIP) --require-hashes --no-deps
 SOURCES := agent simulators tests models
 
-# What is asked for on the command line: make run SOURCE=mqtt, make e2e SEED=7, make test TESTS=tests/unit
+# What is asked for on the command line: make run SOURCE=mqtt, make e2e SEED=7, make test TESTS=tests/unit,
+# make evaluate DATA=folder-of-public-data PARTS="steel nab"
 SOURCE ?= mqtt
 TESTS ?= tests
 ALONE := tests/unit/test_cli_look.py tests/integration/test_cli.py # widths of lines, ports: not beside others
@@ -23,6 +24,8 @@ SEED ?=
 EVENTS ?=
 KILLS ?=
 WORDS ?=
+DATA ?=
+PARTS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -98,6 +101,10 @@ remedies: $(VENV)/.dev tools ## take the remedies of faults out of a copy one by
 bench: $(VENV)/.dev tools ## measure intake, whole path, dispatch, latency; writes build/bench.json
 	@mkdir -p build
 	$(BIN)/python -m tests.bench
+
+.PHONY: evaluate
+evaluate: $(VENV)/.dev ## measure the models on simulated data, and on public data (DATA=folder PARTS="steel"); writes build/evaluate.json
+	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.evaluation $(if $(DATA),--data "$(DATA)") $(if $(PARTS),--only $(PARTS))
 
 # ── making what is committed ────────────────────────────────────────────────────────────────────────────────
 
