@@ -351,7 +351,7 @@ class OpcuaSource:
     async def _happened(self, moment: Sequence[Change]) -> None:
         """What history tells of a gap is no state of now, but moves the events."""
         assert self._tags is not None  # noqa: S101  # run makes it before anything else
-        self._made(self._tags.changed(moment, self._clock()))
+        self._made(self._tags.changed(moment, self._clock(), past=True))
         await self._handover.room()
 
     def _made(self, made: Made) -> None:

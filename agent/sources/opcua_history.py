@@ -44,7 +44,9 @@ def groups(events: Sequence[TagEvent]) -> list[Group]:
 
 
 def needed(event: TagEvent) -> set[str]:
-    """The tags whose past an event needs."""
+    """The tags whose past an event needs. A timer reports nothing of it, unless what it counted closes."""
+    if event.when is not None and event.when.every_s is not None and not event.closed_by:
+        return {rule.tag for rule in event.counted.values()}
     return {tag for key, tag in event.reads() if not (key == "when" and event.handshake is not None)}
 
 

@@ -67,14 +67,20 @@ class TagEvents:
             for tag in one.tags:
                 self._watchers.setdefault(tag, []).append(one)
         self._current: dict[str, TagValue] = {}
+        self._past = False  # what tags said last is of a time that is over
         self._now = LATEST
         self._stored_at = LATEST  # brought down by the first call
         self._unstored = False  # something was counted that a kill would leave without its order
         self._moved = set(self._events)  # whose part of the checkpoint is old
         self._checkpoint = self._written_down()
 
-    def changed(self, changes: Sequence[Change], now: datetime) -> Made:
-        """What the changes of one message make."""
+    def changed(self, changes: Sequence[Change], now: datetime, *, past: bool = False) -> Made:
+        """What the changes of one message make.
+
+        `past`: they are told late, in their order, and what follows is told until it is now. Triggers see each moment;
+        timers wait for a call without `past`, because they would report it as now.
+        """
+        self._past = past
         self._look_at_clock(now)
         current, watchers = self._current, self._watchers
         touched: dict[OneEvent, list[Change]] = {}
@@ -84,7 +90,7 @@ class TagEvents:
         if not touched:
             self._apply(changes)
             return Made((), (), self._checkpoint, ())
-        out = Outcome(self._source, self._numbers, now)
+        out = Outcome(self._source, self._numbers, now, past=past)
         for one, mine in touched.items():
             one.before(mine, current, out)
         self._apply(changes)
@@ -94,6 +100,7 @@ class TagEvents:
 
     def lost(self, tags: Iterable[str] | None, now: datetime) -> Made:
         """Nobody says any more what these tags are (None: all of them)."""
+        self._past = self._past and tags is not None
         self._look_at_clock(now)
         current = self._current
         which: Collection[str] = list(current) if tags is None else set(tags)
@@ -107,7 +114,8 @@ class TagEvents:
 
     def due(self) -> datetime | None:
         """When `tick` wants to be called next; it may be in the past. None: not before something changes."""
-        times = [at for one in self._events if (at := one.due()) is not None]
+        asked = (one for one in self._events if not (self._past and one.beats))
+        times = [at for one in asked if (at := one.due()) is not None]
         if self._unstored:
             times.append(self._stored_at + KEEP_AFTER)
         return min(times, default=None)
@@ -115,7 +123,7 @@ class TagEvents:
     def tick(self, now: datetime) -> Made:
         """What is due makes."""
         self._look_at_clock(now)
-        out = Outcome(self._source, self._numbers, now)
+        out = Outcome(self._source, self._numbers, now, past=self._past)
         for one in self._events:
             one.tick(self._current, out)
         return self._made(out, self._events)

@@ -34,6 +34,7 @@ class Outcome:
     notices: list[Notice] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     keep: bool = False  # the state must be on disk, although nothing is delivered
+    past: bool = False  # what the tags say is of a time that is over
 
 
 class Said(NamedTuple):
@@ -58,6 +59,7 @@ class OneEvent:
     def __init__(self, event: TagEvent, kept: Mapping[str, Any]) -> None:
         self.event = event
         self.tags = frozenset(tag for _, tag in event.reads())
+        self.beats = event.when is not None and event.when.every_s is not None
         self._trigger = event.when.tag if event.when is not None else None
         self._scale = next(iter(event.weighed.values())) if event.when is None else None
         self._scale_tags = frozenset(tag for key, tag in event.reads() if key.startswith("weighed."))
@@ -245,7 +247,8 @@ class OneEvent:
         if when is None or self._waiting is not None:
             return
         if when.every_s is not None:
-            self._beat(timedelta(seconds=when.every_s), current, out)
+            if not out.past:
+                self._beat(timedelta(seconds=when.every_s), current, out)
         elif when.counts is not None and self.counting.reaches(when.counts.least):
             rest = timedelta(seconds=when.counts.every_s)
             if self._fired is None or self._fired + rest <= out.now:

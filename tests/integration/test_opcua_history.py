@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from agent.sources.opcua import OpcuaSource
 from tests.mqtt_bench import Shelf, until
-from tests.opcua_bench import config, free_port, put, running, serving, source
+from tests.opcua_bench import QUICK, config, free_port, put, running, serving, source
 
 LOT = {
     "name": "lot",
@@ -89,13 +90,12 @@ async def first_values(plc: dict[str, Any]) -> None:
 
 def made(shelf: Shelf) -> list[tuple[str, Any]]:
     events = [json.loads(one, parse_float=Decimal) for one in shelf.payloads]
-    return [(one["lot"], one["quantity"]) for one in events]
+    return [(one["lot"], one["quantity"]) for one in events if "quantity" in one]
 
 
 async def outage(shelf: Shelf, opcua: Any, plc: dict[str, Any], line: Wire) -> None:
     """Three lots while the line is cut, one more when it is back."""
-    assert opcua._tags is not None
-    await until(lambda: set(TAGS) <= set(opcua._tags.current()))
+    await until(lambda: opcua._tags is not None and set(TAGS) <= set(opcua._tags.current()))
     line.cut()
     await until(lambda: not opcua.status()["connected"])
     began = datetime.now(UTC)
@@ -143,6 +143,30 @@ async def test_a_second_outage_begins_where_the_first_one_ended():
             await until(lambda: not opcua.status()["connected"])
             await after(shelf, opcua, plc, line)
             assert made(shelf) == [("LOT-1", 10), ("LOT-2", 10), ("LOT-3", 10), ("LOT-4", 15)]
+
+
+async def test_a_timer_reports_nothing_of_an_outage():
+    """It becomes due while the outage is made up for, and reports what is true after it."""
+    port, shelf, ahead = free_port(), Shelf(), [timedelta(0)]
+    beat = {"name": "beat", "topic": "plant/beat", "when": {"every_s": 30}, "fields": {"lot": "lot", "done": "done"}}
+    async with serving(port) as plc, wire(port) as (line, way):
+        await first_values(plc)
+        storage = await historize(plc, *TAGS)
+        reads = storage.read_node_history
+
+        async def later(*arguments: Any) -> Any:
+            ahead[0] = timedelta(seconds=40)
+            return await reads(*arguments)
+
+        storage.read_node_history = later
+        settings = config(way, tags=TAGS, events=[LOT, beat], history=True)
+        opcua = OpcuaSource(settings, clock=lambda: datetime.now(UTC) + ahead[0], pace=QUICK)
+        async with running(opcua, shelf):
+            await outage(shelf, opcua, plc, line)
+            await after(shelf, opcua, plc, line)
+        events = [json.loads(one) for one in shelf.payloads]
+        assert [one["lot"] for one in events if "quantity" in one] == ["LOT-1", "LOT-2", "LOT-3", "LOT-4"]
+        assert [one["lot"] for one in events if "quantity" not in one] == ["LOT-3"]
 
 
 async def all_kept(storage: Any) -> None:

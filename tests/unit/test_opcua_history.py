@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.sources.opcua_history import groups, path, replay, requests, unfit
+from agent.sources.opcua_history import groups, needed, path, replay, requests, unfit
 from agent.tags.config import TagEvent
 from agent.tags.engine import TagEvents
 from agent.tags.values import Change, Quality, TagValue
@@ -28,7 +28,8 @@ def event(name: str, **options: Any) -> TagEvent:
     return TagEvent.model_validate({"name": name, "topic": f"plant/{name}", **options})
 
 
-LOT = event("lot", when={"rising": "done"}, fields={"lot": "lot"}, counted={"n": {"tag": "total", "max_step": "100"}})
+TOTAL = {"tag": "total", "max_step": "100"}
+LOT = event("lot", when={"rising": "done"}, fields={"lot": "lot"}, counted={"n": TOTAL})
 
 
 def test_a_path_is_in_order_and_has_each_value_once():
@@ -71,6 +72,13 @@ def test_events_that_share_a_tag_belong_together():
     assert [len(group.events) for group in groups([one, two, both])] == [3]
     assert [sorted(group.tags) for group in groups([one, asks])] == [["a", "order"], ["other"]]
     assert requests([one, asks]) == {"a"}
+
+
+def test_a_timer_asks_for_the_history_of_what_it_counts_alone():
+    """Its fields are those of its beat: they need no past, unless an order closes what was counted."""
+    beat: dict[str, Any] = {"when": {"every_s": 60}, "fields": {"t": "temperature"}, "counted": {"n": TOTAL}}
+    assert needed(event("beat", **beat)) == {"total"}
+    assert needed(event("beat", **beat, closed_by=["lot"])) == {"total", "temperature", "lot"}
 
 
 def test_a_group_is_made_up_for_as_a_whole_or_not_at_all():

@@ -409,6 +409,31 @@ def test_a_timer_tells_once_that_its_values_are_stale():
     assert len(agent.tick(60)) == 1
 
 
+def test_a_timer_reports_nothing_of_a_time_that_is_over():
+    """While the past is told it is not due; then it reports what is true now, at once and once."""
+    agent = Agent([event(when={"every_s": 60}, fields={"level": "level"})])
+    agent.say(level=1)
+    agent.now = 100
+
+    for level in (2, 3):
+        assert not agent.engine.changed([change("level", level, level)], at(agent.now), past=True).deliveries
+        assert agent.engine.due() is None
+        assert not agent.engine.tick(at(agent.now)).deliveries
+
+    assert [body["level"] for body in agent.say(level=4)] == [4]
+    assert agent.tick() == []
+
+
+def test_a_loss_ends_the_time_that_is_over():
+    """A connection that breaks while the past is told holds no timer for ever."""
+    agent = Agent([event(when={"every_s": 60}, fields={"level": "level"})])
+    agent.say(level=1)
+    agent.engine.changed([change("level", 2, 2)], at(2), past=True)
+    agent.lose()
+
+    assert agent.engine.due() == at(60)
+
+
 @pytest.mark.parametrize("trigger", [{"every_s": 60}, {"counts": {"least": 1, "every_s": 60}}])
 def test_a_clock_that_is_set_back_stops_no_timer(trigger: dict[str, Any]):
     """An hour back, the next report is at most its own interval away."""
