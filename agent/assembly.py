@@ -12,17 +12,17 @@ from zoneinfo import ZoneInfo
 
 import apsw
 
-from agent import authority, mapping, masterfiles
+from agent import authority, mapping, masterfiles, registry
 from agent.config import Config, Resolver, parse, resolver_of
+from agent.durable import replace_durably
 from agent.erp import TARGETS
 from agent.facts import Fact, Facts, Plant, from_document
-from agent.inference import Model, champion
+from agent.inference import Model
 from agent.judge import Assignment, Rules
 from agent.ports import Clock, ErpTarget, Source, Surroundings
 from agent.settings import PostingMode
 from agent.sources import SOURCES
 from agent.store import masterdata
-from agent.store.file import replace_durably
 from agent.units import UnitsFile, UnitTable
 from agent.workflows import WORKFLOWS
 
@@ -61,6 +61,7 @@ def documents(config: Config, table: UnitTable, clock: Clock) -> list[masterdata
 def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rules:
     """Everything that decides, as one version. Raises ConfigError, ModelUnfit."""
     assignments = {}
+    keys = registry.trusted(config.model_keys)
     for name, flow in config.workflows.items():
         limits = config.authority_of(name)
         modes = {kind: PostingMode(mode).value for kind, mode in dict(config.target(flow.target).postings).items()}
@@ -69,7 +70,8 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rul
         model = None
         if flow.model:
             below = float(limits.min_confidence)
-            model = Model.load(champion(config.models / flow.model), workflow.feature_names, explain_below=below)
+            version = registry.champion(config.models / flow.model)
+            model = Model.load(version, keys, workflow.feature_names, explain_below=below)
         assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)

@@ -52,7 +52,7 @@ Plugged = TypeVar("Plugged", Source, Target)
 
 DATA_FOLDER = "GATEPOST_DATA"
 PARTS = ("sources", "targets", "workflows")
-READ_SUFFIXES = (".yaml", ".yml", ".csv", ".json", ".onnx")
+READ_SUFFIXES = (".yaml", ".yml", ".csv", ".json", ".onnx", ".pub")
 
 
 class Config(Document):
@@ -236,7 +236,7 @@ def files_of(file: Path, document: Document | None) -> list[Path]:
     """Every file that the configuration is made of, in a fixed order."""
     if document is None:
         return [file]
-    folders = (document.mappings, document.masterdata, document.models)
+    folders = (document.mappings, document.masterdata, document.models, document.model_keys)
     levels = ("*", "*/*")  # a model has a folder of its own; deeper, a mistyped folder would read the whole disk
     below = [path for folder in folders for level in levels for path in sorted(folder.glob(level))]
     read = [file, document.units, *(path for path in below if path.suffix in READ_SUFFIXES)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from agent import inference, mapping, masterfiles
+from agent import inference, mapping, masterfiles, registry
 from agent.config import Config, Examined, Node, Settings, live_without_identity, parse
 from agent.crosschecks import Wiring, fresh_where_reported, live_facts, overlap, too_short_for_sources
 from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit
@@ -26,6 +26,7 @@ class Places(Settings):
     masterdata: Path = Document.model_fields["masterdata"].default
     units: Path = Document.model_fields["units"].default
     models: Path = Document.model_fields["models"].default
+    model_keys: Path = Document.model_fields["model_keys"].default
 
 
 def contents(examined: Examined) -> list[Finding]:
@@ -49,7 +50,7 @@ def contents(examined: Examined) -> list[Finding]:
             findings += wired(examined.wiring, read)
     if examined.config is not None:
         findings += too_short_for_sources(examined.config, examined.config.sources)
-    return [*findings, *_models(tree, places.models), *_certificates(tree)]
+    return [*findings, *_models(tree, places), *_certificates(tree)]
 
 
 def _units_of_live(wiring: Wiring, table: UnitTable) -> Iterator[Finding]:
@@ -111,15 +112,16 @@ def _certificates(tree: Node) -> Iterator[Finding]:
             yield node.finding("there is no such file")
 
 
-def _models(tree: Node, folder: Path) -> Iterator[Finding]:
-    """The models that workflows name: card, hash, graph and parity."""
+def _models(tree: Node, places: Places) -> Iterator[Finding]:
+    """The models that workflows name: signature, hashes, graph and parity."""
     flows = tree.get("workflows")
     for flow in flows.mapping.values() if flows else ():
         model = flow.get("model")
         if model is None or not model.text:
             continue
         try:
-            inference.Model.load(inference.champion(folder / model.text)).close()
+            keys = registry.trusted(places.model_keys)
+            inference.Model.load(registry.champion(places.models / model.text), keys).close()
         except ModelUnfit as error:
             yield model.finding(str(error))
 

@@ -182,6 +182,7 @@ def existing_paths(wiring: Wiring) -> Findings:
         (("mappings",), "folder", Path.is_dir),
         (("masterdata",), "folder", Path.is_dir),
         (("models",), "folder", Path.is_dir),
+        (("model_keys",), "folder", Path.is_dir),
         (("units",), "file", Path.is_file),
     ):
         node = wiring.tree.get(*keys)

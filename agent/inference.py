@@ -1,128 +1,32 @@
-"""Model card and ONNX session → Score: loaded only when the bytes are what the manifest says, and cut off when late.
-
-    models/<name>/aliases.json            which version decides: {"champion": "1"}
-    models/<name>/<version>/model.onnx    the graph, at most 3 MiB, without external data
-                            manifest.json SHA-256 of every file, inputs with their ranges, outputs, operator sets
-                            parity.json   rows and the probabilities that training computed for them
-                            card.md       for people
+"""A trained version → scores: loaded only when it does what its manifest says, and cut off when it is late.
 
 Whatever does not fit is ModelUnfit: the event is held for a person, never decided by a default.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Sequence
-from hashlib import sha256
 from itertools import chain
-from math import exp
+from math import exp, nan
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent import onnxfile, strictjson
-from agent.errors import BadPayload, ModelUnfit
+from agent import onnxfile, registry
+from agent.errors import ModelUnfit
 from agent.ports import Features, Score
+from agent.registry import MAX_BYTES, Keys, Manifest, Version
 
-MAX_BYTES: Final = 3 * 1024 * 1024
+__all__ = ["MAX_BYTES", "PARITY", "Model"]
+
 PARITY: Final = 1e-5
 DEADLINE_S: Final = 0.25
 OPSETS: Final = {"": range(15, 23), "ai.onnx.ml": range(1, 5)}  # what the pinned converter writes
 PROVIDERS: Final = ["CPUExecutionProvider"]
-
-
-# ── what the files of a version say ─────────────────────────────────────────────────────────────────────────
-
-
-class _Told(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Input(_Told):
-    """One feature: outside of `least` to `most` the model is not asked; `low` to `high` is what training mostly saw."""
-
-    name: str
-    least: float
-    most: float
-    low: float
-    high: float
-    text: str = ""  # what people read about it; empty: not told
-    scale: Literal["plain", "log"] = "plain"  # log: people read its exponential
-
-
-class Output(_Told):
-    """Where the probability of being normal stands among the graph's outputs."""
-
-    name: str
-    column: int = Field(ge=0)
-    columns: int = Field(ge=1)
-
-
-class Manifest(_Told):
-    """``manifest.json``: what the files must be, and what the graph takes and gives."""
-
-    name: str
-    version: str
-    files: dict[str, str]  # file → SHA-256
-    input: str
-    features: tuple[Input, ...] = Field(min_length=1)
-    output: Output
-    opsets: dict[str, int]
-    trained: dict[str, str | int | float]  # on what, with what, how well: for people and for the audit
-
-
-class Parity(_Told):
-    """``parity.json``: what training computed; the graph must compute the same here."""
-
-    rows: tuple[tuple[float, ...], ...] = Field(min_length=1)
-    normal: tuple[float, ...] = Field(min_length=1)
-
-
-class Aliases(_Told):
-    """``aliases.json``: which version has which part."""
-
-    champion: str
-    challenger: str | None = None
-    previous: str | None = None
-
-
-Told = TypeVar("Told", bound=_Told)
-
-
-def champion(folder: str | Path) -> Path:
-    """The folder of the version that decides, of ``models/<name>``. Raises ModelUnfit."""
-    folder = Path(folder)
-    version = _told(_read(folder / "aliases.json"), folder / "aliases.json", Aliases).champion
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
-        raise ModelUnfit(f"{folder / 'aliases.json'}: champion {version!r} is no version; write the name of a folder")
-    return folder / version
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ModelUnfit(f"{path} cannot be read: {error.strerror}; restore the model's files") from None
-    if len(data) > MAX_BYTES:
-        raise ModelUnfit(f"{path} is larger than {MAX_BYTES // 1024 // 1024} MiB; train a smaller model")
-    return data
-
-
-def _told(data: bytes, path: Path, model: type[Told]) -> Told:
-    try:
-        return model.model_validate(strictjson.read(data, MAX_BYTES))
-    except BadPayload as error:
-        raise ModelUnfit(f"{path}: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ModelUnfit(f"{path}: {place}: {first['msg']}") from None
 
 
 # ── a loaded model ──────────────────────────────────────────────────────────────────────────────────────────
@@ -144,7 +48,8 @@ class Model:
     @classmethod
     def load(
         cls,
-        folder: str | Path,
+        folder: Path,
+        keys: Keys,
         features: Sequence[str] | None = None,
         *,
         explain_below: float = 1.0,
@@ -152,20 +57,16 @@ class Model:
     ) -> Model:
         """The model of a version's folder, after every check. Raises ModelUnfit naming the file and what to do.
 
-        `features` are the names that the workflow computes; they must be the manifest's. Reasons for people are
-        given for scores below `explain_below`.
+        `keys` are those that may have signed it. `features` are the names that the workflow computes; they must be
+        the manifest's. Reasons for people are given for scores below `explain_below`.
         """
-        folder = Path(folder)
-        manifest = _told(_read(folder / "manifest.json"), folder / "manifest.json", Manifest)
-        files = {name: _checked(folder / name, digest) for name, digest in manifest.files.items()}
-        for name in ("model.onnx", "parity.json", "card.md"):
-            if name not in files:
-                raise ModelUnfit(f"{folder / 'manifest.json'}: files does not list {name}; train the model again")
+        version = registry.read(folder, keys)
+        manifest = version.manifest
         _check_features(manifest, features, folder)
-        session = _session(files["model.onnx"], manifest, folder / "model.onnx")
+        session = _session(version.files["model.onnx"], manifest, folder / "model.onnx")
         model = cls(manifest, session, manifest.files["model.onnx"], deadline_s)
         model.explain_below = explain_below
-        model._replay(_told(files["parity.json"], folder / "parity.json", Parity), folder)
+        model._replay(version)
         return model
 
     explain_below = 1.0
@@ -198,7 +99,7 @@ class Model:
         if not rows:
             return []
         try:
-            normal = self.run(table)
+            normal = self.run(table)[:, self.manifest.output.column]
         except ModelUnfit as error:
             return [error for _ in rows]
         name, digest, usual = self.name, self.digest, max(self.explain_below, 0.0)
@@ -213,7 +114,7 @@ class Model:
         return Score(normal, self.name, self.digest, row, self._reasons(row))
 
     def run(self, table: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability of being normal for each row. Raises ModelUnfit when cut off, failed or of another shape."""
+        """All columns of the output for each row. Raises ModelUnfit when cut off, failed or of another shape."""
         output = self.manifest.output
         try:
             (answer,) = self._watch.run(self._session, [output.name], {self.manifest.input: table})
@@ -222,8 +123,8 @@ class Model:
             raise ModelUnfit(f"model {self.name} {late}: {str(error)[:200]}") from None
         if answer.shape != (len(table), output.columns) or answer.dtype != np.float32:
             raise ModelUnfit(f"model {self.name} answered {answer.dtype}{list(answer.shape)} for {len(table)} rows")
-        normal: NDArray[np.float32] = answer[:, output.column]
-        return normal
+        columns: NDArray[np.float32] = answer
+        return columns
 
     def _out_of_range(self, row: Features) -> ModelUnfit:
         if len(row) != len(self.manifest.features):
@@ -247,31 +148,24 @@ class Model:
                 found.append((beyond, f"{one.text} is {seen:.3g}, usually {low:.3g} to {high:.3g}"))
         return tuple(reason for _, reason in sorted(found, reverse=True))
 
-    def _replay(self, parity: Parity, folder: Path) -> None:
+    def _replay(self, version: Version) -> None:
         """The cases of training, computed here. Raises ModelUnfit at a difference above PARITY."""
-        if len(parity.rows) != len(parity.normal) or {len(row) for row in parity.rows} != {len(self.manifest.features)}:
+        parity, width, columns = version.parity, len(self.manifest.features), self.manifest.output.columns
+        if (
+            len(parity.rows) != len(parity.outputs)
+            or {len(row) for row in parity.rows} != {width}
+            or {len(row) for row in parity.outputs} != {columns}
+        ):
             raise ModelUnfit(
-                f"{folder / 'parity.json'}: rows and results do not belong together; train the model again"
+                f"{version.folder / 'parity.json'}: rows and results do not belong together; train the model again"
             )
-        difference = float(np.abs(self.run(np.array(parity.rows, np.float32)) - np.array(parity.normal)).max())
+        rows = np.array([[nan if value is None else value for value in row] for row in parity.rows], np.float32)
+        difference = float(np.abs(self.run(rows) - np.array(parity.outputs)).max())
         if not difference <= PARITY:
             raise ModelUnfit(
-                f"{folder / 'model.onnx'} computes something else here than in training (difference {difference:.2g}, "
-                f"allowed {PARITY:g}); train the model again with the pinned packages"
+                f"{version.folder / 'model.onnx'} computes something else here than in training (difference "
+                f"{difference:.2g}, allowed {PARITY:g}); train the model again with the pinned packages"
             )
-
-
-def _checked(path: Path, digest: str) -> bytes:
-    """The bytes of one file of the version, if they are those of the manifest."""
-    if path.name not in ("model.onnx", "parity.json", "card.md"):
-        raise ModelUnfit(f"{path.parent / 'manifest.json'}: lists {path.name!r}, which is no file of a model")
-    data = _read(path)
-    found = sha256(data).hexdigest()
-    if found != digest:
-        raise ModelUnfit(
-            f"{path} has SHA-256 {found[:12]}…, the manifest says {digest[:12]}…: restore the trained file"
-        )
-    return data
 
 
 def _check_features(manifest: Manifest, features: Sequence[str] | None, folder: Path) -> None:

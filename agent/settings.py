@@ -350,6 +350,9 @@ class Document(Settings):
     masterdata: Path = Field(default=Path("masterdata"), description="Folder of the master data")
     units: Path = Field(default=Path("units.yaml"), description="File of the unit codes")
     models: Path = Field(default=Path("models"), description="Folder of the scoring models")
+    model_keys: Path = Field(
+        default=Path("trust/models"), description="Folder of the public keys (`*.pub`, PEM) that models are signed with"
+    )
     secrets_dir: Path | None = Field(
         default=None, description="Folder of secret files, after systemd's and the container's"
     )

@@ -297,6 +297,7 @@ def configured(folder: Path, broker: int, sap: str, change: Change = lambda cont
     }  # fmt: skip
     content["authority"] = {name: {"mode": "auto", "min_confidence": 0} for name in content["workflows"]}
     content |= {"store": {"path": str(folder / "gatepost.db"), "reserve_mb": 1}, "models": str(ROOT / "models")}
+    content["model_keys"] = str(EDGE / "trust/models")
     content |= {
         "units": str(EDGE / "units.yaml"),
         "mappings": str(_mappings(folder)),

@@ -41,6 +41,7 @@ class Sections(Settings):
     mappings: Path = Document.model_fields["mappings"].default
     units: Path = Document.model_fields["units"].default
     models: Path = Document.model_fields["models"].default
+    model_keys: Path = Document.model_fields["model_keys"].default
     secrets_dir: Path | None = None
 
 
@@ -67,6 +68,7 @@ class Place:
     mappings: Path
     units: Path
     models: Path
+    model_keys: Path
     secrets_dir: Path | None
 
     @classmethod

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import apsw
 
+from agent.durable import replace_durably
 from agent.errors import StoreCorrupt, StoreError, StoreLocked
 from agent.ports import Clock
 from agent.store.encode import to_us
@@ -205,21 +206,6 @@ class OpenFile:
 
     def _write_mark(self, reserved: int) -> None:
         replace_durably(self._mark_path, json.dumps({"run": self._run, "reserved": reserved}).encode())
-
-
-def replace_durably(path: Path, content: bytes) -> None:
-    """Write a small file so that after a power cut either the old or the new content is there."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def lock(path: Path) -> int:

@@ -1,9 +1,11 @@
 """Train the model that says whether a reported consumption looks normal.
 
-    python -m models.consumption_anomaly.train [folder]
+    python -m models.consumption_anomaly.train [folder of models]
 
-The data are simulated: what the bench's machines report, with a share of reports distorted as on real floors. The
-features are computed by the same pure function that serves. The same seeds give the same files, byte for byte.
+It is signed with the key in build/keys, which is made when there is none; its public half goes to where the bench
+looks for it. The data are simulated: what the bench's machines report, with a share of reports distorted as on real
+floors. The features are computed by the same pure function that serves. The same seeds give the same files, byte for
+byte; another key only another signature.
 """
 
 from __future__ import annotations
@@ -14,27 +16,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from hashlib import sha256
 from math import exp
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import onnxruntime as ort
 import skl2onnx
 import sklearn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from agent import masterfiles, onnxfile
+from agent import checkpoints, masterfiles, onnxfile, registry
 from agent.config import parse
 from agent.facts import Facts, Plant
-from agent.inference import MAX_BYTES, PARITY, Model
+from agent.inference import PARITY, Model
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.registry import MAX_BYTES, Input, InputReference, Manifest, Output, Reference
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.consumption import FEATURES, features, use_of
 from simulators import scenario as plant
@@ -60,10 +63,11 @@ RANGES: Final = {  # outside of these the model is not asked: six decades of dev
     "counted": (0.0, 1.0),
     "share_of_required": (0.0, 1000.0),
 }
-WORDS: Final = {
+WORDS: Final[Mapping[str, tuple[str, Literal["plain", "log"]]]] = {
     "deviation": ("used over expected", "log"),
     "share_of_required": ("share of the order's requirement", "plain"),
 }
+NO_WORDS: Final[tuple[str, Literal["plain"]]] = ("", "plain")
 
 
 # ── the data ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +233,7 @@ def parity_rows(rows: Table) -> Table:
     return np.vstack([chosen, corners, inside]).astype(np.float32)
 
 
-def check_parity(model: GradientBoostingClassifier, graph: bytes, rows: Table) -> list[float]:
+def check_parity(model: GradientBoostingClassifier, graph: bytes, rows: Table) -> list[list[float]]:
     """What the graph computes for the rows; ends the program where it differs from scikit-learn."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     label, probabilities = session.run(None, {"features": rows})
@@ -240,7 +244,7 @@ def check_parity(model: GradientBoostingClassifier, graph: bytes, rows: Table) -
         raise SystemExit(
             f"ONNX and scikit-learn differ by {difference:.2g} and in {changed} labels; nothing is written"
         )
-    return [float(value) for value in probabilities[:, 1]]
+    return [[round(float(value), 9) for value in row] for row in probabilities]
 
 
 # ── what is written ─────────────────────────────────────────────────────────────────────────────────────────
@@ -262,28 +266,45 @@ def figures(normal: NDArray[np.float64], test: list[Sample], bar: float = 0.9) -
 
 
 def manifest(
-    files: Mapping[str, bytes], rows: Table, normal: NDArray[np.int64], told: dict[str, Any]
-) -> dict[str, Any]:
-    """What `agent.inference` checks before it believes the files."""
+    graph: bytes,
+    rows: Table,
+    normal: NDArray[np.int64],
+    trained: Mapping[str, str | int | float],
+    told: Mapping[str, float],
+) -> Manifest:
+    """What the agent checks before it believes the files."""
     usual = np.quantile(rows[normal == 1].astype(np.float64), (0.005, 0.995), axis=0)
     inputs = []
     for at, name in enumerate(FEATURES):
-        text, scale = WORDS.get(name, ("", "plain"))
+        text, scale = WORDS.get(name, NO_WORDS)
         least, most = RANGES[name]
         low, high = (round(float(value), 6) for value in usual[:, at])
-        inputs.append(
-            {"name": name, "least": least, "most": most, "low": low, "high": high, "text": text, "scale": scale}
-        )
-    return {
-        "name": HERE.name,
-        "version": VERSION,
-        "files": {name: sha256(data).hexdigest() for name, data in sorted(files.items())},
-        "input": "features",
-        "features": inputs,
-        "output": {"name": "probabilities", "column": 1, "columns": 2},
-        "opsets": onnxfile.read(files["model.onnx"]).opsets,
-        "trained": told,
-    }
+        inputs.append(Input(name=name, least=least, most=most, low=low, high=high, text=text, scale=scale))
+    return Manifest(
+        name=HERE.name,
+        version=VERSION,
+        kind="probability",
+        files=dict.fromkeys(registry.FILES, "0" * 64),  # filled in when they are written
+        features=tuple(inputs),
+        output=Output(name="probabilities", column=1, columns=2),
+        bars={"auto": 0.9},
+        opsets=onnxfile.read(graph).opsets,
+        trained=trained,
+        metrics=told,
+    )
+
+
+def reference(rows: Table, answers: NDArray[np.float64]) -> Reference:
+    """What the training data looked like."""
+    deciles = np.quantile(rows.astype(np.float64), np.arange(1, 10) / 10, axis=0)
+    return Reference(
+        rows=len(rows),
+        inputs={
+            name: InputReference(deciles=tuple(round(float(x), 6) for x in deciles[:, at]))
+            for at, name in enumerate(FEATURES)
+        },
+        mean=tuple(round(float(x), 6) for x in answers.mean(axis=0)),
+    )
 
 
 CARD: Final = """# Does this consumption look normal? (consumption_anomaly, version {version})
@@ -333,31 +354,21 @@ def card(found: Mapping[str, float], size: int, trees: int, reports_used: int, t
     )
 
 
-def write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """The version's folder, and the alias that makes it decide; each file appears whole or not at all."""
-    target = folder / VERSION
-    target.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        _replace(target / name, data)
-    _replace(folder / "aliases.json", _json({"champion": VERSION}))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
+def key_of_the_bench() -> Ed25519PrivateKey:
+    """The key that signs what is trained here; made at first use, and its public half given to the bench."""
+    path = ROOT / "build" / "keys" / "models.pem"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = checkpoints.load_key(path)
+    (ROOT / "edge_config" / "trust" / "models" / "bench.pub").write_bytes(path.with_suffix(".pub").read_bytes())
+    return key
 
 
 def _run(scenario: plant.Scenario, seed: int) -> Iterator[Sample]:
     return samples(bench_facts(scenario), scenario, seed)
 
 
-def train(folder: Path) -> dict[str, float]:
-    """Train, check, write below `folder`, load what was written as the agent would, and return the figures."""
+def train(models: Path, key: Ed25519PrivateKey) -> dict[str, float]:
+    """Train, check, write below `models`, load what was written as the agent would, and return the figures."""
     found = [sample for seed, parts in RUNS for sample in _run(split(plant.load(), parts), seed)]
     early, late = [one for one in found if not one.late], [one for one in found if one.late]
     rows = np.array([one.row for one in early], np.float32)  # cast before fit: the graph computes in float32
@@ -366,28 +377,34 @@ def train(folder: Path) -> dict[str, float]:
     graph = export(model)
     test_rows = np.array([one.row for one in late], np.float32)
     checked = parity_rows(test_rows)
-    parity = {"rows": [[float(x) for x in row] for row in checked], "normal": check_parity(model, graph, checked)}
+    parity = {"rows": [[float(x) for x in row] for row in checked], "outputs": check_parity(model, graph, checked)}
     told = figures(model.predict_proba(test_rows)[:, 1], late)
     page = card(told, len(graph), model.n_estimators_, len(found), len(late))
-    files = {"model.onnx": graph, "parity.json": json.dumps(parity).encode(), "card.md": page.encode()}
-    data = "simulators.line, seeds " + ", ".join(f"{seed} (orders split into {parts})" for seed, parts in RUNS)
-    origin = {
-        "data": data,
-        "reports": len(found),
+    files = {
+        "model.onnx": graph,
+        "parity.json": json.dumps(parity).encode(),
+        "card.md": page.encode(),
+        "reference.json": reference(rows, model.predict_proba(rows)).model_dump_json(indent=1).encode() + b"\n",
+    }
+    trained: dict[str, str | int | float] = {
+        "data": "simulators.line, seeds " + ", ".join(f"{seed} (orders split into {parts})" for seed, parts in RUNS),
+        "rows": len(found),
+        "protocol": f"temporal {1 - TEST_SHARE:.0%} / {TEST_SHARE:.0%} of each run",
         "scikit-learn": sklearn.__version__,
         "skl2onnx": skl2onnx.__version__,
     }
-    write(folder, {**files, "manifest.json": _json(manifest(files, rows, normal, {**origin, **told}))})
-    Model.load(folder / VERSION, FEATURES).close()
+    folder = registry.write(models, manifest(graph, rows, normal, trained, told), files, key)
+    Model.load(folder, {"trained": key.public_key()}, FEATURES).close()
+    registry.name_champion(folder.parent, VERSION)
     return told
 
 
 def main() -> None:
     """Train into the folder given, or beside this file."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
-    for name, value in train(folder).items():
+    models = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent
+    for name, value in train(models, key_of_the_bench()).items():
         print(f"{name:32} {value:.4f}")
-    print(f"written to {folder / VERSION}")
+    print(f"written to {models / HERE.name / VERSION}")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Stage:
                 "confirmation": {"mode": "auto"},
             },
             "mappings": str(edge / "mappings"), "masterdata": str(edge / "masterdata"),
-            "units": str(edge / "units.yaml"), "models": str(ROOT / "models"),
+            "units": str(edge / "units.yaml"), "models": str(ROOT / "models"), "model_keys": str(edge / "trust/models"),
             "log": {"level": "info", "format": "text"},
         }  # fmt: skip
 

@@ -312,6 +312,7 @@ def configured(
     content["targets"][0] |= {"url": sap, **target}
     content["authority"] = {name: {"mode": "auto", "min_confidence": 0} for name in content["workflows"]}
     content |= {"mappings": str(EDGE / "mappings"), "units": str(EDGE / "units.yaml"), "models": str(ROOT / "models")}
+    content["model_keys"] = str(EDGE / "trust/models")
     content["masterdata"] = str(_tolerant(folder / "masterdata"))
     for unused in ("api", "management", "secrets_dir"):
         content.pop(unused, None)

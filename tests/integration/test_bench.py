@@ -211,7 +211,7 @@ def moved(config: Path, folder: Path, first_port: int) -> Path:
     text = config.read_text(encoding="utf-8")
     for offset, port in enumerate((18830, 18800, 18080, 18090)):
         text = text.replace(f":{port}", f":{first_port + offset}")
-    for key in ("mappings", "masterdata", "units", "models"):
+    for key in ("mappings", "masterdata", "units", "models", "model_keys"):
         text = re.sub(
             rf"^({key}): (\S+)", lambda found: f"{found[1]}: {(config.parent / found[2]).resolve()}", text, flags=re.M
         )

@@ -12,17 +12,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from agent import onnxfile
+from agent import onnxfile, registry
 from agent.errors import ModelUnfit
-from agent.inference import Model, champion
+from agent.inference import Model
 from agent.ports import Score
 from agent.workflows.consumption import FEATURES
 
-SHIPPED = Path(__file__).parents[2] / "models" / "consumption_anomaly"
+HOUSE = Path(__file__).parents[2]
+SHIPPED = registry.champion(HOUSE / "models" / "consumption_anomaly")
+BENCH = registry.trusted(HOUSE / "edge_config" / "trust" / "models")
+KEY = Ed25519PrivateKey.generate()
+KEYS = {**BENCH, "test": KEY.public_key()}
 USUAL = (0.001, 0.001, 2.5, 0.0, 0.005)
 DOUBLE = (0.693, 0.693, 2.5, 0.0, 0.01)
 OPSETS = [helper.make_opsetid("", 16), helper.make_opsetid("ai.onnx.ml", 1)]
@@ -30,15 +35,19 @@ OPSETS = [helper.make_opsetid("", 16), helper.make_opsetid("ai.onnx.ml", 1)]
 
 def test_the_runtime_of_models_leaves_no_device_id_and_reports_nothing(tmp_path):
     """onnxruntime's telemetry writes into the home folder before it sends: with the agent nothing is written."""
-    program = "import sys; from agent.inference import Model, Path; Model.load(Path(sys.argv[1])).close()"
-    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", program, str(champion(SHIPPED))], env=environment, check=True, timeout=120)
+    program = (
+        "import sys; from agent.inference import Model, Path; from agent.registry import trusted;"
+        "Model.load(Path(sys.argv[1]), trusted(Path(sys.argv[2]))).close()"
+    )
+    keys = HOUSE / "edge_config" / "trust" / "models"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE)}
+    subprocess.run([sys.executable, "-c", program, str(SHIPPED), str(keys)], env=environment, check=True, timeout=120)
     assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.fixture(scope="module")
 def model():
-    loaded = Model.load(champion(SHIPPED), FEATURES)
+    loaded = Model.load(SHIPPED, KEYS, FEATURES)
     yield loaded
     loaded.close()
 
@@ -46,14 +55,20 @@ def model():
 @pytest.fixture
 def folder(tmp_path):
     """A copy of the shipped version, to be spoilt."""
-    return shutil.copytree(champion(SHIPPED), tmp_path / "1")
+    return shutil.copytree(SHIPPED, tmp_path / "consumption_anomaly" / "1")
 
 
 def rehash(folder: Path, **changes: object) -> None:
-    """A manifest that fits the files again, with other content where a test wants it."""
+    """A manifest that fits the files again, with other content where a test wants it, and signed."""
     manifest = json.loads((folder / "manifest.json").read_text()) | changes
     manifest["files"] = {name: sha256((folder / name).read_bytes()).hexdigest() for name in manifest["files"]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    put_manifest(folder, json.dumps(manifest).encode())
+
+
+def put_manifest(folder: Path, content: bytes) -> None:
+    """Another manifest, signed by a key that is trusted here."""
+    (folder / "manifest.json").write_bytes(content)
+    (folder / "manifest.sig").write_bytes(registry.sign(content, KEY))
 
 
 def put(folder: Path, nodes: list[onnx.NodeProto], *, initializers=(), output: str = "probabilities") -> None:
@@ -72,7 +87,7 @@ def put(folder: Path, nodes: list[onnx.NodeProto], *, initializers=(), output: s
 
 def refusal(folder: Path, **options) -> str:
     with pytest.raises(ModelUnfit) as refused:
-        Model.load(folder, FEATURES, **options)
+        Model.load(folder, KEYS, FEATURES, **options)
     return str(refused.value)
 
 
@@ -82,7 +97,7 @@ def test_the_shipped_model_tells_normal_from_double(model):
     assert usual.confidence > 0.95
     assert double.confidence < 0.05
     assert usual.model == "consumption_anomaly/1"
-    assert usual.model_hash == sha256((champion(SHIPPED) / "model.onnx").read_bytes()).hexdigest()
+    assert usual.model_hash == sha256((SHIPPED / "model.onnx").read_bytes()).hexdigest()
     assert usual.features == USUAL
 
 
@@ -134,7 +149,7 @@ def test_every_row_gets_a_probability_or_a_refusal(model, rows):
             assert isinstance(answer, ModelUnfit)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "parity.json", "card.md"])
+@pytest.mark.parametrize("name", ["model.onnx", "parity.json", "card.md", "reference.json"])
 def test_a_tampered_file_is_refused_by_its_hash(folder, name):
     """One changed byte is enough, in any of the files."""
     data = bytearray((folder / name).read_bytes())
@@ -166,7 +181,9 @@ def test_too_large_a_model_is_refused_unread(folder):
     assert "larger than 3 MiB" in refusal(folder)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "parity.json", "card.md", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "parity.json", "card.md", "reference.json", "manifest.json", "manifest.sig"]
+)
 def test_a_missing_file_is_refused_by_name(folder, name):
     """The message says which one."""
     (folder / name).unlink()
@@ -177,14 +194,14 @@ def test_a_file_outside_of_the_folder_is_refused(folder):
     """The manifest cannot point elsewhere."""
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["../../etc/passwd"] = "0" * 64
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert "no file of a model" in refusal(folder)
+    put_manifest(folder, json.dumps(manifest).encode())
+    assert "files must be model.onnx, parity.json, card.md, reference.json" in refusal(folder)
 
 
 def test_other_features_than_the_workflow_computes_are_refused(folder):
     """A model of another version of the agent is not fed with the wrong columns."""
     with pytest.raises(ModelUnfit, match="the workflow computes distance, deviation"):
-        Model.load(folder, ("distance", "deviation", *FEATURES[2:]))
+        Model.load(folder, KEYS, ("distance", "deviation", *FEATURES[2:]))
 
 
 def test_a_graph_of_another_shape_is_refused(folder):
@@ -192,11 +209,11 @@ def test_a_graph_of_another_shape_is_refused(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     rehash(folder, features=manifest["features"][:4])
     with pytest.raises(ModelUnfit, match="the manifest says features: float, 4 columns"):
-        Model.load(folder)
+        Model.load(folder, KEYS)
     rehash(folder, features=manifest["features"], output={"name": "other", "column": 1, "columns": 2})
     assert "the manifest says other: float" in refusal(folder)
     rehash(folder, output={"name": "probabilities", "column": 2, "columns": 2})
-    assert "2 columns" in refusal(folder)
+    assert "output: 2 columns do not fit" in refusal(folder)
 
 
 @pytest.mark.parametrize("opsets", [{"": 15, "ai.onnx.ml": 1}, {"": 16}])
@@ -287,10 +304,10 @@ def test_an_answer_that_is_no_probability_is_unfit(folder):
         helper.make_node("Slice", ["features", "starts", "ends", "axes"], ["two"]),
         helper.make_node("Sqrt", ["two"], ["probabilities"]),
     ]
-    (folder / "parity.json").write_text(json.dumps({"rows": [[0.25, 0.25, 1.0, 0.0, 0.0]], "normal": [0.5]}))
+    (folder / "parity.json").write_text(json.dumps({"rows": [[0.25, 0.25, 1.0, 0.0, 0.0]], "outputs": [[0.5, 0.5]]}))
     put(folder, nodes, initializers=bounds)
     rehash(folder, output={"name": "probabilities", "column": 0, "columns": 2})
-    model = Model.load(folder, FEATURES)
+    model = Model.load(folder, KEYS, FEATURES)
     good, nan, two = model.score([(deviation, 1.0, 1.0, 0.0, 0.0) for deviation in (0.25, -1.0, 4.0)])
     model.close()
     assert isinstance(good, Score)
@@ -318,7 +335,7 @@ def test_a_model_that_returns_nan_is_refused_by_its_parity(folder):
 def test_a_model_that_computes_something_else_here_is_refused(folder):
     """The cases of training are replayed at every load."""
     parity = json.loads((folder / "parity.json").read_text())
-    parity["normal"][7] += 0.001
+    parity["outputs"][7][1] += 0.001
     (folder / "parity.json").write_text(json.dumps(parity))
     rehash(folder)
     assert "computes something else here than in training (difference 0.001" in refusal(folder)
@@ -335,7 +352,7 @@ def test_a_model_that_computes_something_else_here_is_refused(folder):
 )
 def test_a_broken_manifest_is_refused(folder, content, told):
     """The message names the file and the field."""
-    (folder / "manifest.json").write_bytes(content)
+    put_manifest(folder, content)
     assert told in refusal(folder)
 
 
@@ -343,11 +360,11 @@ def test_a_broken_manifest_is_refused(folder, content, told):
 def test_an_alias_that_leaves_the_folder_is_refused(tmp_path, version):
     """An alias names a version, not a path."""
     (tmp_path / "aliases.json").write_text(json.dumps({"champion": version}))
-    with pytest.raises(ModelUnfit, match="is no version"):
-        champion(tmp_path)
+    with pytest.raises(ModelUnfit, match=r"aliases\.json: champion: String should match"):
+        registry.champion(tmp_path)
 
 
 def test_a_missing_alias_is_refused(tmp_path):
     """Without a champion nothing scores."""
     with pytest.raises(ModelUnfit, match=r"aliases\.json cannot be read"):
-        champion(tmp_path)
+        registry.champion(tmp_path)

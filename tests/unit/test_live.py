@@ -196,7 +196,7 @@ def findings(folder: Path, live: Sequence[dict[str, str]], needs: dict[str, int]
     content = yaml.safe_load((edge / "sparkplug.yaml").read_text(encoding="utf-8"))
     content["sources"][0]["live"] = list(live)
     content["authority"]["consumption"]["needs_fresh"] = needs
-    content |= {name: str(edge / content[name]) for name in ("mappings", "masterdata", "units", "models")}
+    content |= {name: str(edge / content[name]) for name in ("mappings", "masterdata", "units", "models", "model_keys")}
     file = folder / "agent.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     secret = {"GATEPOST_SECRET_ERP_PASSWORD": "not a secret at all"}

@@ -1,0 +1,355 @@
+"""The files of a trained model: who signed them, whether they are what was signed, and which version decides.
+
+    models/<name>/aliases.json            {"champion": "2", "challenger": null, "previous": "1"}
+    models/<name>/<version>/model.onnx    the graph, at most 3 MiB, in one file
+                            manifest.json SHA-256 of every file, what the graph takes and gives, figures, approval
+                            manifest.sig  Ed25519 signature over the bytes of manifest.json, in base64
+                            card.md       for people
+                            parity.json   rows, and what training computed for them
+                            reference.json what the training data looked like: for drift and for reasons
+
+A version is believed when its manifest is signed by a key that the plant trusts (a folder of public keys), and its
+files have the hashes that the manifest says. Whatever does not fit is ModelUnfit, with what to do.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError, model_validator
+
+from agent import checkpoints, strictjson
+from agent.durable import replace_durably
+from agent.errors import BadPayload, ModelUnfit, NotFound, StoreError
+
+MAX_BYTES: Final = 3 * 1024 * 1024  # of any file of a version
+FILES: Final = ("model.onnx", "parity.json", "card.md", "reference.json")  # beside the manifest and its signature
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sig"
+ALIASES: Final = "aliases.json"
+
+_FOLDER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+FolderName = Annotated[str, StringConstraints(pattern=_FOLDER_NAME)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+# ── what the files of a version say ─────────────────────────────────────────────────────────────────────────
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Told):
+    """One feature: outside of `least` to `most` the model is not asked; `low` to `high` is what training mostly saw."""
+
+    name: str
+    least: FiniteFloat
+    most: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    text: str = ""  # what people read about it; empty: not told
+    unit: str = ""  # in which people read it
+    scale: Literal["plain", "log"] = "plain"  # log: people read its exponential
+    null: Literal["refused", "allowed"] = "refused"  # allowed: the graph takes NaN for a value that is missing
+
+
+class Output(_Told):
+    """Where the answer stands among the graph's outputs: `columns` of it, for a probability the one that is meant."""
+
+    name: str
+    column: int = Field(default=0, ge=0)
+    columns: int = Field(ge=1)
+
+
+class Approval(_Told):
+    """Who let a version become champion for the first time."""
+
+    by: str
+    reason: str
+    at: str
+
+
+class Manifest(_Told):
+    """``manifest.json``: what the files must be, what the graph takes and gives, what is known about it."""
+
+    format: Literal[2] = 2
+    name: FolderName
+    version: FolderName
+    kind: Literal["probability", "classes", "quantiles"]
+    files: Mapping[str, Sha256]
+    input: str = "features"
+    features: tuple[Input, ...] = Field(min_length=1)  # what the graph takes, float32, in this order
+    categories: Mapping[str, tuple[str, ...]] = {}  # `machine` → its values, each a feature ``machine=value``
+    output: Output
+    classes: tuple[str, ...] = ()  # in the order of the columns
+    quantiles: tuple[float, ...] = ()
+    temperature: float = Field(default=1.0, gt=0)  # is inside of the graph; told for people and for replay
+    conformal: Mapping[str, Share] = {}  # by alpha: a class is in the set when 1 − p is at most this
+    bars: Mapping[str, Share] = {}  # by action: the probability that it needs
+    opsets: Mapping[str, int]
+    trained: Mapping[str, str | int | float]  # on what, how, with which packages
+    metrics: Mapping[str, FiniteFloat] = {}  # how well, on data it had not seen
+    approved: Approval | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if set(self.files) != set(FILES):
+            raise ValueError(f"files must be {', '.join(FILES)}, not {', '.join(self.files) or 'none'}")
+        names = [one.name for one in self.features]
+        if len(set(names)) != len(names):
+            raise ValueError("features: a name stands twice")
+        if wrong := [one.name for one in self.features if not (one.least <= one.most and one.low <= one.high)]:
+            raise ValueError(f"features: the range of {wrong[0]} is empty")
+        expanded = [f"{name}={value}" for name, values in self.categories.items() for value in values]
+        if missing := set(expanded) - set(names):
+            raise ValueError(f"categories: there is no feature {min(missing)}")
+        columns = {"classes": len(self.classes), "quantiles": len(self.quantiles)}.get(self.kind, self.output.columns)
+        if columns != self.output.columns or self.output.column >= columns:
+            raise ValueError(f"output: {self.output.columns} columns do not fit {columns} {self.kind}")
+        if any(not 0 < low < high < 1 for low, high in pairwise(self.quantiles)):
+            raise ValueError("quantiles: must rise, between 0 and 1")
+        if any(not re.fullmatch(r"0\.\d+", alpha) for alpha in self.conformal):
+            raise ValueError("conformal: the keys are shares of error, as 0.05")
+        return self
+
+
+class Parity(_Told):
+    """``parity.json``: what training computed for rows of the graph's input; null: a value that is missing."""
+
+    rows: tuple[tuple[float | None, ...], ...] = Field(min_length=1)
+    outputs: tuple[tuple[FiniteFloat, ...], ...] = Field(min_length=1)  # every column of the output
+
+
+class InputReference(_Told):
+    """What training saw of one raw input: the 9 deciles of a number, or the shares of the values of a category."""
+
+    deciles: tuple[FiniteFloat, ...] = ()
+    shares: Mapping[str, Share] = {}
+    nulls: Share = 0.0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if len(self.deciles) not in (0, 9) or bool(self.deciles) == bool(self.shares):
+            raise ValueError("has either 9 deciles or shares")
+        if list(self.deciles) != sorted(self.deciles):
+            raise ValueError("deciles must rise")
+        return self
+
+
+class Reference(_Told):
+    """``reference.json``: by raw input, and the mean of each column of the output over `rows` rows."""
+
+    rows: int = Field(ge=1)
+    inputs: Mapping[str, InputReference]
+    mean: tuple[FiniteFloat, ...]
+
+
+class Aliases(_Told):
+    """``aliases.json``: which version has which part."""
+
+    champion: FolderName
+    challenger: FolderName | None = None
+    previous: FolderName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version whose signature and hashes are right; `files` are the bytes that were hashed."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str  # SHA-256 of manifest.json
+    signer: str  # name of the key, as its file is called
+    files: Mapping[str, bytes]
+
+    @property
+    def parity(self) -> Parity:
+        """Its cases. Raises ModelUnfit."""
+        return _told(self.files["parity.json"], self.folder / "parity.json", Parity)
+
+    @property
+    def reference(self) -> Reference:
+        """What its training data looked like, for every raw input. Raises ModelUnfit."""
+        path = self.folder / "reference.json"
+        reference = _told(self.files["reference.json"], path, Reference)
+        if missing := set(self.inputs) - set(reference.inputs):
+            raise ModelUnfit(f"{path}: says nothing about {min(missing)}; train the model again")
+        return reference
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The raw inputs: the features as they are, and the categories that others stand for."""
+        categories = self.manifest.categories
+        of_categories = {f"{name}={value}" for name, values in categories.items() for value in values}
+        return (*(one.name for one in self.manifest.features if one.name not in of_categories), *categories)
+
+
+# ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+Keys = Mapping[str, Ed25519PublicKey]
+
+
+def trusted(folder: Path) -> Keys:
+    """The public keys of a folder (``*.pub``, PEM) by the names of their files. Raises ModelUnfit."""
+    try:
+        return {path.stem: checkpoints.load_public(path) for path in sorted(folder.glob("*.pub"))}
+    except (StoreError, OSError) as error:
+        raise ModelUnfit(f"{error}; keep only public keys of models in {folder}") from None
+
+
+def sign(manifest: bytes, key: Ed25519PrivateKey) -> bytes:
+    """The content of ``manifest.sig`` for these bytes of ``manifest.json``."""
+    return base64.b64encode(key.sign(manifest)) + b"\n"
+
+
+def signer(manifest: bytes, signature: bytes, keys: Keys) -> str | None:
+    """The name of the key that signed these bytes; None: none of these."""
+    try:
+        raw = base64.b64decode(signature.strip(), validate=True)
+    except ValueError:
+        return None
+    for name, key in keys.items():
+        try:
+            key.verify(raw, manifest)
+        except InvalidSignature:
+            continue
+        return name
+    return None
+
+
+# ── versions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read(folder: Path, keys: Keys) -> Version:
+    """The version in this folder: signature, then manifest, then hashes. Raises ModelUnfit.
+
+    What is not signed by a known key is not even parsed.
+    """
+    path = folder / MANIFEST
+    raw = _read(path)
+    signed_by = signer(raw, _read(folder / SIGNATURE), keys)
+    if signed_by is None:
+        known = ", ".join(keys) or "none"
+        raise ModelUnfit(
+            f"{path} is not signed by a key that is trusted here ({known}); restore the trained files, or put the "
+            "public key of whoever trained them into the folder `model_keys`"
+        )
+    manifest = _told(raw, path, Manifest)
+    if folder.resolve().name != manifest.version or folder.resolve().parent.name != manifest.name:
+        raise ModelUnfit(f"{path} is of {manifest.name}/{manifest.version}; restore the folder under its own name")
+    files = {name: _hashed(folder / name, digest) for name, digest in manifest.files.items()}
+    return Version(folder, manifest, sha256(raw).hexdigest(), signed_by, files)
+
+
+def write(models: Path, manifest: Manifest, files: Mapping[str, bytes], key: Ed25519PrivateKey) -> Path:
+    """Write ``models/<name>/<version>/``, signed; returns the folder. The hashes of `files` are filled in.
+
+    The signature is written last: whoever reads meanwhile finds a version that is not believed.
+    """
+    hashes = {name: sha256(data).hexdigest() for name, data in sorted(files.items())}
+    whole = Manifest.model_validate(manifest.model_dump() | {"files": hashes})
+    raw = whole.model_dump_json(indent=1).encode() + b"\n"
+    folder = models / whole.name / whole.version
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in {**files, MANIFEST: raw, SIGNATURE: sign(raw, key)}.items():
+        replace_durably(folder / name, data)
+    return folder
+
+
+def names(models: Path) -> list[str]:
+    """The models that have aliases."""
+    return sorted(path.parent.name for path in models.glob(f"*/{ALIASES}"))
+
+
+def versions(models: Path, name: str) -> list[str]:
+    """The versions of a model, whether they are believed or not."""
+    return sorted(path.parent.name for path in (models / name).glob(f"*/{MANIFEST}"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ModelUnfit(f"{path} cannot be read: {error.strerror}; restore the model's files") from None
+    if len(data) > MAX_BYTES:
+        raise ModelUnfit(f"{path} is larger than {MAX_BYTES // 1024 // 1024} MiB; train a smaller model")
+    return data
+
+
+def _hashed(path: Path, digest: str) -> bytes:
+    data = _read(path)
+    found = sha256(data).hexdigest()
+    if found != digest:
+        raise ModelUnfit(
+            f"{path} has SHA-256 {found[:12]}…, the manifest says {digest[:12]}…: restore the trained file"
+        )
+    return data
+
+
+Told = TypeVar("Told", bound=_Told)
+
+
+def _told(data: bytes, path: Path, model: type[Told]) -> Told:
+    try:
+        return model.model_validate(strictjson.read(data, MAX_BYTES))
+    except BadPayload as error:
+        raise ModelUnfit(f"{path}: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ModelUnfit(f"{path}: {place}: {first['msg']}" if place else f"{path}: {first['msg']}") from None
+
+
+# ── which version decides ───────────────────────────────────────────────────────────────────────────────────
+
+
+def aliases(folder: Path) -> Aliases:
+    """Which version of ``models/<name>`` has which part. Raises ModelUnfit."""
+    return _told(_read(folder / ALIASES), folder / ALIASES, Aliases)
+
+
+def champion(folder: Path) -> Path:
+    """The folder of the version that decides, of ``models/<name>``. Raises ModelUnfit."""
+    return folder / aliases(folder).champion
+
+
+def name_champion(folder: Path, version: str) -> Aliases:
+    """Let this version decide from the next (re)load on; the one before stays for the way back. Durable.
+
+    The caller has verified the version. A challenger that becomes champion is no challenger any more.
+    """
+    path = folder / ALIASES
+    before = aliases(folder) if path.exists() else None
+    if before is not None and before.champion == version:
+        return before
+    challenger = before.challenger if before is not None and before.challenger != version else None
+    return name_aliases(
+        folder, Aliases(champion=version, challenger=challenger, previous=before.champion if before else None)
+    )
+
+
+def name_aliases(folder: Path, told: Aliases) -> Aliases:
+    """Write ``aliases.json`` as a whole, durably."""
+    replace_durably(folder / ALIASES, told.model_dump_json(indent=1).encode() + b"\n")
+    return told
+
+
+def previous(folder: Path) -> str:
+    """The version before the champion. Raises NotFound where there is none."""
+    told = aliases(folder)
+    if told.previous is None:
+        raise NotFound(f"{folder / ALIASES} names no previous version; promote one by its number instead")
+    return told.previous

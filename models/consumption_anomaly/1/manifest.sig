@@ -1,0 +1,1 @@
+4ft6e8XN0zItKZPX7XYIdvoS7r8kjcte8NzXYhvHooNHmtSkua3z/ZHh7NFxUwYBwfxCr+IxjCKG+5656bMnBQ==
