@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from agent.tags.config import TagEvent
-from agent.tags.engine import Made, TagEvents
+from agent.tags.engine import NO_ADDRESSES, Made, TagEvents
 from agent.tags.values import Change, Quality, Scalar, TagValue, Write
 
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
@@ -43,8 +43,10 @@ def read(payload: bytes) -> dict[str, Any]:
 class Agent:
     """An engine with a store that commits when it is told to, and a controller's write pins behind it."""
 
-    def __init__(self, events: Sequence[TagEvent], source: str = "plc") -> None:
-        self.events, self.source = events, source
+    def __init__(
+        self, events: Sequence[TagEvent], source: str = "plc", addresses: Mapping[str, str] = NO_ADDRESSES
+    ) -> None:
+        self.events, self.source, self.addresses = events, source, addresses
         self.committed: bytes | None = None
         self.stored: list[dict[str, Any]] = []  # bodies of events on disk
         self.noticed: list[tuple[str, Mapping[str, Any]]] = []  # on disk
@@ -52,7 +54,7 @@ class Agent:
         self.cut = False  # nothing reaches the controller
         self.now = 0.0
         self._queue: list[Made] = []
-        self.engine = TagEvents(events, source, None)
+        self.engine = TagEvents(events, source, None, addresses)
 
     def send(self, *changes: Change) -> Made:
         """A message arrives; nothing is committed yet."""
@@ -96,7 +98,7 @@ class Agent:
     def kill(self) -> None:
         """What is not committed is gone; the agent starts again from what is."""
         self._queue.clear()
-        self.engine = TagEvents(self.events, self.source, self.committed)
+        self.engine = TagEvents(self.events, self.source, self.committed, self.addresses)
 
     def actions(self) -> list[str]:
         """What was noticed, without the counters' first readings."""

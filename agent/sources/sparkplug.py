@@ -81,7 +81,8 @@ class SparkplugSource(MqttSource):
         if self._events is None:  # what is under way from an earlier run belongs to the state that we still have
             nodes, events = map(intake.checkpoint, self._keys)
             self._nodes.recall(nodes, self._moment())
-            self._events = TagEvents(self._sparkplug.events, self.name, events)
+            addresses = {tag: str(address) for tag, address in self._sparkplug.addresses.items()}
+            self._events = TagEvents(self._sparkplug.events, self.name, events, addresses)
             self._checkpoint = events or b""
         await super().run(intake)
 

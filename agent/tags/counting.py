@@ -16,6 +16,7 @@ from typing import Any, Final
 from agent.ports import Notice
 from agent.tags.config import Counted, TagEvent
 from agent.tags.counter import EXACT, ZERO, Total, fold, reading
+from agent.tags.origin import Origin, changed, told_gone
 from agent.tags.scale import trusted
 from agent.tags.snapshot import Current, Values, field_values
 from agent.tags.trigger import same
@@ -27,11 +28,15 @@ _UNKNOWN: Final = object()
 class One:
     """One totaliser of one event; quantities in its own unit."""
 
-    def __init__(self, name: str, rule: Counted, kept: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, rule: Counted, address: str, kept: Mapping[str, Any]) -> None:
         self.name, self.rule = name, rule
-        mine = kept.get("tag") == rule.tag  # another tag is another totaliser, and begins anew
-        self.total = Total.of(kept["total"]) if mine and kept["total"] is not None else None
-        self.pending, self.loose = Decimal(kept.get("pending", 0)), Decimal(kept.get("loose", 0))
+        self.origin = Origin(rule.tag, address, rule.factor)
+        before = Origin.of(kept) if kept else self.origin
+        total = Total.of(kept["total"]) if kept.get("total") is not None else None
+        self.begins_anew = total is not None and not self.origin.continues(before)
+        self.total = None if self.begins_anew else total
+        self.pending = self.origin.rescaled(Decimal(kept.get("pending", 0)), before)
+        self.loose = self.origin.rescaled(Decimal(kept.get("loose", 0)), before)
         self.told = False
         self.away = True  # nothing was read since the connection was made
         self.crossed = False  # the next reading shows what was counted for nobody knows which order
@@ -40,16 +45,21 @@ class One:
     def kept(self) -> dict[str, Any]:
         """For the checkpoint."""
         total = None if self.total is None else self.total.kept()
-        return {"tag": self.rule.tag, "total": total, "pending": str(self.pending), "loose": str(self.loose)}
+        return {**self.origin.kept(), "total": total, "pending": str(self.pending), "loose": str(self.loose)}
 
 
 class Counting:
     """All totalisers of one event."""
 
-    def __init__(self, event: TagEvent, kept: Mapping[str, Any]) -> None:
+    def __init__(self, event: TagEvent, addresses: Mapping[str, str], kept: Mapping[str, Any]) -> None:
         self._event = event
-        self._others = {name: one for name, one in kept.get("counted", {}).items() if name not in event.counted}
-        self._ones = [One(name, rule, kept.get("counted", {}).get(name, {})) for name, rule in event.counted.items()]
+        before = kept.get("counted", {})
+        self._others = {name: one for name, one in before.items() if name not in event.counted}
+        self._ones = [
+            One(name, rule, addresses.get(rule.tag, ""), before.get(name, {})) for name, rule in event.counted.items()
+        ]
+        anew = [changed(event.name, one.name, one.origin, before[one.name]) for one in self._ones if one.begins_anew]
+        self.news = [*anew, *told_gone(event.name, self._others)]  # what the configuration has changed
         self._closers: dict[str, Scalar] = {
             tag: thawed(value) for tag, value in kept.get("closers", {}).items() if tag in event.closed_by
         }

@@ -15,10 +15,12 @@ from typing import Any, Final, NamedTuple
 from agent.errors import StoreUnfit
 from agent.ports import Delivery, Notice
 from agent.tags.config import TagEvent
-from agent.tags.event import OneEvent, Outcome
+from agent.tags.event import AT_ONCE, OneEvent, Outcome
+from agent.tags.origin import told_gone
 from agent.tags.values import Change, Quality, TagValue, Write
 
 VERSION: Final = 1
+NO_ADDRESSES: Final[Mapping[str, str]] = MappingProxyType({})
 LATEST: Final = datetime.max.replace(tzinfo=UTC)
 KEEP_AFTER: Final = timedelta(seconds=10)  # how much counting, at most, a kill may leave without its order
 
@@ -48,18 +50,30 @@ class Made(NamedTuple):
 class TagEvents:
     """The declared events of one source. Never blocks; no method may be called while another one runs."""
 
-    def __init__(self, events: Sequence[TagEvent], source: str, checkpoint: bytes | None) -> None:
-        """From the checkpoint that was committed last. Raises StoreUnfit when it cannot be read."""
+    def __init__(
+        self,
+        events: Sequence[TagEvent],
+        source: str,
+        checkpoint: bytes | None,
+        addresses: Mapping[str, str] = NO_ADDRESSES,
+    ) -> None:
+        """From the checkpoint that was committed last. Raises StoreUnfit when it cannot be read.
+
+        `addresses` are what the tags are read from: by them it is seen that a name means something else than it did.
+        """
         self._source = source
         kept = _read(checkpoint, source)
         try:
-            self._events = [OneEvent(event, kept["events"].get(event.name, {})) for event in events]
+            self._events = [OneEvent(event, addresses, kept["events"].get(event.name, {})) for event in events]
             self._numbers: dict[str, int] = {sender: int(number) for sender, number in kept["numbers"].items()}
+            mine = {event.name for event in events}
+            others = {name: state for name, state in kept["events"].items() if name not in mine}
+            self._news = [notice for one in self._events for notice in one.counting.news]  # told by the next call
+            self._news += [n for name, state in others.items() for n in told_gone(name, state.get("counted", {}))]
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise _unfit(source, f"{type(error).__name__}: {error}") from error
-        mine = {event.name for event in events}
         # An event that is no longer declared keeps its number, so that no id is used twice when it comes back.
-        self._parts = {name: _compact(state) for name, state in kept["events"].items() if name not in mine}
+        self._parts = {name: _compact(state) for name, state in others.items()}
         self.tags = frozenset(tag for one in self._events for tag in one.tags)
         self.written = frozenset(tag for event in events for _, tag in event.writes())
         self._watchers: dict[str, list[OneEvent]] = {}
@@ -87,7 +101,7 @@ class TagEvents:
         for change in changes:
             for one in watchers.get(change[0], ()):
                 touched.setdefault(one, []).append(change)
-        if not touched:
+        if not touched and not self._news:
             self._apply(changes)
             return Made((), (), self._checkpoint, ())
         out = Outcome(self._source, self._numbers, now, past=past)
@@ -114,6 +128,8 @@ class TagEvents:
 
     def due(self) -> datetime | None:
         """When `tick` wants to be called next; it may be in the past. None: not before something changes."""
+        if self._news:
+            return AT_ONCE
         asked = (one for one in self._events if not (self._past and one.beats))
         times = [at for one in asked if (at := one.due()) is not None]
         if self._unstored:
@@ -147,6 +163,7 @@ class TagEvents:
                 current[tag] = value
 
     def _made(self, out: Outcome, touched: Iterable[OneEvent]) -> Made:
+        out.notices[:0], self._news = self._news, []
         for one in touched:
             if one.dirty:
                 self._moved.add(one)

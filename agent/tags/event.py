@@ -13,6 +13,7 @@ from agent.tags import handshake
 from agent.tags.config import TagEvent, Weighed
 from agent.tags.counting import Counting, frozen, thawed
 from agent.tags.handshake import Code, Phase
+from agent.tags.origin import same_place
 from agent.tags.scale import armed_after, gone, weigh
 from agent.tags.snapshot import Current, Lack, Values, moment, payload, shown, take
 from agent.tags.trigger import look, truth
@@ -56,7 +57,7 @@ class Waiting(NamedTuple):
 class OneEvent:
     """The state of one event; `kept` is what the checkpoint holds of it."""
 
-    def __init__(self, event: TagEvent, kept: Mapping[str, Any]) -> None:
+    def __init__(self, event: TagEvent, addresses: Mapping[str, str], kept: Mapping[str, Any]) -> None:
         self.event = event
         self.tags = frozenset(tag for _, tag in event.reads())
         self.beats = event.when is not None and event.when.every_s is not None
@@ -65,7 +66,8 @@ class OneEvent:
         self._scale_tags = frozenset(tag for key, tag in event.reads() if key.startswith("weighed."))
         self._wait = timedelta(seconds=event.wait_s)
         self._n = int(kept.get("n", 0))
-        same_tag = kept.get("trigger") == self._trigger
+        self._trigger_at = addresses.get(self._trigger or "", "")
+        same_tag = same_place(self._trigger, self._trigger_at, kept.get("trigger"), kept.get("trigger_at", ""))
         answered = same_tag and event.handshake is not None  # the request of another tag was answered by nobody
         self._phase = Phase(kept.get("phase", Phase.IDLE)) if answered else Phase.IDLE
         self._code = int(kept.get("code", 0)) if answered else 0
@@ -73,7 +75,7 @@ class OneEvent:
         self._kept_last = self._last  # what the checkpoint says while a fired trigger waits
         self._net = Decimal(kept["net"]) if kept.get("net") else None  # of the last load, in the scale's unit
         self._fired = datetime.fromisoformat(kept["fired"]) if kept.get("fired") else None
-        self.counting = Counting(event, kept)
+        self.counting = Counting(event, addresses, kept)
         self._waiting: Waiting | None = None
         self._said: Said | None = None
         self._fresh = True  # nothing was heard of the request since the connection was made
@@ -89,6 +91,7 @@ class OneEvent:
             "phase": self._phase,
             "code": self._code,
             "trigger": self._trigger,
+            "trigger_at": self._trigger_at,
             "last": frozen(self._kept_last),
             "net": None if self._net is None else str(self._net),
             "fired": self._fired and self._fired.isoformat(),

@@ -15,6 +15,9 @@ from tests.mqtt_bench import Shelf, mosquitto, until
 from tests.sparkplug_bench import (
     COUNTING,
     LOTS,
+    STRING,
+    TAGS,
+    UINT32,
     Edge,
     born,
     metric,
@@ -186,6 +189,33 @@ async def test_a_restart_goes_on_from_the_checkpoint(tmp_path: Path):
                 born(edge, 133)
                 await until(lambda: quantity(shelf) == 33)
     assert [json.loads(one.payload)["id"] for one in shelf.deliveries] == ["line/made/1", "line/made/2"]
+
+
+async def test_a_totaliser_at_another_metric_begins_anew(tmp_path: Path):
+    """The configuration points its tag elsewhere: no difference between two metrics is a quantity, and it is told."""
+    shelf = Shelf()
+    async with mosquitto(tmp_path) as broker:
+        with Edge(broker.port) as edge:
+            async with running(source(broker.port), shelf) as line:
+                born(edge, 100)
+                await online(line)
+                counted(edge, 107)
+                await until(lambda: quantity(shelf) == 7)
+            async with running(source(broker.port, tags={**TAGS, "total": "G/N/D:Other"}), shelf) as line:
+                await until(lambda: shelf.notices("counter_changed"))
+                edge.say("NBIRTH")
+                both = metric("Total", 107, UINT32), metric("Other", 900, UINT32, alias=5), metric("Order", "1", STRING)
+                edge.say("DBIRTH", *both, device="D")
+                await online(line)
+                edge.say("DDATA", metric(value=903, alias=5), device="D")
+                await until(lambda: quantity(shelf) > 7)
+    assert quantity(shelf) == 10
+    (notice,) = shelf.notices("counter_changed")
+    assert (notice.alarm, notice.detail["last"], notice.detail["now"]) == (
+        True,
+        "107",
+        "total at G/N/D:Other, factor 1",
+    )
 
 
 async def test_a_birth_repeats_nothing(tmp_path: Path):

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.tags.config import TagEvent
 from agent.tags.values import Quality
 from tests.tag_bench import Agent, change, event
 
@@ -134,6 +135,51 @@ def test_orders_share_exactly_what_was_counted(start: int, course: list[tuple[in
     assert all(body["quantity"] > 0 for body in agent.stored[:-1])
     assert [int(body["order"]) for body in agent.stored] == sorted(int(body["order"]) for body in agent.stored)
     ids_are_new(agent)
+
+
+moves = st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from(["none", "commit", "kill", "meter", "name"])), max_size=60
+)
+
+
+@given(course=moves)
+def test_no_quantity_comes_from_a_change_of_the_configuration(course: list[tuple[int, str]]):
+    """Whatever a tag is called and wherever it is read, nothing is reported that no meter grew while it was read."""
+    meters = {"a": 100, "b": 120}
+    grown, seen = 0, 100  # while it was read; what the agent was shown last
+    at, name = "a", "total"
+    agent = Agent([_of("total")], addresses={"total": "a"})
+    agent.say(total=100)
+    for step, change_to in course:
+        agent.now += 1
+        meters = {meter: reading + step for meter, reading in meters.items()}
+        if change_to == "commit":
+            agent.commit()
+        elif change_to == "kill":
+            agent.kill()
+        elif change_to in ("meter", "name"):
+            agent.commit()
+            if change_to == "meter":
+                at = "b" if at == "a" else "a"
+                seen = meters[at]
+            else:
+                name = "pieces" if name == "total" else "total"
+            agent.events, agent.addresses = [_of(name)], {name: at}
+            agent.kill()
+        agent.send(change(name, meters[at], agent.now))
+        grown, seen = grown + meters[at] - seen, meters[at]
+        if change_to == "meter":
+            agent.commit()  # else a kill could forget where counting began
+    agent.commit()
+
+    assert sum(body["quantity"] for body in agent.stored) == grown
+    assert agent.actions().count("counter_changed") == sum(what == "meter" for _, what in course)
+    ids_are_new(agent)
+
+
+def _of(tag: str) -> TagEvent:
+    """An event that reports at once what a totaliser has grown."""
+    return event(when={"counts": {"least": 1}}, counted={"quantity": {"tag": tag, "max_step": 10**6}})
 
 
 CALM = ["commit", "plc"] * 4
