@@ -6,10 +6,10 @@ request, so that a token taken out of the configuration ends with the reload.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from cryptography import x509
 
 from agent.callers import Identity, identity_of
 from agent.errors import SourceLost
+from agent.opcua.throttle import WAITING, Throttle, address_of
 from agent.settings import Scope, Token
 from agent.sources.opcua_security import OF_CLIENTS, Certificates, leaf, subject, thumbprint
 
@@ -35,7 +36,6 @@ log = logging.getLogger("gatepost.opcua")
 
 MOST_METHODS: Final = 10  # calls in one request
 MOST_ITEMS: Final = 20_000  # monitored items of one session
-IDLE_S: Final = 30.0  # a session that nobody entered makes room for another one after so long
 RSA_15: Final = "http://www.w3.org/2001/04/xmlenc#rsa-1_5"  # broken: its padding tells the password
 _LOOKING: Final = frozenset(
     ua.NodeId(ua.Int32(getattr(ObjectIds, f"{name}Request_Encoding_DefaultBinary")))
@@ -129,7 +129,7 @@ class Door:
             certificate = x509.load_der_x509_certificate(der)
             await (await self._certificates.validator(OF_CLIENTS))(certificate, application)
         except ServiceError as error:
-            self._tell(certificate, int(error.code))
+            await asyncio.to_thread(self._tell, certificate, int(error.code))
             return int(error.code)
         except ValueError:
             return int(StatusCodes.BadCertificateInvalid)
@@ -183,7 +183,22 @@ class Session(InternalSession):
     def activate_session(
         self, params: ua.ActivateSessionParameters, peer_certificate: bytes | None
     ) -> ua.ActivateSessionResult:
-        """Enter; raises ServiceError where the channel is not good enough, or the user is nobody."""
+        """Enter; raises ServiceError where the channel is not good enough, the user is nobody, or there is no room.
+
+        Whoever is refused has no session any more: another try needs another one.
+        """
+        first = self.state is SessionState.Created
+        if first:
+            self._inside.require_room()
+        try:
+            self._check_channel(peer_certificate)
+            return super().activate_session(params, peer_certificate)
+        except (ServiceError, ua.uaerrors.UaStatusCodeError):
+            if first:
+                self._inside.turn_away(self)
+            raise
+
+    def _check_channel(self, peer_certificate: bytes | None) -> None:
         if not peer_certificate:  # an open channel has none, or an empty one
             if not self._inside.door.open_too:
                 raise ServiceError(StatusCodes.BadSecurityPolicyRejected)
@@ -191,7 +206,6 @@ class Session(InternalSession):
             raise ServiceError(self._refusal)
         elif leaf(peer_certificate) != self._certificate:  # trusted is another one than that of the channel
             raise ServiceError(StatusCodes.BadSecurityChecksFailed)
-        return super().activate_session(params, peer_certificate)
 
     async def call(self, params: list[ua.CallMethodRequest]) -> list[ua.CallMethodResult]:
         """Run methods as this session's user."""
@@ -235,8 +249,9 @@ class Inside(InternalServer):
         super().__init__(user_manager=users)
         self.door = door
         self.allow_remote_admin = False
-        self.max_sessions = max_sessions
-        self.max_connections = max_sessions + 10  # who looks for endpoints has no session
+        self.throttle = Throttle()
+        self.max_sessions = max_sessions  # that were entered
+        self.max_connections = max_sessions + 3 * WAITING
         self.max_pending_activation_seconds = 10.0
         self.max_subscriptions = 5 * max_sessions
         self.max_lifetime_count = 1000
@@ -250,19 +265,33 @@ class Inside(InternalServer):
         user: User = NOBODY,
         external: bool = False,  # noqa: FBT001, FBT002  # as the library calls it
     ) -> InternalSession:
-        """A session, as long as there is room. Raises ServiceError."""
-        if len(self._external_sessions) >= self.max_sessions:
-            self._make_room()
-        if len(self._external_sessions) >= self.max_sessions:
-            raise ServiceError(StatusCodes.BadTooManySessions)
+        """A session that waits to be entered; a connection has one, and it takes no place. Raises ServiceError."""
+        if self.throttle.shuts_out(address_of(name)):
+            raise ServiceError(StatusCodes.BadTcpServerTooBusy)
+        self.require_room()
+        for one in list(self._external_sessions.values()):
+            if one.state is SessionState.Created and one.name == name:  # the connection's address and port
+                self._forget(one)
         return Session(self, name, user)
 
-    def _make_room(self) -> None:
-        """Whoever asked for a session and never entered it waits no longer."""
-        now = time.monotonic()
-        for one in list(self._external_sessions.values()):
-            if one.state is SessionState.Created and now - one._last_activity > IDLE_S:
-                self.unregister_external_session(one)
+    @property
+    def entered(self) -> int:
+        """How many sessions there are."""
+        return sum(one.state is SessionState.Activated for one in self._external_sessions.values())
+
+    def require_room(self) -> None:
+        """Raises ServiceError where as many sessions as may be were entered."""
+        if self.entered >= self.max_sessions:
+            raise ServiceError(StatusCodes.BadTooManySessions)
+
+    def turn_away(self, session: Session) -> None:
+        """Nobody of ours: the session is over, and the address is remembered for a while."""
+        self._forget(session)
+        self.throttle.refused(address_of(session.name))
+
+    def _forget(self, session: InternalSession) -> None:
+        session.state = SessionState.Closed
+        self.unregister_external_session(session)
 
     def register_server(self, server: Any, conf: Any = None) -> None:
         """No directory of servers: anybody could fill it. Raises ServiceError."""

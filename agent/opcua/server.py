@@ -22,6 +22,7 @@ from agent.opcua.address_space import AddressSpace
 from agent.opcua.figures import Value, look
 from agent.opcua.methods import Methods
 from agent.opcua.nodes import variables
+from agent.opcua.throttle import WAITING, address_of
 from agent.settings import OpcuaServer
 from agent.sources.opcua_security import Certificates
 
@@ -141,13 +142,28 @@ async def _listen(agent: Agent, server: Server, settings: OpcuaServer) -> None:
 
 
 class _Connection(OPCUAProtocol):
-    """A connection that keeps only so much of what is no message yet."""
+    """A connection from where somebody may come in; it keeps only so much of what is no message yet."""
+
+    iserver: Inside
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        address = address_of(transport.get_extra_info("peername"))
+        waiting = [one for one in self.clients if address_of(one.peer_name) == address and not _entered(one)]
+        if len(waiting) >= WAITING or self.iserver.throttle.shuts_out(address):
+            transport.close()
+        else:
+            super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if len(self._buffer) > BUFFER and self.transport is not None:
             self._buffer = b""
             self.transport.close()
+
+
+def _entered(one: OPCUAProtocol) -> bool:
+    session = one.processor.session if one.processor is not None else None
+    return session is not None and session.is_activated()
 
 
 class _Listener(BinaryServer):

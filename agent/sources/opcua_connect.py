@@ -67,7 +67,7 @@ async def connect(config: OpcuaConfig, url: str, certificates: Certificates, now
     try:
         endpoint = await endpoint_of(config, url)
         if config.secured:
-            own = certificates.own(now)
+            own = await asyncio.to_thread(certificates.own, now)  # making a key takes a second on a small box
             der = leaf(endpoint.ServerCertificate or b"")
             theirs = await certificates.judge(der, endpoint.Server)
             expires = {"our": own.expires, "the server's": theirs.not_valid_after_utc}

@@ -9,10 +9,12 @@ FOLDER/revoked/*.der, *.pem   revocation lists of the authorities in trusted/
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +39,7 @@ VALID_DAYS: Final = 5 * 365
 MOST_REJECTED: Final = 100  # files; whoever floods us with certificates does not fill the disk
 OWN: Final = "gatepost"
 SUFFIXES: Final = (".der", ".pem")
+_ONE_AT_A_TIME: Final = threading.Lock()  # sources share a folder, and each asks on a thread of its own
 OF_SERVERS: Final = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_SERVER
 OF_CLIENTS: Final = CertificateValidatorOptions.TRUSTED_VALIDATION | CertificateValidatorOptions.PEER_CLIENT
 
@@ -77,8 +80,9 @@ class Certificates:
         certificate, key = self.folder / "own" / f"{OWN}.der", self.folder / "own" / f"{OWN}.pem"
         try:
             self._make_folders()
-            if not certificate.exists() and not key.exists():
-                _make(certificate, key, now)
+            with _ONE_AT_A_TIME:
+                if not certificate.exists() and not key.exists():
+                    _make(certificate, key, now)
             read = x509.load_der_x509_certificate(certificate.read_bytes())
             if not key.exists():
                 raise ValueError(f"its key {key} is missing; bring it back, or remove both and trust the new one")
@@ -96,22 +100,26 @@ class Certificates:
         try:
             await (await self.validator())(certificate, server)
         except ServiceError as error:
-            raise self._refusal(certificate, server, int(error.code)) from None
+            raise await asyncio.to_thread(self._refusal, certificate, server, int(error.code)) from None
         return certificate
 
     async def validator(self, checks: CertificateValidatorOptions = OF_SERVERS) -> CertificateValidator:
         """What asks of everyone: trusted, not revoked, in its time, for this use, with its own URI."""
         store = TrustStore([self.trusted], [self.revoked])
         try:
-            self._make_folders()
+            nobody = await asyncio.to_thread(self._trusts_nobody)
             await store.load_crl()
-            if any(one.suffix.lower() in SUFFIXES for one in self.trusted.iterdir()):
+            if not nobody:
                 await store.load_trust()  # which cannot be empty; without it nobody is trusted
         except (OSError, ValueError) as error:
             raise SourceLost(
                 f"a file in {self.trusted} or {self.revoked} cannot be read as a certificate: {error}"
             ) from None
         return CertificateValidator(checks, store)
+
+    def _trusts_nobody(self) -> bool:
+        self._make_folders()
+        return not any(one.suffix.lower() in SUFFIXES for one in self.trusted.iterdir())
 
     def _make_folders(self) -> None:
         for one in (self.folder / "own", self.trusted, self.rejected, self.revoked):

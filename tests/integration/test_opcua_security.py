@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asyncua.crypto.cert_gen import generate_private_key
 
 from agent.secrets import SecretPlaces
 from agent.sources.opcua import OpcuaConfig, OpcuaSource
@@ -47,6 +50,26 @@ async def test_an_unknown_server_is_refused_until_somebody_trusts_it(tmp_path: P
         await put(plc["good"], 3)
         await until(lambda: sum(numbers(shelf)) == 3)
         assert set(opcua.status()["certificates_expire"]) == {"our", "the server's"}
+
+
+async def test_while_our_key_is_made_everything_else_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A key that takes its time, as on a small box: the event loop works meanwhile."""
+    port, shelf, own = free_port(), Shelf(), tmp_path / "own"
+    Certificates(tmp_path / "server").own(datetime.now(UTC))
+    worked, went_on, loop = threading.Event(), [], asyncio.get_running_loop()
+
+    def slowly() -> Any:
+        loop.call_soon_threadsafe(worked.set)
+        went_on.append(worked.wait(10))
+        return generate_private_key()
+
+    monkeypatch.setattr("agent.sources.opcua_security.generate_private_key", slowly)
+    async with (
+        serving(port, secured=tmp_path / "server"),
+        running(secured(port, own), shelf, connected=False),
+    ):
+        await until(lambda: shelf.notices("server_untrusted"))
+    assert went_on == [True]
 
 
 @pytest.mark.parametrize("mode", ["sign", "sign_and_encrypt"])

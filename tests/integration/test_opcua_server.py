@@ -21,6 +21,7 @@ from asyncua.client.client import Client
 from asyncua.common.node import Node
 from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss, SecurityPolicyBasic256Sha256
 from asyncua.ua.status_codes import StatusCodes as Codes
+from asyncua.ua.ua_binary import uatcp_to_binary
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
 from agent import assembly, config
@@ -29,6 +30,7 @@ from agent.cli import leaves
 from agent.commands.run import server
 from agent.errors import ConfigError
 from agent.opcua.nodes import NAMESPACE
+from agent.opcua.throttle import MOST_REFUSED, WAITING
 from agent.sources.opcua_security import Certificates
 from tests.api_bench import HOUSE, Bench, bench, free_port, until, write
 
@@ -335,6 +337,86 @@ async def test_an_unknown_certificate_waits_for_a_person(plant: Bench, tmp_path:
         async with asking(plant, "anna", **{**secured, "policy": policy}) as one:
             assert await one.read("Version")
             assert isinstance(await one.held(), list)
+
+
+@contextlib.asynccontextmanager
+async def turned_away(plant: Bench, password: str = "guess") -> AsyncIterator[Client]:
+    """A client that was refused and keeps its connection."""
+    settings = plant.agent.config.opcua_server
+    assert settings is not None
+    client = Client(f"opc.tcp://{settings.address}", timeout=30)
+    client.set_user("anna")
+    client.set_password(password)
+    await client.connect_socket()
+    try:
+        await client.send_hello()
+        await client.open_secure_channel()
+        await client.create_session()
+        assert await refused(client.activate_session(username="anna", password=password)) == Codes.BadUserAccessDenied
+        yield client
+    finally:
+        client.disconnect_socket()
+
+
+def open_to_this_machine(**more: Any) -> dict[str, Any]:
+    return {"address": f"127.0.0.1:{free_port()}", "security": ["none"], **more}
+
+
+async def test_clients_that_were_refused_take_no_place(tmp_path: Path):
+    """Wrong passwords whose connections stay open lock nobody out; that there is room for two only is kept."""
+    async with bench(tmp_path, opcua_server=open_to_this_machine(max_sessions=2)) as plant:
+        await until(lambda: listens(plant))
+        async with contextlib.AsyncExitStack() as clients:
+            stuck = [await clients.enter_async_context(turned_away(plant)) for _ in range(4)]
+            for user in ("anna", "ben"):
+                one = await clients.enter_async_context(asking(plant, user))
+                assert await one.read("Version")
+            assert await refused(entered(plant, "viewer")) == Codes.BadTooManySessions
+            again = stuck[0].activate_session(username="anna", password="anna-secret")
+            assert await refused(again) == Codes.BadSessionIdInvalid, "its session is over"
+
+
+async def test_an_address_that_is_refused_without_end_is_not_listened_to(tmp_path: Path):
+    """After so many refusals nobody else comes in from there for a while; who is in stays in."""
+    async with bench(tmp_path, opcua_server=open_to_this_machine()) as plant:
+        await until(lambda: listens(plant))
+        async with asking(plant, "anna") as one:
+            for _ in range(MOST_REFUSED):
+                async with turned_away(plant):
+                    pass
+            assert not await answers(plant)
+            assert await one.read("Version")
+
+
+async def test_connections_that_ask_for_nothing_lock_nobody_out(tmp_path: Path):
+    """Of one address only so many may wait; who is in stays in, and when they are gone others come in."""
+    async with bench(tmp_path, opcua_server=open_to_this_machine(max_sessions=1)) as plant:
+        await until(lambda: listens(plant))
+        async with asking(plant, "anna") as one:
+            silent = [await connected(plant) for _ in range(WAITING)]
+            assert not await answers(plant)
+            assert await one.read("Version")
+            for _, writer in silent:
+                writer.close()
+            await until(lambda: answers(plant))
+
+
+async def connected(plant: Bench) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = str(plant.agent.config.opcua_server.address).rpartition(":")  # type: ignore[union-attr]
+    return await asyncio.open_connection(host, int(port))
+
+
+async def answers(plant: Bench) -> bool:
+    """Whether a client that says Hello hears anything."""
+    reader, writer = await connected(plant)
+    hello = ua.Hello(EndpointUrl=ua.String("opc.tcp://127.0.0.1"))
+    try:
+        writer.write(uatcp_to_binary(ua.MessageType.Hello, hello))  # type: ignore[arg-type]  # its constants are bytes
+        return bool(await reader.read(1))
+    except ConnectionError:
+        return False
+    finally:
+        writer.close()
 
 
 # ── starting ────────────────────────────────────────────────────────────────────────────────────────────────
