@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any, Final, NamedTuple, TypeVar
 
 from asyncua import ua
@@ -23,6 +24,7 @@ from agent.tags.values import Write
 
 KEEP_ALIVE_S: Final = 1.0  # the server says at least so often that it is there
 LIFETIME_S: Final = 30.0  # how long it keeps a subscription that nobody asks about
+SOONEST_S: Final = 1.0  # between two renewals of the keys, whatever life the server gives them
 AT_ONCE: Final = 1000  # nodes in one call, where the server sets no smaller limit
 PER_PUBLISH: Final = 1000  # values in one answer: some 20 ms of the event loop
 ROOT, HIERARCHICAL, NAMESPACES, STATE, CURRENT_TIME = 84, 33, 2255, 2259, 2258
@@ -69,7 +71,8 @@ class Session:
         self._client = client
         self._config = config
         self._limits = dict.fromkeys(LIMITS, AT_ONCE)
-        self._tags: list[str] = []  # by client handle
+        self._tags: dict[int, str] = {}  # by client handle
+        self._handles = count(1)
         self._kinds: dict[str, ua.VariantType] = {}  # of the tags that are written
         self._nodes: dict[str, ua.NodeId] = {}
         self._active: ua.NodeId | None = None
@@ -175,11 +178,9 @@ class Session:
 
     async def watch(self, nodes: Mapping[str, ua.NodeId], sampling: Callable[[str], Sampling]) -> Mapping[str, str]:
         """Let the server tell every change of these tags, beginning with what they are now. Returns what it refuses."""
-        items = []
-        for tag, node in nodes.items():
-            self._tags.append(tag)
-            self.watched[tag] = node
-            items.append(_item(node, len(self._tags), sampling(tag)))
+        handles = dict(zip(nodes, self._handles, strict=False))
+        self._tags |= {handle: tag for tag, handle in handles.items()}  # before the server may tell the first value
+        items = [_item(node, handles[tag], sampling(tag)) for tag, node in nodes.items()]
 
         async def create(part: list[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
             return await self._client.uaclient.create_monitored_items(
@@ -193,7 +194,11 @@ class Session:
         answers = await self._in_parts("monitor", items, create)
         self.heard_at = time.monotonic()
         pairs = zip(nodes, answers, strict=True)
-        return {tag: status_name(one.StatusCode.value) for tag, one in pairs if not _good(one.StatusCode)}
+        refused = {tag: status_name(one.StatusCode.value) for tag, one in pairs if not _good(one.StatusCode)}
+        for tag in refused:
+            del self._tags[handles[tag]]  # another search gives it another one
+        self.watched |= {tag: node for tag, node in nodes.items() if tag not in refused}
+        return refused
 
     async def _published(self, told: ua.PublishResult) -> None:
         """Every answer of the subscription. The library asks for the next when this returns, and swallows errors."""
@@ -218,7 +223,7 @@ class Session:
         values: list[tuple[str, ua.DataValue]] = []
         for part in message.NotificationData:
             if isinstance(part, ua.DataChangeNotification):
-                values += [(self._tags[one.ClientHandle - 1], one.Value) for one in part.MonitoredItems]
+                values += [(self._tags[one.ClientHandle], one.Value) for one in part.MonitoredItems]
             elif isinstance(part, ua.StatusChangeNotification):
                 raise SourceLost(f"the server ended the subscription: {status_name(part.Status.value)}")
         await self.ready.wait()
@@ -328,11 +333,11 @@ class Session:
         """New keys for the channel before the old ones expire."""
         try:
             while True:
-                await asyncio.sleep(self._client.secure_channel_timeout * 0.75 / 1000)
-                await self._ask(self._client.open_secure_channel(renew=True))
+                await asyncio.sleep(max(SOONEST_S, self._client.secure_channel_timeout * 0.75 / 1000))
+                await self._client.open_secure_channel(renew=True)
                 self._client.uaclient.revolve_security_token()
-        except SourceLost as error:
-            self.end(error)
+        except Exception as error:  # noqa: BLE001  # with old keys the session would end later, and nobody know why
+            self.end(SourceLost(f"the keys of the channel could not be renewed: {translated(error, None)}"))
 
 
 def following(sequence: int) -> int:

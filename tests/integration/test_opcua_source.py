@@ -9,6 +9,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 
+from asyncua.client.client import Client
 from asyncua.server.internal_session import InternalSession
 
 from agent.sources.opcua import OpcuaSource
@@ -184,6 +185,49 @@ async def test_a_missing_node_stops_no_other():
         await plc["server"].nodes.objects.add_variable(ua.NodeId("nowhere", index), "nowhere", 1)
         await until(lambda: shelf.notices("node_found"))
         assert set(opcua.status()["missing"]) == {"far", "way"}
+
+
+async def test_a_search_that_finds_nothing_leaves_nothing_behind():
+    """However often a tag is looked for: as many are known as are watched, and those that are there go on."""
+    port, shelf, searches = free_port(), Shelf(), []
+    tags = {"good": "ns=plc;s=good", "lot": "ns=plc;s=nowhere"}
+    async with serving(port) as plc:
+        service = plc["server"].iserver.subscription_service
+        create = service.create_monitored_items
+
+        async def counting(params, *others):
+            searches.append(len(params.ItemsToCreate))
+            return await create(params, *others)
+
+        service.create_monitored_items = counting
+        async with running(source(port, tags=tags), shelf) as opcua:
+            await until(lambda: len(searches) > 4)
+            assert opcua._session is not None
+            assert len(opcua._session._tags) <= 2
+            assert set(opcua._session.watched) == {"good"}
+            await put(plc["good"], 4)
+            await until(lambda: sum(numbers(shelf)) == 4)
+
+
+async def test_keys_that_cannot_be_renewed_end_the_session_with_the_reason(monkeypatch):
+    """Whatever the library raises: the session is replaced, status says why, and no quantity is missing."""
+    port, shelf = free_port(), Shelf()
+    opening, fails = Client.open_secure_channel, [True]
+
+    async def short_lived(client, renew=False):
+        if renew and fails:
+            fails.clear()
+            raise KeyError("token")
+        await opening(client, renew)
+        client.secure_channel_timeout = 1
+
+    monkeypatch.setattr(Client, "open_secure_channel", short_lived)
+    async with serving(port) as plc, running(source(port), shelf) as opcua:
+        await put(plc["good"], 5)
+        await until(lambda: opcua.status()["reconnects"])
+        await put(plc["good"], 9)
+        await until(lambda: sum(numbers(shelf)) == 9)
+        assert "keys of the channel could not be renewed: KeyError" in opcua.status()["troubles"][0]["why"]
 
 
 async def test_the_other_server_takes_over_and_its_counter_is_compared():
