@@ -1,0 +1,34 @@
+"""When a model may decide alone: conformal quantiles and bars, from rows that the fitted models had not seen."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from models.training.learners import Classes, Probabilities
+from models.training.measures import risk_coverage
+
+ALPHAS: Final = (0.05, 0.1)  # how often the truth may lie outside of the set
+NEVER: Final = 1.0
+
+
+def conformal(unseen: Probabilities, truth: Classes) -> dict[str, float]:
+    """By alpha the q of least ambiguous sets: a class is in the set when 1 − p ≤ q.
+
+    With n rows the ⌈(n+1)(1−alpha)⌉-th smallest score is taken, so that sets cover at least 1 − alpha of rows of the
+    same kind (Sadinle, Lei and Wasserman 2019, "Least ambiguous set-valued classifiers").
+    """
+    scores = np.sort(1 - unseen[np.arange(len(truth)), truth])
+    ranks = {alpha: int(np.ceil((len(scores) + 1) * (1 - alpha))) for alpha in ALPHAS}
+    return {f"{alpha:g}": float(scores[rank - 1]) if rank <= len(scores) else 1.0 for alpha, rank in ranks.items()}
+
+
+def bar(unseen: Probabilities, truth: Classes, right: float) -> float:
+    """The lowest confidence from which on so many are right; 1 where even the most certain are wrong too often.
+
+    Rounded up, so that it can be told and kept as it is written.
+    """
+    curve = risk_coverage(unseen, truth)
+    fit = np.flatnonzero(curve.right >= right)
+    return float(np.ceil(curve.confidence[fit[-1]] * 1000) / 1000) if len(fit) else NEVER

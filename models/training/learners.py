@@ -1,0 +1,154 @@
+"""Classifiers that are exact in ONNX, one or several together, with a temperature that makes probabilities honest.
+
+Rows are float32 before anything is fitted, because the graph computes in float32. A value that is missing is NaN: the
+boosted trees take it as it is, the others the median in its place (forests lose the branch of NaN in conversion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Table = NDArray[np.float32]
+Classes = NDArray[np.intp]
+Probabilities = NDArray[np.float64]
+Learner = Literal["boosting", "blend", "linear"]
+Make = Callable[[int], Any]  # an estimator for so many rows
+
+SMALLEST: Final = 1e-6  # a probability below is taken as this before its logarithm: float32 knows no smaller ones well
+SEED: Final = 7
+ROOM: Final = 110_000  # rows times trees of a forest that leaves the graph below 3 MiB
+
+
+def boosting(count: int) -> HistGradientBoostingClassifier:
+    """Boosted trees, the default: small, fast, at home with missing values; `count` rows make no difference."""
+    return HistGradientBoostingClassifier(
+        learning_rate=0.05,
+        max_iter=200,
+        max_leaf_nodes=15,
+        min_samples_leaf=10,
+        l2_regularization=1.0,
+        max_features=0.3,
+        early_stopping=False,
+        random_state=SEED,
+    )
+
+
+def forest(count: int) -> Any:
+    """Extremely randomised trees, deep and so few that they fit: beside boosted ones they make better probabilities."""
+    trees = int(np.clip(ROOM // count, 30, 80))
+    fewest = 1 + count // 3500
+    forest = ExtraTreesClassifier(trees, min_samples_leaf=fewest, max_features=None, random_state=SEED, n_jobs=1)
+    return make_pipeline(_imputer(), forest)
+
+
+def linear(count: int) -> Any:
+    """Logistic regression on standardised inputs, whatever the `count` of rows."""
+    return make_pipeline(_imputer(), StandardScaler(), LogisticRegression(max_iter=2000))
+
+
+def _imputer() -> SimpleImputer:
+    return SimpleImputer(strategy="median", keep_empty_features=True)
+
+
+MEMBERS: Final[Mapping[Learner, tuple[Make, ...]]] = {
+    "linear": (linear,),
+    "boosting": (boosting,),
+    "blend": (boosting, forest),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Fitted members whose logarithms are averaged, divided by the temperature and normalised."""
+
+    members: tuple[Any, ...]
+    temperature: float = 1.0
+
+    def probabilities(self, rows: Table) -> Probabilities:
+        """One column per class, as scikit-learn and float64 compute it."""
+        return softmax(_logits([one.predict_proba(rows) for one in self.members]) / self.temperature)
+
+
+def softmax(logits: Probabilities) -> Probabilities:
+    """Rows that sum to 1."""
+    grown = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Probabilities = grown / grown.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _logits(answers: Sequence[Probabilities]) -> Probabilities:
+    clipped = [np.log(np.clip(one, SMALLEST, 1.0)) for one in answers]
+    return np.mean(clipped, axis=0, dtype=np.float64)  # type: ignore[no-any-return]
+
+
+def temperature(logits: Probabilities, truth: Classes) -> float:
+    """What the logits are divided by so that the truth becomes most likely; the decision never changes."""
+
+    def loss(value: float) -> float:
+        return float(-np.log(softmax(logits / value)[np.arange(len(truth)), truth]).mean())
+
+    return float(minimize_scalar(loss, bounds=(0.2, 5.0), method="bounded").x)
+
+
+def log_loss(probabilities: Probabilities, truth: Classes) -> float:
+    """Mean surprise at the truth; smaller is better."""
+    return float(-np.log(np.clip(probabilities[np.arange(len(truth)), truth], SMALLEST, 1.0)).mean())
+
+
+Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A classifier, and what models like it said about each row that they had not seen: for bars and sets."""
+
+    learner: Learner
+    classifier: Classifier
+    unseen: Probabilities
+    losses: Mapping[str, float]  # of every learner that was tried, on rows not seen
+
+
+def fit(rows: Table, truth: Classes, folds: Folds, tried: Sequence[Learner]) -> Fitted:
+    """The best of `tried` by the log-loss on rows not seen; every class must be in every fold.
+
+    Each kind of member is fitted once per fold, whatever it is tried in.
+    """
+    classes = int(truth.max()) + 1
+    seen: dict[Make, Probabilities] = {}
+    best: Fitted | None = None
+    losses: dict[str, float] = {}
+    for learner in tried:
+        for make in MEMBERS[learner]:
+            if make not in seen:
+                seen[make] = _unseen(make, rows, truth, folds, classes)
+        logits = _logits([seen[make] for make in MEMBERS[learner]])
+        value = temperature(logits, truth)
+        unseen = softmax(logits / value)
+        losses[learner] = log_loss(unseen, truth)
+        if best is None or losses[learner] < losses[best.learner] - MARGIN:
+            best = Fitted(learner, Classifier((), value), unseen, losses)
+    if best is None:
+        raise ValueError("no learner is tried")
+    members = tuple(make(len(rows)).fit(rows, truth) for make in MEMBERS[best.learner])
+    return Fitted(best.learner, Classifier(members, best.classifier.temperature), best.unseen, losses)
+
+
+MARGIN: Final = 0.002  # a later learner in `tried` costs more and must be better by so much
+
+
+def _unseen(make: Make, rows: Table, truth: Classes, folds: Folds, classes: int) -> Probabilities:
+    answer = np.zeros((len(rows), classes))
+    for train, test in folds:
+        answer[test] = make(len(train)).fit(rows[train], truth[train]).predict_proba(rows[test])
+    return answer
