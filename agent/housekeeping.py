@@ -112,9 +112,10 @@ class Housekeeping:
         self._health.balance_checked_at = self._clock()
 
     async def _end_waits(self) -> None:
-        """What waited too long for an order or a material is a person's."""
+        """What waited too long for an order or a material is a person's; what left the quarantine waits no more."""
         oldest = to_us(self._clock() - timedelta(hours=self.settings.quarantine.unknown_hours))
-        await self._desk.writer.run(lambda tx: awaited.forget(tx, oldest))
+        while rows := await asyncio.to_thread(self._desk.look, lambda reader: awaited.expired(reader, oldest)):
+            await self._desk.writer.run(lambda tx, rows=rows: awaited.forget(tx, rows))  # type: ignore[misc]
 
     async def _checkpoint(self) -> None:
         """A checkpoint leaves the box after so many rows, or so many seconds in which there were rows at all."""

@@ -163,6 +163,7 @@ def judge(
     learnt: list[Fact] = []
     read: list[_Case] = []
     for event in events:
+        report = None
         try:
             if "masterdata" in event.properties:
                 fact, document = _learn(event)
@@ -171,9 +172,10 @@ def judge(
                 detail = {"kind": document[0], "key": document[1], "payload_sha256": sha256(event.payload).hexdigest()}
                 verdicts[event.id] = Verdict(event, "ignored", "master_data", detail, reason="master data")
             else:
-                read.append(_read(event, rules))
+                report = _read(event, rules)
+                read.append(_assigned(event, report, rules))
         except BadPayload as error:
-            verdicts[event.id] = quarantined(event, error.reason, str(error))
+            verdicts[event.id] = _named(quarantined(event, error.reason, str(error)), report)
     facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
@@ -205,26 +207,35 @@ def _learn(event: Event) -> tuple[Fact, masterdata.Document]:
     return fact, (kind, fact.key, to_document(fact))
 
 
-def _read(event: Event, rules: Rules) -> _Case:
-    """Payload → report, and the workflow that reads its kind. Raises BadPayload."""
+def _read(event: Event, rules: Rules) -> SegmentResponse:
+    """Payload → report. Raises BadPayload."""
     if "oversize" in event.properties:
         raise BadPayload(f"larger than the source allows ({event.properties['oversize']})", reason="too_large")
     if "refused" in event.properties:  # its source could not read it, and says why: ``code: sentence``
         code, _, why = event.properties["refused"].partition(": ")
         raise BadPayload(why, reason=code)
-    report = rules.mappings.read(event)
+    return rules.mappings.read(event)
+
+
+def _assigned(event: Event, report: SegmentResponse, rules: Rules) -> _Case:
+    """A report and the workflow that reads its kind. Raises BadPayload."""
     assignment = rules.assignments.get(report.kind)
     if assignment is None:
         raise BadPayload(
             f"no workflow reads reports of kind {report.kind!r}; add it under workflows", reason="no_workflow"
         )
-    own = f"{report.kind}:{report.id}" if report.id is not None else f"event:{event.source}:{event.id}"
+    own = _message_key(event, report)
     try:
         key = assignment.workflow.state_key(report)
     except Exception as error:  # a workflow's mistake costs its own event, never the line
         raise _failed(assignment.workflow, event, error) from error
     numbering = f"sequence/{event.source}/{report.sender}" if report.sequence is not None else None
     return _Case(event, report, assignment, own, sha256(event.payload).digest(), key, numbering)
+
+
+def _message_key(event: Event, report: SegmentResponse) -> str:
+    """Which message this is: by what its sender gives, else it is like no other."""
+    return f"{report.kind}:{report.id}" if report.id is not None else f"event:{event.source}:{event.id}"
 
 
 def _failed(workflow: Workflow, event: Event, error: Exception) -> BadPayload:
@@ -351,10 +362,25 @@ def _overtake_nothing_unseen(one: _Case, waiting: Set[tuple[str, int]]) -> None:
 
 def _quarantined(one: _Case, code: str, why: str, awaits: tuple[str, str] | None = None) -> Verdict:
     """Into quarantine with its message key, which becomes known only where a person keeps it there."""
-    verdict = quarantined(one.event, code, why, one.gap)
-    verdict.message_key, verdict.awaits = one.message_key, awaits
-    verdict.of_order = _overtaken(one.report)
+    verdict = _named(quarantined(one.event, code, why, one.gap), one.report)
+    verdict.awaits = awaits
     return verdict
+
+
+def _named(verdict: Verdict, report: SegmentResponse | None) -> Verdict:
+    """What is in quarantine, with its message key and its order where it could be read."""
+    if report is not None:
+        verdict.message_key, verdict.of_order = _message_key(verdict.event, report), _overtaken(report)
+    return verdict
+
+
+def put_aside(event: Event, rules: Rules, code: str, why: str) -> Verdict:
+    """An event that cannot be judged, or not be written as judged: into quarantine like any other report."""
+    try:
+        report = _read(event, rules)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, `why` says so already
+        report = None
+    return _named(quarantined(event, code, why), report)
 
 
 def _overtaken(report: SegmentResponse) -> str:

@@ -33,7 +33,7 @@ from agent.availability import Availability
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
 from agent.facts import Fact, LiveState, TellsLive
 from agent.figures import Decided, Sent
-from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, quarantined
+from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, put_aside
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
 from agent.store import awaited, file, inbox, lanes, masterdata, outbox, postings
 from agent.store.encode import to_us
@@ -235,7 +235,7 @@ class Process:
             except REFUSALS as error:
                 log.exception("event %d could not be settled", event.id)
                 why = f"the store refused it: {type(error).__name__}: {error}"
-                let_in = await self._commit(Judgement([quarantined(event, "store_refused", why)]))
+                let_in = await self._commit(Judgement([put_aside(event, self.rules, "store_refused", why)]))
             if let_in:
                 return  # what waited comes before the next event
 

@@ -4,8 +4,8 @@ One row per waiting report, keyed by what it waits for, so that looking costs th
 row counts only while its event is still in the quarantine that wrote it: a person's replay ends the wait, or their
 word that it shall stay where it is.
 
-The same table says of which order a report in quarantine is, whatever it is there for, as long as the order's final
-confirmation must not overtake it unseen.
+The same table says of which order a report in quarantine is, whatever it is there for and however long: the order's
+final confirmation must not overtake it unseen.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from agent.store.transaction import Transaction
 
 Key = tuple[str, str]
 """Kind of master data (``order``, ``material``) and its number."""
+Row = tuple[str, str, int, int]
+"""Key, event, and when that was put into the quarantine that counts."""
 
 WAITING = (
     "SELECT event.id, event.reason, event.received_us FROM awaited JOIN event ON event.id = awaited.event_id "
@@ -34,6 +36,12 @@ IN_QUARANTINE = (
     "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
     "AND event.settled_us = awaited.settled_us ORDER BY event.id LIMIT 6"  # one more than is named to a person
 )
+EXPIRED = (
+    "SELECT kind, key, event_id, settled_us FROM awaited WHERE NOT EXISTS (SELECT 1 FROM event "
+    "WHERE event.id = awaited.event_id AND event.state = 'quarantined' AND event.settled_us = awaited.settled_us "
+    "AND (awaited.kind = ? OR event.received_us >= ?)) LIMIT ?"
+)
+CHUNK = 2000  # rows forgotten at a time: the writer is never away for long
 LONGEST_KEY = 100  # characters: no number in an ERP is longer, and nobody's garbage becomes a key
 
 
@@ -102,10 +110,15 @@ def keep(tx: Transaction, event_id: int, *, by: str, reason: str) -> None:
     tx.audit("kept", {"reason": reason}, actor=by, event_id=event_id)
 
 
-def forget(tx: Transaction, before_us: int) -> None:
-    """Drop the waits of reports that arrived before this time: they are a person's now."""
-    tx.execute(
-        "DELETE FROM awaited WHERE event_id IN "
-        "(SELECT event.id FROM awaited JOIN event ON event.id = awaited.event_id WHERE event.received_us < ?)",
-        (before_us,),
-    )
+def expired(connection: apsw.Connection, before_us: int) -> list[Row]:
+    """Some rows to forget: of reports that left the quarantine, and waits of those that arrived before this time.
+
+    The latter are a person's now. Of which order a report is counts as long as it is in quarantine: no age books it.
+    """
+    rows: list[Any] = connection.execute(EXPIRED, (OF_ORDER, before_us, CHUNK)).fetchall()
+    return rows
+
+
+def forget(tx: Transaction, rows: Iterable[Row]) -> None:
+    """Drop rows that were found expired, but what was written anew since."""
+    tx.executemany("DELETE FROM awaited WHERE kind = ? AND key = ? AND event_id = ? AND settled_us = ?", rows)

@@ -15,7 +15,7 @@ import pytest
 from agent import pipeline
 from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Batch, Delivery
-from agent.store import file, outbox
+from agent.store import awaited, file, outbox
 from agent.store.keys import idempotency_key
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -129,6 +129,8 @@ async def test_what_the_store_refuses_to_decide_is_stored_all_the_same(tmp_path:
         one.put(report(1), report(2), report(3))
         assert await one.settled(3) == ["posted", "quarantined", "posted"]
         assert "the store refused it" in one.reader.execute("SELECT reason FROM event WHERE id = 2").get
+        assert awaited.in_quarantine(one.reader, ["1000100"]) == {("1000100", 2)}, "its order is not closed unseen"
+        assert one.reader.execute("SELECT message_key FROM event WHERE id = 2").get == "consumption:M-2"
 
 
 async def test_nothing_overtakes_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

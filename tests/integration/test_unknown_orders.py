@@ -245,6 +245,17 @@ async def test_zero_hours_leave_everything_to_a_person(tmp_path: Path):
         assert line.since(event.id - 1)[0].state == "quarantined"
 
 
+async def test_however_long_a_report_is_in_quarantine_its_order_is_not_closed_unseen(tmp_path: Path):
+    """With unknown_hours 0, and after housekeeping, the final confirmation is held behind a report in quarantine."""
+    async with plant(tmp_path, change=lambda content: content.update(quarantine={"unknown_hours": 0})) as line:
+        event = await quarantined(line, line.report("1000112", material="RM-NOBODY-KNOWS"))
+        await line.agent.housekeeping._end_waits()
+        final = line.confirmation("1000112", final=True)
+        line.publish(final, "confirmation")
+        held = await line.settled(final["id"], "held", kind="confirmation")
+        assert f"order 1000112 has reports in quarantine: event {event.id}" in held.reason
+
+
 async def test_everything_is_accounted_for(line: Plant):
     """After all of this no order is waited for any more, both balances are even and the chain is whole."""
     await until(lambda: line.alive() and not line.rows("SELECT 1 FROM event WHERE state = 'undecided'"), "all decided")

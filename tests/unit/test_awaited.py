@@ -20,6 +20,7 @@ from agent.store.writer import Writer
 from tests.stores import START, Clock, arrive, assert_sound, opened, reading
 
 ORDER: Key = ("order", "1000123")
+OF_ORDER: Key = (awaited.OF_ORDER, "1000123")
 WHY = "order: order '1000123' is not known"
 SINCE = to_us(START - timedelta(hours=24))
 
@@ -57,6 +58,18 @@ def replays(writer: Writer) -> list[tuple[Any, ...]]:
     return writer.call(
         lambda tx: tx.execute("SELECT event_id, actor, detail FROM audit WHERE action = 'replayed'").fetchall()
     )
+
+
+def clean(writer: Writer, before_us: int) -> None:
+    """Forget as housekeeping does."""
+    with reading(writer.path) as connection:
+        while rows := awaited.expired(connection, before_us):
+            writer.call(lambda tx, rows=rows: awaited.forget(tx, rows))  # type: ignore[misc]
+
+
+def in_quarantine(writer: Writer) -> set[int]:
+    """What the final confirmation of the order would overtake."""
+    return {event for _, event in writer.call(lambda tx: awaited.in_quarantine(tx.connection, [OF_ORDER[1]]))}
 
 
 def test_a_known_order_lets_in_what_waited_for_it_once_and_in_order(writer: Writer):
@@ -134,11 +147,38 @@ def test_the_waits_of_old_reports_are_forgotten(writer: Writer):
     """Housekeeping drops waits by the age of the report, and keeps the younger."""
     arrive(writer, b"1")
     quarantine(writer, 1)
-    writer.call(lambda tx: awaited.forget(tx, to_us(START)))
+    clean(writer, to_us(START))
     with reading(writer.path) as connection:
         assert awaited.anything(connection)
-    writer.call(lambda tx: awaited.forget(tx, to_us(START) + 1))
+    clean(writer, to_us(START) + 1)
     with reading(writer.path) as connection:
+        assert not awaited.anything(connection)
+
+
+def test_a_report_holds_its_order_s_final_confirmation_as_long_as_it_is_in_quarantine(writer: Writer, clock: Clock):
+    """However old it is: until it is replayed, or a person keeps it there."""
+    arrive(writer, b"1", b"2", b"3")
+    for event_id in (1, 2, 3):
+        quarantine(writer, event_id, OF_ORDER)
+    clock.forward(days=400)
+    clean(writer, to_us(clock()))
+    assert in_quarantine(writer) == {1, 2, 3}
+    writer.call(lambda tx: inbox.replay(tx, 1, by="Erika", reason="mapping mended"))
+    writer.call(lambda tx: awaited.keep(tx, 2, by="Erika", reason="booked by hand"))
+    assert in_quarantine(writer) == {3}
+
+
+def test_rows_of_reports_that_left_the_quarantine_are_dropped(writer: Writer, clock: Clock):
+    """Housekeeping leaves one row for each report in quarantine, also where one came back into it."""
+    arrive(writer, b"1", b"2")
+    for _ in range(3):
+        clock.forward(seconds=1)
+        quarantine(writer, 1, OF_ORDER)
+        writer.call(lambda tx: inbox.replay(tx, 1, by="Erika", reason="try"))
+    quarantine(writer, 2, OF_ORDER)
+    clean(writer, 0)
+    with reading(writer.path) as connection:
+        assert connection.execute("SELECT event_id FROM awaited").fetchall() == [(2,)]
         assert not awaited.anything(connection)
 
 
@@ -169,6 +209,20 @@ def test_garbage_does_not_become_a_key(writer: Writer):
     quarantine(writer, 1, ("order", "9" * 200))
     with reading(writer.path) as connection:
         assert not awaited.anything(connection)
+
+
+def test_what_was_quarantined_again_meanwhile_is_not_forgotten(writer: Writer, clock: Clock):
+    """Found expired, and in quarantine anew before it is dropped: the new row stays."""
+    arrive(writer, b"1")
+    quarantine(writer, 1, OF_ORDER)
+    writer.call(lambda tx: inbox.replay(tx, 1, by="Erika", reason="try"))
+    with reading(writer.path) as connection:
+        rows = awaited.expired(connection, 0)
+    clock.forward(seconds=1)
+    quarantine(writer, 1, OF_ORDER)
+    writer.call(lambda tx: awaited.forget(tx, rows))
+    assert len(rows) == 1
+    assert in_quarantine(writer) == {1}
 
 
 def test_letting_in_looks_up_by_key(writer: Writer):

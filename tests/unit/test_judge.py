@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from agent import mapping
 from agent.authority import Mode, Rule
-from agent.judge import Assignment, Judgement, Rules, judge
+from agent.judge import Assignment, Judgement, Rules, judge, put_aside
 from agent.ports import Acknowledgement, Event, Kind, Posting
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_workflow_consumption import AT, EDGE_CONFIG, FACTS
@@ -120,3 +121,18 @@ def test_another_content_under_a_known_id_is_seen_before_its_order_is_closed():
     judgement = judge([first, second], rules_of(), Nothing(), TODAY)
     assert ends(judgement) == ["posted", "quarantined"]
     assert judgement.in_quarantine() == {("1000100", 2)}
+
+
+def test_a_report_that_no_workflow_reads_is_seen_before_its_order_is_closed():
+    """It was read: its order and its message key are known, so that it holds the final confirmation and can be kept."""
+    judgement = judge([event(1, "A")], replace(rules_of(), assignments={}), Nothing(), TODAY)
+    (one,) = judgement.verdicts
+    assert (one.state, one.detail["code"], one.message_key) == ("quarantined", "no_workflow", "consumption:A")
+    assert judgement.in_quarantine() == {("1000100", 1)}
+
+
+def test_what_is_put_aside_keeps_its_order_and_its_key_where_it_can_be_read():
+    """Whatever could not be done with it; what cannot be read is put aside all the same."""
+    good, bad = event(1, "A"), event(2, "B")._replace(payload=b"{")
+    aside = [put_aside(one, rules_of(), "store_refused", "why") for one in (good, bad)]
+    assert [(one.of_order, one.message_key) for one in aside] == [("1000100", "consumption:A"), ("", None)]
