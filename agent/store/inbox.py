@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -15,6 +15,10 @@ from agent.ports import Batch, Delivery, Event
 from agent.store import bulk
 from agent.store.encode import encode, from_us, to_us
 from agent.store.transaction import Transaction
+
+ARRIVES: Final = "INSERT INTO event (source, topic, payload, properties, received_us) VALUES (?, ?, ?, ?, ?)"
+NO_ROW: Final = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, ValueError, TypeError, OverflowError)
+SET_ASIDE: Final = 1 << 20  # bytes that are kept of a payload that is refused
 
 NO_PROPERTIES: MappingProxyType[str, str] = MappingProxyType({})
 
@@ -30,12 +34,13 @@ class Settlement(NamedTuple):
 
 
 def store(transaction: Transaction, batch: Batch) -> None:
-    """Write a batch of deliveries, the source's checkpoints and what it noticed."""
+    """Write a batch of deliveries, the source's checkpoints and what it noticed.
+
+    A delivery or a notice that cannot be kept as it is is kept as far as it can be: a source whose batch is refused
+    would wait for ever, or bring it again for ever.
+    """
     received = to_us(batch.received_at)
-    transaction.executemany(
-        "INSERT INTO event (source, topic, payload, properties, received_us) VALUES (?, ?, ?, ?, ?)",
-        [(batch.source, *_kept(one), received) for one in batch.deliveries],
-    )
+    _arrive(transaction, [(batch.source, *_kept(one), received) for one in batch.deliveries])
     transaction.count("events received", len(batch.deliveries))
     transaction.count("events undecided", len(batch.deliveries))
     put_checkpoints(transaction, batch.checkpoints)
@@ -44,13 +49,35 @@ def store(transaction: Transaction, batch: Batch) -> None:
         transaction.count(f"notices {notice.action}")
 
 
+def _arrive(transaction: Transaction, rows: Sequence[tuple[str, str, bytes, str | None, int]]) -> None:
+    """Write rows of `event`; one that SQLite refuses is set aside, and those behind it go on."""
+    while rows:
+        before = transaction.connection.total_changes()
+        try:
+            transaction.executemany(ARRIVES, rows)
+        except NO_ROW as error:
+            written = transaction.connection.total_changes() - before
+            source, topic, payload, _, received = rows[written]
+            transaction.execute(ARRIVES, (source, *_set_aside(topic, payload, error), received))
+            rows = rows[written + 1 :]
+        else:
+            return
+
+
+def _set_aside(topic: str, payload: object, error: Exception) -> tuple[str, bytes, str]:
+    """What can be kept of a refused row: it goes into quarantine with the reason (see `judge`)."""
+    why = f"store_refused: the store cannot keep it as it arrived: {type(error).__name__}: {error}"
+    left = payload if isinstance(payload, bytes) else ascii(payload).encode()
+    return topic[:SET_ASIDE], left[:SET_ASIDE], encode({"refused": why.encode("ascii", "backslashreplace").decode()})
+
+
 def _kept(one: Delivery) -> tuple[str, bytes, str | None]:
     """Topic, payload and properties as columns keep them; what no column can keep must not hold up its batch."""
     try:
-        one.topic.encode()
+        str.encode(one.topic)
         return one.topic, one.payload, encode(dict(one.properties)) if one.properties else None
     except (ValueError, TypeError) as error:
-        topic = one.topic.encode("utf-8", "backslashreplace").decode()
+        topic = str(one.topic).encode("utf-8", "backslashreplace").decode()
         return topic, one.payload, encode({"unreadable": f"{type(error).__name__} in topic or properties"})
 
 
@@ -59,7 +86,7 @@ def _noted(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         encode(detail)
     except (ValueError, TypeError) as error:
-        return {"unreadable": type(error).__name__, "said": ascii(dict(detail))[:1000]}
+        return {"unreadable": type(error).__name__, "said": ascii(detail)[:1000]}
     return detail
 
 

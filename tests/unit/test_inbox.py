@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import MappingProxyType
 
+import apsw
 import pytest
 
 from agent.ports import Batch, Delivery, Notice
@@ -50,3 +51,21 @@ def test_a_notice_that_the_trail_cannot_keep_does_not_hold_up_its_batch(tmp_path
             assert inbox.checkpoint(connection, "k") == b"2"
             ((detail,),) = connection.execute("SELECT detail FROM audit WHERE action = 'x'")
     assert "said" in json.loads(detail)
+
+
+@pytest.mark.parametrize("payload", ["text", None, 7, b"x" * (3 << 20)], ids=["text", "none", "number", "too large"])
+def test_a_message_that_the_store_refuses_is_set_aside_alone(tmp_path: Path, payload: bytes):
+    """Its neighbours and the checkpoint are stored, and of itself what can be, with the reason: it is quarantined."""
+    bad = Delivery("plant/bad", payload, {"qos": "1"})
+    arrived = [Delivery("plant/a", b"1"), bad, bad, Delivery("plant/b", b"2"), bad]
+    with opened(tmp_path / "gp.db") as writer:
+        writer.call(lambda tx: tx.connection.limit(apsw.SQLITE_LIMIT_LENGTH, 2 << 20))
+        writer.call(lambda tx: inbox.store(tx, Batch("line", arrived, START, lambda: None, [("k", b"2")])))
+        with reading(tmp_path / "gp.db") as connection:
+            kept = inbox.undecided(connection, 10)
+            assert inbox.checkpoint(connection, "k") == b"2"
+    assert [one.topic for one in kept] == [one.topic for one in arrived]
+    assert [one.payload for one in kept if one.topic != "plant/bad"] == [b"1", b"2"]
+    for one in (kept[1], kept[2], kept[4]):
+        assert one.payload[:4] in (b"'tex", b"None", b"7", b"xxxx")
+        assert one.properties["refused"].startswith("store_refused: the store cannot keep it as it arrived: ")
