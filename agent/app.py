@@ -9,7 +9,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -62,6 +62,7 @@ class Agent:
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None
         self.intake: Intake | None = None
+        self.faces: dict[str, Callable[[], Mapping[str, Any]]] = {}  # what only shows the agent, by name
         self._stop = asyncio.Event()
 
     # ── start ───────────────────────────────────────────────────────────────────────────────────────────
@@ -312,6 +313,7 @@ class Agent:
                 name: {**one.target.status(), "waiting": one.availability.trouble, "in_the_air": one.in_the_air}
                 for name, one in self.dispatches.items()
             },
+            "faces": {name: dict(status()) for name, status in list(self.faces.items())},
             **self.desk.look(lists.overview),
         }  # fmt: skip
 

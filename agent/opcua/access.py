@@ -245,11 +245,11 @@ class Session(InternalSession):
 class Inside(InternalServer):
     """The library's server within bounds, without what strangers could fill it with."""
 
-    def __init__(self, users: Users, door: Door, max_sessions: int) -> None:
+    def __init__(self, users: Users, door: Door, max_sessions: int, throttle: Throttle) -> None:
         super().__init__(user_manager=users)
         self.door = door
         self.allow_remote_admin = False
-        self.throttle = Throttle()
+        self.throttle = throttle
         self.max_sessions = max_sessions  # that were entered
         self.max_connections = max_sessions + 3 * WAITING
         self.max_pending_activation_seconds = 10.0

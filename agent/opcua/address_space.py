@@ -30,6 +30,7 @@ class AddressSpace:
         self._folders: dict[str, Node] = {}
         self._kinds: dict[str, Kind] = {}
         self._shown: dict[str, tuple[Value, int]] = {}
+        self._level: int | None = None
 
     async def build(self, methods: Mapping[str, Call]) -> None:
         """The namespace, the root, and what people can do."""
@@ -67,6 +68,16 @@ class AddressSpace:
         """What is shown may be old: it keeps its value and gets an uncertain quality."""
         kept = {path: value for path, (value, _) in self._shown.items() if path not in set(except_for)}
         await self.show(kept, at, StatusCodes.UncertainLastUsableValue)
+
+    async def serve_at(self, level: int) -> None:
+        """The service level that redundant clients choose by, 0 to 255."""
+        if level != self._level:
+            node, said = ua.NodeId(ua.Int32(ObjectIds.Server_ServiceLevel)), ua.Variant(level, ua.VariantType.Byte)
+            result = await self._server.iserver.aspace.write_attribute_value(
+                node, AttributeIds.Value, ua.DataValue(said)
+            )
+            result.check()
+            self._level = level
 
     async def _write(self, path: str, value: Value, status: int, at: datetime | None) -> None:
         kind = TYPES[self._kinds[path]]

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import math
 import os
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import apsw
@@ -17,18 +19,24 @@ from asyncua.server.server import Server
 from agent import __version__
 from agent.app import Agent
 from agent.errors import ConfigError, Finding, GatepostError
+from agent.faces import Face
 from agent.opcua.access import Door, Inside, Permissions, Users
 from agent.opcua.address_space import AddressSpace
 from agent.opcua.figures import Value, look
 from agent.opcua.methods import Methods
 from agent.opcua.nodes import variables
-from agent.opcua.throttle import WAITING, address_of
+from agent.opcua.throttle import WAITING, Throttle, address_of
+from agent.ports import Clock
 from agent.settings import OpcuaServer
 from agent.sources.opcua_security import Certificates
 
 log = logging.getLogger("gatepost.opcua")
 
 EVERY_S: Final = 1.0
+AGAIN_S: Final = 30.0  # after it ended by itself
+HEALTHY: Final = 255  # service levels, part 4, 6.6.2.4.2
+NO_DATA: Final = 1
+EXPECTED: Final = (GatepostError, apsw.Error, OSError)
 CHUNK: Final = 65_535  # bytes
 MESSAGE: Final = 4 << 20  # bytes of one message; 20 000 monitored items fit
 BUFFER: Final = 1 << 20  # bytes of a connection that make no chunk yet
@@ -41,26 +49,58 @@ PRODUCT: Final = "urn:gatepost:agent:product"
 
 
 async def serve(agent: Agent) -> None:
-    """Listen until cancelled. Raises ConfigError where the address or the certificate cannot be used."""
+    """Listen until cancelled. Raises ConfigError where the address or the certificate cannot be used at the start."""
     settings = agent.config.opcua_server
     if settings is None:
         return
     for name in ("asyncua", "asyncuagds"):  # a client's mistakes are told to the client, and must not fill our log
         logging.getLogger(f"{name}.server" if name == "asyncua" else name).setLevel(logging.CRITICAL)
     users = Users(lambda: agent.config.api.tokens if agent.config.api else (), anonymous=settings.anonymous)
-    server = await _made(agent, settings, users)
+    face = _Face(agent.clock, settings.address, Throttle())
+    agent.faces["opcua_server"] = face.status
+    while True:
+        try:
+            await _serve_once(agent, settings, users, face)
+        except Exception as error:  # a display must never end the agent that posts
+            if isinstance(error, ConfigError) and face.since is None:
+                raise
+            log.exception("opcua_server ended; it begins again in %.0f s", AGAIN_S)
+            face.down(f"{type(error).__name__}: {error}")
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _serve_once(agent: Agent, settings: OpcuaServer, users: Users, face: _Face) -> None:
+    """One server from its making to whatever ends it."""
+    server, inside = await _made(agent, settings, users, face.throttle)
     space = AddressSpace(server)
     await space.build(Methods(agent, users.calling).table())
     shown = Shown(agent, space)
     await shown.refresh()
     await _listen(agent, server, settings)
     log.info("opcua_server listens on %s", settings.address)
+    face.inside = inside
     try:
         while True:
-            await shown.refresh()
+            face.up(but=await shown.refresh())
             await asyncio.sleep(EVERY_S)
     finally:
+        face.inside = None
         await server.stop()
+
+
+class _Face(Face):
+    """The server as status tells it; `inside` is there while it listens."""
+
+    def __init__(self, clock: Clock, address: str, throttle: Throttle) -> None:
+        super().__init__(clock)
+        self.inside: Inside | None = None
+        self.throttle = throttle
+        self._address = address
+
+    def status(self) -> Mapping[str, Any]:
+        """As of any face; ``sessions`` that clients have entered, ``refused`` clients since the start."""
+        entered = self.inside.entered if self.inside is not None else 0
+        return {**super().status(), "address": self._address, "sessions": entered, "refused": self.throttle.total}
 
 
 class Shown:
@@ -70,30 +110,41 @@ class Shown:
         self._agent = agent
         self._space = space
         self._beat = 0
+        self._why = ""  # the state could not be shown, said once
 
-    async def refresh(self) -> None:
-        """One second's values."""
+    async def refresh(self) -> str:
+        """One second's values; why they are not those of now, or nothing."""
         self._beat += 1
         at = self._agent.clock()
         try:
             seen = await asyncio.to_thread(look, self._agent)
-        except (GatepostError, apsw.Error, OSError) as error:
-            log.warning("the state cannot be read: %s", error)
-            why = f"the state cannot be read: {error}"
-            trouble: dict[str, Value] = {"Heartbeat": self._beat, "Ready": False, "WhyNotReady": why}
-            await self._space.doubt(at, trouble)
-            await self._space.show(trouble, at)
-            return
-        await self._space.require(variables(seen.parts))
-        await self._space.show({"Heartbeat": self._beat, **seen.values}, at)
+            await self._space.require(variables(seen.parts))
+            await self._space.show({"Heartbeat": self._beat, **seen.values}, at)
+            await self._space.serve_at(HEALTHY)
+        except Exception as error:  # noqa: BLE001  # it is shown: a display must never end the agent that posts
+            await self._doubt(error, at)
+        else:
+            self._why = ""
+        return self._why
+
+    async def _doubt(self, error: Exception, at: datetime) -> None:
+        why = f"the state cannot be read: {error or type(error).__name__}"
+        if why != self._why:
+            log.warning("opcua_server: %s", why, exc_info=not isinstance(error, EXPECTED))
+        self._why = why
+        trouble: dict[str, Value] = {"Heartbeat": self._beat, "Ready": False, "WhyNotReady": why}
+        await self._space.doubt(at, trouble)
+        await self._space.show(trouble, at)
+        await self._space.serve_at(NO_DATA)
 
 
-async def _made(agent: Agent, settings: OpcuaServer, users: Users) -> Server:
+async def _made(agent: Agent, settings: OpcuaServer, users: Users, throttle: Throttle) -> tuple[Server, Inside]:
     """A server that does not listen yet."""
     secured = [name for name in settings.security if name != "none"]
     certificates = Certificates(settings.certificates or agent.config.store.path.parent / "opcua_server")
     door = Door(certificates if secured else None, open_too="none" in settings.security)
-    server = Server(Inside(users, door, settings.max_sessions))
+    inside = Inside(users, door, settings.max_sessions, throttle)
+    server = Server(inside)
     await server.init()
     server.set_endpoint(f"opc.tcp://{settings.address}/")
     server.set_server_name("Gatepost")
@@ -106,7 +157,7 @@ async def _made(agent: Agent, settings: OpcuaServer, users: Users) -> Server:
     tokens: list[type] = [ua.UserNameIdentityToken]
     server.set_identity_tokens([*tokens, ua.AnonymousIdentityToken] if settings.anonymous else tokens)
     server.limits = TransportLimits(CHUNK, CHUNK, math.ceil(MESSAGE / CHUNK), MESSAGE)
-    return server
+    return server, inside
 
 
 async def _certify(agent: Agent, server: Server, certificates: Certificates) -> None:

@@ -251,6 +251,7 @@ class Status(Shown):
     sources: dict[str, dict[str, Any]]
     live: dict[str, Any] = Field(description="How many live facts there are and are not good, and the oldest of these")
     targets: dict[str, dict[str, Any]]
+    faces: dict[str, dict[str, Any]] = Field(description="The OPC UA server and the Sparkplug node, where configured")
     events: dict[str, int] = Field(description="Received, and by state: they add up")
     postings: dict[str, int] = Field(description="Created, and by state: they add up")
     balance: dict[str, int] = Field(description="Anything but 0 is a loss or a double")

@@ -20,6 +20,7 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.node import Node
 from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss, SecurityPolicyBasic256Sha256
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes as Codes
 from asyncua.ua.ua_binary import uatcp_to_binary
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
@@ -29,6 +30,7 @@ from agent.app import Agent
 from agent.cli import leaves
 from agent.commands.run import server
 from agent.errors import ConfigError
+from agent.opcua import figures
 from agent.opcua.nodes import NAMESPACE
 from agent.opcua.throttle import MOST_REFUSED, WAITING
 from agent.sources.opcua_security import Certificates
@@ -61,6 +63,13 @@ class Asking:
             return bool(wanted(found) if callable(wanted) else found == wanted)
 
         await until(there)
+
+    async def level(self) -> int:
+        """The service level of the server."""
+        return int(await self.client.get_node(ua.NodeId(ua.Int32(ObjectIds.Server_ServiceLevel))).read_value())
+
+    async def has_level(self, level: int) -> bool:
+        return await self.level() == level
 
     async def call(self, method: str, *given: Any) -> Any:
         return await self.node("Gatepost").call_method(f"{self.index}:{method}", *given)
@@ -181,6 +190,70 @@ async def test_values_change_with_what_happens(plant: Bench):
         assert await one.read("Lines/mixing/LastDecision/Reason")
         assert (datetime.now(UTC) - (await one.read("Sources/reports/LastDeliveryAt")).replace(tzinfo=UTC)).days == 0
         await one.becomes("Held", (await plant.get("/v1/status"))["postings"]["held"])
+
+
+def break_look(fault: pytest.MonkeyPatch, plant: Bench) -> None:
+    """A mistake in reading the state of this agent."""
+
+    whole = figures.parts_of
+
+    def broken(agent: Agent, lines: Any) -> Any:
+        if agent is plant.agent:
+            raise RuntimeError("broken")
+        return whole(agent, lines)
+
+    fault.setattr("agent.opcua.figures.parts_of", broken)
+
+
+async def test_a_display_that_fails_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Whatever goes wrong in showing is shown, to clients by the service level and in the status; reports go on."""
+    async with bench(tmp_path, opcua_server=open_to_this_machine(anonymous=True)) as plant:
+        await until(lambda: listens(plant))
+        async with asking(plant) as one:
+            await one.becomes("Ready", True)
+            assert await one.level() == 255
+            with monkeypatch.context() as fault:
+                break_look(fault, plant)
+                await one.becomes("Ready", False)
+                assert "broken" in await one.read("WhyNotReady")
+                await until(lambda: one.has_level(1))
+                assert await one.status("Held") == Codes.UncertainLastUsableValue
+                face = (await plant.get("/v1/status"))["faces"]["opcua_server"]
+                assert "broken" in face["error"]
+                beat = await one.read("Heartbeat")
+                await one.becomes("Heartbeat", lambda now: now > beat + 1)
+                assert caplog.text.count("the state cannot be read") == 1
+                await fresh(plant, "shown-1")
+            await one.becomes("Ready", True)
+            await until(lambda: one.has_level(255))
+            assert (await plant.get("/v1/status"))["faces"]["opcua_server"]["error"] is None
+
+
+async def test_a_display_that_ends_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A server that cannot even show that something is wrong is made anew; the agent goes on and says why."""
+    monkeypatch.setattr("agent.opcua.server.AGAIN_S", 0.1)
+    async with bench(tmp_path, opcua_server=open_to_this_machine(anonymous=True)) as plant:
+        await until(lambda: listens(plant))
+
+        async def face() -> Any:
+            return (await plant.get("/v1/status"))["faces"]["opcua_server"]
+
+        async def down() -> bool:
+            told = await face()
+            return not told["connected"] and "ZeroDivisionError" in (told["error"] or "")
+
+        with monkeypatch.context() as fault:
+            break_look(fault, plant)
+            fault.setattr("agent.opcua.server.Shown._doubt", lambda *_: 1 / 0)
+            await until(down)
+            await fresh(plant, "shown-2")
+        await until(lambda: listens(plant))
+        async with asking(plant) as one:
+            await one.becomes("Ready", True)
+            told = await face()
+            assert (told["connected"], told["error"], told["sessions"]) == (True, None, 1)
 
 
 # ── deciding ────────────────────────────────────────────────────────────────────────────────────────────────
