@@ -17,7 +17,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.ports import Delivery
+from agent.ports import Clock, Delivery
 from agent.sources.mqtt import Pace
 from agent.sources.sparkplug import SparkplugConfig, SparkplugSource
 from agent.sparkplug.schema import Payload
@@ -25,7 +25,7 @@ from tests.mqtt_bench import QUICK, Shelf, until
 
 NOW = datetime(2026, 11, 20, 14, 0, 5, 123000, tzinfo=UTC)
 MS = 1795183205123  # NOW
-INT32, INT64, UINT16, UINT32, FLOAT, DOUBLE, BOOLEAN, STRING = 3, 4, 6, 7, 9, 10, 11, 12
+INT32, INT64, UINT16, UINT32, FLOAT, DOUBLE, BOOLEAN, STRING, BYTES = 3, 4, 6, 7, 9, 10, 11, 12, 17
 FIELDS = {INT64: 11, 8: 11, 13: 11, FLOAT: 12, DOUBLE: 13, BOOLEAN: 14, STRING: 15, 14: 15, 15: 15, 16: 17, 19: 18}
 
 
@@ -192,7 +192,14 @@ LOTS = {
 }
 
 
-def source(port: int, *, pace: Pace = QUICK, events: Sequence[Any] = (COUNTING,), **options: Any) -> SparkplugSource:
+def source(
+    port: int,
+    *,
+    pace: Pace = QUICK,
+    clock: Clock = lambda: datetime.now(UTC),
+    events: Sequence[Any] = (COUNTING,),
+    **options: Any,
+) -> SparkplugSource:
     settings = {
         "name": "line",
         "client_id": "gatepost-1",
@@ -201,7 +208,7 @@ def source(port: int, *, pace: Pace = QUICK, events: Sequence[Any] = (COUNTING,)
         "events": events,
         **options,
     }
-    return SparkplugSource(SparkplugConfig.model_validate(settings), pace=pace)
+    return SparkplugSource(SparkplugConfig.model_validate(settings), clock=clock, pace=pace)
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ them. One batch is under way at a time: what comes meanwhile joins the next, and
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from agent.tags.values import Change, LivePart, Write
 
 __all__ = ["SparkplugConfig", "SparkplugSource"]
 
+log = logging.getLogger("gatepost.sparkplug")
 ROOM: Final = 2000  # deliveries and notices that wait for the disk before nothing more is read
 
 
@@ -69,6 +71,7 @@ class SparkplugSource(MqttSource):
         self._proved = False  # in this connection the store has taken something
         self._open = False
         self._cut_at: datetime | None = None
+        self._refused_writes: dict[str, str] = {}  # tag → why, as it was told last
 
     @classmethod
     def of(cls, config: SparkplugConfig, around: Surroundings) -> SparkplugSource:  # type: ignore[override]
@@ -89,7 +92,8 @@ class SparkplugSource(MqttSource):
     def status(self) -> Mapping[str, Any]:
         """As of any MQTT source; ``nodes`` with state, gaps, rebirths asked for and the last trouble of each.
 
-        ``unstored_s`` says how long the batch under way has not been on disk: seconds are a disk in trouble.
+        ``writes_refused`` are handshake tags that cannot be written, and why; ``unstored_s`` says how long the batch
+        under way has not been on disk: seconds are a disk in trouble.
         """
         host = self._host
         shown = {"host_id": self._sparkplug.host_id, "online": host.said is True} if host else None
@@ -98,6 +102,7 @@ class SparkplugSource(MqttSource):
             "nodes": self._nodes.shown(self._moment()),
             "host": shown,
             "refused": dict(self._nodes.refused),
+            "writes_refused": dict(self._refused_writes),
             "waiting": len(self._deliveries),
             "unstored_s": None if (since := self._underway_since) is None else round(self._monotonic() - since, 1),
         }
@@ -282,10 +287,22 @@ class SparkplugSource(MqttSource):
             try:
                 message = self._nodes.command(one, now)
             except ValueError as error:  # of a type that cannot be written: the configuration is wrong
-                self._notices.append(Notice("write_refused", {"tag": one.tag, "error": str(error)}))
+                self._note_write(one, str(error))
                 continue
             if message is not None:
                 self._publish(message.topic, message.payload)
+                self._note_write(one, None)
+
+    def _note_write(self, one: Write, why: str | None) -> None:
+        """Say once that a tag cannot be written, however often it is tried, and once that it can again."""
+        before = self._refused_writes.pop(one.tag, None)
+        if why is not None:
+            self._refused_writes[one.tag] = why
+            if before != why:
+                log.error("source %s: %s = %s was not written: %s", self.name, one.tag, one.value, why)
+                self._notices.append(Notice("write_refused", {"tag": one.tag, "value": one.value, "error": why}))
+        elif before is not None:
+            self._notices.append(Notice("write_works", {"tag": one.tag}, alarm=False))
 
     def _speak(self) -> None:
         """Say as a host whether we take what nodes send: from the first commit on, while the store keeps up."""

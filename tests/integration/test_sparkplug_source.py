@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 from agent.sources.sparkplug import SparkplugSource
 from tests.mqtt_bench import Shelf, mosquitto, until
 from tests.sparkplug_bench import (
+    BYTES,
     COUNTING,
     LOTS,
     STRING,
     TAGS,
     UINT32,
     Edge,
+    birth_of_device,
     born,
     metric,
     payload,
@@ -27,6 +30,7 @@ from tests.sparkplug_bench import (
     source,
     stored_up_to_a_delivery,
 )
+from tests.stores import Clock
 
 
 def state(line: SparkplugSource) -> str:
@@ -171,6 +175,39 @@ async def test_the_handshake_is_written_when_the_event_is_on_disk(tmp_path: Path
             await until(to_the_device)
             assert to_the_device()[0]["topic"] == "spBv1.0/G/DCMD/N/D"
     assert json.loads(shelf.deliveries[0].payload)["quantity"] == 12
+
+
+BEAT = {"name": "beat", "topic": "plant/beat", "when": {"every_s": 5}}
+
+
+async def test_a_handshake_that_cannot_be_written_is_told_once(tmp_path: Path):
+    """However often the answer is tried; when the node declares the tag as a flag it is written, and that is told."""
+    shelf, clock = Shelf(), Clock(datetime.now(UTC))
+
+    def beats() -> int:
+        return sum(one.topic == "plant/beat" for one in shelf.deliveries)
+
+    async with mosquitto(tmp_path) as broker:
+        line = source(broker.port, clock=clock, events=(LOTS, BEAT), reorder_s=0)
+        async with running(line, shelf):
+            with Edge(broker.port) as edge:
+                edge.say("NBIRTH")
+                births = birth_of_device(100, done=True)
+                edge.say("DBIRTH", *births[:3], metric("Ack", b"x", BYTES, alias=4), device="D")
+                await until(lambda: shelf.notices("write_refused"))
+                for _ in range(4):  # each time the answer is said again, too
+                    before = beats()
+                    clock.forward(seconds=6)
+                    await until(lambda: beats() > before)  # noqa: B023  # awaited in this round
+                assert len(shelf.notices("write_refused")) == 1
+                assert "BYTES" in line.status()["writes_refused"]["ack"]
+                born(edge, 100, done=True)
+                await until(lambda: any("DCMD" in told["topic"] and told[4] for told in edge.commands))
+                clock.forward(seconds=6)
+                await until(lambda: shelf.notices("write_works"))
+                assert line.status()["writes_refused"] == {}
+    (works,) = shelf.notices("write_works")
+    assert (works.alarm, works.detail) == (False, {"tag": "ack"})
 
 
 async def test_a_restart_goes_on_from_the_checkpoint(tmp_path: Path):
