@@ -71,7 +71,7 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rul
         if flow.model:
             below = float(limits.min_confidence)
             version = registry.champion(config.models / flow.model)
-            model = Model.load(version, keys, workflow.feature_names, explain_below=below)
+            model = Model.load(version, keys, workflow.feature_names, kind="probability", explain_below=below)
         assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)

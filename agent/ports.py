@@ -123,6 +123,32 @@ class Score(NamedTuple):
     reasons: tuple[str, ...] = ()  # in the user's words and units, worst first
 
 
+class Classified(NamedTuple):
+    """What a model says about the kind of one thing: the probability of each class, in the order of the manifest."""
+
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    model: str  # name/version
+    model_hash: str
+    features: Features
+    possible: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by share of error: what cannot be ruled out
+
+    def top(self, most: int = 3) -> tuple[tuple[str, float], ...]:
+        """The likeliest classes with their probabilities, best first."""
+        ranked = sorted(zip(self.classes, self.probabilities, strict=True), key=lambda one: -one[1])
+        return tuple(ranked[:most])
+
+
+class Forecast(NamedTuple):
+    """What a model says about a number to come: the value below which each share of the outcomes stays, rising."""
+
+    quantiles: tuple[float, ...]
+    values: tuple[float, ...]
+    model: str  # name/version
+    model_hash: str
+    features: Features
+
+
 class Kind(StrEnum):
     """What the ERP shall do."""
 
@@ -153,6 +179,7 @@ class Proposal(NamedTuple):
     holds: tuple[str, ...] = ()  # reasons why a person must look, whatever the confidence; empty: none
     reasons: tuple[str, ...] = ()  # why it looks as it does: for people
     subject: Mapping[str, str] = MappingProxyType({})  # order, line, material
+    alarm: str = ""  # what somebody should see although this report may be right: a shift over many reports
 
 
 class Route(StrEnum):
@@ -182,12 +209,15 @@ class Workflow(Protocol):
         """The model's inputs, or None where nothing is to be scored."""
 
     def propose(
-        self, report: SegmentResponse, facts: Any, score: Score | None, state: Mapping[str, Any]
-    ) -> tuple[Proposal, Mapping[str, Any]]:
-        """The proposal and the workflow's streaming state after it. Raises BadPayload."""
+        self, report: SegmentResponse, facts: Any, score: Score | None, states: Sequence[Any]
+    ) -> tuple[Proposal, Sequence[Any]]:
+        """The proposal, and the streaming states after it: JSON-able, small, in the order of their keys.
 
-    def state_key(self, report: SegmentResponse) -> str | None:
-        """Under which key the streaming state of this report lives, or None."""
+        A state that is not there yet is given as ``{}``. Raises BadPayload: then no state has moved.
+        """
+
+    def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
+        """Under which keys the streaming states lie that this report moves: of its order, of its place; maybe none."""
 
 
 # ── postings ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,22 +12,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import helper
 
-from agent import onnxfile, registry
+from agent import registry
 from agent.errors import ModelUnfit
 from agent.inference import Model
-from agent.ports import Score
+from agent.ports import Classified, Forecast, Score
 from agent.workflows.consumption import FEATURES
+from tests.trained import KEY, KEYS, ROOT, graph, put
 
-HOUSE = Path(__file__).parents[2]
-SHIPPED = registry.champion(HOUSE / "models" / "consumption_anomaly")
-BENCH = registry.trusted(HOUSE / "edge_config" / "trust" / "models")
-KEY = Ed25519PrivateKey.generate()
-KEYS = {**BENCH, "test": KEY.public_key()}
+SHIPPED = registry.champion(ROOT / "models" / "consumption_anomaly")
 USUAL = (0.001, 0.001, 2.5, 0.0, 0.005)
 DOUBLE = (0.693, 0.693, 2.5, 0.0, 0.01)
 OPSETS = [helper.make_opsetid("", 16), helper.make_opsetid("ai.onnx.ml", 1)]
@@ -39,8 +35,8 @@ def test_the_runtime_of_models_leaves_no_device_id_and_reports_nothing(tmp_path)
         "import sys; from agent.inference import Model, Path; from agent.registry import trusted;"
         "Model.load(Path(sys.argv[1]), trusted(Path(sys.argv[2]))).close()"
     )
-    keys = HOUSE / "edge_config" / "trust" / "models"
-    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE)}
+    keys = ROOT / "edge_config" / "trust" / "models"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", program, str(SHIPPED), str(keys)], env=environment, check=True, timeout=120)
     assert list(tmp_path.rglob("*")) == []
 
@@ -69,20 +65,6 @@ def put_manifest(folder: Path, content: bytes) -> None:
     """Another manifest, signed by a key that is trusted here."""
     (folder / "manifest.json").write_bytes(content)
     (folder / "manifest.sig").write_bytes(registry.sign(content, KEY))
-
-
-def put(folder: Path, nodes: list[onnx.NodeProto], *, initializers=(), output: str = "probabilities") -> None:
-    """Another graph in the place of the model: one input of five features, one output of two columns."""
-    graph = helper.make_graph(
-        nodes,
-        "test",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, 5])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [None, 2])],
-        list(initializers),
-    )
-    proto = helper.make_model(graph, opset_imports=OPSETS, ir_version=8)
-    (folder / "model.onnx").write_bytes(proto.SerializeToString())
-    rehash(folder, opsets={"": 16, "ai.onnx.ml": 1})
 
 
 def refusal(folder: Path, **options) -> str:
@@ -232,104 +214,140 @@ def test_an_operator_set_of_a_stranger_is_refused(folder):
     assert "com.stranger" in refusal(folder)
 
 
-def external(value: float) -> onnx.TensorProto:
-    tensor = helper.make_tensor("value", TensorProto.FLOAT, [1], np.float32(value).tobytes(), raw=True)
-    onnx.external_data_helper.set_external_data(tensor, "secret.bin", length=4)
-    tensor.ClearField("raw_data")
-    return tensor
+# ── kinds of answers ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_external_data_is_refused_before_it_is_opened(folder):
-    """A hard link inside the folder would be read by the runtime: so no external data at all."""
-    (folder / "secret.bin").write_bytes(b"\x00\x00\x80\x3f")
-    put(folder, [helper.make_node("Add", ["features", "value"], ["probabilities"])], initializers=[external(1.0)])
-    assert "keeps data outside of the file" in refusal(folder)
+@pytest.fixture
+def loaded(tmp_path):
+    """Models around a graph that adds a constant to what it is given."""
+    models = []
+
+    def load(added=0.0, columns=2, **options) -> Model:
+        nodes = [helper.make_node("Add", ["x", "added"], ["y"])]
+        data = graph(nodes, {"added": np.array(added, np.float32)}, width=columns, columns=columns)
+        names = [f"f{at}" for at in range(columns)]
+        zeros = [[0.0] * columns]
+        answer = [list(np.broadcast_to(np.float32(added), columns).astype(float))]
+        options = {"features": names, "parity": (zeros, answer), "output": {"name": "y", "columns": columns}} | options
+        models.append(Model.load(put(tmp_path, data, **options), KEYS))
+        return models[-1]
+
+    yield load
+    for one in models:
+        one.close()
 
 
-def test_external_data_is_found_inside_of_nested_graphs():
-    """A tensor in the branch of an If is a tensor, too."""
-    branch = helper.make_graph(
-        [helper.make_node("Constant", [], ["out"], value=external(1.0))],
-        "branch",
-        [],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1])],
-    )
-    node = helper.make_node("If", ["condition"], ["result"], then_branch=branch, else_branch=branch)
-    graph = helper.make_graph([node], "outer", [], [])
-    told = onnxfile.read(helper.make_model(graph, opset_imports=OPSETS).SerializeToString())
-    assert told.external
-    assert told.operators == {"If", "Constant"}
-
-
-def test_a_looping_model_is_cut_off_at_its_deadline(folder):
-    """A graph that never ends ends the load with a refusal, not the agent."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["going"], ["still"]),
-            helper.make_node("Identity", ["carried"], ["carried_on"]),
-        ],
-        "forever",
-        [
-            helper.make_tensor_value_info("at", TensorProto.INT64, []),
-            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("carried", TensorProto.FLOAT, [None, 2]),
-        ],
-        [
-            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("carried_on", TensorProto.FLOAT, [None, 2]),
-        ],
-    )
-    bounds = [
-        helper.make_tensor("starts", TensorProto.INT64, [1], [0]),
-        helper.make_tensor("ends", TensorProto.INT64, [1], [2]),
-        helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
-        helper.make_tensor("true", TensorProto.BOOL, [], [True]),
-    ]
-    nodes = [
-        helper.make_node("Slice", ["features", "starts", "ends", "axes"], ["two"]),
-        helper.make_node("Loop", ["", "true", "two"], ["probabilities"], body=body),
-    ]
-    put(folder, nodes, initializers=bounds)
-    assert "was cut off at its deadline" in refusal(folder, deadline_s=0.05)
-
-
-def test_an_answer_that_is_no_probability_is_unfit(folder):
-    """A model whose answers leave 0 to 1 decides nothing; here the square root of the deviation."""
-    bounds = [
-        helper.make_tensor("starts", TensorProto.INT64, [1], [0]),
-        helper.make_tensor("ends", TensorProto.INT64, [1], [2]),
-        helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
-    ]
-    nodes = [
-        helper.make_node("Slice", ["features", "starts", "ends", "axes"], ["two"]),
-        helper.make_node("Sqrt", ["two"], ["probabilities"]),
-    ]
-    (folder / "parity.json").write_text(json.dumps({"rows": [[0.25, 0.25, 1.0, 0.0, 0.0]], "outputs": [[0.5, 0.5]]}))
-    put(folder, nodes, initializers=bounds)
-    rehash(folder, output={"name": "probabilities", "column": 0, "columns": 2})
-    model = Model.load(folder, KEYS, FEATURES)
-    good, nan, two = model.score([(deviation, 1.0, 1.0, 0.0, 0.0) for deviation in (0.25, -1.0, 4.0)])
-    model.close()
+def test_an_answer_that_is_no_probability_is_unfit(loaded):
+    """A model whose answers leave 0 to 1 decides nothing; the answers beside are kept."""
+    good, below, above = loaded().score([(0.5, 0.0), (-0.1, 0.0), (2.0, 0.0)])
     assert isinstance(good, Score)
-    assert "answered nan, which is no probability" in str(nan)
-    assert "answered 2.0, which is no probability" in str(two)
+    assert good.confidence == 0.5
+    assert str(below).startswith("model test/1 answered -0.1")
+    assert "answered 2.0, which is no probability" in str(above)
 
 
-def test_a_model_that_returns_nan_is_refused_by_its_parity(folder):
-    """NaN is never within the tolerance."""
-    bounds = [
-        helper.make_tensor("starts", TensorProto.INT64, [1], [0]),
-        helper.make_tensor("ends", TensorProto.INT64, [1], [2]),
-        helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
-        helper.make_tensor("minus_hundred", TensorProto.FLOAT, [1], [-100.0]),
-    ]
+def test_classes_come_with_the_likeliest_and_with_those_that_cannot_be_ruled_out(loaded):
+    """The conformal sets of the manifest, by share of error; what is no distribution is unfit."""
+    model = loaded(kind="classes", columns=3, classes=("dent", "crack", "stain"), conformal={"0.05": 0.85, "0.1": 0.5})
+    sure, torn, wrong, negative = model.classify([(0.9, 0.1, 0.0), (0.4, 0.2, 0.4), (0.5, 0.1, 0.1), (1.2, -0.2, 0.0)])
+    assert isinstance(sure, Classified)
+    assert isinstance(torn, Classified)
+    assert [name for name, _ in sure.top()] == ["dent", "crack", "stain"]
+    assert sure.top(1)[0][1] == pytest.approx(0.9)
+    assert sure.possible == {"0.05": ("dent",), "0.1": ("dent",)}
+    assert torn.possible == {"0.05": ("dent", "crack", "stain"), "0.1": ()}
+    assert "which are no probabilities" in str(wrong)
+    assert "which are no probabilities" in str(negative)
+
+
+def test_a_forecast_rises_and_is_finite(loaded):
+    """Quantiles that were trained one by one may cross: they are put in order."""
+    model = loaded(kind="quantiles", columns=3, quantiles=(0.05, 0.5, 0.95))
+    (crossed,) = model.forecast([(1.0, 3.0, 2.0)])
+    assert isinstance(crossed, Forecast)
+    assert crossed.values == (1.0, 2.0, 3.0)
+    assert crossed.quantiles == (0.05, 0.5, 0.95)
+    assert model.forecast([]) == []
+
+
+def test_a_forecast_that_is_not_finite_is_unfit(tmp_path):
+    """Here the logarithm of what is no positive number."""
+    data = graph([helper.make_node("Log", ["x"], ["y"])])
+    folder = put(tmp_path, data, kind="quantiles", quantiles=(0.1, 0.9), parity=([[1.0, 1.0]], [[0.0, 0.0]]))
+    model = Model.load(folder, KEYS)
+    good, nothing, minus = model.forecast([(1.0, 2.0), (1.0, 0.0), (1.0, -1.0)])
+    model.close()
+    assert isinstance(good, Forecast)
+    assert "which is no forecast" in str(nothing)
+    assert "which is no forecast" in str(minus)
+
+
+def test_a_missing_value_is_taken_where_the_manifest_allows_it(tmp_path):
+    """As NaN; infinite is not missing, and where it is not allowed the row is not scored."""
     nodes = [
-        helper.make_node("Slice", ["features", "starts", "ends", "axes"], ["two"]),
-        helper.make_node("Add", ["two", "minus_hundred"], ["minus"]),
-        helper.make_node("Log", ["minus"], ["probabilities"]),
+        helper.make_node("IsNaN", ["x"], ["missing"]),
+        helper.make_node("Where", ["missing", "half", "x"], ["y"]),
     ]
-    put(folder, nodes, initializers=bounds)
-    assert "computes something else here than in training" in refusal(folder)
+    data = graph(nodes, {"half": np.array(0.5, np.float32)})
+    parity = ([[None, 0.25]], [[0.5, 0.25]])
+    model = Model.load(put(tmp_path, data, inputs={"warm": {"null": "allowed"}}, parity=parity), KEYS)
+    allowed, refused, infinite = model.score([(math.nan, 0.1), (0.1, math.nan), (math.inf, 0.1)])
+    model.close()
+    assert isinstance(allowed, Score)
+    assert allowed.confidence == 0.5
+    assert "cold is nan" in str(refused)
+    assert "warm is inf" in str(infinite)
+
+
+def test_a_model_of_another_kind_than_the_workflow_asks_for_is_refused(loaded, tmp_path):
+    """A forecast is no probability."""
+    model = loaded(kind="quantiles", quantiles=(0.1, 0.9))
+    with pytest.raises(ModelUnfit, match="the model gives quantiles, the workflow asks for probability"):
+        Model.load(tmp_path / "test" / "1", KEYS, kind="probability")
+    with pytest.raises(ValueError, match="gives quantiles, not classes"):
+        model.classify([(1.0, 2.0)])
+
+
+# ── reasons ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_reason_is_what_would_change_the_answer(tmp_path):
+    """In the words and units of the manifest; what changes nothing is no reason."""
+    weights = np.array([[-0.1, 0.0], [0.001, 0.0]], np.float32)
+    nodes = [helper.make_node("Gemm", ["x", "weights", "one"], ["y"])]
+    data = graph(nodes, {"weights": weights, "one": np.array([1.0, 0.0], np.float32)})
+    words = {"low": -50.0, "high": 50.0, "text": "distance", "unit": "mm"}
+    inputs = {"warm": words, "cold": words | {"text": "colour"}}
+    model = Model.load(put(tmp_path, data, inputs=inputs, parity=([[0.0, 0.0]], [[1.0, 0.0]])), KEYS)
+    (score,) = model.score([(6.0, 3.0)])
+    model.close()
+    assert isinstance(score, Score)
+    assert score.reasons == ("distance is 6 mm, not 0 as in the middle: that makes 60 points of 100",)
+
+
+def test_a_category_is_put_back_as_a_whole(tmp_path):
+    """Of a machine the reason names both: this one, and the one that most reports came from."""
+    features = ("machine=A", "machine=B", "warm")
+    weights = np.array([[0.9], [0.2], [0.0]], np.float32)
+    data = graph([helper.make_node("Gemm", ["x", "weights"], ["y"])], {"weights": weights}, width=3, columns=1)
+    folder = put(
+        tmp_path,
+        data,
+        features=features,
+        categories={"machine": ("A", "B")},
+        shares={"machine": {"A": 0.8, "B": 0.2}},
+        inputs={name: {"text": "machine"} for name in features[:2]},
+        output={"name": "y", "columns": 1},
+        parity=([[1.0, 0.0, 0.0]], [[0.9]]),
+    )
+    model = Model.load(folder, KEYS)
+    (score,) = model.score([(0.0, 1.0, 0.0)])
+    model.close()
+    assert isinstance(score, Score)
+    assert score.reasons == ("machine is B, not A: that makes 70 points of 100",)
+
+
+# ── files that do not fit ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_model_that_computes_something_else_here_is_refused(folder):
@@ -354,17 +372,3 @@ def test_a_broken_manifest_is_refused(folder, content, told):
     """The message names the file and the field."""
     put_manifest(folder, content)
     assert told in refusal(folder)
-
-
-@pytest.mark.parametrize("version", ["", "..", "../1", "/etc", "."])
-def test_an_alias_that_leaves_the_folder_is_refused(tmp_path, version):
-    """An alias names a version, not a path."""
-    (tmp_path / "aliases.json").write_text(json.dumps({"champion": version}))
-    with pytest.raises(ModelUnfit, match=r"aliases\.json: champion: String should match"):
-        registry.champion(tmp_path)
-
-
-def test_a_missing_alias_is_refused(tmp_path):
-    """Without a champion nothing scores."""
-    with pytest.raises(ModelUnfit, match=r"aliases\.json cannot be read"):
-        registry.champion(tmp_path)

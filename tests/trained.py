@@ -1,0 +1,89 @@
+"""Versions of models for tests: any graph, in files that fit it, signed by a key of the tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from onnx import TensorProto, helper
+
+from agent import onnxfile, registry
+from agent.registry import Input, InputReference, Manifest, Output, Reference
+
+ROOT = Path(__file__).parents[1]
+KEY = Ed25519PrivateKey.generate()
+KEYS = {**registry.trusted(ROOT / "edge_config" / "trust" / "models"), "test": KEY.public_key()}
+OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+
+
+def graph(
+    nodes: Sequence[onnx.NodeProto], constants: dict[str, Any] | None = None, *, width: int = 2, columns: int = 2
+) -> bytes:
+    """A graph from `x`, float of `width` columns, to `y`, float of `columns`; constants are arrays by name."""
+    proto = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, columns])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    return bytes(helper.make_model(proto, opset_imports=OPSETS, ir_version=8).SerializeToString())
+
+
+def opsets(data: bytes) -> dict[str, int]:
+    """Of a graph, or those of a usual one where it cannot be read."""
+    try:
+        return onnxfile.read(data).opsets
+    except Exception:  # noqa: BLE001  # a test wants this very file
+        return {one.domain: one.version for one in OPSETS}
+
+
+def put(
+    models: Path,
+    data: bytes,
+    *,
+    version: str = "1",
+    features: Sequence[str] = ("warm", "cold"),
+    parity: tuple[Sequence[Sequence[float | None]], Sequence[Sequence[float]]] | None = None,
+    key: Ed25519PrivateKey = KEY,
+    deciles: Sequence[float] = (0.0,) * 9,
+    shares: dict[str, dict[str, float]] | None = None,
+    inputs: dict[str, dict[str, Any]] | None = None,
+    **changes: Any,
+) -> Path:
+    """Write ``models/test/<version>`` around a graph; `inputs` changes single inputs, `changes` the manifest."""
+    columns = changes.get("output", {"columns": 2})["columns"]
+    rows, outputs = parity or ([[0.0] * len(features)], [[0.0] * columns])
+    usual = {"least": -100.0, "most": 100.0, "low": -1.0, "high": 1.0}
+    manifest = Manifest.model_validate(
+        {
+            "name": "test",
+            "version": version,
+            "kind": "probability",
+            "files": dict.fromkeys(registry.FILES, "0" * 64),
+            "input": "x",
+            "features": [Input(name=one, **(usual | (inputs or {}).get(one, {}))) for one in features],
+            "output": Output(name="y", column=0, columns=columns),
+            "opsets": opsets(data),
+            "trained": {"data": "made for a test"},
+            **changes,
+        }
+    )
+    grouped = {f"{name}={value}" for name, values in manifest.categories.items() for value in values}
+    reference = Reference(
+        rows=1,
+        inputs={one: InputReference(deciles=tuple(deciles)) for one in features if one not in grouped}
+        | {name: InputReference(shares=of) for name, of in (shares or {}).items()},
+        mean=(0.0,) * columns,
+    )
+    files = {
+        "model.onnx": data,
+        "parity.json": json.dumps({"rows": rows, "outputs": outputs}).encode(),
+        "card.md": b"# A model for a test\n",
+        "reference.json": reference.model_dump_json().encode(),
+    }
+    return registry.write(models, manifest, files, key)

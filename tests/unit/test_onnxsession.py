@@ -1,0 +1,118 @@
+"""A graph that asks for too much is refused or cut off, and another model goes on."""
+
+import resource
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from agent import registry
+from agent.errors import ModelUnfit
+from agent.inference import Model
+from agent.ports import Score
+from agent.workflows.consumption import FEATURES
+from tests.trained import KEYS, ROOT, graph, put
+
+CHAMPION = registry.champion(ROOT / "models" / "consumption_anomaly")
+FIRST_TWO = {"first": np.array([0, 1])}
+
+
+@pytest.fixture(autouse=True)
+def champion():
+    """Whatever a test loads, the model that was loaded before answers as before."""
+    model = Model.load(CHAMPION, KEYS, FEATURES)
+    before = model.score([(0.001, 0.001, 2.5, 0.0, 0.005)])
+    yield
+    assert isinstance(before[0], Score)
+    assert model.score([(0.001, 0.001, 2.5, 0.0, 0.005)]) == before
+    model.close()
+
+
+def refusal(folder, **options) -> str:
+    with pytest.raises(ModelUnfit) as refused:
+        Model.load(folder, KEYS, **options)
+    return str(refused.value)
+
+
+def squares(times: int) -> bytes:
+    """A thousand by a thousand out of one row, multiplied with itself again and again."""
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"]),
+        helper.make_node("Add", ["sum", "row"], ["wide"]),
+        helper.make_node("MatMul", ["column", "wide"], ["m0"]),
+        *(helper.make_node("MatMul", [f"m{at}", f"m{at}"], [f"m{at + 1}"]) for at in range(times)),
+        helper.make_node("Gather", [f"m{times}", "first"], ["two"], axis=1),
+        helper.make_node("Gather", ["two", "one"], ["y"], axis=0),
+    ]
+    constants = {"row": np.zeros((1, 700), np.float32), "column": np.zeros((700, 1), np.float32)}
+    return graph(nodes, {**FIRST_TWO, **constants, "one": np.array([0])})
+
+
+def test_a_graph_without_an_end_is_refused(tmp_path):
+    """A loop is no operator that is allowed."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["still"]), helper.make_node("Identity", ["carried"], ["on"])],
+        "forever",
+        [
+            helper.make_tensor_value_info("at", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, [None, 2]),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("on", TensorProto.FLOAT, [None, 2]),
+        ],
+    )
+    loop = helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)
+    told = refusal(put(tmp_path, graph([loop], {"true": np.array(True)})))
+    assert "model.onnx has graphs inside of nodes; export one flat graph" in told
+
+
+def test_a_graph_that_takes_long_is_cut_off(tmp_path):
+    """Many allowed operators that compute for minutes: the load ends with a refusal, not the agent with it."""
+    folder = put(tmp_path, squares(900), parity=([[0.0, 0.0]], [[0.0, 0.0]]))
+    assert "was cut off at its deadline" in refusal(folder, deadline_s=0.05)
+
+
+def test_a_graph_that_wants_much_memory_is_refused(tmp_path):
+    """Each node twice as wide as the one before: it gets its share of memory and no more."""
+    nodes = [helper.make_node("Concat", [f"c{at}", f"c{at}"], [f"c{at + 1}"], axis=1) for at in range(30)]
+    nodes = [helper.make_node("Identity", ["x"], ["c0"]), *nodes]
+    nodes.append(helper.make_node("Gather", ["c30", "first"], ["y"], axis=1))
+    before = peak()
+    assert "wants more memory than the 64 MiB" in refusal(put(tmp_path, graph(nodes, FIRST_TWO)), deadline_s=60)
+    assert peak() - before < 200
+
+
+def test_nothing_of_a_graph_is_computed_when_it_is_opened(tmp_path):
+    """Constants that would fold to gigabytes: memory is asked for in the run, where it is limited."""
+    row, column = np.ones((1, 20_000), np.float32), np.ones((20_000, 1), np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["column", "row"], ["much"]),
+        helper.make_node("ReduceSum", ["much"], ["one"], keepdims=0),
+        helper.make_node("Add", ["x", "one"], ["y"]),
+    ]
+    before = peak()
+    assert "wants more memory than the 64 MiB" in refusal(
+        put(tmp_path, graph(nodes, {"row": row, "column": column})), deadline_s=60
+    )
+    assert peak() - before < 200
+
+
+def test_a_graph_that_answers_in_another_shape_than_it_says_is_refused(tmp_path):
+    """One row more than was asked for."""
+    nodes = [helper.make_node("Concat", ["x", "x"], ["y"], axis=0)]
+    assert "answered float32[2, 2] for 1 rows" in refusal(put(tmp_path, graph(nodes)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_graph_that_answers_nothing_finite_is_refused(tmp_path, value):
+    """Whatever training said that it computes."""
+    nodes = [helper.make_node("Add", ["x", "value"], ["y"])]
+    told = refusal(put(tmp_path, graph(nodes, {"value": np.array(value, np.float32)})))
+    assert "computes something else here than in training" in told
+
+
+def peak() -> int:
+    """MiB of memory that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
