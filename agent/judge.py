@@ -134,7 +134,7 @@ class _Case:
     assignment: Assignment
     message_key: str
     payload_hash: bytes
-    state_key: str | None  # where its workflow keeps what came before
+    state_keys: tuple[str, ...]  # where its workflow keeps what came before
     sequence_key: str | None  # where its sender's numbering stands
     gap: dict[str, Any] | None = None
     score: Score | ModelUnfit | None = None
@@ -179,7 +179,7 @@ def judge(
     facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
-    keys = {key for one in fresh for key in (one.state_key, one.sequence_key) if key}
+    keys = {key for one in fresh for key in (*one.state_keys, one.sequence_key) if key}
     before = memory.states(keys)
     states = dict(before)
     if live is not None:
@@ -226,11 +226,11 @@ def _assigned(event: Event, report: SegmentResponse, rules: Rules) -> _Case:
         )
     own = _message_key(event, report)
     try:
-        key = assignment.workflow.state_key(report)
+        keys = assignment.workflow.state_keys(report)
     except Exception as error:  # a workflow's mistake costs its own event, never the line
         raise _failed(assignment.workflow, event, error) from error
     numbering = f"sequence/{event.source}/{report.sender}" if report.sequence is not None else None
-    return _Case(event, report, assignment, own, sha256(event.payload).digest(), key, numbering)
+    return _Case(event, report, assignment, own, sha256(event.payload).digest(), keys, numbering)
 
 
 def _message_key(event: Event, report: SegmentResponse) -> str:
@@ -323,11 +323,11 @@ def _decide(
 
 
 def _propose(one: _Case, facts: Facts, states: dict[str, Any], today: date, verdicts: dict[int, Verdict]) -> bool:
-    """Propose one report and fold the streaming state; False: it went into quarantine."""
-    workflow, key, score = one.assignment.workflow, one.state_key, one.score
+    """Propose one report and fold the streaming states; False: it went into quarantine."""
+    workflow, keys, score = one.assignment.workflow, one.state_keys, one.score
     try:
-        proposal, state = workflow.propose(
-            one.report, facts, score if isinstance(score, Score) else None, states.get(key, {}) if key else {}
+        proposal, after = workflow.propose(
+            one.report, facts, score if isinstance(score, Score) else None, [states.get(key, {}) for key in keys]
         )
         one.proposal = authority.redated(proposal, one.assignment.rule, today)
     except BadPayload as error:
@@ -337,8 +337,7 @@ def _propose(one: _Case, facts: Facts, states: dict[str, Any], today: date, verd
         failed = _failed(workflow, one.event, error)
         verdicts[one.event.id] = _quarantined(one, failed.reason, str(failed))
         return False
-    if key:
-        states[key] = state
+    states.update(zip(keys, after, strict=True))
     return True
 
 
@@ -404,7 +403,7 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
         ]
     elif route is _ADVISE:
         verdict.detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
-    verdict.alarm, verdict.report = one.gap is not None, one.report
+    verdict.alarm, verdict.report = one.gap is not None or bool(proposal.alarm), one.report
     return verdict
 
 
@@ -451,6 +450,8 @@ def _record(one: _Case, reasons: tuple[str, ...]) -> dict[str, Any]:
         detail["live"] = freshness.recorded(one.seen)
     if one.gap:
         detail["gap"] = one.gap
+    if one.proposal.alarm:
+        detail["why"] = one.proposal.alarm
     return detail
 
 

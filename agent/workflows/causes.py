@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from agent.isa95 import Quantity
-from agent.masterdata import Material
+from agent.errors import BadPayload
+from agent.facts import Facts
+from agent.isa95 import MaterialActual, MaterialUse, Quantity
+from agent.masterdata import Component, Material, Order
 from agent.units import UnitTable
+from agent.workflows.orders import Into, bom_line, converted, into, shown
 
 Fits = Callable[[Fraction], bool]  # whether a corrected amount, as a multiple of the reported one, is as expected
 _CONFUSED = ("KGM", "GRM", "LBR", "TNE", "LTR", "MLT", "GLL", "MTR", "FOT", "CMT", "MMT", "C62", "DZN", "CEN", "MIL")
@@ -34,6 +37,47 @@ def likely_cause(reported: Quantity, fits: Fits, material: Material, units: Unit
     if swapped is not None:
         causes.append(f"two digits swapped: {swapped:f} instead of {reported.value:f}")
     return "; or ".join(causes)
+
+
+def lost_with_scrap(actuals: Iterable[MaterialActual], lot: Decimal, into_lot: Into, fits: Fits) -> str:
+    """Whether scrap that the report itself tells explains it: of the product, beside the lot, or of the material."""
+    actuals = tuple(actuals)
+    consumed = next(one for one in actuals if one.use is MaterialUse.CONSUMED)
+    for one in actuals:
+        if one.use is not MaterialUse.SCRAP or not one.quantity.value > 0:
+            continue
+        told = shown(*one.quantity, into_lot.units)
+        if one.material == consumed.material:
+            same_unit = one.quantity.unit == consumed.quantity.unit
+            if same_unit and fits(1 - Fraction(one.quantity.value) / Fraction(consumed.quantity.value)):
+                return f"the {told} of scrap reported with it are the difference"
+        elif lot and fits(Fraction(lot) / (Fraction(lot) + Fraction(converted(*one.quantity, into_lot)))):
+            return f"right for the lot and the {told} of scrap reported with it"
+    return ""
+
+
+def stand_in(reported: Quantity, material: Material, order: Order, lot: Quantity, facts: Facts) -> str:
+    """Which components the lot takes as much of, within their tolerance: it may be used instead of them."""
+    alike = [one.material for one in order.components if _takes_as_much(reported, material, order, one, lot, facts)]
+    return f"as much as the lot takes of {' or of '.join(alike)}: a substitution" if alike else ""
+
+
+def _takes_as_much(
+    reported: Quantity, material: Material, order: Order, component: Component, lot: Quantity, facts: Facts
+) -> bool:
+    tolerance, line = facts.tolerance(component.material, ""), bom_line(order, component.material, component, facts)
+    if tolerance is None or line is None:
+        return False
+    unit, item = line
+    try:
+        made = converted(*lot, into(unit, facts.materials.get(order.material), facts))
+        takes = converted(
+            item.quantity * made, item.unit, into(component.unit, facts.materials.get(component.material), facts)
+        )
+        used = converted(*reported, into(component.unit, material, facts))
+    except BadPayload:  # weighed the one, counted the other
+        return False
+    return takes * (1 - tolerance.under) <= used <= takes * (1 + tolerance.over)
 
 
 def _unit_slip(unit: str, fits: Fits, material: Material, units: UnitTable) -> str:

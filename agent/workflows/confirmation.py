@@ -101,27 +101,28 @@ class Confirmation:
         self._longest = timedelta(hours=config.longest_hours)
         self._longest_in = {unit: Decimal(config.longest_hours * 3600) / one for unit, one in _SECONDS.items()}
 
-    def state_key(self, report: SegmentResponse) -> str | None:
+    def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """Reports of one operation of one order belong together."""
-        return f"confirmation/{report.order}/{report.operation.lstrip('0')}"
+        return (f"confirmation/{report.order}/{report.operation.lstrip('0')}",)
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """No model looks at confirmations."""
         return None
 
     def propose(
-        self, report: SegmentResponse, facts: Facts, score: Score | None, state: Mapping[str, Any]
-    ) -> tuple[Proposal, Mapping[str, Any]]:
+        self, report: SegmentResponse, facts: Facts, score: Score | None, states: Sequence[Any]
+    ) -> tuple[Proposal, Sequence[Any]]:
         """The confirmation, and why a person must look at it where one must. Raises BadPayload."""
         key = ("confirmation", report.order, report.operation, report.work_center)
         place: Place = facts.memo.get(key) or facts.remember(key, _place(report, facts))
         holds = [*place.holds, *stale_orders(report, facts, self._stale)]
         work = self._work(report, place, facts, holds)
         if not (work.done or work.quantities["rework"] or work.activities or report.final):
-            return Proposal((), reasons=("nothing was made and no time was used",)), state
+            return Proposal((), reasons=("nothing was made and no time was used",)), states
         holds += (*self._span(report), *work.odd_times)
         payload = self._payload(report, place, work, facts)
         fingerprint = " ".join([*_written(payload), report.work_center])
+        (state,) = states
         at, made, last = report.occurred_at.timestamp(), Decimal(state.get("total", 0)), state.get("last", ())
         doubts = self._quantity_holds(place, work, made, facts)
         if state.get("final"):
@@ -133,7 +134,7 @@ class Confirmation:
         # A doubtful report does not count as made; a person who releases it sees what stands before it.
         total, final = (made, False) if doubts else (made + work.done, report.final)
         last = remember(last, fingerprint, at)
-        return proposal, {"total": str(total), "final": bool(state.get("final")) or final, "last": last}
+        return proposal, [{"total": str(total), "final": bool(state.get("final")) or final, "last": last}]
 
     def _work(self, report: SegmentResponse, place: Place, facts: Facts, holds: list[str]) -> Work:
         quantities, reason = {"yield": ZERO, "scrap": ZERO, "rework": ZERO}, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -12,13 +12,16 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.detectors import usage
 from agent.errors import BadPayload
 from agent.facts import BomItem, Component, Facts, Material, Order, Tolerance
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
-from agent.workflows.causes import likely_cause
+from agent.workflows import usual
+from agent.workflows.causes import likely_cause, lost_with_scrap, stand_in
 from agent.workflows.orders import (
     Into,
+    bom_line,
     converted,
     erp_quantity,
     into,
@@ -57,6 +60,12 @@ class Config(BaseModel):
     stale_after_hours: int = Field(
         default=24, ge=1, description="hold reports when the orders were last read from the ERP longer ago than this"
     )
+    rare: float = Field(
+        default=0.005,
+        ge=0,
+        lt=1,
+        description="hold what is rarer than this beside earlier reports of its place; 0: never",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,7 @@ class Need:
     most: Decimal
     limit: Decimal  # of all reports together, by the order and the tolerance
     half_step: Decimal  # of the ERP's precision, in its unit
+    grain: float  # the same, for statistics
     holds: tuple[str, ...]
     subject: Mapping[str, str]
     payload: dict[str, str]  # of the goods issue, before the report's own words
@@ -104,12 +114,13 @@ class Consumption:
         self._stale = timedelta(hours=config.stale_after_hours)
         self._uses: dict[int, tuple[SegmentResponse, Facts, Use]] = {}  # of scored reports, until they are proposed
 
-    def state_key(self, report: SegmentResponse) -> str | None:
-        """Reports of one material of one order belong together."""
+    def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
+        """Reports of one material belong together: those of one order, and those of one work centre."""
         consumed = _consumed(report)
         if len(consumed) != 1:
-            return None  # `propose` refuses it
-        return f"consumption/{report.order}/{consumed[0].material}"
+            return ()  # `propose` refuses it
+        material = consumed[0].material
+        return f"consumption/{report.order}/{material}", f"usage/{report.work_center}/{material}"
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """The model's inputs, or None where there is nothing to compare with: `propose` says why."""
@@ -128,13 +139,14 @@ class Consumption:
         return seen[2] if seen is not None and seen[0] is report and seen[1] is facts else use_of(report, facts)
 
     def propose(
-        self, report: SegmentResponse, facts: Facts, score: Score | None, state: Mapping[str, Any]
-    ) -> tuple[Proposal, Mapping[str, Any]]:
+        self, report: SegmentResponse, facts: Facts, score: Score | None, states: Sequence[Any]
+    ) -> tuple[Proposal, Sequence[Any]]:
         """The goods issue, and why a person must look at it where one must. Raises BadPayload."""
         use = self._use(report, facts)
         actual, need, lot, _, _ = use
         if not actual.quantity.value:
-            return Proposal((), reasons=(f"nothing of {actual.material} was used",)), state
+            return Proposal((), reasons=(f"nothing of {actual.material} was used",)), states
+        state, stream = states
         quantity, loss = erp_quantity(actual.quantity, need.into_unit)
         holds = [*need.holds, *stale_orders(report, facts, self._stale)]
         if loss and not self.config.allow_rounding:
@@ -143,18 +155,26 @@ class Consumption:
             holds.append(f"{shown(*actual.quantity, facts.units)} is less than the ERP can keep")
         holds += _missing(use)
         used, last = Decimal(state.get("total", 0)), state.get("last", ())
-        doubts = [*_deviation(use, quantity, facts, state), *_cumulated(need, used, quantity, facts)]
+        doubts = [*_deviation(report, use, quantity, facts, state), *_cumulated(need, used, quantity, facts)]
         fingerprint = f"{actual.quantity.value!s} {actual.lot} {lot!s} {report.work_center}"
         at = report.occurred_at.timestamp()
         if reported_before(last, fingerprint, at, self._double_within(need)):
             doubts.append("the same was reported a moment ago under another id: a double report")
         draft = _draft(report, actual, need, quantity, facts)
+        alarm = ""
+        if not doubts:  # what is in doubt says nothing of what is usual
+            stream, found = _followed(use, quantity, state, stream)
+            if found is not None:
+                doubts = usual.rare(found, quantity, need.unit, self.config.rare, facts.units)
+                alarm = usual.shift(found, actual.material, report.work_center)
         confidence, reasons = (score.confidence, score.reasons) if score else (1.0, ())
-        proposal = Proposal((draft,), confidence, (*holds, *doubts), reasons, need.subject)
+        if alarm:
+            reasons = (*reasons, alarm)
+        proposal = Proposal((draft,), confidence, (*holds, *doubts), reasons, need.subject, alarm)
         # A doubtful quantity does not count as used: the ERP's own figure tells when a person released it.
         total, count = (used, 0) if doubts else (used + quantity, 1)
         last = remember(last, fingerprint, at)
-        return proposal, {"total": str(total), "count": state.get("count", 0) + count, "last": last}
+        return proposal, [{"total": str(total), "count": state.get("count", 0) + count, "last": last}, stream]
 
     def _double_within(self, need: Need) -> int:
         """Two equal weighings in a row are a double report; two equal counts are not, unless at the same instant."""
@@ -193,7 +213,7 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
     unit = component.unit if component else material.base_unit
     tolerance = facts.tolerance(name, report.work_center) or EXACT
     into_unit = into(unit, material, facts)
-    product_unit, item = facts.bom_items.get((order.material, name)) or _bom_of(order, component) or ("", None)
+    product_unit, item = bom_line(order, name, component, facts) or ("", None)
     payload = {
         "plant": order.plant,
         "material": name,
@@ -226,6 +246,7 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
         most=ONE + tolerance.over,
         limit=(component.required if component else ZERO) * (ONE + tolerance.over),
         half_step=into_unit.step / 2,
+        grain=float(into_unit.step) / 2,
         holds=(*order_holds(report, order, facts), *_component_holds(order, name, component)),
         subject=subject_of(report, order, name, facts),
         payload=payload,
@@ -236,13 +257,6 @@ def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
 def _refuse_negative(value: Decimal, unit: str, field: str) -> None:
     if not (value.is_finite() and value >= ZERO):
         raise BadPayload(f"is {Quantity(value, unit)}: a return is no consumption", field=field, reason="negative")
-
-
-def _bom_of(order: Order, component: Component | None) -> tuple[str, BomItem] | None:
-    """Without a bill of material of its own, the order's requirement says what one unit takes."""
-    if component is None or not order.quantity:
-        return None
-    return order.unit, BomItem(component.material, component.required / order.quantity, component.unit)
 
 
 def _made(report: SegmentResponse, order: Order) -> tuple[Decimal, str] | None:
@@ -300,24 +314,46 @@ def _missing(use: Use) -> list[str]:
     return holds
 
 
-def _deviation(use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]) -> tuple[str, ...]:
+def _deviation(
+    report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]
+) -> tuple[str, ...]:
     """Beyond what the lot should take, plus the set-up on the first report of the component."""
-    actual, need, _, expected, set_up = use
-    component, unit = need.component, need.unit
-    if expected is None or component is None:
+    actual, need, lot, expected, _ = use
+    unit = need.unit
+    if need.component is None:
+        return _instead(report, use, facts)
+    if lot is None or expected is None:
         return ()
-    if set_up and not state.get("count") and not component.withdrawn:
-        expected += set_up
+    expected += _set_up(use, state)
     low = expected * need.least - need.half_step
     high = expected * need.most + need.half_step
     if low <= quantity <= high:
         return ()
-    cause = likely_cause(
-        actual.quantity, lambda factor: low <= Fraction(quantity) * factor <= high, need.material, facts.units
+
+    def fits(factor: Fraction) -> bool:
+        return low <= Fraction(quantity) * factor <= high
+
+    cause = lost_with_scrap(report.material_actuals, lot, need.into_lot, fits) or likely_cause(
+        actual.quantity, fits, need.material, facts.units
     )
     percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
     words = f"{shown(quantity, unit, facts.units)} reported, {shown(expected, unit, facts.units)} expected{percent}"
     return (f"{words}; {cause}" if cause else words,)
+
+
+def _instead(report: SegmentResponse, use: Use, facts: Facts) -> tuple[str, ...]:
+    """What an unplanned withdrawal may be used instead of."""
+    actual, need, *_ = use
+    made = _made(report, need.order)
+    same = stand_in(actual.quantity, need.material, need.order, Quantity(*made), facts) if made else ""
+    return (same,) if same else ()
+
+
+def _set_up(use: Use, state: Mapping[str, Any]) -> Decimal:
+    """What setting up may have taken: it is in the first report of the component for the order."""
+    component = use.need.component
+    first = component is not None and not state.get("count") and not component.withdrawn
+    return use.set_up if first else ZERO
 
 
 def _cumulated(need: Need, used: Decimal, quantity: Decimal, facts: Facts) -> tuple[str, ...]:
@@ -330,6 +366,17 @@ def _cumulated(need: Need, used: Decimal, quantity: Decimal, facts: Facts) -> tu
         return ()
     total_text, required = (shown(value, need.unit, facts.units) for value in (total, component.required))
     return (f"{total_text} used in all, {required} required by the order",)
+
+
+# ── what is usual at its place ──────────────────────────────────────────────────────────────────────────────
+
+
+def _followed(use: Use, quantity: Decimal, state: Mapping[str, Any], stream: Any) -> tuple[Any, usage.Finding | None]:
+    """The stream of the material at the work centre after this report, and what it found, if anything."""
+    if not use.expected or use.need.component is None or not quantity:
+        return stream, None
+    set_up = float(_set_up(use, state)) if use.set_up else 0.0
+    return usage.follow(usage.restored(stream), float(quantity), float(use.expected), set_up, use.need.grain)
 
 
 # ── what is proposed ────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 from agent.errors import BadPayload
-from agent.facts import Facts, Material, Order
+from agent.facts import BomItem, Component, Facts, Material, Order
 from agent.isa95 import Quantity, SegmentResponse
 from agent.units import UnitTable
 
@@ -69,6 +69,18 @@ def material_of(material: str, facts: Facts) -> Material:
             awaits=("material", material),
         )
     return found
+
+
+def bom_line(order: Order, material: str, component: Component | None, facts: Facts) -> tuple[str, BomItem] | None:
+    """What one of the product takes of the material, with the product's unit. None: neither says so.
+
+    Without a bill of material of its own, the order's requirement says it.
+    """
+    if found := facts.bom_item(order.material, material):
+        return found
+    if component is None or not order.quantity:
+        return None
+    return order.unit, BomItem(material, component.required / order.quantity, component.unit)
 
 
 def order_holds(report: SegmentResponse, order: Order, facts: Facts) -> list[str]:

@@ -297,7 +297,7 @@ async def test_inputs_that_the_model_never_saw_are_held(line: Plant):
     assert (event.state, "not scored by consumption_anomaly" in held.reason) == ("held", True), held.reason
 
 
-@pytest.mark.parametrize("method", ["propose", "features", "state_key"])
+@pytest.mark.parametrize("method", ["propose", "features", "state_keys"])
 async def test_a_workflow_that_fails_costs_only_its_own_event(
     line: Plant, method: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -66,12 +66,12 @@ def report(*actuals: MaterialActual, **changes: Any) -> SegmentResponse:
 
 
 def holds(one: SegmentResponse, *, facts: Facts = FACTS, state: Any = None) -> tuple[str, ...]:
-    return FLOW.propose(one, facts, None, state or {})[0].holds
+    return FLOW.propose(one, facts, None, [state or {}])[0].holds
 
 
 def test_a_usual_report_becomes_a_confirmation_without_a_hold():
     """Every field of the payload is what the ERP needs."""
-    proposal, state = FLOW.propose(report(*made("6", "1", "0001")), FACTS, None, {})
+    proposal, (state,) = FLOW.propose(report(*made("6", "1", "0001")), FACTS, None, [{}])
     (draft,) = proposal.drafts
     assert proposal.holds == ()
     assert (draft.kind, draft.ordering_key, draft.waits_for_held) == ("confirmation", "order/1000120", False)
@@ -103,7 +103,7 @@ def test_a_usual_report_becomes_a_confirmation_without_a_hold():
 
 def test_a_final_confirmation_waits_for_what_is_held():
     """The order is not closed while its consumption waits for a person."""
-    proposal, state = FLOW.propose(report(final=True), FACTS, None, {})
+    proposal, (state,) = FLOW.propose(report(final=True), FACTS, None, [{}])
     assert proposal.drafts[0].waits_for_held
     assert "finally confirmed before" in holds(report(id="2", occurred_at=END + timedelta(hours=1)), state=state)[0]
 
@@ -146,13 +146,13 @@ def test_an_order_that_is_not_released_is_held():
 def test_what_cannot_be_built_is_refused(one, reason):
     """The event is quarantined under a reason."""
     with pytest.raises(BadPayload) as refused:
-        FLOW.propose(one, FACTS, None, {})
+        FLOW.propose(one, FACTS, None, [{}])
     assert refused.value.reason == reason
 
 
 def test_the_same_work_at_the_same_time_is_a_double_report():
     """Another id does not make it another lot; another time does."""
-    _, state = FLOW.propose(report(), FACTS, None, {})
+    _, (state,) = FLOW.propose(report(), FACTS, None, [{}])
     assert "a double report" in holds(report(id="2"), state=state)[0]
     later = report(id="3", occurred_at=END + timedelta(minutes=3), start=END, end=END + timedelta(minutes=3))
     assert holds(later, state=state) == ()
@@ -160,13 +160,13 @@ def test_the_same_work_at_the_same_time_is_a_double_report():
 
 def test_time_without_quantity_is_confirmed_and_nothing_at_all_is_not():
     """Set-up time is work; an empty report is none."""
-    assert FLOW.propose(report(*made("0")), FACTS, None, {})[0].drafts
-    assert FLOW.propose(report(*made("0"), durations={}), FACTS, None, {})[0].drafts == ()
+    assert FLOW.propose(report(*made("0")), FACTS, None, [{}])[0].drafts
+    assert FLOW.propose(report(*made("0"), durations={}), FACTS, None, [{}])[0].drafts == ()
 
 
 def test_dozens_become_pieces():
     """The quantity is confirmed in the operation's unit."""
-    proposal, _ = FLOW.propose(report(*made("2", unit="DZN")), FACTS, None, {})
+    proposal, _ = FLOW.propose(report(*made("2", unit="DZN")), FACTS, None, [{}])
     assert (proposal.drafts[0].payload["yield"], proposal.drafts[0].payload["unit"]) == ("24", "H87")
 
 
@@ -178,7 +178,7 @@ def test_what_passes_without_doubt_never_exceeds_the_order(lots):
     for number, (good, scrap) in enumerate(lots):
         at = END + timedelta(minutes=number)
         one = report(*made(str(good), str(scrap), "0001"), id=str(number), occurred_at=at)
-        proposal, state = FLOW.propose(one, FACTS, None, state)
+        proposal, (state,) = FLOW.propose(one, FACTS, None, [state])
         if not proposal.holds:
             passed += good + scrap
     assert passed <= Decimal(4000) * Decimal("1.05")
