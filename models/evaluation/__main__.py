@@ -20,6 +20,7 @@ from models.evaluation.figures import Figure, table
 BUILD: Final = Path("build")
 PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "steel": "models.evaluation.steel",
+    "ai4i": "models.evaluation.ai4i",
 }
 
 

@@ -68,7 +68,9 @@ class Columns(Settings):
     decimal: Literal[".", ","] = Field(default=".", description="the sign before the decimals")
     null: tuple[str, ...] = Field(default=(), description="words that mean: not known, besides the empty cell")
     test_share: Decimal = Field(default=Decimal("0.3"), ge=Decimal("0.1"), le=Decimal("0.5"))
-    learner: Literal["auto", "boosting", "blend", "linear"] = Field(default="auto")
+    learner: Literal["auto", "linear", "boosting", "forest", "blend"] = Field(
+        default="auto", description="auto: the best of linear, boosting and blend"
+    )
     right: Decimal = Field(
         default=Decimal("0.95"),
         gt=Decimal("0.5"),

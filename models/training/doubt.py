@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from models.training.learners import Classes, Probabilities
-from models.training.measures import risk_coverage
 
 ALPHAS: Final = (0.05, 0.1)  # how often the truth may lie outside of the set
 NEVER: Final = 1.0
@@ -25,10 +24,11 @@ def conformal(unseen: Probabilities, truth: Classes) -> dict[str, float]:
 
 
 def bar(unseen: Probabilities, truth: Classes, right: float) -> float:
-    """The lowest confidence from which on so many are right; 1 where even the most certain are wrong too often.
-
-    Rounded up, so that it can be told and kept as it is written.
-    """
-    curve = risk_coverage(unseen, truth)
-    fit = np.flatnonzero(curve.right >= right)
-    return float(np.ceil(curve.confidence[fit[-1]] * 1000) / 1000) if len(fit) else NEVER
+    """The lowest confidence, in thousandths, from which on so many are right; 1 where even the most certain are not."""
+    confidence = unseen.max(axis=1)
+    order = np.argsort(confidence)
+    steps = np.arange(1001) / 1000
+    below = np.searchsorted(confidence[order], steps, side="left")
+    hits = np.append(np.cumsum((unseen.argmax(axis=1) == truth)[order][::-1])[::-1], 0)
+    fit = np.flatnonzero((below < len(truth)) & (hits[below] >= right * (len(truth) - below)))
+    return float(steps[fit[0]]) if len(fit) else NEVER

@@ -69,7 +69,7 @@ class Encoding:
         found = {}
         for name in self.numbers:
             values = column(rows, name)
-            deciles = np.nanquantile(values, np.arange(1, 10) / 10)
+            deciles = np.nanquantile(values, np.arange(1, 10) / 10, method="inverted_cdf")  # values that there are
             found[name] = InputReference(deciles=tuple(deciles.tolist()), nulls=float(np.isnan(values).mean()))
         for name, known in self.categories.items():
             counts = Counter(one[name] for one in rows)

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 Table = NDArray[np.float32]
 Classes = NDArray[np.intp]
 Probabilities = NDArray[np.float64]
-Learner = Literal["boosting", "blend", "linear"]
+Learner = Literal["boosting", "forest", "blend", "linear"]
 Make = Callable[[int], Any]  # an estimator for so many rows
 
 SMALLEST: Final = 1e-6  # a probability below is taken as this before its logarithm: float32 knows no smaller ones well
@@ -44,12 +44,17 @@ def boosting(count: int) -> HistGradientBoostingClassifier:
     )
 
 
-def forest(count: int) -> Any:
+def extra_trees(count: int) -> Any:
     """Extremely randomised trees, deep and so few that they fit: beside boosted ones they make better probabilities."""
     trees = int(np.clip(ROOM // count, 30, 80))
     fewest = 1 + count // 3500
-    forest = ExtraTreesClassifier(trees, min_samples_leaf=fewest, max_features=None, random_state=SEED, n_jobs=1)
-    return make_pipeline(_imputer(), forest)
+    many = ExtraTreesClassifier(trees, min_samples_leaf=fewest, max_features=None, random_state=SEED, n_jobs=1)
+    return make_pipeline(_imputer(), many)
+
+
+def forest(count: int) -> Any:
+    """A random forest, whatever the `count` of rows: better than boosting where one class is rare and clear."""
+    return make_pipeline(_imputer(), RandomForestClassifier(100, random_state=SEED, n_jobs=1))
 
 
 def linear(count: int) -> Any:
@@ -64,7 +69,8 @@ def _imputer() -> SimpleImputer:
 MEMBERS: Final[Mapping[Learner, tuple[Make, ...]]] = {
     "linear": (linear,),
     "boosting": (boosting,),
-    "blend": (boosting, forest),
+    "forest": (forest,),
+    "blend": (boosting, extra_trees),
 }
 
 

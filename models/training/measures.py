@@ -112,12 +112,26 @@ def stability(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
     return float(((found - expected) * np.log(found / expected)).sum())
 
 
-def shares_of_numbers(values: NDArray[np.float64], deciles: Sequence[float]) -> NDArray[np.float64]:
-    """The shares of values between deciles; what is missing is left out. Equal deciles are one edge."""
-    known = values[~np.isnan(values)]
-    edges = np.unique(np.array(deciles))
-    counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
-    return counts / max(len(known), 1)
+class Bins(NamedTuple):
+    """Between deciles: the upper edges of all bins but the last, and the share of the reference in each bin."""
+
+    edges: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+    def shares_of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The shares of other values; what is missing is left out."""
+        known = values[~np.isnan(values)]
+        counts = np.bincount(np.searchsorted(self.edges, known, side="left"), minlength=len(self.shares))
+        return counts / max(len(known), 1)
+
+
+def bins(deciles: Sequence[float]) -> Bins:
+    """Ten bins between nine deciles. Where some are equal, the number has few values: the highest bins are one."""
+    edges, counts = np.unique(np.array(deciles), return_counts=True)
+    shares = np.append(counts, 1) / 10
+    if len(edges) == len(deciles):
+        return Bins(edges, shares)
+    return Bins(edges[:-1], np.append(shares[:-2], shares[-2] + shares[-1]))
 
 
 def shares_of_words(values: Sequence[str | None], known: Mapping[str, float]) -> NDArray[np.float64]:

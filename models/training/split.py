@@ -46,7 +46,7 @@ def check(file: str, column: str, train: Sequence[str], test: Sequence[str]) -> 
         Finding(
             file, 1, column, f"has only {count} rows of this class to learn from, {FEWEST} are needed; {_REMEDY}", name
         )
-        for name, count in sorted((counts | Counter(dict.fromkeys(test, 0))).items())
+        for name, count in sorted((dict.fromkeys(test, 0) | counts).items())
         if count < FEWEST
     ]
     if findings:

@@ -22,6 +22,7 @@ MOVES = {
     "ServerRefused": 0,
     "Verdict": 2,
     "_make_ready": 2,
+    "_let_decide": 5,
     "_end": 4,
     "_moved": 5,
 }
