@@ -20,10 +20,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
@@ -40,10 +40,13 @@ from agent.store.encode import to_us
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 
+T = TypeVar("T")
 log = logging.getLogger("gatepost.pipeline")
 
 FEW = 8  # events decided in the commit that stores them: a millisecond or two of the writer
+FEW_BYTES = 32 << 10  # of payload, all of them together
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
+ALL_FREE = 1 << 30  # places
 NO_EVENTS = 0, 0  # first and last
 REFUSALS = (apsw.Error, GatepostError, ValueError, TypeError)  # the last two: a value no column can keep
 
@@ -139,7 +142,7 @@ class Process:
                 await self._step()
         finally:
             if self._ahead:
-                self._ahead.commit.cancel()
+                self._ahead.commit.cancel()  # nobody waits for it any more; it is written all the same
 
     async def _step(self) -> None:
         """Judge the next batch while the one before is being written; with nothing to judge, wait."""
@@ -240,19 +243,14 @@ class Process:
                 return  # what waited comes before the next event
 
     async def _commit(self, judgement: Judgement) -> int:
-        with_slots = [(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()]
-        since = self._patient_since()
+        claims, since = _Claims(self._dispatches.values()), self._patient_since()
 
-        def job(tx: Transaction) -> tuple[int, list[Claimed]]:
+        def job(tx: Transaction) -> int:
             let_in = verdicts.write(tx, judgement, since)
-            return let_in, [dispatch.claim(tx, slots) for dispatch, slots in with_slots]
+            claims.make(tx)
+            return let_in
 
-        claimed = [Claimed() for _ in with_slots]
-        try:
-            let_in, claimed = await self._writer.run(job)
-        finally:
-            for (dispatch, slots), found in zip(with_slots, claimed, strict=True):
-                dispatch.launch(found, slots)
+        let_in = await _committed(self._writer.submit(job), claims)
         if judgement.learnt:
             self.learn(judgement.learnt)
         self._note(judgement.verdicts)
@@ -285,19 +283,22 @@ class Process:
         if self._at_once is None:
             if not self._turn.acquire(blocking=False):
                 return False
-            self._at_once = _AtOnce([(dispatch, dispatch.reserve()) for dispatch in self._dispatches.values()])
+            self._at_once = _AtOnce(_Claims(self._dispatches.values()))
         events = inbox.undecided(tx.connection, FEW + 1)
         if not 0 < len(events) <= FEW or any(_stored_first(event.properties) for event in events):
             return False
+        if sum([len(event.payload) for event in events]) > FEW_BYTES:
+            return False
         judgement = self._judge(events, verdicts.Inside(tx.connection))
         verdicts.write(tx, judgement, self._patient_since())
-        self._at_once.decided(tx, judgement)
+        self._at_once.verdicts = judgement.verdicts
+        self._at_once.claims.make(tx, len(events) + 1)  # one more shows whether others are due
         return True
 
     def _arrivals_stored(self, at_once: _AtOnce | None, *, decided: bool) -> None:
         """After the commit, on the loop: send what was claimed, or let `run` decide."""
         if at_once is not None:
-            at_once.launch(committed=decided)
+            at_once.claims.launch(committed=decided)
             self._note(at_once.verdicts if decided else ())
         if self._more or not decided:
             self.arrived.set()
@@ -319,24 +320,12 @@ def _stored_first(properties: Mapping[str, str]) -> bool:
     return "masterdata" in properties or "dup" in properties
 
 
+@dataclass(slots=True)
 class _AtOnce:
-    """Arrivals decided in the commit that stores them: places reserved at the targets, what was claimed for them."""
+    """Arrivals decided in the commit that stores them, and what it claims."""
 
-    def __init__(self, places: Sequence[tuple[Dispatch, int]]) -> None:
-        self.verdicts: Sequence[Verdict] = ()
-        self._places = places
-        self._claimed: Sequence[Claimed] = ()
-
-    def decided(self, tx: Transaction, judgement: Judgement) -> None:
-        """Claim what can be sent now. Runs again where the commit does."""
-        self.verdicts = judgement.verdicts
-        self._claimed = [dispatch.claim(tx, places) for dispatch, places in self._places]
-
-    def launch(self, *, committed: bool) -> None:
-        """Send what was claimed, and give the other places back."""
-        claimed = self._claimed if committed else [Claimed() for _ in self._places]
-        for (dispatch, places), found in zip(self._places, claimed, strict=True):
-            dispatch.launch(found, places)
+    claims: _Claims
+    verdicts: Sequence[Verdict] = ()
 
 
 class _Ahead(NamedTuple):
@@ -363,6 +352,39 @@ class Claimed(NamedTuple):
 
     postings: Sequence[postings.Waiting] = ()
     more: bool = False
+
+
+class _Claims:
+    """Places reserved at targets for one commit, and what it claims for them."""
+
+    def __init__(self, dispatches: Iterable[Dispatch]) -> None:
+        self._dispatches = dispatches
+        self._places: list[tuple[Dispatch, int]] | None = None
+        self._claimed: Sequence[Claimed] = ()
+
+    def reserve(self, most: int = ALL_FREE) -> int:
+        """Once, on whatever thread; returns how many places there are."""
+        self._places = [(dispatch, dispatch.reserve(most)) for dispatch in self._dispatches]
+        return sum(places for _, places in self._places)
+
+    def make(self, tx: Transaction, most: int = ALL_FREE) -> None:
+        """Claim what may be sent now, in places reserved before or now. Runs again where the commit does."""
+        if self._places is None:
+            self.reserve(most)
+        self._claimed = [dispatch.claim(tx, places) for dispatch, places in self._places or ()]
+
+    def launch(self, *, committed: bool) -> None:
+        """After the commit, on the loop: send what was claimed, and give the other places back."""
+        places = self._places or ()
+        claimed = self._claimed if committed else [Claimed() for _ in places]
+        for (dispatch, reserved), found in zip(places, claimed, strict=True):
+            dispatch.launch(found, reserved)
+
+
+async def _committed(commit: asyncio.Future[T], claims: _Claims) -> T:
+    """Wait for a commit. What it claims is sent also where nobody waits for it any more: it is on disk as `sending`."""
+    commit.add_done_callback(lambda done: claims.launch(committed=not done.cancelled() and done.exception() is None))
+    return await asyncio.shield(commit)
 
 
 class Dispatch:
@@ -397,12 +419,12 @@ class Dispatch:
 
     # the rolling window
 
-    def reserve(self) -> int:
-        """Take the free places of the window, so that a claim in somebody's commit cannot overfill it."""
-        if self._stopping or self.availability.resting:
+    def reserve(self, most: int = ALL_FREE) -> int:
+        """Take free places of the window, so that a claim in somebody's commit cannot overfill it."""
+        if self.availability.resting:
             return 0
         with self._counting:
-            free = max(0, self._window - self._taken)
+            free = 0 if self._stopping else max(0, min(self._window - self._taken, most))
             self._taken += free
         return free
 
@@ -445,18 +467,12 @@ class Dispatch:
                 await self._open()
             self._woken.clear()
             if lanes.can_claim(self._reader, self.name, to_us(self._clock())):
-                if slots := self.reserve():
-                    await self._claim(slots)
+                claims = _Claims([self])
+                if claims.reserve():
+                    await _committed(self._writer.submit(claims.make), claims)
                 else:
                     self._more = True
             await self._wait()
-
-    async def _claim(self, slots: int) -> None:
-        claimed = Claimed()
-        try:
-            claimed = await self._writer.run(lambda tx: self.claim(tx, slots))
-        finally:
-            self.launch(claimed, slots)
 
     async def _wait(self) -> None:
         """Until woken, or until the time of the next lane that waits for its time."""
@@ -571,7 +587,8 @@ class Dispatch:
 
     async def drain(self, seconds: float) -> None:
         """At a calm stop: let what is in the air come back, for a while; the rest is looked up at the next start."""
-        self._stopping = True
+        with self._counting:  # from here on nothing more is reserved
+            self._stopping = True
         until = time.monotonic() + seconds
         if self._taken > len(self._flying) and not self._writer.figures.trouble:
             with suppress(StoreError, TimeoutError):  # behind it what the commit under way claims is known

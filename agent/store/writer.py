@@ -140,10 +140,14 @@ class Writer:
 
     async def run(self, job: Job[T]) -> T:
         """Run `job` in the next commit; returns its result after COMMIT, raises what it raised."""
+        return await self.submit(job)
+
+    def submit(self, job: Job[T]) -> asyncio.Future[T]:
+        """The same for who does not wait: the future is told on this loop, in the order of submissions."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._enqueue(_Entry(job, loop=loop, future=future))
-        return await future
+        return future
 
     def put(
         self, job: Job[Any], size: int, then: Callable[[BaseException | None], None], timeout: float | None = None

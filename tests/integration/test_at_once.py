@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -15,13 +16,13 @@ import pytest
 from agent import pipeline
 from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Batch, Delivery
-from agent.store import awaited, file, outbox
+from agent.store import awaited, file, outbox, postings
 from agent.store.keys import idempotency_key
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from tests.integration.test_process import report, rules
 from tests.plant import plant, until
-from tests.stores import Clock, opened
+from tests.stores import Clock, opened, posting, send
 from tests.unit.test_judge import Narrow
 
 
@@ -32,7 +33,7 @@ async def busy(writer: Writer) -> AsyncIterator[None]:
 
     def job(tx: Transaction) -> None:
         begun.set()
-        gate.wait(10)
+        gate.wait(60)
 
     running = asyncio.ensure_future(writer.run(job))
     await until(begun.is_set, "the writer is at it")
@@ -80,6 +81,47 @@ async def desk(folder: Path) -> AsyncIterator[Desk]:
         yield Desk(writer, reader, process)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+class Watched(Dispatch):
+    """Notes for how many places it was asked."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.reserved: list[int] = []
+
+    def reserve(self, most: int = pipeline.ALL_FREE) -> int:
+        self.reserved.append(most)
+        return super().reserve(most)
+
+
+@dataclass
+class Served(Desk):
+    """A desk with a target."""
+
+    dispatch: Watched
+    running: list[asyncio.Task[None]]
+
+    async def end(self) -> None:
+        """As at a calm stop, before what is in the air may come back."""
+        for one in self.running:
+            one.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def served(folder: Path, admit: outbox.Admit = send) -> AsyncIterator[Served]:
+    clock = Clock()
+    with opened(folder / "gp.db", clock) as writer, closing(file.reader(folder / "gp.db")) as reader:
+        dispatch = Watched(Narrow(), writer, reader, clock, window=4, admit=admit)
+        process = Process(writer, reader, rules(), clock, {"narrow": dispatch})
+        process.orders_read.set()
+        running = [asyncio.create_task(one.run()) for one in (process, dispatch)]
+        await until(lambda: dispatch.opened.is_set() and not process._has_turn, "the process waits")
+        made = Served(writer, reader, process, dispatch, running)
+        yield made
+        await made.end()
+        await dispatch.drain(60)
 
 
 async def test_a_report_that_arrives_alone_is_decided_in_the_commit_that_stores_it(tmp_path: Path):
@@ -145,8 +187,8 @@ async def test_nothing_overtakes_what_waits(tmp_path: Path, monkeypatch: pytest.
         assert [event for (event,) in one.reader.execute(told)] == list(range(1, 9))
 
 
-async def test_a_commit_that_runs_twice_keeps_no_place_at_the_target(tmp_path: Path):
-    """Places are reserved once for it and given back when it fails: the next report is booked, and all are free."""
+async def test_what_cannot_be_decided_at_once_keeps_no_place_at_the_target(tmp_path: Path):
+    """The store refuses one report as it is decided: the next one is booked, and all places are free."""
     async with plant(tmp_path) as line:
         poison, good = line.report(), line.report()
         taken = idempotency_key(f"consumption:{poison['id']}", "consumption", "s4", 0)
@@ -161,29 +203,73 @@ async def test_a_commit_that_runs_twice_keeps_no_place_at_the_target(tmp_path: P
         assert len(line.booked()) == 1
 
 
-async def test_a_calm_stop_waits_for_what_is_claimed_by_the_commit_under_way(tmp_path: Path):
-    """Told to stop while a report is decided and stored: its posting is sent and its answer on disk, not in doubt."""
+async def test_a_commit_that_runs_twice_keeps_no_place_at_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The disk is full when a report and its claim are committed: both are written again, in the places they had."""
+    async with served(tmp_path) as one:
+        write, refused = one.writer._write_tally, list[int]()
+
+        def full(counts: dict[str, int], sequence: int) -> None:
+            if one.dispatch._taken and not refused:
+                refused.append(one.dispatch._taken)
+                raise apsw.FullError
+            write(counts, sequence)
+
+        monkeypatch.setattr(one.writer, "_write_tally", full)
+        one.put(report(1))
+        assert await one.settled(1) == ["posted"]
+        await until(lambda: one.reader.execute("SELECT state FROM posting").get == "acknowledged", "it is posted")
+        await until(lambda: not one.dispatch.in_the_air, "nothing is in the air")
+        assert refused == [2]
+        assert one.dispatch._taken == 0
+
+
+@pytest.mark.parametrize("claimed_by", ["the commit that stores it", "the process", "the dispatch"])
+async def test_a_calm_stop_waits_for_what_is_claimed_by_the_commit_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed_by: str
+):
+    """Told to stop while a posting is claimed: it is sent and its answer on disk, not in doubt at the next start."""
     gate, begun = threading.Event(), threading.Event()
 
     def admit(waiting: object) -> outbox.Admission:
         begun.set()
-        gate.wait(10)
+        gate.wait(60)
         return outbox.Send(b"{}")
 
-    clock = Clock()
-    with opened(tmp_path / "gp.db", clock) as writer, closing(file.reader(tmp_path / "gp.db")) as reader:
-        dispatch = Dispatch(Narrow(), writer, reader, clock, window=4, admit=admit)
-        process = Process(writer, reader, rules(), clock, {"narrow": dispatch})
-        process.orders_read.set()
-        running = [asyncio.create_task(one.run()) for one in (process, dispatch)]
-        await until(lambda: dispatch.opened.is_set() and not process._has_turn, "the process waits")
-        Desk(writer, reader, process).put(report(1))
-        await until(begun.is_set, "the report is claimed in the commit that stores it")
-        for one in running:
-            one.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        draining = asyncio.create_task(dispatch.drain(10))
+    if claimed_by == "the process":
+        monkeypatch.setattr(pipeline, "FEW", 0)
+    async with served(tmp_path, admit=admit) as one:
+        if claimed_by == "the dispatch":
+            await one.writer.run(lambda tx: postings.add(tx, posting(1, target="narrow")))
+            one.dispatch.wake()
+        else:
+            one.put(report(1))
+        await until(begun.is_set, "a posting is claimed")
+        await one.end()
+        draining = asyncio.create_task(one.dispatch.drain(60))
         await asyncio.sleep(0)
         gate.set()
         await draining
-        assert reader.execute("SELECT state FROM posting").get == "acknowledged"
+        assert one.reader.execute("SELECT state FROM posting").get == "acknowledged"
+        assert one.dispatch._taken == 0
+
+
+async def test_places_at_the_target_are_taken_only_for_what_is_decided_at_once(tmp_path: Path):
+    """What is stored first takes none; what is decided in its commit one more than there are events, not all."""
+    async with served(tmp_path) as one:
+        one.put(report(1)._replace(properties={"dup": "1"}))
+        assert await one.settled(1) == ["posted"]
+        assert set(one.dispatch.reserved) == {pipeline.ALL_FREE}, "by the process, behind the commit that stored it"
+        await until(lambda: not one.process._has_turn, "the process waits")
+        one.dispatch.reserved.clear()
+        one.put(report(2), report(3))
+        assert await one.settled(3) == ["posted"] * 3
+        assert one.dispatch.reserved[0] == 3
+
+
+async def test_much_to_read_is_stored_before_it_is_decided(tmp_path: Path):
+    """Few reports, but larger together than the writer's thread has time for."""
+    async with desk(tmp_path) as one:
+        before = one.commits()
+        one.put(report(1, note="x" * pipeline.FEW_BYTES))
+        assert await one.settled(1) == ["posted"]
+        assert one.commits() == before + 2
