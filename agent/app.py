@@ -18,11 +18,11 @@ from typing import Any
 
 import apsw
 
-from agent import assembly, authority, freshness
-from agent.config import Config
-from agent.desk import Desk, lists
-from agent.errors import ConfigError, GatepostError, StoreError
-from agent.facts import Fact, LiveState, TellsLive
+from agent import assembly, authority, contents, freshness, promotion
+from agent.config import Config, load
+from agent.desk import Act, Desk, lists
+from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
+from agent.facts import Fact, Facts, LiveState, TellsLive
 from agent.housekeeping import Health, Housekeeping
 from agent.judge import Rules
 from agent.pipeline import Dispatch, Intake, Process
@@ -86,7 +86,7 @@ class Agent:
         settle = {name: round(target.settle_seconds * 1e6) for name, target in self.targets.items()}
         table = assembly.units(self.config)
         known = assembly.facts(self.config, table, self.clock, reader)
-        rules = assembly.rules(self.config, known, self.targets)
+        rules = await self._rules(self.config, known)
         documents = assembly.documents(self.config, table, self.clock)
         refused = refuse_while_open(json.loads(_meta(reader, "fixed") or "{}"), self.config)
         if refused and _has_open_rows(reader):
@@ -210,7 +210,7 @@ class Agent:
             raise ConfigError(refused)
         table = assembly.units(config)
         known = replace(assembly.facts(config, table, self.clock), orders_as_of=self.rules.facts.orders_as_of)
-        rules = assembly.rules(config, known, self.targets)
+        rules = await self._rules(config, known)
         detail = {"from": self.config.version, "to": config.version}
 
         def take(tx: Transaction) -> list[Fact]:
@@ -222,6 +222,37 @@ class Agent:
         self.process_rules(replace(rules, facts=known.with_facts(learnt)))
         self.config = self.housekeeping.settings = config
         self.wake()
+
+    async def fresh(self) -> Config:
+        """The configuration as its files are now. Raises ConfigError."""
+        checks = [contents.identities]
+        return await asyncio.to_thread(load, self.config.file, assembly.resolver(), checks=checks)
+
+    async def promote(self, name: str, version: str | None, act: Act) -> Mapping[str, Any]:
+        """Let this version of a model decide (None: the one before) from the next batch on.
+
+        Raises NotFound, ModelUnfit, ConfigError, and Conflict where it does already or other files have changed, too:
+        then nothing is changed.
+        """
+        if (await self.fresh()).version != self.config.version:
+            raise Conflict("the files of the configuration have changed since they were read; reload them first")
+        shelf = assembly.shelf(self.config)
+        done = await (
+            promotion.roll_back(self.desk, shelf, name, act)
+            if version is None
+            else promotion.promote(self.desk, shelf, name, version, act)
+        )
+        await self.reload(await self.fresh())
+        return done
+
+    async def _rules(self, config: Config, known: Facts) -> Rules:
+        """What decides by this configuration. A model that is unfit is an alarm and on record. Raises ModelUnfit."""
+        try:
+            return await asyncio.to_thread(assembly.rules, config, known, self.targets)
+        except ModelUnfit as error:
+            detail = {"why": str(error), "config": config.version}
+            await self.writer.run(lambda tx: tx.audit("model_refused", detail, alarm=True))
+            raise
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -20,6 +20,7 @@ from agent.facts import Fact, Facts, Plant, from_document
 from agent.inference import Model
 from agent.judge import Assignment, Rules
 from agent.ports import Clock, ErpTarget, Source, Surroundings
+from agent.promotion import Shelf
 from agent.settings import PostingMode
 from agent.sources import SOURCES
 from agent.store import masterdata
@@ -76,6 +77,12 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rul
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)
     return Rules(config.version, mappings, known, MappingProxyType(assignments), patience)
+
+
+def shelf(config: Config) -> Shelf:
+    """The models of this configuration, and what its workflows feed them with."""
+    flows = ((flow.kind, flow.model) for flow in config.workflows.values())
+    return Shelf.of(config.models, config.model_keys, flows)
 
 
 def surroundings(config: Config, clock: Clock, targets: Mapping[str, ErpTarget]) -> Surroundings:

@@ -5,6 +5,7 @@ Whatever does not fit is ModelUnfit: the event is held for a person, never decid
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from itertools import chain
 from math import isfinite, nan
@@ -42,8 +43,10 @@ class Model:
         self.manifest: Manifest = version.manifest
         self.name = f"{self.manifest.name}/{self.manifest.version}"
         self.digest = self.manifest.files["model.onnx"]
+        self.signer = version.signer
         self._session = session
         self._watch = onnxsession.Watch(deadline_s)
+        weakref.finalize(self, self._watch.close)  # after a reload nobody asks it any more
         self._explain_below = max(explain_below, 0.0)
         self._reasons = Reasons(self.manifest, version.reference)
         features = self.manifest.features

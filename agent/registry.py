@@ -37,8 +37,8 @@ MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
 ALIASES: Final = "aliases.json"
 
-_FOLDER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-FolderName = Annotated[str, StringConstraints(pattern=_FOLDER_NAME)]
+FOLDER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+FolderName = Annotated[str, StringConstraints(pattern=FOLDER_NAME)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -269,8 +269,10 @@ def write(models: Path, manifest: Manifest, files: Mapping[str, bytes], key: Ed2
 
 
 def names(models: Path) -> list[str]:
-    """The models that have aliases."""
-    return sorted(path.parent.name for path in models.glob(f"*/{ALIASES}"))
+    """The models that are there: with aliases, or with a version that was just trained."""
+    named = [path.parent.name for path in models.glob(f"*/{ALIASES}")]
+    trained = [path.parents[1].name for path in models.glob(f"*/*/{MANIFEST}")]
+    return sorted({*named, *trained})
 
 
 def versions(models: Path, name: str) -> list[str]:
@@ -339,6 +341,12 @@ def name_champion(folder: Path, version: str) -> Aliases:
     return name_aliases(
         folder, Aliases(champion=version, challenger=challenger, previous=before.champion if before else None)
     )
+
+
+def roll_back(folder: Path) -> Aliases:
+    """Let the version before the champion decide again; after that there is no previous one. Raises NotFound."""
+    before = aliases(folder)
+    return name_aliases(folder, Aliases(champion=previous(folder), challenger=before.challenger))
 
 
 def name_aliases(folder: Path, told: Aliases) -> Aliases:

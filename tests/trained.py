@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from onnx import TensorProto, helper
 
 from agent import onnxfile, registry
@@ -32,6 +34,14 @@ def graph(
         [onnx.numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
     )
     return bytes(helper.make_model(proto, opset_imports=OPSETS, ir_version=8).SerializeToString())
+
+
+def trust(folder: Path) -> Path:
+    """A folder of public keys: what a plant trusts, and the key of the tests."""
+    shutil.copytree(ROOT / "edge_config" / "trust" / "models", folder)
+    pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "test.pub").write_bytes(pem)
+    return folder
 
 
 def opsets(data: bytes) -> dict[str, int]:

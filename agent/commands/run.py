@@ -75,9 +75,7 @@ async def live(loaded: config.Config) -> None:
 async def reload(agent: Agent) -> None:
     """Take the configuration file as it is now; what is wrong with it is logged and the old one stays."""
     try:
-        fresh = await asyncio.to_thread(
-            config.load, agent.config.file, assembly.resolver(), checks=[contents.identities]
-        )
+        fresh = await agent.fresh()
         await agent.reload(fresh)
     except GatepostError as error:
         for line in str(error).splitlines():

@@ -11,6 +11,7 @@ from agent.app import Agent
 from agent.approving import Asked, decide, visible
 from agent.callers import Identity
 from agent.errors import NotFound
+from agent.registry import FOLDER_NAME
 from agent.settings import Scope
 from agent.web import models
 from agent.web.looks import PostingId
@@ -21,6 +22,8 @@ Approver = Annotated[Identity, Depends(Needs(Scope.APPROVE))]
 Replayer = Annotated[Identity, Depends(Needs(Scope.REPLAY))]
 Pauser = Annotated[Identity, Depends(Needs(Scope.PAUSE))]
 Reverser = Annotated[Identity, Depends(Needs(Scope.REVERSE))]
+Admin = Annotated[Identity, Depends(Needs(Scope.ADMIN))]
+ModelName = Annotated[str, Path(pattern=FOLDER_NAME, description="The folder of the model")]
 EventId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the event")]
 
 
@@ -137,6 +140,27 @@ async def reverse(asked: models.Document, agent: TheAgent, caller: Reverser, key
     if caller.lines:
         await look(agent, lambda connection: _require_document(connection, asked.document, caller))
     return models.Acted(**await committed(agent, agent.desk.reverse(asked.document, act_of(caller, asked, key))))
+
+
+# ── models ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.post("/v1/models/{name}/promote", tags=["models"])
+async def promote(
+    name: ModelName, asked: models.Promotion, agent: TheAgent, caller: Admin, key: Key = ""
+) -> models.Promoted:
+    """Let this version of a model decide from the next batch on, after every check. What is unfit changes nothing."""
+    everywhere(caller)
+    return models.Promoted(**await agent.promote(name, asked.version, act_of(caller, asked, key)))
+
+
+@router.post("/v1/models/{name}/rollback", tags=["models"])
+async def roll_back(
+    name: ModelName, asked: models.Reasoned, agent: TheAgent, caller: Admin, key: Key = ""
+) -> models.Promoted:
+    """Let the version before the champion decide again."""
+    everywhere(caller)
+    return models.Promoted(**await agent.promote(name, None, act_of(caller, asked, key)))
 
 
 async def _require_line(agent: Agent, asked: models.Stop, caller: Identity) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.callers import Forbidden
-from agent.errors import BadPayload, ConfigError, Conflict, ErpError, GatepostError, NotFound, StoreError
+from agent.errors import BadPayload, ConfigError, Conflict, ErpError, GatepostError, ModelUnfit, NotFound, StoreError
 from agent.sources.http import IntakeFull
 
 log = logging.getLogger("gatepost.web")
@@ -52,6 +52,7 @@ _KNOWN: Final[tuple[tuple[type[GatepostError], int, str], ...]] = (  # the first
     (Conflict, 409, "conflict"),
     (BadPayload, 422, "bad_request"),
     (ConfigError, 422, "bad_configuration"),
+    (ModelUnfit, 422, "model_unfit"),
     (IntakeFull, 503, "intake_full"),
     (StoreError, 503, "store_unavailable"),
     (ErpError, 503, "erp_unavailable"),

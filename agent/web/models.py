@@ -73,6 +73,16 @@ class Pause(Stop):
     force: bool = Field(default=False, description="Also a line or an order that the agent does not know yet")
 
 
+class Promotion(Reasoned):
+    """The version of a model that shall decide."""
+
+    version: Name = Field(description="A version that `gatepost models list` shows")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"version": "2", "reason": "fewer good lots held in shadow"}]}
+    )
+
+
 # ── what is answered ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -115,6 +125,16 @@ class Posting(Shown):
     document: str | None
     error: str | None = Field(description="The ERP's own words, where it refused")
     idempotency_key: str = Field(description="16 characters; stamped in the document, so that the ERP can be searched")
+
+
+class Promoted(Shown):
+    """Which version of a model decides now."""
+
+    model: str
+    version: str
+    before: str | None = Field(description="The version that decided before")
+    signed_by: str = Field(description="The key that signed it, as its file in `model_keys` is called")
+    by: str
 
 
 class Postings(Shown):

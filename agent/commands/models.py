@@ -1,0 +1,297 @@
+"""`gatepost models`: which models are here, whether they are what was signed, which version decides."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent import checkpoints, registry
+from agent.commands import show
+from agent.commands.approvals import YES
+from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.reach import Reach
+from agent.config import read_yaml
+from agent.errors import GatepostError, ModelUnfit, NotFound
+from agent.promotion import Shelf
+from agent.promotion import promote as to_champion
+from agent.promotion import roll_back as to_previous
+
+
+def folder_name(_context: click.Context, argument: click.Parameter, text: str | None) -> str | None:
+    """A name that is that of a folder, never a path. Raises click.UsageError."""
+    if text is not None and not re.fullmatch(registry.FOLDER_NAME, text):
+        raise click.UsageError(f"{argument.name}: {text!r} is no name of a folder; `gatepost models list` shows them")
+    return text
+
+
+NAME = click.argument("name", callback=folder_name)
+VERSION = click.argument("version", callback=folder_name)
+
+
+@click.group()
+def models() -> None:
+    """Models: list, verify, promote, rollback, explain, key.
+
+    A model scores what a workflow proposes; it never posts. A version is believed when its manifest is signed by a key
+    that the plant trusts (`model_keys`), and loaded when its files and answers are what the manifest says.
+    """
+
+
+# ── look ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One version of one model, as far as it could be read."""
+
+    model: str
+    version: str
+    part: str  # champion, challenger, previous, or none
+    kind: str = ""
+    signed_by: str = ""
+    trained_on: str = ""
+    bytes: int = 0
+    trouble: str = ""
+
+
+@models.command("list")
+@at_place
+@as_json
+def list_(*, place: Place, json: bool) -> None:
+    """List every version of every model: which decides, who signed it, what it was trained on.
+
+    \b
+    Example:
+      gatepost models list
+    """
+    rows = list(rows_of(place))
+    if json:
+        show.data([asdict(one) for one in rows])
+        return
+    if not rows:
+        show.say(f"there are no models in {place.models}")
+        return
+    show.entries(
+        ["model", "version", "part", "kind", "KiB", "signed by"],
+        [
+            (
+                [one.model, one.version, one.part, one.kind, f"{one.bytes / 1024:.0f}", one.signed_by],
+                [one.trouble or f"trained on {one.trained_on}"],
+            )
+            for one in rows
+        ],
+    )
+
+
+def rows_of(place: Place) -> Iterator[Row]:
+    """Every version; what is wrong with one is told in its row."""
+    keys = registry.trusted(place.model_keys)
+    for name in registry.names(place.models):
+        parts = _parts(place.models / name)
+        for version in registry.versions(place.models, name):
+            part = parts.get(version, "")
+            try:
+                found = registry.read(place.models / name / version, keys)
+            except ModelUnfit as error:
+                yield Row(name, version, part, trouble=str(error))
+                continue
+            size = sum(map(len, found.files.values()))
+            trained_on = str(found.manifest.trained.get("data", ""))
+            yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size)
+
+
+def _parts(folder: Path) -> dict[str, str]:
+    """Version → its part; empty where the aliases cannot be read, which `verify` tells."""
+    try:
+        told = registry.aliases(folder)
+    except ModelUnfit:
+        return {}
+    return {version: part for part, version in reversed(list(told)) if version}
+
+
+@models.command()
+@at_place
+@as_json
+def verify(*, place: Place, json: bool) -> None:
+    """Load every version as the agent would: signature, hashes, graph, parity. Exit code 1 when one is unfit.
+
+    \b
+    Examples:
+      gatepost models verify
+      gatepost models verify --json
+    """
+    shelf, found = shelf_of(place), []
+    for name in registry.names(place.models):
+        versions = registry.versions(place.models, name)
+        found += [{"model": name, "version": one, "problem": _problem(shelf, name, one)} for one in versions]
+        if problem := _alias_problem(place.models / name):
+            found.append({"model": name, "version": "", "problem": problem})
+    if json:
+        show.data(found)
+    for one in () if json else found:
+        show.say(f"{one['model']}/{one['version'] or registry.ALIASES}: {one['problem'] or 'ok'}")
+    if wrong := [one for one in found if one["problem"]]:
+        raise ModelUnfit(f"{len(wrong)} of {len(found)} do not fit; the agent would not take them")
+    if not found:
+        raise NotFound(f"there are no models in {place.models}")
+
+
+def _problem(shelf: Shelf, name: str, version: str) -> str:
+    try:
+        shelf.load(name, version).close()
+    except GatepostError as error:
+        return str(error)
+    return ""
+
+
+def _alias_problem(folder: Path) -> str:
+    """What is wrong with the aliases themselves: unreadable, or naming what is not there."""
+    try:
+        told = registry.aliases(folder)
+    except ModelUnfit as error:
+        return str(error)
+    missing = [version for _, version in told if version and not (folder / version / registry.MANIFEST).exists()]
+    return f"{folder / registry.ALIASES} names version {missing[0]!r}, which is not there" if missing else ""
+
+
+def shelf_of(place: Place) -> Shelf:
+    """The models of this place, and what the workflows of its configuration feed them with."""
+    tree = read_yaml(place.file).get("workflows")
+    flows = []
+    for name, item in (tree.mapping if tree else {}).items():
+        kind, model = item.get("kind"), item.get("model")
+        flows.append((kind.text if kind else name, model.text if model else None))
+    return Shelf.of(place.models, place.model_keys, flows)
+
+
+# ── act ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@models.command()
+@NAME
+@VERSION
+@YES
+@at_place
+@signed
+def promote(*, name: str, version: str, yes: bool, place: Place, asked: Asked) -> None:
+    """Let VERSION of the model NAME decide, after every check.
+
+    A running agent takes it between two batches; without one the next start does. The version before stays for the
+    way back. What does not fit changes nothing.
+
+    \b
+    Example:
+      gatepost models promote consumption_anomaly 2 --reason "fewer good lots held in shadow"
+    """
+    shelf = shelf_of(place)
+    shelf.load(name, version).close()  # here first: what ends a process must not end the agent
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Let {name}/{version} decide, as {asked.by}?", abort=True)
+    answer = Reach(place, asked).act(
+        f"/v1/models/{name}/promote",
+        {"version": version},
+        lambda desk, act: to_champion(desk, shelf, name, version, act),
+    )
+    _told(answer, asked)
+
+
+@models.command()
+@NAME
+@YES
+@at_place
+@signed
+def rollback(*, name: str, yes: bool, place: Place, asked: Asked) -> None:
+    """Let the version before the champion of NAME decide again.
+
+    \b
+    Example:
+      gatepost models rollback consumption_anomaly --reason "holds every first lot"
+    """
+    shelf = shelf_of(place)
+    version = registry.previous(place.models / name)
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Go back to {name}/{version}, as {asked.by}?", abort=True)
+    answer = Reach(place, asked).act(
+        f"/v1/models/{name}/rollback", {}, lambda desk, act: to_previous(desk, shelf, name, act)
+    )
+    _told(answer, asked)
+
+
+def _told(answer: Any, asked: Asked) -> None:
+    found = answer if isinstance(answer, dict) else {}
+    before = f" instead of {found['before']}" if found.get("before") else ""
+    show.say(
+        f"{found.get('model')}/{found.get('version')} (signed by {found.get('signed_by')}) decides{before} "
+        f"(by {found.get('by', asked.by)}: {asked.reason})"
+    )
+
+
+@models.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--name", default="models", show_default=True, callback=folder_name, help="What the key is called.")
+def key(*, folder: Path, name: str) -> None:
+    """Make a pair of keys in DIR to sign models with: NAME.pem stays with whoever trains, NAME.pub goes to plants.
+
+    Put the public half into the folder `model_keys` of every plant that shall believe these models.
+
+    \b
+    Example:
+      gatepost models key ~/keys --name plant-1710
+    """
+    private = folder / f"{name}.pem"
+    if private.exists():
+        raise GatepostError(f"{private} is there already; choose another --name, or use it")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        checkpoints.load_key(private)
+    except OSError as error:
+        raise GatepostError(f"{folder}: {error.strerror}; choose a folder that you may write") from None
+    show.say(f"{private}: keep it where models are trained, and nowhere else")
+    show.say(f"{private.with_suffix('.pub')}: into `model_keys` of the plants that shall believe its models")
+
+
+# ── explain ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@models.command()
+@NAME
+@click.argument("version", required=False, callback=folder_name)
+@at_place
+@as_json
+def explain(*, name: str, version: str | None, place: Place, json: bool) -> None:
+    """Tell what the model NAME is: its card, its inputs with their ranges, its figures, who signed and approved it.
+
+    VERSION is the champion where none is given. Why one report was scored as it was, `gatepost trace ID` tells.
+
+    \b
+    Examples:
+      gatepost models explain consumption_anomaly
+      gatepost models explain consumption_anomaly 1
+    """
+    folder = place.models / name / version if version else registry.champion(place.models / name)
+    found = registry.read(folder, registry.trusted(place.model_keys))
+    manifest = found.manifest
+    if json:
+        show.data({**manifest.model_dump(mode="json"), "signed_by": found.signer, "card": _card(found)})
+        return
+    show.folded(_card(found))
+    show.table(
+        ["input", "taken from", "to", "mostly from", "to", "unit", "missing"],
+        [[one.name, one.least, one.most, one.low, one.high, one.unit, one.null] for one in manifest.features],
+        f"What {manifest.name}/{manifest.version} takes",
+    )
+    show.table(["figure", "value"], [[name, value] for name, value in manifest.metrics.items()], "Its figures")
+    show.table(["trained", ""], [[name, value] for name, value in manifest.trained.items()], "How it was trained")
+    show.say(f"signed by {found.signer}; manifest SHA-256 {found.digest}")
+    if manifest.approved:
+        show.say(f"approved by {manifest.approved.by} at {manifest.approved.at}: {manifest.approved.reason}")
+
+
+def _card(found: registry.Version) -> str:
+    return found.files["card.md"].decode("utf-8", "replace")

@@ -1,0 +1,217 @@
+"""Models at work: another version is taken between two batches, and one that is unfit changes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from onnx import helper
+
+from agent import assembly, registry
+from agent.desk import Act
+from agent.errors import Conflict, ModelUnfit, NotFound
+from agent.registry import Aliases
+from tests.plant import EDGE, PERSON, ROOT, SECRETS, Plant, plant, until
+from tests.trained import KEY, graph, trust
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NAME = "consumption_anomaly"
+
+
+def copied(models: Path, version: str, data: bytes | None = None, **changes: Any) -> Path:
+    """Another version of the shipped model, maybe around another graph, signed by the key of the tests."""
+    first = registry.read(ROOT / "models" / NAME / "1", registry.trusted(EDGE / "trust/models"))
+    told = first.manifest.model_dump() | {"version": version} | changes
+    if data is not None:
+        told |= {"input": "x", "output": {"name": "y", "column": 1, "columns": 2}, "opsets": {"": 18, "ai.onnx.ml": 3}}
+    files = {**first.files, **({"model.onnx": data} if data is not None else {})}
+    return registry.write(models, registry.Manifest.model_validate(told), files, KEY)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant]:
+    """A plant whose models and keys are its own."""
+    folder = tmp_path_factory.mktemp("line")
+    shutil.copytree(ROOT / "models" / NAME, folder / "models" / NAME)
+    registry.name_aliases(folder / "models" / NAME, Aliases(champion="1"))
+    trust(folder / "keys")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        async with plant(folder, change=own(folder)) as made:
+            yield made
+
+
+def own(folder: Path) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        content |= {"models": str(folder / "models"), "model_keys": str(folder / "keys")}
+
+    return change
+
+
+async def scored_by(line: Plant) -> str:
+    """Which version scores a report that comes now."""
+    body = line.report()
+    line.publish(body)
+    await until(lambda: line.alive() and line.event(body["id"]), "it is decided")
+    event = line.event(body["id"])
+    assert event is not None
+    (detail,) = line.rows("SELECT detail FROM audit WHERE action = 'decided' AND event_id = ?", event.id)[0]
+    return str(json.loads(detail)["score"]["model"])
+
+
+async def test_a_promoted_version_decides_from_the_next_batch_on(line: Plant):
+    """And back again, one step; each is signed and on record, and the agent never stops."""
+    copied(line.folder / "models", "2")
+    assert await scored_by(line) == f"{NAME}/1"
+    act = Act("anna", "held fewer good lots", "key-1")
+    done = await line.agent.promote(NAME, "2", act)
+    assert done == {"model": NAME, "version": "2", "before": "1", "signed_by": "test", "by": "anna"}
+    assert await scored_by(line) == f"{NAME}/2"
+    with pytest.raises(Conflict, match="decides already"):
+        await line.agent.promote(NAME, "2", PERSON)
+    await line.agent.promote(NAME, None, PERSON)
+    assert await scored_by(line) == f"{NAME}/1"
+    with pytest.raises(NotFound, match="names no previous version"):
+        await line.agent.promote(NAME, None, PERSON)
+    (promoted,), (back,) = line.audited("model_promoted"), line.audited("model_rolled_back")
+    assert promoted["before"] == "1"
+    assert promoted["reason"] == "held fewer good lots"
+    assert promoted["sha256"] == back["sha256"]
+    assert line.rows("SELECT actor FROM audit WHERE action = 'model_promoted'") == [("anna",)]
+
+
+async def test_what_is_not_there_or_changed_beside_is_refused(line: Plant):
+    """A version that nobody trained, and a configuration that was edited but not read."""
+    with pytest.raises(NotFound, match="has no version '9'"):
+        await line.agent.promote(NAME, "9", PERSON)
+    table = line.folder / "masterdata" / "tolerances.yaml"
+    before = table.read_text()
+    table.write_text(before + "# edited\n")
+    with pytest.raises(Conflict, match="reload them first"):
+        await line.agent.promote(NAME, "9", PERSON)
+    table.write_text(before)
+
+
+async def test_a_folder_that_cannot_be_written_to_changes_nothing(line: Plant):
+    """The trail says that the promotion did not come about."""
+    copied(line.folder / "models", "2")
+    blocked = line.folder / "models" / NAME / "aliases.json.new"
+    blocked.mkdir()
+    with pytest.raises(Exception, match=r"aliases\.json cannot be written: .* nothing was changed"):
+        await line.agent.promote(NAME, "2", PERSON)
+    blocked.rmdir()
+    assert [one["alarm"] for one in line.audited("model_not_named")] == [True]
+    assert await scored_by(line) == f"{NAME}/1"
+
+
+def tampered(models: Path) -> None:
+    file = copied(models, "bad") / "model.onnx"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def truncated(models: Path) -> None:
+    copied(models, "bad", (ROOT / "models" / NAME / "1" / "model.onnx").read_bytes()[:10_000])
+
+
+def foreign(models: Path) -> None:
+    folder = copied(models, "bad")
+    raw = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.sig").write_bytes(registry.sign(raw, Ed25519PrivateKey.generate()))
+
+
+def too_large(models: Path) -> None:
+    copied(models, "bad", b"\0" * (3 * 1024 * 1024 + 1))
+
+
+def looping(models: Path) -> None:
+    body = helper.make_graph([helper.make_node("Identity", ["going"], ["still"])], "forever", [], [])
+    copied(models, "bad", graph([helper.make_node("Loop", ["", "going"], ["y"], body=body)], width=5))
+
+
+def memory_hungry(models: Path) -> None:
+    nodes = [helper.make_node("Concat", [f"c{at}"] * 2, [f"c{at + 1}"], axis=1) for at in range(30)]
+    nodes = [helper.make_node("Identity", ["x"], ["c0"]), *nodes]
+    nodes.append(helper.make_node("Gather", ["c30", "first"], ["y"], axis=1))
+    copied(models, "bad", graph(nodes, {"first": np.array([0, 1])}, width=5))
+
+
+def of_another_shape(models: Path) -> None:
+    copied(models, "bad", graph([helper.make_node("Identity", ["x"], ["y"])], width=3, columns=3))
+
+
+def answering_nan(models: Path) -> None:
+    nodes = [
+        helper.make_node("Gather", ["x", "first"], ["two"], axis=1),
+        helper.make_node("Add", ["two", "nan"], ["y"]),
+    ]
+    constants = {"first": np.array([0, 1]), "nan": np.array(np.nan, np.float32)}
+    copied(models, "bad", graph(nodes, constants, width=5))
+
+
+def of_other_features(models: Path) -> None:
+    first = registry.read(ROOT / "models" / NAME / "1", registry.trusted(EDGE / "trust/models")).manifest
+    copied(models, "bad", features=[one.model_dump() | {"name": f"my_{one.name}"} for one in first.features])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (tampered, "has SHA-256"),
+        (truncated, "is no complete ONNX file"),
+        (foreign, "is not signed by a key that is trusted here"),
+        (too_large, "larger than 3 MiB"),
+        (looping, "has graphs inside of nodes"),
+        (memory_hungry, "wants more memory|was cut off at its deadline"),
+        (of_another_shape, "takes .* the manifest says"),
+        (answering_nan, "computes something else here"),
+        (of_other_features, "the workflow computes deviation"),
+    ],
+)
+async def test_an_unfit_version_is_refused_and_the_champion_goes_on(
+    line: Plant, spoil: Callable[[Path], None], told: str
+):
+    """At a promotion and at a reload: an alarm, a line in the trail, and the next report is scored as before."""
+    models = line.folder / "models"
+    shutil.rmtree(models / NAME / "bad", ignore_errors=True)
+    spoil(models)
+    before = len(line.audited("model_refused"))
+    with pytest.raises(ModelUnfit, match=told):
+        await line.agent.promote(NAME, "bad", PERSON)
+    kept = registry.aliases(models / NAME)
+    assert kept.champion == "1"
+    registry.name_aliases(models / NAME, kept.model_copy(update={"champion": "bad"}))
+    with pytest.raises(ModelUnfit, match=told):
+        await line.agent.reload(await line.agent.fresh())
+    registry.name_aliases(models / NAME, kept)
+    refused = line.audited("model_refused")[before:]
+    assert [one["alarm"] for one in refused] == [True, True]
+    assert await scored_by(line) == f"{NAME}/1"
+
+
+async def test_a_start_with_an_unfit_model_is_on_record(tmp_path: Path):
+    """The agent does not start, and the trail says why."""
+    shutil.copytree(ROOT / "models" / NAME, tmp_path / "models" / NAME)
+    (tmp_path / "models" / NAME / "1" / "manifest.sig").write_bytes(b"")
+    trust(tmp_path / "keys")
+    async with plant(tmp_path, change=own(tmp_path), running_agent=False) as line:
+        with pytest.raises(ModelUnfit, match="is not signed"):
+            await line.agent.run()
+        (refused,) = line.audited("model_refused")
+        assert refused["alarm"]
+        assert "is not signed" in refused["why"]
+
+
+async def test_what_a_configuration_asks_of_its_models_is_known(line: Plant):
+    """The features of the workflow that uses a model; of others nothing is asked."""
+    shelf = assembly.shelf(line.agent.config)
+    assert list(shelf.features) == [NAME]

@@ -1,0 +1,182 @@
+"""`gatepost models` while no agent runs: what is there, whether it fits, which version the next start takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from agent import checkpoints, registry
+from agent.commands.place import login
+from tests.command_line import Ran, filled, gatepost_
+from tests.trained import KEY, ROOT, trust
+
+NAME = "consumption_anomaly"
+MORE = f"""\
+models: models
+model_keys: keys
+workflows:
+  consumption: {{target: s4, model: {NAME}}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A store, the shipped model, and a second version of it that the tests have signed."""
+    shutil.copytree(ROOT / "models" / NAME, tmp_path / "models" / NAME)
+    trust(tmp_path / "keys")
+    first = registry.read(tmp_path / "models" / NAME / "1", registry.trusted(tmp_path / "keys"))
+    second = registry.Manifest.model_validate(first.manifest.model_dump() | {"version": "2"})
+    registry.write(tmp_path / "models", second, first.files, KEY)
+    return filled(tmp_path, MORE)
+
+
+def models(config: Path, *words: str) -> Ran:
+    return gatepost_(config, "models", *words)
+
+
+def aliases(config: Path) -> registry.Aliases:
+    return registry.aliases(config.parent / "models" / NAME)
+
+
+def spoil(config: Path) -> None:
+    with (config.parent / "models" / NAME / "2" / "model.onnx").open("ab") as stream:
+        stream.write(b"\0")
+
+
+def test_every_version_is_listed_with_who_signed_it(config):
+    """For people and for programs."""
+    ran = models(config, "list")
+    assert ran.code == 0
+    assert "champion" in ran.out
+    assert "trained on simulators.line" in ran.out
+    rows = json.loads(models(config, "list", "--json").out)
+    assert [(one["version"], one["part"], one["signed_by"]) for one in rows] == [
+        ("1", "champion", "bench"),
+        ("2", "", "test"),
+    ]
+
+
+def test_what_is_wrong_with_a_version_is_listed_beside_the_others(config):
+    """One bad version hides none."""
+    spoil(config)
+    rows = json.loads(models(config, "list", "--json").out)
+    assert [bool(one["trouble"]) for one in rows] == [False, True]
+    assert "has SHA-256" in models(config, "list").out
+
+
+def test_all_versions_are_verified(config):
+    """Exit code 0 where all fit; 1 with each reason where not."""
+    assert models(config, "verify").out.splitlines() == [f"{NAME}/1: ok", f"{NAME}/2: ok"]
+    spoil(config)
+    ran = models(config, "verify")
+    assert ran.code == 1
+    assert f"{NAME}/1: ok" in ran.out
+    assert "1 of 2 do not fit" in ran.out
+    ran = models(config, "verify", "--json")
+    assert ran.code == 1
+    assert '"problem": ""' in ran.out
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"champion": "7"}'])
+def test_aliases_that_lead_nowhere_are_found(config, content):
+    """Broken, or naming a version that is not there."""
+    (config.parent / "models" / NAME / "aliases.json").write_bytes(content)
+    ran = models(config, "verify")
+    assert ran.code == 1
+    assert "aliases.json: " in ran.out
+    assert models(config, "list").code == 0
+
+
+def test_a_promotion_is_signed_and_can_be_taken_back(config):
+    """The alias moves, the trail says who and why, and one step leads back."""
+    ran = models(config, "promote", NAME, "2", "--reason", "better", "--by", "anna")
+    assert ran.code == 0, ran.out
+    assert f"{NAME}/2 (signed by test) decides instead of 1 (by anna via {login()}: better)" in ran.out
+    assert aliases(config) == registry.Aliases(champion="2", previous="1")
+    ran = models(config, "rollback", NAME, "--reason", "worse")
+    assert ran.code == 0, ran.out
+    assert aliases(config) == registry.Aliases(champion="1")
+    trail = config.parent / "trail.jsonl"
+    assert gatepost_(config, "export", "audit", str(trail)).code == 0
+    assert "model_promoted" in trail.read_text()
+    assert "model_rolled_back" in trail.read_text()
+    ran = models(config, "rollback", NAME, "--reason", "again")
+    assert ran.code == 1
+    assert "names no previous version" in ran.out
+
+
+def test_what_does_not_fit_is_not_promoted(config):
+    """Nothing changes; a version that is there already is said so."""
+    spoil(config)
+    ran = models(config, "promote", NAME, "2", "--reason", "x")
+    assert ran.code == 1
+    assert "has SHA-256" in ran.out
+    ran = models(config, "promote", NAME, "1", "--reason", "x")
+    assert ran.code == 1
+    assert "decides already" in ran.out
+    ran = models(config, "promote", NAME, "9", "--reason", "x")
+    assert ran.code == 1
+    assert "has no version '9'; there are 1, 2" in ran.out
+    assert aliases(config).champion == "1"
+
+
+def test_a_model_for_another_workflow_is_not_promoted(config):
+    """What the workflow of the configuration computes is what the model must take."""
+    folder = config.parent / "models" / NAME / "2"
+    found = registry.read(folder, registry.trusted(config.parent / "keys"))
+    inputs = [one.model_dump() | {"name": f"my_{one.name}"} for one in found.manifest.features]
+    changed = registry.Manifest.model_validate(found.manifest.model_dump() | {"features": inputs})
+    reference = json.loads(found.files["reference.json"])
+    reference["inputs"] = {f"my_{name}": one for name, one in reference["inputs"].items()}
+    files = {**found.files, "reference.json": json.dumps(reference).encode()}
+    registry.write(config.parent / "models", changed, files, KEY)
+    ran = models(config, "promote", NAME, "2", "--reason", "x")
+    assert ran.code == 1
+    assert "the workflow computes deviation" in ran.out
+
+
+@pytest.mark.parametrize("words", [["promote", "../x", "1"], ["promote", NAME, ".."], ["explain", "/etc"]])
+def test_a_path_is_no_name(config, words):
+    """Neither of a model nor of a version."""
+    ran = models(config, *words, *(["--reason", "x"] if words[0] == "promote" else []))
+    assert ran.code == 2
+    assert "is no name of a folder" in ran.out
+
+
+def test_a_model_is_explained(config):
+    """Its card, what it takes, its figures, and who signed it."""
+    ran = models(config, "explain", NAME)
+    assert ran.code == 0
+    for words in (
+        "Does this consumption look normal?",
+        "share_of_required",
+        "normal_accepted_at_0.9",
+        "signed by bench",
+    ):
+        assert words in ran.out
+    told = json.loads(models(config, "explain", NAME, "2", "--json").out)
+    assert (told["version"], told["signed_by"]) == ("2", "test")
+    assert told["card"].startswith("# Does this consumption")
+
+
+def test_a_pair_of_keys_is_made_once(config, tmp_path):
+    """The private half for its owner only; what is there is not overwritten."""
+    folder = tmp_path / "new" / "keys"
+    ran = models(config, "key", str(folder), "--name", "plant")
+    assert ran.code == 0, ran.out
+    assert stat.S_IMODE((folder / "plant.pem").stat().st_mode) == 0o400
+    assert registry.trusted(folder).keys() == {"plant"}
+    key = checkpoints.load_key(folder / "plant.pem")
+    assert registry.signer(b"x", registry.sign(b"x", key), registry.trusted(folder)) == "plant"
+    assert models(config, "key", str(folder), "--name", "plant").code == 1
+
+
+def test_without_models_it_is_said(tmp_path):
+    """An empty folder is no mistake of a list, but nothing to verify."""
+    config = filled(tmp_path)
+    assert "there are no models" in models(config, "list").out
+    assert models(config, "verify").code == 1
