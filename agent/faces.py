@@ -13,8 +13,8 @@ class Face:
     """Whether one of them is up, since when, and what is wrong. Its own loop writes, status and metrics read."""
 
     def __init__(self, clock: Clock) -> None:
-        self.connected = False
-        self.since: datetime | None = None  # None: it was never up
+        self.connected: bool | None = None  # None: nobody knows yet
+        self.since: datetime | None = None
         self.error: str | None = None
         self._clock = clock
 
@@ -25,13 +25,12 @@ class Face:
 
     def down(self, why: str) -> None:
         """It is not there."""
-        if self.since is not None:
-            self._turn(connected=False)
+        self._turn(connected=False)
         self.error = why
 
     def status(self) -> Mapping[str, Any]:
         """``connected``, ``since``, ``error``."""
-        return {"connected": self.connected, "since": self.since, "error": self.error}
+        return {"connected": bool(self.connected), "since": self.since, "error": self.error}
 
     def _turn(self, *, connected: bool) -> None:
         if connected is not self.connected:

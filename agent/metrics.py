@@ -49,6 +49,7 @@ class Snapshot:
     source_connected: One = field(default_factory=_nothing)  # source → 1 or 0
     source_session_lost_total: One = field(default_factory=_nothing)
     source_gap_total: One = field(default_factory=_nothing)
+    face_connected: One = field(default_factory=_nothing)  # opcua_server, sparkplug_node → 1 or 0
     # decisions
     decisions_total: Counts = field(default_factory=_none)  # (workflow, route)
     model_score: Mapping[Labels, Buckets] = field(default_factory=_no_buckets)  # (model,)
@@ -96,6 +97,8 @@ def _arrivals(now: Snapshot) -> Iterator[Metric]:
     yield _counter("source_session_lost", lost, ("source",), _keyed(now.source_session_lost_total))
     gaps = "Gaps in the numbering of senders."
     yield _counter("source_gap", gaps, ("source",), _keyed(now.source_gap_total))
+    up = "Whether the OPC UA server listens, the Sparkplug node is connected."
+    yield _gauges("face_connected", up, "face", now.face_connected)
 
 
 def _decisions(now: Snapshot) -> Iterator[Metric]:

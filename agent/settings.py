@@ -298,6 +298,12 @@ class SparkplugNode(BrokerConnection):
     primary_host: Level | None = Field(
         default=None, description="Host id: it speaks only while this host says that it is online; none: always"
     )
+    primary_host_s: float = Field(
+        default=30,
+        ge=1,
+        le=3600,
+        description="Where several brokers are listed: how long it waits at one for the primary host to be online",
+    )
     every_s: float = Field(default=1, ge=0.2, le=3600, description="How often it looks for what has changed")
 
     @field_validator("group")

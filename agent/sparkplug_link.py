@@ -25,7 +25,7 @@ from agent.settings import SparkplugNode
 from agent.sources.mqtt_retry import refusal
 from agent.sparkplug.birth import asked
 from agent.sparkplug.commands import Command
-from agent.sparkplug.names import Topic, Verb
+from agent.sparkplug.names import Topic, Verb, state_topic
 from agent.sparkplug.primary import PrimaryHost
 
 log = logging.getLogger("gatepost.sparkplug_node")
@@ -35,6 +35,17 @@ ANSWER_S: Final = 10.0  # for CONNACK and SUBACK
 GOODBYE_S: Final = 2.0  # for the death and the end of a connection, each
 MOST: Final = 64 * 1024  # bytes of a command
 _TAKEN_OVER: Final = 0x8E
+
+
+def client_id(settings: SparkplugNode) -> str:
+    """Its name at the broker."""
+    return settings.client_id or f"gatepost-{settings.group}-{settings.node}"
+
+
+def topics(settings: SparkplugNode) -> tuple[str, ...]:
+    """What it listens to: commands, and whether its primary host is online."""
+    commands = str(Topic(Verb.NCMD, f"{settings.group}/{settings.node}"))
+    return (commands,) if settings.primary_host is None else (commands, state_topic(settings.primary_host))
 
 
 class _Client(paho.Client):
@@ -57,7 +68,7 @@ class Link:
     """Used once: open, publish, close. `rebirth`, `refused` and the host are written by paho's thread as well."""
 
     def __init__(self, settings: SparkplugNode, broker: Broker, will: Command, host: PrimaryHost | None) -> None:
-        self.client_id = settings.client_id or f"gatepost-{settings.group}-{settings.node}"
+        self.client_id = client_id(settings)
         self.rebirth = False
         self.refused = 0  # commands that nobody may give
         self.ended: SourceLost | None = None
@@ -65,8 +76,7 @@ class Link:
         self._settings = settings
         self._broker = broker
         self._host = host
-        commands = str(Topic(Verb.NCMD, f"{settings.group}/{settings.node}"))
-        self._topics = [commands, *([host.topic] if host else [])]
+        self._topics = topics(settings)
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._subscribed = False

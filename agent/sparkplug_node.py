@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -18,6 +18,7 @@ from agent import assembly
 from agent.app import Agent
 from agent.brokers import Broker
 from agent.errors import GatepostError, SourceLost
+from agent.faces import Face
 from agent.opcua.figures import look
 from agent.opcua.nodes import Kind, Parts, variables
 from agent.settings import SparkplugNode
@@ -31,7 +32,7 @@ log = logging.getLogger("gatepost.sparkplug_node")
 
 KEPT: Final = "sparkplug_node/bdSeq"  # the number of the last connection, of this life or an earlier one
 PACE: Final = Pace(most=30.0)
-HOST_S: Final = 30.0  # a primary host that is not online for so long may be at the next broker
+EXPECTED: Final = (GatepostError, apsw.Error, OSError)
 BIRTHS_S: Final = 1.0  # shortest time between two births that were asked for
 NOBODY: Final = Parts((), (), (), ())
 REFUSED: Final = Metric("CommandsRefused", DataType.INT64)
@@ -47,7 +48,9 @@ TYPES: Final = {
 async def serve(agent: Agent) -> None:
     """Speak until cancelled."""
     if agent.config.sparkplug_node is not None:
-        await EdgeNode(agent, agent.config.sparkplug_node).run()
+        node = EdgeNode(agent, agent.config.sparkplug_node)
+        agent.faces["sparkplug_node"] = node.status
+        await node.run()
 
 
 class EdgeNode:
@@ -62,7 +65,19 @@ class EdgeNode:
         self._beat = 0
         self._refused = 0  # commands, in earlier connections
         self._parts = NOBODY
-        self._told = ""  # why the connection was lost, said once
+        self._face = Face(agent.clock)
+        self._waiting = ""  # for what it says nothing although it is connected
+        self._link: Link | None = None
+
+    def status(self) -> Mapping[str, Any]:
+        """As of any face; ``broker`` that is connected or tried, ``waiting`` for what, ``refused`` commands so far."""
+        link = self._link
+        return {
+            **self._face.status(),
+            "broker": str(self._retry.broker),
+            "waiting": self._waiting,
+            "refused": self._refused + (link.refused if link is not None else 0),
+        }
 
     async def run(self) -> None:
         """One connection after the other."""
@@ -71,17 +86,18 @@ class EdgeNode:
             try:
                 await self._connected(self._retry.broker)
             except SourceLost as error:
-                self._tell(str(error))
+                self._lost(str(error))
             except Exception as error:  # telling must never end deciding
                 log.exception("sparkplug_node: unexpected error")
-                self._told = str(error)
+                self._face.down(f"{type(error).__name__}: {error}")
                 self._retry.failed(refused=False)
             await asyncio.sleep(self._retry.wait())
 
-    def _tell(self, why: str) -> None:
-        if why != self._told:
-            self._told = why
+    def _lost(self, why: str) -> None:
+        """Said once until something else is wrong."""
+        if why != self._face.error:
             log.warning("sparkplug_node lost: %s", why)
+        self._face.down(why)
 
     # one connection
 
@@ -95,7 +111,8 @@ class EdgeNode:
             await link.open()
             up_at = time.monotonic()
             log.info("sparkplug_node connected: %s", broker)
-            self._told = ""
+            self._face.up()
+            self._link = link
             self._retry.connected()
             await self._speak(link, birth, host)
         except (SourceLost, OSError) as error:
@@ -103,6 +120,7 @@ class EdgeNode:
             self._next(link, up_at, refused=isinstance(error, BrokerRefused))
             raise SourceLost(f"{broker}: {why}") from error
         finally:
+            self._waiting, self._link = "", None
             self._refused += link.refused
             await link.close(birth.death(self._agent.clock()) if birth.born else None)
 
@@ -123,11 +141,13 @@ class EdgeNode:
             if host is not None and not host.online:
                 if birth.born:
                     raise SourceLost(f"the primary host {self._settings.primary_host} went offline")
-                left = began + HOST_S - now if len(self._settings.brokers) > 1 else None
+                self._waiting = f"for the primary host {self._settings.primary_host} to be online"
+                left = began + self._settings.primary_host_s - now if len(self._settings.brokers) > 1 else None
                 if left is not None and left <= 0:
                     raise SourceLost(f"the primary host {self._settings.primary_host} is not online here")
                 await link.news(left)
                 continue
+            self._waiting = ""
             asked_at = born_at + BIRTHS_S if link.rebirth else due
             if min(due, asked_at) <= now:
                 born_at = now if await self._say(link, birth) else born_at
@@ -154,12 +174,15 @@ class EdgeNode:
         own: dict[str, Value] = {"Heartbeat": self._beat, REFUSED.name: refused}
         try:
             seen = await asyncio.to_thread(look, self._agent)
-        except (GatepostError, apsw.Error, OSError) as error:
-            log.warning("the state cannot be read: %s", error)
+        except Exception as error:  # whatever it is, it is said: telling must never end deciding
+            why = f"the state cannot be read: {error or type(error).__name__}"
+            if why != self._face.error:
+                log.warning("sparkplug_node: %s", why, exc_info=not isinstance(error, EXPECTED))
+            self._face.up(but=why)
             metrics = _metrics(self._parts)
             nothing: dict[str, Value] = dict.fromkeys(one.name for one in metrics)
-            why = f"the state cannot be read: {error}"
             return metrics, {**nothing, **own, "Ready": False, "WhyNotReady": why}
+        self._face.up()
         self._parts = seen.parts
         return _metrics(seen.parts), {**seen.values, **own}
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 from agent import assembly, config, contents
+from agent.brokers import BrokerConnection
 from agent.callers import identity_of
 from agent.commands import show
 from agent.commands.place import as_json, now, tidy
 from agent.crosschecks import POSTS
 from agent.errors import ErpError, Finding, SourceLost
 from agent.ports import Kind
-from agent.settings import OpcuaServer, Scope
+from agent.settings import OpcuaServer, Scope, SparkplugNode
 
 if TYPE_CHECKING:
     from agent.sources.mqtt_check import BrokerFacts
@@ -41,7 +42,8 @@ def check(*, file: Path, connect: bool, json: bool) -> None:
 
     With --connect every target is opened ($metadata is read and judged), and every broker is looked at for the
     settings that the promise rests on; that sends 1 500 small messages to gatepost/check/… and takes them out again. To
-    the broker of a Sparkplug source nothing is sent: it is only seen whether the agent gets in and may read.
+    the brokers of a Sparkplug source and of the Sparkplug node nothing is sent: it is only seen whether the agent gets
+    in and may read.
 
     \b
     Exit codes: 0 ok, 1 something did not answer or a broker setting is missing (--connect), 2 the configuration.
@@ -117,6 +119,10 @@ def would_run(loaded: config.Config) -> None:
         warnings = [f"WARNING: {warning}" for warning in _nobody_enters(loaded, server)]
         show.entries(["OPC UA server", "security"], [([server.address, ", ".join(server.security)], warnings)])
         show.say("")
+    node = loaded.sparkplug_node
+    if node is not None:
+        show.entries(["Sparkplug node", "brokers"], [([f"{node.group}/{node.node}", ", ".join(node.brokers)], [])])
+        show.say("")
 
 
 def _nobody_enters(loaded: config.Config, server: OpcuaServer) -> Iterator[str]:
@@ -150,6 +156,8 @@ def surroundings(loaded: config.Config) -> Iterator[str]:
             yield from _sparkplug_brokers(source.name, source.settings)
         if source.kind == "opcua":
             yield from asyncio.run(_opcua_servers(source.name, source.settings, loaded))
+    if loaded.sparkplug_node is not None:
+        yield from _node_brokers(loaded.sparkplug_node)
 
 
 async def _targets(loaded: config.Config) -> list[str]:
@@ -173,7 +181,7 @@ def _brokers(name: str, settings: object) -> Iterator[str]:
     from agent.sources import mqtt_check, mqtt_config  # a site without MQTT needs no MQTT client
 
     if isinstance(settings, mqtt_config.MqttConfig):
-        yield from _seen(name, settings, mqtt_check.observe_broker)
+        yield from _seen(f"source {name}", settings, mqtt_check.observe_broker)
 
 
 def _sparkplug_brokers(name: str, settings: object) -> Iterator[str]:
@@ -181,14 +189,30 @@ def _sparkplug_brokers(name: str, settings: object) -> Iterator[str]:
     from agent.sources import mqtt_check, sparkplug_config  # as above
 
     if isinstance(settings, sparkplug_config.SparkplugConfig):
-        yield from _seen(name, settings.connection(), mqtt_check.observe_door)
+        yield from _seen(f"source {name}", settings.connection(), mqtt_check.observe_door)
 
 
-def _seen(name: str, settings: MqttConfig, observe: Callable[[MqttConfig, Broker], BrokerFacts]) -> Iterator[str]:
+def _node_brokers(node: SparkplugNode) -> Iterator[str]:
+    """Look at each broker of the Sparkplug node: whether it gets in, and may hear commands and its primary host."""
+    from agent import sparkplug_link  # as above
+    from agent.sources import mqtt_check, mqtt_config
+
+    shared = {name: getattr(node, name) for name in BrokerConnection.model_fields}
+    settings = mqtt_config.MqttConfig.model_construct(
+        **shared,
+        name="node",
+        client_id=sparkplug_link.client_id(node),
+        topics=sparkplug_link.topics(node),
+        max_payload_kb=sparkplug_link.MOST // 1024,
+    )
+    yield from _seen("sparkplug_node", settings, mqtt_check.observe_door)
+
+
+def _seen(who: str, settings: MqttConfig, observe: Callable[[MqttConfig, Broker], BrokerFacts]) -> Iterator[str]:
     from agent.sources import mqtt_check, mqtt_retry  # as above
 
     for broker in settings.endpoints:
-        where = f"source {name}: broker {broker.host}:{broker.port}"
+        where = f"{who}: broker {broker.host}:{broker.port}"
         try:
             facts = observe(settings, broker)
         except (SourceLost, OSError) as error:

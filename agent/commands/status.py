@@ -88,6 +88,7 @@ def gather(place: Place) -> dict[str, Any]:
         "sources": running.get("sources", {}),
         "live": running.get("live", {}),
         "targets": running.get("targets", {}),
+        "faces": running.get("faces", {}),
         **found,
     }
 
@@ -188,8 +189,8 @@ def _headline(place: Place, found: dict[str, Any]) -> str:
 
 def _connections(found: dict[str, Any]) -> None:
     rows = [
-        [f"{kind} {name}", connection(one), one.get("waiting") or one.get("error") or ""]
-        for kind, part in (("source", "sources"), ("target", "targets"))
+        [f"{kind}{name}", connection(one), one.get("waiting") or one.get("error") or ""]
+        for kind, part in (("source ", "sources"), ("target ", "targets"), ("", "faces"))
         for name, one in found[part].items()
     ]
     if rows:

@@ -62,7 +62,7 @@ async def serve(agent: Agent) -> None:
         try:
             await _serve_once(agent, settings, users, face)
         except Exception as error:  # a display must never end the agent that posts
-            if isinstance(error, ConfigError) and face.since is None:
+            if isinstance(error, ConfigError) and face.connected is None:
                 raise
             log.exception("opcua_server ended; it begins again in %.0f s", AGAIN_S)
             face.down(f"{type(error).__name__}: {error}")

@@ -30,6 +30,7 @@ def snapshot(agent: Agent) -> Snapshot:
         **stored,
         **_counted(agent),
         source_connected={one.name: float(bool(one.status().get("connected"))) for one in agent.sources},
+        face_connected={name: float(bool(status()["connected"])) for name, status in list(agent.faces.items())},
         target_open={name: float(not one.availability.trouble) for name, one in agent.dispatches.items()},
         store_commit=figures.commit_times,
         store_commit_errors_total=dict(figures.errors),

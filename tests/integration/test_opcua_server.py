@@ -252,6 +252,8 @@ async def test_a_display_that_ends_begins_again(tmp_path: Path, monkeypatch: pyt
         await until(lambda: listens(plant))
         async with asking(plant) as one:
             await one.becomes("Ready", True)
+            page = (await plant.client.get(plant.management + "/metrics")).text
+            assert 'gatepost_face_connected{face="opcua_server"} 1.0' in page
             told = await face()
             assert (told["connected"], told["error"], told["sessions"]) == (True, None, 1)
 

@@ -1,4 +1,4 @@
-"""What `check --connect` sees of the broker of a Sparkplug source: whether the agent gets in, safely, and may read."""
+"""What `check --connect` sees of the brokers of Sparkplug sources and of the node: do they get in, may they read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.commands.check import _sparkplug_brokers
+from agent.commands.check import _node_brokers, _sparkplug_brokers
 from agent.secrets import Secret
+from agent.settings import SparkplugNode
 from agent.sources.sparkplug import SparkplugConfig
 from tests.faults.test_mqtt_tls import Authority, broker_settings
 from tests.mqtt_bench import Script, mosquitto
@@ -66,3 +67,26 @@ def test_a_topic_that_may_not_be_read_is_named():
         said = list(_sparkplug_brokers("line", config(f"mqtt://127.0.0.1:{script.port}", version="3.1.1")))
         assert {packet[0] >> 4 for packet in script.received} <= {1, 8, 14}
     assert any("acl_file topic read spBv1.0/G/+/N/#" in line for line in said)
+
+
+async def test_the_brokers_of_the_node_are_looked_at(tmp_path: Path):
+    """Each of them that is open or away is named; nothing is sent."""
+    away = free_port()
+    async with mosquitto(tmp_path) as broker:
+        brokers = (f"mqtt://127.0.0.1:{broker.port}", f"mqtt://127.0.0.1:{away}")
+        node = SparkplugNode(brokers=brokers, group="1710", primary_host="scada")
+        said = await asyncio.to_thread(lambda: list(_node_brokers(node)))
+    assert said[0].startswith(f"sparkplug_node: broker 127.0.0.1:{broker.port}: allow_anonymous false")
+    assert said[1].startswith(f"sparkplug_node: broker 127.0.0.1:{away}: ")
+    assert "refused" in said[1]
+
+
+def test_commands_that_the_node_may_not_hear_are_named():
+    """The answer to the subscription says it, of its commands and of its primary host."""
+    with Script({1: b"\x20\x02\x00\x00", 8: b"\x90\x04ID\x80\x80"}) as script:
+        brokers = (f"mqtt://127.0.0.1:{script.port}",)
+        node = SparkplugNode(brokers=brokers, group="1710", primary_host="scada", version="3.1.1")
+        said = list(_node_brokers(node))
+        assert {packet[0] >> 4 for packet in script.received} <= {1, 8, 14}
+    for topic in ("spBv1.0/1710/NCMD/gatepost", "spBv1.0/STATE/scada"):
+        assert any(f"acl_file topic read {topic}" in line for line in said), said

@@ -244,6 +244,66 @@ async def test_it_waits_for_its_primary_host(tmp_path: Path):
         await until(lambda: host.numbers("NBIRTH")[-1] == number + 1, "it is back with its host")
 
 
+async def test_a_broker_without_its_primary_host_is_left_for_the_next(tmp_path: Path):
+    """Where the host is not online within `primary_host_s` the node says nothing, and is born at the next broker."""
+    async with Broker(tmp_path / "first", executable=find_mosquitto()) as first:
+
+        def change(content: dict[str, Any]) -> None:
+            publishing(primary_host="scada", primary_host_s=1)(content)
+            content["sparkplug_node"]["brokers"].insert(0, f"mqtt://127.0.0.1:{first.port}")
+
+        async with plant(tmp_path, change=change, running_agent=False) as made:
+            with listening(first.port) as there, listening(made.broker.port) as host:
+                host.state(online=True, at=1000)
+                await begin(made)
+                await until(host.told("Ready", True), "the node is born at the second broker")
+                assert there.heard == []
+                assert face(made)["broker"] == f"mqtt://127.0.0.1:{made.broker.port}"
+
+
+def face(made: Plant) -> dict[str, Any]:
+    """What the status says of the node."""
+    told: dict[str, Any] = made.agent.status()["faces"]["sparkplug_node"]
+    return told
+
+
+async def test_the_status_says_where_it_speaks_and_why_it_does_not(tmp_path: Path):
+    """Connected since when, to which broker, waiting for what, what was refused; down since when, and why."""
+    async with at_work(tmp_path, primary_host="scada") as (made, host):
+        await until(lambda: bool(face(made)["waiting"]), "it waits for its host")
+        told = face(made)
+        assert told["waiting"] == "for the primary host scada to be online"
+        assert (told["connected"], told["error"], told["broker"]) == (
+            True, None, f"mqtt://127.0.0.1:{made.broker.port}",
+        )  # fmt: skip
+        host.state(online=True, at=1000)
+        host.command("Ready")
+        await until(lambda: face(made)["refused"] == 1, "a command is refused")
+        await until(lambda: not face(made)["waiting"], "it speaks")
+        await made.broker.stop()
+        await until(lambda: not face(made)["connected"], "it is down")
+        down = face(made)
+        assert down["since"] >= told["since"]
+        assert f"mqtt://127.0.0.1:{made.broker.port}: " in down["error"]
+        assert down["refused"] == 1
+
+
+async def test_a_state_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever goes wrong in reading it: the node stays, not ready and with the reason, and the agent posts on."""
+    async with at_work(tmp_path) as (made, host):
+        await until(host.told("Ready", True), "the node is born and ready")
+        with monkeypatch.context() as fault:
+            fault.setattr("agent.opcua.figures.parts_of", lambda *_: 1 / 0)
+            await until(host.told("WhyNotReady", "the state cannot be read: division by zero"), "it says why")
+            assert host.values["Ready"] is False
+            assert host.values["Held"] is None
+            assert face(made)["error"] == "the state cannot be read: division by zero"
+            assert (await made.post()).state == "acknowledged"
+        await until(host.told("Ready", True), "it is ready again")
+        assert face(made)["error"] is None
+        assert len(set(host.numbers("NBIRTH"))) == 1
+
+
 async def test_a_frozen_broker_does_not_hold_up_the_stop(tmp_path: Path):
     """A broker that takes nothing any more: the agent decides on, and stops without waiting for its keep-alive."""
     node = Broker(tmp_path / "frozen", executable=find_mosquitto())

@@ -129,6 +129,22 @@ def test_status_for_programs(config):
     assert told["forecast"]["drained_in_s"] == 0
 
 
+def test_status_says_what_the_faces_do(capsys):
+    """The OPC UA server and the Sparkplug node stand beside sources and targets, with what they wait for."""
+    waits = "for the primary host scada to be online"
+    faces = {
+        "opcua_server": {"connected": False, "error": "OSError: address in use"},
+        "sparkplug_node": {"connected": True, "error": None, "waiting": waits},
+    }
+    status._connections({"sources": {"line": {"connected": True}}, "targets": {}, "faces": faces})
+    shown = [line.rstrip().split(maxsplit=2) for line in capsys.readouterr().out.splitlines() if line][1:]
+    assert shown == [
+        ["source", "line", "up"],
+        ["opcua_server", "down", "OSError: address in use"],
+        ["sparkplug_node", "up", waits],
+    ]
+
+
 @pytest.mark.parametrize("name", ["1", "A-1", DOCUMENT, "posting:1"])
 def test_trace_finds_a_life_by_any_of_its_names(config, name):
     """Event number, message id, document and posting number lead to the same story."""
