@@ -33,8 +33,11 @@ class Asked:
     key: str = ""  # makes a repetition harmless; keys of different callers never meet
 
 
-async def decide(desk: Desk, asked: Asked, caller: Identity) -> Mapping[str, Any]:
-    """Sign it, on disk. The caller's scope is the door's business. Raises Forbidden, NotFound, Conflict, StoreError."""
+async def decide(desk: Desk, asked: Asked, caller: Identity, again: str) -> Mapping[str, Any]:
+    """Sign it, on disk. The caller's scope is the door's business; `again` see `committed`.
+
+    Raises Forbidden, NotFound, Conflict, StoreError.
+    """
     await asyncio.to_thread(desk.look, lambda connection: visible(connection, asked.posting_id, caller))
     signature = Signature(
         caller.actor(asked.on_behalf_of),
@@ -46,7 +49,7 @@ async def decide(desk: Desk, asked: Asked, caller: Identity) -> Mapping[str, Any
     )
     key = f"{caller.name}:{asked.key}" if asked.key else ""
     answer: Mapping[str, Any] = await committed(
-        desk.writer, desk.decide(asked.posting_id, asked.expected_version, signature, key)
+        desk.writer, desk.decide(asked.posting_id, asked.expected_version, signature, key), again
     )
     return answer
 
@@ -59,8 +62,11 @@ def visible(connection: apsw.Connection, posting_id: int, caller: Identity) -> d
     return found
 
 
-async def committed(writer: Writer, act: Coroutine[Any, Any, T]) -> T:
-    """The answer of an act once it is on disk. Raises StoreError where that takes too long."""
+async def committed(writer: Writer, act: Coroutine[Any, Any, T], again: str) -> T:
+    """The answer of an act once it is on disk. Raises StoreError where that takes too long.
+
+    `again` says, in the words of the face, what to do when nobody knows whether it was done.
+    """
     if writer.figures.trouble:
         act.close()
         raise StoreError(f"nothing was done: the store cannot commit now ({writer.figures.trouble})")
@@ -69,8 +75,7 @@ async def committed(writer: Writer, act: Coroutine[Any, Any, T]) -> T:
     done, _ = await asyncio.wait({task}, timeout=ACT_S)
     if not done:
         raise StoreError(
-            f"the commit did not come back within {ACT_S:g} s, and it is not known whether it will; send the same "
-            "request with the same Idempotency-Key again"
+            f"the commit did not come back within {ACT_S:g} s, and it is not known whether it will; {again}"
         )
     return task.result()
 

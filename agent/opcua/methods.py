@@ -25,6 +25,7 @@ from agent.store import lists
 log = logging.getLogger("gatepost.opcua")
 
 MOST_LISTED: Final = 100
+AGAIN: Final = "call again with the same ExpectedVersion: it is decided once at most"
 QUIET_S: Final = 60.0  # the same refusal of the same user is audited once in this time
 _CODES: Final = ((NotFound, "not_found"), (Conflict, "conflict"), (StoreError, "store_unavailable"))
 _FITS: Final[Mapping[Kind, Callable[[object], bool]]] = {
@@ -99,7 +100,7 @@ class Methods:
         except ValueError as error:
             return [False, _json({"error": "bad_request", "message": str(error)})]
         try:
-            answer = await decide(self._agent.desk, Asked(meaning, posting, version, why, whom), caller)
+            answer = await decide(self._agent.desk, Asked(meaning, posting, version, why, whom), caller, AGAIN)
         except (NotFound, Conflict, StoreError) as error:
             return [False, _json(_refusal(error))]
         return [True, _json(answer)]
@@ -116,6 +117,7 @@ class Methods:
             await committed(
                 self._agent.writer,
                 self._agent.writer.run(lambda tx: tx.audit("call_refused", detail, actor=caller.name)),
+                "the next refusal is audited",
             )
         except StoreError as trouble:
             log.warning("a refused call could not be audited: %s", trouble)

@@ -15,7 +15,7 @@ from agent.registry import FOLDER_NAME
 from agent.settings import Scope
 from agent.web import models
 from agent.web.looks import PostingId
-from agent.web.requests import Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
+from agent.web.requests import AGAIN, Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
 router = APIRouter(route_class=StrictRoute)
 Approver = Annotated[Identity, Depends(Needs(Scope.APPROVE))]
@@ -48,7 +48,7 @@ async def _decide(
     meaning: str, id: int, asked: models.Decide, agent: Agent, caller: Identity, key: str
 ) -> models.Acted:
     wanted = Asked(meaning, id, asked.expected_version, asked.reason, asked.on_behalf_of, asked.record_hash or "", key)
-    return models.Acted(**await decide(agent.desk, wanted, caller))
+    return models.Acted(**await decide(agent.desk, wanted, caller, AGAIN))
 
 
 # ── dead letters, doubt ─────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import apsw
 from fastapi import Depends, Header, Query, Request, Response, Security
@@ -20,6 +20,7 @@ from agent.web.answers import Refused
 from agent.web.models import Reasoned
 
 T = TypeVar("T")
+AGAIN: Final = "send the same request with the same Idempotency-Key again"
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `api.tokens`, or the operator's token of this run")
 
@@ -104,4 +105,4 @@ def act_of(caller: Identity, asked: Reasoned, key: str) -> Act:
 
 async def committed(agent: Agent, act: Coroutine[Any, Any, T]) -> T:
     """The answer of an act once it is on disk. Raises StoreError (503) where that takes too long."""
-    return await approving.committed(agent.writer, act)
+    return await approving.committed(agent.writer, act, AGAIN)

@@ -308,6 +308,22 @@ async def test_a_version_that_is_not_the_shown_one_changes_nothing(plant: Bench)
         )  # fmt: skip
 
 
+async def test_who_hears_no_answer_is_told_what_to_do_in_their_own_words(plant: Bench, monkeypatch: pytest.MonkeyPatch):
+    """A commit that does not come back in time: each face says how to ask again, and asking again decides once."""
+    held = await fresh(plant, "late-5")
+    async with asking(plant, "anna") as one:
+        with monkeypatch.context() as fault:
+            fault.setattr("agent.approving.ACT_S", 0.0)
+            done, answer = await one.decide("Approve", held, "in a hurry")
+            asked = {"expected_version": held["version"], "reason": "in a hurry"}
+            by_http = (await plant.ask("POST", f"/v1/approvals/{held['id']}/approve", json=asked)).json()
+        assert (done, answer["error"]) == (False, "store_unavailable")
+        assert answer["message"].endswith("; call again with the same ExpectedVersion: it is decided once at most")
+        assert by_http["message"].endswith("; send the same request with the same Idempotency-Key again")
+        done, answer = await one.decide("Approve", held, "in a hurry")
+        assert (done, answer["error"], answer["decided_by"]) == (False, "conflict", "anna")
+
+
 async def test_a_gateway_signs_for_a_person(plant: Bench):
     """A token with acts_for_people names the person in the trail; another token may not, and that is audited."""
     held = await fresh(plant, "person-6")
