@@ -47,7 +47,10 @@ COMMANDS = {
     "pause": ("control:pause", "Stop sending for a target, a line or an order."),
     "resume": ("control:resume", "Let it go on."),
     "reverse": ("control:reverse", "Take back a booked document, by a posting of its own that you sign."),
-    "models": ("models:models", "The models that score: list, verify, promote, rollback, explain, key."),
+    "models": (
+        "training:models",
+        "The models that score: list, verify, promote, rollback, explain, train, evaluate, key.",
+    ),
     "audit": ("audit:audit", "The audit trail: verify, export, checkpoint."),
     "export": ("export:export", "Write events, postings or the audit trail to FILE, or the tags of Ignition."),
     "cases": ("cases:cases", "Run an integrator's cases: does each event become what is expected?"),
