@@ -33,7 +33,7 @@ from agent.sources.opcua_security import Certificates, ServerRefused, days_left
 from agent.sources.opcua_session import Gap, Session
 from agent.sources.opcua_shown import SHOWN, first, listed
 from agent.sources.opcua_values import Limits, read, values_dropped
-from agent.tags.engine import Made, TagEvents
+from agent.tags.engine import Made, TagEvents, kept_besides
 from agent.tags.live import LiveTags
 from agent.tags.values import Change, LivePart, Write
 
@@ -106,7 +106,9 @@ class OpcuaSource:
         """Deliver until cancelled; what is not on disk by then is counted again by whoever runs next."""
         if self._tags is None:
             kept = await asyncio.to_thread(intake.checkpoint, self._key)
-            self._tags = TagEvents(self._config.events, self.name, kept)
+            self._gaps.recall(kept_besides(kept, self.name))
+            places = {tag: str(address) for tag, address in self._addresses.items()}
+            self._tags = TagEvents(self._config.events, self.name, kept, places, self._gaps.kept)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._handover.run(intake, self._write), name=f"{self.name} handover")
             tasks.create_task(self._tick(self._tags), name=f"{self.name} timers")
@@ -326,31 +328,38 @@ class OpcuaSource:
     async def _received(self, told: Sequence[tuple[str, ua.DataValue]]) -> None:
         """All values of one message become one change of the events; the server is asked on when there is room."""
         assert self._tags is not None  # noqa: S101  # run makes it before anything else
+        if any(values_dropped(one) for _, one in told):
+            self._overflowed([tag for tag, one in told if values_dropped(one)])
         now = self._clock()
         changes: list[Change] = []
-        dropped: list[str] = []
         for tag, one in told:
             reading = read(one, now, self._limits)
-            if not self._gaps.took(tag, one, reading.value):
+            if not self._gaps.new(tag, one, reading.value):
                 continue
             changes.append(Change(tag, reading.value))
             if reading.why:
                 self._bad[tag] = reading.why
             elif tag in self._bad:
                 del self._bad[tag]
-            if values_dropped(one) and tag not in self._dropped:
-                dropped.append(tag)
-        if dropped:
-            self._dropped.update(dropped)
-            self._handover.notice(Notice("values_dropped", {"count": len(dropped), "tags": dropped[:SHOWN]}))
         self._live.changed(changes, now, self._bad)
         for moment in moments(changes):
+            self._gaps.took(moment)
             self._made(self._tags.changed(moment, now))
         await self._handover.room()
+
+    def _overflowed(self, tags: Sequence[str]) -> None:
+        """A queue of the server was too short. Raises Gap where its history may know what is missing."""
+        new = [tag for tag in tags if tag not in self._dropped]
+        self._dropped.update(new)
+        if new:
+            self._handover.notice(Notice("values_dropped", {"count": len(new), "tags": new[:SHOWN]}))
+        if self._gaps.worth_asking(tags):
+            raise Gap(f"the server dropped values of {', '.join(tags[:SHOWN])}: its history is asked for them")
 
     async def _happened(self, moment: Sequence[Change]) -> None:
         """What history tells of a gap is no state of now, but moves the events."""
         assert self._tags is not None  # noqa: S101  # run makes it before anything else
+        self._gaps.took(moment)
         self._made(self._tags.changed(moment, self._clock(), past=True))
         await self._handover.room()
 

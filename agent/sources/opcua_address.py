@@ -12,6 +12,7 @@ from uuid import UUID
 OPC_UA: Final = "http://opcfoundation.org/UA/"  # namespace 0, of every server
 LONGEST: Final = 4096  # characters of an address, as the specification limits string identifiers
 
+_LETTERS: Final = {int: "i", str: "s", UUID: "g", bytes: "b"}
 _NODE = re.compile(r"(?:(nsu?)=(.*?);)?([isgb])=(.*)", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]+")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -23,6 +24,11 @@ class NodeAddress(NamedTuple):
 
     namespace: str  # URI
     identifier: int | str | UUID | bytes
+
+    def __str__(self) -> str:
+        """With its namespace, whatever alias it was written with."""
+        shown = base64.b64encode(self.identifier).decode() if isinstance(self.identifier, bytes) else self.identifier
+        return f"nsu={self.namespace};{_LETTERS[type(self.identifier)]}={shown}"
 
 
 class Step(NamedTuple):
@@ -36,6 +42,10 @@ class PathAddress(NamedTuple):
     """A node by the browse names that lead to it from the server's root."""
 
     steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        """With the namespaces, whatever aliases it was written with."""
+        return "".join(f"/{step.namespace}:{step.name}" for step in self.steps)
 
 
 Address = NodeAddress | PathAddress

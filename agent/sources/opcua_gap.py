@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
@@ -17,28 +18,25 @@ from agent.sources.opcua_config import OpcuaConfig
 from agent.sources.opcua_history import LATE, Path, groups, path, replay, requests, unchanged, unfit
 from agent.sources.opcua_session import Session
 from agent.sources.opcua_shown import first
+from agent.sources.opcua_taken import Taken
 from agent.sources.opcua_values import Limits, read
 from agent.tags.values import Change, TagValue
+
+log = logging.getLogger("gatepost.opcua")
 
 BUDGET_S: Final = 8.0  # for all of it: the server keeps a subscription that nobody asks about for 30 s
 PATIENCE_S: Final = 1.5  # a historian may be a little behind its server
 PAUSE_S: Final = 0.2
 BEYOND: Final = timedelta(seconds=1)  # the end of a request is not part of its answer
 HISTORY_READ: Final = 1 << 2  # bit of an access level
+AGAIN_S: Final = 60.0  # between two sessions that end because the server dropped something
 
 Moments = Sequence[Sequence[Change]]
 Happened = Callable[[Sequence[Change]], Awaitable[None]]
 
 
-class Taken(NamedTuple):
-    """The last value that the events got of a tag, and in which session."""
-
-    value: TagValue
-    session: int
-
-
 class Gaps:
-    """Remembers in memory what was taken; after a restart of the agent there is nothing to begin with."""
+    """Remembers what was taken, and makes up for what happened since: after a lost connection and after a restart."""
 
     def __init__(self, config: OpcuaConfig, limits: Limits) -> None:
         self._on = config.history
@@ -47,44 +45,69 @@ class Gaps:
         self._limits = limits
         self._groups = groups(config.events)
         self._requests = requests(config.events)
-        self._session = 0
         self._patient_until = 0.0  # monotonic
-        self._taken: dict[str, Taken] = {}
+        self._again_at = 0.0  # monotonic
+        self._taken = Taken(self._groups, config.addresses())
         self._replayed: dict[str, set[datetime]] = {}  # what the subscription may tell once more
+        self._timeless: set[str] = set()  # tags that were told without the source's own time in this session
 
-    def took(self, tag: str, told: ua.DataValue, value: TagValue) -> bool:
-        """Remember a value of the subscription. False: it was made up for already, and is not to be taken again."""
+    def recall(self, kept: Any) -> None:
+        """What was taken by the agent that wrote the checkpoint; nothing where it kept nothing."""
+        if self._on and kept:
+            try:
+                self._taken.recall(kept)
+            except ValueError as error:  # of another version: totals do not need it
+                log.warning("what the last agent had taken cannot be read, and is not made up for: %s", error)
+
+    @property
+    def kept(self) -> Callable[[], str] | None:
+        """What belongs into the checkpoint of the events, whenever it is written."""
+        return self._taken.kept if self._on else None
+
+    def new(self, tag: str, told: ua.DataValue, value: TagValue) -> bool:
+        """Whether the events shall take a value of the subscription; else it was made up for already."""
         if not self._on:
             return True
-        known = told.SourceTimestamp is not None and value.at == told.SourceTimestamp
+        if told.SourceTimestamp is None:
+            self._timeless.add(tag)
         if tag in self._replayed:
-            if known and value.at in self._replayed[tag] and value.at < self._taken[tag].value.at:
+            known = told.SourceTimestamp is not None and value.at in self._replayed[tag]
+            if known and value.at < self._taken[tag].value.at:
                 return False
             del self._replayed[tag]
-        if known:
-            self._taken[tag] = Taken(value, self._session)
-        else:
-            self._taken.pop(tag, None)  # what comes later cannot be told from what was before
         return True
+
+    def took(self, moment: Sequence[Change]) -> None:
+        """The events take these values now."""
+        if self._on:
+            self._taken.note(moment)
+            for tag in self._timeless:
+                self._taken.forget(tag)
+
+    def worth_asking(self, dropped: Iterable[str]) -> bool:
+        """Whether history may have what the server dropped of these tags, and a new session shall begin to ask for it.
+
+        Once a minute at most: a server that drops all the time would never be listened to.
+        """
+        asked = any(tag in self._taken for tag in dropped) and time.monotonic() >= self._again_at
+        if asked:
+            self._again_at = time.monotonic() + AGAIN_S
+        return asked
 
     async def make_up(self, session: Session, clock: Clock, happened: Happened) -> Sequence[Notice]:
         """Tell `happened` the moments of the gap before this session; returns what is to be said about it."""
-        self._session += 1
+        self._taken.session += 1
         self._replayed.clear()
+        self._timeless.clear()
         if not self._on or not self._taken:
             return ()
         moments, notices = await self._look(session, clock())
         for moment in moments:
-            self._note(moment)
+            for tag, value, _ in moment:
+                self._replayed.setdefault(tag, set()).add(value.at)
             await happened(moment)
             await asyncio.sleep(0)  # the loop has other work
         return notices
-
-    def _note(self, moment: Sequence[Change]) -> None:
-        """The events get these values now."""
-        for tag, value, _ in moment:
-            self._taken[tag] = Taken(value, self._session)
-            self._replayed.setdefault(tag, set()).add(value.at)
 
     async def _look(self, session: Session, now: datetime) -> tuple[Moments, Sequence[Notice]]:
         """Ask what happened since. Nothing that goes wrong here is worth the connection."""

@@ -88,7 +88,7 @@ def unfit(group: Group, paths: Mapping[str, Path | str]) -> dict[str, str]:
     """Why a group cannot be made up for: tag → reason. Empty: it can."""
     why: dict[str, str] = {}
     for tag in sorted(group.tags):
-        one = paths.get(tag, "it had no value with a time stamp before")
+        one = paths.get(tag, "nothing was taken of it before by the events as they are declared now")
         if isinstance(one, str):
             why[tag] = one
     for event in group.events:

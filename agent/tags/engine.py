@@ -7,7 +7,7 @@ looks. Only what `closed_by` reports has the values from before the message.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -56,11 +56,14 @@ class TagEvents:
         source: str,
         checkpoint: bytes | None,
         addresses: Mapping[str, str] = NO_ADDRESSES,
+        besides: Callable[[], str] | None = None,
     ) -> None:
         """From the checkpoint that was committed last. Raises StoreUnfit when it cannot be read.
 
         `addresses` are what the tags are read from: by them it is seen that a name means something else than it did.
+        `besides` gives JSON that the source wants in every checkpoint, see `kept_besides`; asked as it is written.
         """
+        self._besides = besides
         self._source = source
         kept = _read(checkpoint, source)
         try:
@@ -110,6 +113,7 @@ class TagEvents:
         self._apply(changes)
         for one, mine in touched.items():
             one.after(mine, current, out)
+        self._unstored = self._unstored or self._besides is not None
         return self._made(out, touched)
 
     def lost(self, tags: Iterable[str] | None, now: datetime) -> Made:
@@ -182,7 +186,13 @@ class TagEvents:
         self._moved.clear()
         parts = ",".join(f"{json.dumps(name)}:{part}" for name, part in self._parts.items())
         numbers = _compact(self._numbers)
-        return f'{{"version":{VERSION},"numbers":{numbers},"events":{{{parts}}}}}'.encode()
+        besides = "" if self._besides is None else f',"besides":{self._besides()}'
+        return f'{{"version":{VERSION},"numbers":{numbers},"events":{{{parts}}}{besides}}}'.encode()
+
+
+def kept_besides(checkpoint: bytes | None, source: str) -> Any:
+    """What the source had put into the checkpoint; None: nothing. Raises StoreUnfit when it cannot be read."""
+    return _read(checkpoint, source).get("besides")
 
 
 def _compact(value: Any) -> str:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from agent.sources.opcua import OpcuaConfig, OpcuaSource
-from agent.sources.opcua_security import OF_CLIENTS, Certificates
+from agent.sources.opcua_security import OF_CLIENTS, VALID_DAYS, Certificates
 from tests.mqtt_bench import Shelf, until
 from tests.opcua_bench import QUICK, child, config, free_port, numbers, put, running, serving, source
 from tests.quiet_link import QuietLink, quiet_link
@@ -138,6 +138,23 @@ async def test_a_server_that_renews_its_certificate_is_found_again(tmp_path: Pat
             assert opcua.status()["certificates_expire"]["the server's"] > before + timedelta(days=800)
             assert [one["seconds"] >= 0 for one in outages(opcua)] == [True]
     assert not shelf.notices("server_untrusted")
+
+
+async def test_a_certificate_that_is_about_to_expire_is_told_once(tmp_path: Path):
+    """Days before: an alarm with its date, whose it is, and nothing more for that many days; data flow on."""
+    port, shelf, own, theirs = free_port(), Shelf(), tmp_path / "own", tmp_path / "server"
+    trusts(own, made(theirs, days=VALID_DAYS - 5), "server.der")
+    opcua = secured(port, own)
+    async with running(opcua, shelf, connected=False), serving(port, secured=theirs) as plc:
+        await until(lambda: shelf.notices("certificate_expires"))
+        for total in (3, 8):
+            await put(plc["good"], total)
+            await until(lambda total=total: sum(numbers(shelf)) == total)  # type: ignore[misc]
+        (told,) = shelf.notices("certificate_expires")
+        assert told.detail == {
+            "whose": "the server's",
+            "expires": opcua.status()["certificates_expire"]["the server's"].isoformat(),
+        }
 
 
 @contextlib.asynccontextmanager

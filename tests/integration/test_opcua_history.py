@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from agent.sources import handover
 from agent.sources.opcua import OpcuaSource
 from tests.mqtt_bench import Shelf, until
 from tests.opcua_bench import QUICK, config, free_port, put, running, serving, source
 
-LOT = {
+LOT: dict[str, Any] = {
     "name": "lot",
     "topic": "plant/lot",
     "when": {"rising": "done"},
     "fields": {"lot": "lot"},
     "counted": {"quantity": {"tag": "good", "max_step": "1000"}},
 }
-TAGS = {name: f"ns=plc;s={name}" for name in ("good", "lot", "done")}
+TAGS: dict[str, Any] = {name: f"ns=plc;s={name}" for name in ("good", "lot", "done")}
 MADE = [("LOT-1", 10), ("LOT-2", 20), ("LOT-3", 30)]
 
 
@@ -167,6 +168,119 @@ async def test_a_timer_reports_nothing_of_an_outage():
         events = [json.loads(one) for one in shelf.payloads]
         assert [one["lot"] for one in events if "quantity" in one] == ["LOT-1", "LOT-2", "LOT-3", "LOT-4"]
         assert [one["lot"] for one in events if "quantity" not in one] == ["LOT-3"]
+
+
+async def lots_while(plc: dict[str, Any], *lots: tuple[str, int]) -> None:
+    began = datetime.now(UTC)
+    for number, (lot, total) in enumerate(lots):
+        await make(plc, lot, total, began + number * timedelta(milliseconds=200))
+
+
+async def test_a_restart_of_the_agent_is_made_up_for():
+    """It begins at what the last agent had on disk: each lot has its event, once and with its own values."""
+    port, shelf = free_port(), Shelf()
+    async with serving(port) as plc:
+        await first_values(plc)
+        await historize(plc, *TAGS)
+        async with running(source(port, tags=TAGS, events=[LOT], history=True), shelf):
+            await lots_while(plc, ("LOT-0", 5))
+            await until(lambda: made(shelf) == [("LOT-0", 5)])
+        await lots_while(plc, *MADE)
+        async with running(source(port, tags=TAGS, events=[LOT], history=True), shelf) as opcua:
+            await until(lambda: len(made(shelf)) == 4)
+            await lots_while(plc, ("LOT-4", 45))
+            await until(lambda: made(shelf)[-1][0] == "LOT-4")
+            assert made(shelf) == [("LOT-0", 5), ("LOT-1", 5), ("LOT-2", 10), ("LOT-3", 10), ("LOT-4", 15)]
+            assert shelf.notices("history_filled")
+            assert not shelf.notices("history_missing")
+            assert opcua.status()["connected"]
+
+
+@pytest.mark.parametrize("on_disk", range(5))
+async def test_a_kill_while_a_gap_is_made_up_for_neither_doubles_nor_loses(monkeypatch, on_disk: int):
+    """Whatever was on disk when it was killed: the next agent goes on there, with the same ids for the same lots."""
+    monkeypatch.setattr(handover, "AT_ONCE", 1)  # each event is a commit of its own, so that a kill falls between them
+    port, before = free_port(), Shelf()
+    async with serving(port) as plc:
+        await first_values(plc)
+        await historize(plc, *TAGS)
+        async with running(source(port, tags=TAGS, events=[LOT], history=True), before):
+            await lots_while(plc, ("LOT-0", 5))
+            await until(lambda: made(before))
+        await lots_while(plc, *MADE, ("LOT-4", 45))
+        killed, after_it = Shelf(storing=False), Shelf()
+        killed.kept.update(before.kept)
+        async with running(source(port, tags=TAGS, events=[LOT], history=True), killed):
+            for count in range(on_disk):
+                await until(lambda count=count: len(killed.batches) > count)  # type: ignore[misc]
+                killed.store(1)
+            await until(lambda: len(killed.batches) > on_disk)
+        after_it.kept.update(killed.kept)
+        stored = [one for batch in killed.batches[:on_disk] for one in batch.deliveries]
+        async with running(source(port, tags=TAGS, events=[LOT], history=True), after_it):
+            await until(lambda: len(stored) + len(after_it.deliveries) == 4)
+            await lots_while(plc, ("LOT-5", 60))
+            await until(lambda: any(b"LOT-5" in one for one in after_it.payloads))
+        events = [json.loads(one.payload) for one in [*stored, *after_it.deliveries]]
+        assert [(one["id"], one["lot"], one["quantity"]) for one in events] == [
+            ("plc/lot/2", "LOT-1", 5), ("plc/lot/3", "LOT-2", 10), ("plc/lot/4", "LOT-3", 10),
+            ("plc/lot/5", "LOT-4", 15), ("plc/lot/6", "LOT-5", 15),
+        ]  # fmt: skip
+
+
+WITH_ACK = {**TAGS, "ack": "ns=plc;s=ack"}
+JOINS = {**LOT, "name": "joins", "fields": {"lot": "lot", "more": "more"}}
+DECLARED: Mapping[str, dict[str, Any]] = {
+    "another event": {"events": [{**LOT, "constants": {"unit": "PC"}}]},
+    "another address": {"tags": {**WITH_ACK, "lot": "/Objects/plc:Line5/plc:lot"}},
+    "one that joins": {"tags": {**WITH_ACK, "more": "ns=plc;s=done"}, "events": [LOT, JOINS]},
+}
+
+
+@pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
+async def test_what_is_declared_otherwise_after_a_restart_is_not_made_up_for(declared):
+    """What was taken then is no beginning for what is declared now: totals alone catch up, and somebody is told."""
+    port, shelf = free_port(), Shelf()
+    alone = {**LOT, "name": "alone", "when": {"rising": "ack"}, "fields": {}, "counted": {}}
+    settings: dict[str, Any] = {"tags": WITH_ACK, "events": [LOT], "history": True, **declared}
+    settings["events"] = [*settings["events"], alone]
+    async with serving(port) as plc:
+        await first_values(plc)
+        await put(plc["ack"], False, "Boolean")
+        await historize(plc, *TAGS, "ack")
+        async with running(source(port, tags=WITH_ACK, events=[LOT, alone], history=True), shelf):
+            await lots_while(plc, ("LOT-0", 5))
+            await until(lambda: made(shelf) == [("LOT-0", 5)])
+        await lots_while(plc, *MADE)
+        async with running(source(port, **settings), shelf):
+            await until(lambda: shelf.notices("history_missing"))
+            await lots_while(plc, ("LOT-4", 45))
+            await until(lambda: ("LOT-4", 40) in made(shelf))
+            assert ("LOT-1", 5) not in made(shelf)
+
+
+async def test_a_queue_that_overflowed_is_made_up_for():
+    """What the server dropped, and said so, comes out of its history; a server that drops on is listened to."""
+    port, shelf = free_port(), Shelf()
+    async with serving(port) as plc:
+        await first_values(plc)
+        await historize(plc, *TAGS)
+        slow = source(port, tags=TAGS, events=[LOT], history=True, queue_size=1, publishing_ms=2000)
+        async with running(slow, shelf) as opcua:
+            await until(lambda: opcua._tags is not None and set(TAGS) <= set(opcua._tags.current()))
+            await lots_while(plc, *MADE)
+            later = datetime.now(UTC) + timedelta(seconds=1)
+            await put(plc["done"], False, "Boolean", status=0x480, at=later)
+            await until(lambda: shelf.notices("history_filled"))
+            assert made(shelf) == [("LOT-1", 10), ("LOT-2", 10), ("LOT-3", 10)]
+            assert "the server dropped values of done" in shelf.notices("sequence_gap")[0].detail["error"]
+            for number in range(2, 5):
+                later += timedelta(seconds=1)
+                await put(plc["done"], False, "Boolean", status=0x480, at=later)
+                await put(plc["good"], 20 + 10 * number, at=later)
+            await put(plc["done"], True, "Boolean", status=0x480, at=later + timedelta(seconds=1))
+            await until(lambda: sum(quantity for _, quantity in made(shelf)) == 60)
+            assert opcua.status()["gaps"] == 1
 
 
 async def all_kept(storage: Any) -> None:
