@@ -23,6 +23,7 @@ from agent.errors import ConfigError, Finding, NotFound
 from agent.schema import Settings, did_you_mean, parse, validate
 from agent.secrets import Secret, SecretPlaces
 from agent.settings import Authority, Document, Source, Store, Target, Workflow
+from agent.tagfile import tag_files, with_tags
 from agent.yamltree import Node, read_yaml, scan_yaml
 
 __all__ = [
@@ -113,6 +114,7 @@ def examine(
     tree, findings = scan_yaml(path)
     if tree is None:
         return Examined(findings)
+    tree = with_tags(tree, findings)
     reading = _Reading(tree, resolver, environ, findings)
     config = reading.config()
     if config is not None:
@@ -161,7 +163,7 @@ class _Reading:
         self.workflows = dict(self.flows())
         for check in CHECKS:
             self.findings.extend(check(self))
-        files = files_of(file, document)
+        files = [*files_of(file, document), *(path for path in tag_files(self.tree) if path.is_file())]
         self.findings.extend(unfit(files))
         if document is None or self.findings:
             return None

@@ -19,6 +19,9 @@ from agent.yamltree import DECIMAL, Node, scan_yaml
 
 Model = TypeVar("Model", bound=BaseModel)
 
+MOST_COMPARED = 500
+MOST_SHOWN = 50
+
 _PRIVATE = re.compile(r"pass|secret|token|credential|auth(?!ority)|private", re.IGNORECASE)
 
 
@@ -68,8 +71,13 @@ def validate(
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A hint for a mistyped name: the closest known one, else all of them."""
     lower = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
-    return f"did you mean {lower[close[0]]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+    begins = name.lower()[:3] if len(lower) > MOST_COMPARED else ""  # of thousands of tags only those that begin alike
+    alike = [word for word in lower if word.startswith(begins)][:MOST_COMPARED]
+    close = difflib.get_close_matches(name.lower(), alike, 1, 0.6)
+    if close:
+        return f"did you mean {lower[close[0]]!r}?"
+    more = f" and {len(known) - MOST_SHOWN} more" if len(known) > MOST_SHOWN else ""
+    return f"known: {', '.join(sorted(known)[:MOST_SHOWN]) or 'none'}{more}"
 
 
 def _written(node: Node) -> Any:

@@ -28,7 +28,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,39})")
 DECIMAL = re.compile(r"[-+]?(?=[0-9.])(0|[1-9][0-9]{0,39})?(\.[0-9]{1,40})?([eE][-+]?([12]?[0-9]|30))?")
 _WORDS: Mapping[str, Scalar] = MappingProxyType({"": None, "~": None, "null": None, "true": True, "false": False})
-_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _URL_PASSWORD = re.compile(r"(?<=//)[^/@\s]+@")
 
 
@@ -117,7 +117,7 @@ def scan_yaml(path: str | Path) -> tuple[Node | None, list[Finding]]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         return None, [Finding(file, line, "", "is not UTF-8; save the file as UTF-8", f"byte 0x{raw[error.start]:02x}")]
-    control = _CONTROL.search(text)
+    control = CONTROL.search(text)
     if control:
         line = text.count("\n", 0, control.start()) + 1
         return None, [Finding(file, line, "", "has a control character; remove it", f"0x{ord(control[0]):02x}")]

@@ -26,6 +26,7 @@ from agent.config import Node, SecretPlaces, read_yaml
 from agent.errors import Conflict, GatepostError
 from agent.logs import MASK, Redaction
 from agent.store import balance, lists
+from agent.tagfile import MAX_BYTES, tag_files
 
 ALARMS = 200
 LOG_BYTES = 5 << 20  # of each log file, its end
@@ -83,7 +84,7 @@ def parts(place: Place, logs: tuple[Path, ...], *, with_payloads: bool) -> Itera
     yield "versions.json", _json({row.name: row.value for row in rows if row.topic == "version"})
     yield f"config/{place.file.name}", as_yaml(read_yaml(place.file))
     for path in _beside(place):
-        yield f"config/{path.parent.name}/{path.name}", _text(path)
+        yield f"config/{path.parent.name}/{path.name}", _text(path, MAX_BYTES)
     for name, read in _of_store(place, with_payloads=with_payloads).items():
         try:
             yield name, _json(read())
@@ -203,8 +204,9 @@ def as_yaml(node: Node, indent: str = "", key: str = "") -> str:
 
 
 def _beside(place: Place) -> list[Path]:
-    """Mappings and units: how messages are read. Master data has prices in it and stays here."""
-    return [one for one in (*sorted(place.mappings.glob("*.yaml")), place.units) if one.is_file()]
+    """Mappings, units and tags: how messages are read. Master data has prices in it and stays here."""
+    tags = tag_files(read_yaml(place.file))
+    return [one for one in (*sorted(place.mappings.glob("*.yaml")), place.units, *tags) if one.is_file()]
 
 
 def _text(path: Path, most: int = 1 << 20) -> str:

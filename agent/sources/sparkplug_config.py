@@ -11,7 +11,7 @@ from agent.settings import Name
 from agent.sources.mqtt_config import BrokerSettings, MqttConfig
 from agent.sparkplug.names import Address, node_filter, read_address, state_topic, usable
 from agent.sparkplug.session import Patience
-from agent.tags.config import Tagged
+from agent.tags.config import Tagged, refuse_addresses
 
 
 class SparkplugConfig(Tagged, BrokerSettings):
@@ -43,16 +43,15 @@ class SparkplugConfig(Tagged, BrokerSettings):
 
     @model_validator(mode="after")
     def _addresses_parse(self) -> Self:
-        wrong = []
+        wrong = {}
         for tag, text in self.tags.items():
             try:
                 read_address(text)
             except ValueError as error:
-                wrong.append(f"{tag}: {error}")
-        if wrong:
-            raise ValueError("; ".join(wrong[:20]))
+                wrong[tag] = f"{tag}: {error}"
+        refuse_addresses(wrong, self.tags)
         if not self.tags:
-            raise ValueError("tags names nothing to read; write TAG: GROUP/NODE/DEVICE:METRIC")
+            raise ValueError("tags names nothing to read; write TAG: GROUP/NODE/DEVICE:METRIC, or name a tags_file")
         return self
 
     @property

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from agent.schema import Settings, did_you_mean
 from agent.settings import LiveKind, Name
+from agent.tagfile import MOST, TAG
 
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+Tag = Annotated[str, StringConstraints(pattern=TAG)]
 JsonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 
 COUNTED: Final = (LiveKind.WIP, LiveKind.LINE_SIDE_STOCK)  # facts that are quantities
@@ -188,6 +191,9 @@ class Tagged(Settings):
     """The part of a source's configuration that is the same under every source of tags."""
 
     tags: Mapping[Tag, str] = Field(default={}, description="Name → address, in the protocol's own words")
+    tags_file: Path | None = Field(
+        default=None, description="CSV with the columns `tag` and `address`: many of them, beside those under `tags`"
+    )
     events: tuple[TagEvent, ...] = Field(default=(), description="Which events are made out of them")
     live: tuple[LiveTag, ...] = Field(default=(), description="What they say about the plant as it is now")
 
@@ -199,16 +205,32 @@ class Tagged(Settings):
         return self
 
 
+def refuse_addresses(wrong: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Tag → what is wrong with its address, each told where it is written. Raises ValidationError unless empty."""
+    found = [
+        InitErrorDetails(type=PydanticCustomError("address", "{why}", {"why": why}), loc=("tags", tag), input=tags[tag])
+        for tag, why in list(wrong.items())[:MOST]
+    ]
+    if len(wrong) > MOST:
+        why = f"{len(wrong) - MOST} more addresses cannot be read"
+        found.append(
+            InitErrorDetails(type=PydanticCustomError("address", "{why}", {"why": why}), loc=("tags",), input=0)
+        )
+    if found:
+        raise ValidationError.from_exception_data("tags", found)
+
+
 def cross_check(tags: Iterable[str], events: Iterable[TagEvent]) -> Iterator[str]:
     """What is wrong between the events and the tags, one sentence each."""
-    known, all_events = sorted(tags), list(events)
+    known, all_events = set(tags), list(events)
     for name, times in Counter(event.name for event in all_events).items():
         if times > 1:
             yield f"event {name} is declared {times} times; the name is part of every id, so each needs its own"
     for event in all_events:
         for key, tag in (*event.reads(), *event.writes()):
             if tag not in known:
-                yield f"event {event.name}: {key} names {tag!r}, which is not under tags; {did_you_mean(tag, known)}"
+                hint = did_you_mean(tag, list(known))
+                yield f"event {event.name}: {key} names {tag!r}, which is not under tags; {hint}"
     read = {tag: event.name for event in all_events for _, tag in event.reads()}
     writers: dict[str, str] = {}
     for event in all_events:
@@ -222,11 +244,11 @@ def cross_check(tags: Iterable[str], events: Iterable[TagEvent]) -> Iterator[str
 
 def _live_fits(tags: Iterable[str], events: Iterable[TagEvent], live: Iterable[LiveTag]) -> Iterator[str]:
     """What is wrong between the live facts and the tags, one sentence each; who tells a fact twice is a crosscheck."""
-    known, written = sorted(tags), {tag for event in events for _, tag in event.writes()}
+    known, written = set(tags), {tag for event in events for _, tag in event.writes()}
     for one in live:
         if one.tag not in known:
             yield f"live: {one.fact} of {one.of} names {one.tag!r}, which is not under tags; " + did_you_mean(
-                one.tag, known
+                one.tag, list(known)
             )
         if one.tag in written:
             yield f"live: {one.fact} of {one.of} reads {one.tag!r}, which a handshake writes; use a tag of its own"

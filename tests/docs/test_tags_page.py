@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from agent.schema import Settings, parse
+from agent.tagfile import scan_tags
 from agent.tags.config import TagEvent, When
 from agent.tags.handshake import Code
+from agent.yamltree import Node
 from tests.tag_bench import Agent, change
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,19 @@ def test_the_event_of_the_page_is_what_the_agent_makes(tmp_path: Path):
 
     assert made.deliveries[0].payload.decode() == shown.replace("\n ", "").strip()
     assert json.loads(shown)["quantity"] == 0.012
+
+
+def test_the_csv_of_the_page_is_a_list_of_tags(tmp_path: Path):
+    """What a reader copies is read: two tags, one with a comma in its address."""
+    (shown,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
+    file = tmp_path / "tags.csv"
+    file.write_text(shown, encoding="utf-8")
+    found, findings = scan_tags(file, Node("agent.yaml", 1, "tags_file"))
+    assert findings == []
+    assert {tag: node.text for tag, node in found.items()} == {
+        "press1_total": "nsu=urn:line;s=Press 1/Total",
+        "press1_state": "nsu=urn:line;s=Press 1/State, coded",
+    }
 
 
 def test_every_error_code_is_explained():

@@ -257,6 +257,16 @@ def test_a_support_archive_holds_no_secret(tmp_path, monkeypatch):
     assert place.stat().st_mode & 0o077 == 0
 
 
+def test_the_files_of_tags_go_into_the_archive(tmp_path):
+    """What `tags_file` names is how messages are read, as mappings are."""
+    config = filled(tmp_path, "sources: [{name: plc, kind: sparkplug, tags_file: lists/tags.csv}]\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "tags.csv").write_text("tag,address\na,G/N:x\n")
+    place = tmp_path / "b.tar.gz"
+    assert gatepost_(config, "bundle", str(place)).code == 0
+    assert texts(place)["config/lists/tags.csv"] == "tag,address\na,G/N:x\n"
+
+
 def test_payloads_are_added_when_asked_for(config, tmp_path):
     """--with-payloads adds what could not be read or posted."""
     gatepost_(config, "bundle", str(tmp_path / "b.tar.gz"), "--with-payloads")
