@@ -22,6 +22,7 @@ PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "steel": "models.evaluation.steel",
     "ai4i": "models.evaluation.ai4i",
     "feasibility": "models.evaluation.feasibility",
+    "nab": "models.evaluation.nab",
 }
 
 
