@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from agent.secrets import Secret
 from agent.settings import Name, Settings
 from agent.sources.opcua_address import Address, alias_refusal, parse
-from agent.tags.config import Tag, Tagged
+from agent.tags.config import Tag, Tagged, refuse_addresses
 
 MOST_KEEP_ALIVE_S = 5.0
 
@@ -133,15 +133,21 @@ class OpcuaConfig(Tagged):
     @model_validator(mode="after")
     def _addresses_parse(self) -> Self:
         wrong = [why for alias, uri in self.namespaces.items() if (why := alias_refusal(alias, uri))]
-        for tag, text in {**self.tags, **({"active": self.active} if self.active else {})}.items():
-            try:
-                parse(text, self.namespaces)
-            except ValueError as error:
-                wrong.append(f"{tag}: {error}")
+        if not wrong:
+            refuse_addresses({tag: f"{tag}: {why}" for tag, why in self._unread(self.tags)}, self.tags)
+        wrong += [f"active: {why}" for _, why in self._unread({"active": self.active} if self.active else {})]
         wrong += [f"overrides: there is no tag {tag!r}" for tag in self.overrides if tag not in self.tags]
         if wrong:
             raise ValueError("; ".join(wrong[:20]))
         return self
+
+    def _unread(self, written: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """The addresses that cannot be read, and why."""
+        for name, text in written.items():
+            try:
+                parse(text, self.namespaces)
+            except ValueError as error:
+                yield name, str(error)
 
     @property
     def secured(self) -> bool:
