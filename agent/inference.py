@@ -25,6 +25,7 @@ from agent.registry import Keys, Manifest, Version
 
 PARITY: Final = 1e-5
 DEADLINE_S: Final = 0.25
+PATIENCE_S: Final = 10.0  # for all parity cases at once, on a busy box: nobody waits for them
 SUM: Final = 1e-3  # how far the probabilities of all classes may be from 1 together
 Answer = TypeVar("Answer")
 Table = NDArray[np.float32]
@@ -53,6 +54,8 @@ class Model:
         self._least = np.array([one.least for one in features], np.float32)
         self._most = np.array([one.most for one in features], np.float32)
         self._may_miss = np.array([one.null == "allowed" for one in features])
+        self._any_may_miss = bool(self._may_miss.any())
+        self._sets = tuple((alpha, 1 - limit) for alpha, limit in self.manifest.conformal.items())
 
     @classmethod
     def load(
@@ -64,6 +67,7 @@ class Model:
         kind: str | None = None,
         explain_below: float = 1.0,
         deadline_s: float = DEADLINE_S,
+        patience_s: float = PATIENCE_S,
     ) -> Model:
         """The model of a version's folder, after every check. Raises ModelUnfit naming the file and what to do.
 
@@ -74,11 +78,11 @@ class Model:
         _check_fit(version.manifest, features, kind, folder)
         session = onnxsession.session(version.files["model.onnx"], version.manifest, folder / "model.onnx")
         model = cls(version, session, explain_below=explain_below, deadline_s=deadline_s)
+        watch = onnxsession.Watch(patience_s)
         try:
-            model._replay(version)
-        except ModelUnfit:
-            model.close()
-            raise
+            model._replay(version, watch)
+        finally:
+            watch.close()
         return model
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
@@ -95,11 +99,11 @@ class Model:
         """The value below which each share of the outcomes will stay."""
         return self._asked("quantiles", rows, self._forecasts)
 
-    def run(self, table: Table) -> Table:
+    def run(self, table: Table, watch: onnxsession.Watch | None = None) -> Table:
         """All columns of the output for each row. Raises ModelUnfit when cut off, failed or of another shape."""
         output = self.manifest.output
         try:
-            (answer,) = self._watch.run(self._session, [output.name], {self.manifest.input: table})
+            (answer,) = (watch or self._watch).run(self._session, [output.name], {self.manifest.input: table})
         except Exception as error:  # noqa: BLE001  # onnxruntime's exceptions have no other common base
             raise ModelUnfit(f"model {self.name} {onnxsession.why(error)}") from None
         if answer.shape != (len(table), output.columns) or answer.dtype != np.float32:
@@ -125,20 +129,26 @@ class Model:
         if not rows:
             return []
         table = self._table(rows)
-        with np.errstate(invalid="ignore"):
-            in_range = (table >= self._least) & (table <= self._most)
-        if self._may_miss.any():
+        in_range = (table >= self._least) & (table <= self._most)
+        if self._any_may_miss:
             in_range |= np.isnan(table) & self._may_miss
+        if in_range.all():
+            return self._tried(rows, table, answers)
         fit = np.all(in_range, axis=1).tolist()
-        good = rows if all(fit) else [row for row, fits in zip(rows, fit, strict=True) if fits]
-        try:
-            found = answers(good, table if all(fit) else table[fit]) if good else []
-        except ModelUnfit as error:
-            found = [error for _ in good]
-        if all(fit):
-            return found
-        each = iter(found)
+        good = [row for row, fits in zip(rows, fit, strict=True) if fits]
+        each = iter(self._tried(good, table[fit], answers) if good else ())
         return [next(each) if fits else self._out_of_range(row) for row, fits in zip(rows, fit, strict=True)]
+
+    def _tried(
+        self,
+        rows: Sequence[Features],
+        table: Table,
+        answers: Callable[[Sequence[Features], Table], list[Answer | ModelUnfit]],
+    ) -> list[Answer | ModelUnfit]:
+        try:
+            return answers(rows, table)
+        except ModelUnfit as error:
+            return [error for _ in rows]
 
     def _table(self, rows: Sequence[Features]) -> Table:
         """The rows as float32; a row of another length becomes infinite, which is out of every range."""
@@ -169,20 +179,17 @@ class Model:
         return answers
 
     def _classes(self, rows: Sequence[Features], table: Table) -> list[Classified | ModelUnfit]:
-        columns = self.run(table)
-        with np.errstate(invalid="ignore"):
-            fit: NDArray[np.bool_] = np.all(columns >= 0, axis=1) & (np.abs(columns.sum(axis=1) - 1) <= SUM)
-        classes, limits = self.manifest.classes, self.manifest.conformal
+        classes, name, digest = self.manifest.classes, self.name, self.digest
         answers: list[Classified | ModelUnfit] = []
-        for at, (row, values) in enumerate(zip(rows, columns.tolist(), strict=True)):
-            if not fit[at]:
-                answers.append(ModelUnfit(f"model {self.name} answered {values}, which are no probabilities"))
+        for row, values in zip(rows, self.run(table).tolist(), strict=True):
+            if not (abs(sum(values) - 1) <= SUM and min(values) >= 0):  # the sum first: it is NaN where one is
+                answers.append(ModelUnfit(f"model {name} answered {values}, which are no probabilities"))
                 continue
             possible = {
-                alpha: tuple(name for name, value in zip(classes, values, strict=True) if 1 - value <= limit)
-                for alpha, limit in limits.items()
+                alpha: tuple(one for one, value in zip(classes, values, strict=True) if value >= least)
+                for alpha, least in self._sets
             }
-            answers.append(Classified(classes, tuple(values), self.name, self.digest, row, MappingProxyType(possible)))
+            answers.append(Classified(classes, tuple(values), name, digest, row, MappingProxyType(possible)))
         return answers
 
     def _forecasts(self, rows: Sequence[Features], table: Table) -> list[Forecast | ModelUnfit]:
@@ -205,7 +212,7 @@ class Model:
         ]
         return ModelUnfit(f"model {self.name} was not trained for this: {'; '.join(wrong) or 'a value at the edge'}")
 
-    def _replay(self, version: Version) -> None:
+    def _replay(self, version: Version, watch: onnxsession.Watch) -> None:
         """The cases of training, computed here. Raises ModelUnfit at a difference above PARITY."""
         parity, width, columns = version.parity, len(self.manifest.features), self.manifest.output.columns
         if (
@@ -217,7 +224,7 @@ class Model:
                 f"{version.folder / 'parity.json'}: rows and results do not belong together; train the model again"
             )
         rows = np.array([[nan if value is None else value for value in row] for row in parity.rows], np.float32)
-        difference = float(np.abs(self.run(rows) - np.array(parity.outputs)).max())
+        difference = float(np.abs(self.run(rows, watch) - np.array(parity.outputs)).max())
         if not difference <= PARITY:
             raise ModelUnfit(
                 f"{version.folder / 'model.onnx'} computes something else here than in training (difference "

@@ -176,13 +176,13 @@ class Version:
     @property
     def parity(self) -> Parity:
         """Its cases. Raises ModelUnfit."""
-        return _told(self.files["parity.json"], self.folder / "parity.json", Parity)
+        return _written(self.files["parity.json"], self.folder / "parity.json", Parity)
 
     @property
     def reference(self) -> Reference:
         """What its training data looked like, for every raw input. Raises ModelUnfit."""
         path = self.folder / "reference.json"
-        reference = _told(self.files["reference.json"], path, Reference)
+        reference = _written(self.files["reference.json"], path, Reference)
         if missing := set(self.inputs) - set(reference.inputs):
             raise ModelUnfit(f"{path}: says nothing about {min(missing)}; train the model again")
         return reference
@@ -305,14 +305,28 @@ Told = TypeVar("Told", bound=_Told)
 
 
 def _told(data: bytes, path: Path, model: type[Told]) -> Told:
+    """What a person may have written."""
     try:
         return model.model_validate(strictjson.read(data, MAX_BYTES))
     except BadPayload as error:
         raise ModelUnfit(f"{path}: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ModelUnfit(f"{path}: {place}: {first['msg']}" if place else f"{path}: {first['msg']}") from None
+        raise ModelUnfit(f"{path}: {_first(error)}") from None
+
+
+def _written(data: bytes, path: Path, model: type[Told]) -> Told:
+    """What a program wrote, whose hash is right: many numbers, read quickly."""
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise ModelUnfit(f"{path}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """Where the first mistake is, and what it is."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 # ── which version decides ───────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,18 @@ from tests.bench.disk import fdatasync_per_s
 from tests.bench.results import GOALS, Result, show, write
 from tests.bench.stage import ROOT, Stage, staged
 
-MEASUREMENTS = ("intake", "whole_path", "dispatch", "latency", "backlog", "start", "opcua", "sparkplug", "idle")
+MEASUREMENTS = (
+    "intake",
+    "whole_path",
+    "dispatch",
+    "latency",
+    "backlog",
+    "start",
+    "opcua",
+    "sparkplug",
+    "models",
+    "idle",
+)
 
 
 async def main(options: argparse.Namespace) -> None:

@@ -49,6 +49,10 @@ GOALS: Mapping[str, tuple[Goal, str]] = {
     "opcua_cpu_s_per_10k": (Goal(most=0.5), "s"),
     "opcua_subscribe_20k_s": (Goal(most=60.0, beyond=True), "s"),
     "sparkplug_ratio": (Goal(least=0.5), "x"),
+    "model_score_us": (Goal(most=50.0, beyond=True), "µs"),
+    "model_score_ratio": (Goal(least=25.0), "x"),
+    "model_load_ms": (Goal(most=100.0, beyond=True), "ms"),
+    "models_rss_mb": (Goal(most=120.0, beyond=True), "MB"),
     "idle_rss_mb": (Goal(most=150.0, beyond=True), "MB"),
 }
 """Every name that is measured, its goal and its unit."""

@@ -1,0 +1,125 @@
+"""One answer of a model beside scikit-learn's, how long a model takes to load, and what those that are shipped weigh.
+
+The model is of the size that a plant trains: 27 numbers, 7 classes, 200 rounds of boosted trees. Both sides answer the
+same rows in turns, each on one thread, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from agent.inference import Model
+from agent.registry import Input
+from models.training import learners, pipeline
+from tests.bench.results import Result, median
+from tests.bench.stage import ROOT, Stage
+from tests.trained import KEYS, put
+
+NAMES = ("model_score_us", "model_score_ratio", "model_load_ms", "models_rss_mb")
+WIDTH, CLASSES, ROWS, BATCH = 27, 7, 600, 256
+SHIPPED = """
+import os
+import sys
+from pathlib import Path
+from agent import assembly, registry
+from agent.inference import Model
+from tests.bench.sides import rss_mb
+models, keys = Path(sys.argv[1]), registry.trusted(Path(sys.argv[2]))
+before = rss_mb(os.getpid())
+kept = [Model.load(registry.champion(models / name), keys) for name in registry.names(models)]
+print(len(kept), rss_mb(os.getpid()) - before)
+"""
+
+
+async def measure(stage: Stage) -> list[Result]:
+    """Fit, load, and let both answer one row again and again."""
+    calls = 200 if stage.quick else 2000
+    classifier, table = _fitted()
+    with tempfile.TemporaryDirectory() as folder:
+        version = _version(Path(folder), classifier, table)
+        loads = [_seconds(lambda: Model.load(version, KEYS).close()) * 1e3 for _ in range(9)]
+        model = Model.load(version, KEYS)
+    rows = [tuple(map(float, row)) for row in table]
+    turn = iter(range(10**9))
+
+    def ours(count: int) -> Any:
+        at = next(turn) % (ROWS - count)
+        return model.classify(rows[at : at + count])
+
+    def theirs(count: int) -> Any:
+        at = next(turn) % (ROWS - count)
+        return classifier.members[0].predict_proba(table[at : at + count])
+
+    with threadpool_limits(1):
+        one, other = _in_turns(lambda: ours(1), lambda: theirs(1), calls)
+        many, others = _in_turns(lambda: ours(BATCH), lambda: theirs(BATCH), calls // 50)
+    model.close()
+    batch = {"batch_256_us": many * 1e6, "scikit_learn_batch_256_us": others * 1e6, "batch_256_ratio": others / many}
+    count, weight = _shipped()
+    return [
+        Result("model_score_us", one * 1e6, {"scikit_learn_us": other * 1e6, **batch}),
+        Result("model_score_ratio", other / one),
+        Result("model_load_ms", median(loads), {"loads_ms": loads}),
+        Result("models_rss_mb", weight, {"models": count}),
+    ]
+
+
+def _fitted() -> tuple[learners.Classifier, learners.Table]:
+    random = np.random.default_rng(7)
+    table = random.normal(size=(ROWS, WIDTH)).astype(np.float32)
+    truth = (table[:, :CLASSES] + random.normal(size=(ROWS, CLASSES))).argmax(axis=1)
+    with threadpool_limits(1):
+        return learners.Classifier((learners.boosting(ROWS).fit(table, truth),), 1.1), table
+
+
+def _version(models: Path, classifier: learners.Classifier, table: learners.Table) -> Path:
+    names = [f"f{at}" for at in range(WIDTH)]
+    classes = tuple(f"class {at}" for at in range(CLASSES))
+    inputs = [Input(name=name, least=-100, most=100, low=-2, high=2) for name in names]
+    fitted = learners.Fitted("boosting", classifier, classifier.probabilities(table), {})
+    files = pipeline.prove("test", "1", fitted, table, inputs, [], classes)
+    parity = json.loads(files["parity.json"])
+    return put(
+        models,
+        files["model.onnx"],
+        features=names,
+        parity=(parity["rows"], parity["outputs"]),
+        kind="classes",
+        classes=classes,
+        conformal={"0.1": 0.8},
+        input="features",
+        output={"name": "probabilities", "columns": CLASSES},
+    )
+
+
+def _in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], calls: int) -> tuple[float, float]:
+    """Median seconds of each; twenty calls of ours, then one of theirs, which take about as long."""
+    mine, other = [], []
+    for _ in range(max(calls // 20, 3)):
+        mine += [_seconds(ours) for _ in range(20)]
+        other.append(_seconds(theirs))
+    return median(mine), median(other)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _shipped() -> tuple[int, float]:
+    """How many models are shipped, and the MB that a process grows by when it loads them all."""
+    places = [str(ROOT / "models"), str(ROOT / "edge_config" / "trust" / "models")]
+    run = subprocess.run([sys.executable, "-c", SHIPPED, *places], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, weight = run.stdout.split()
+    return int(count), float(weight)
