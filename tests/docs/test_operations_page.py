@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.sources.mqtt import MqttConfig, MqttSource
 from agent.store.balance import EVENT_STATES, POSTING_STATES
+from tests import opcua_bench, sparkplug_bench
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -110,6 +112,15 @@ def test_everything_the_agent_says_is_explained(kind):
     """Each error, state, reason code, alarm, audit action and alert stands on the page."""
     missing = sorted(one for one in SAID[kind] if f"`{one}`" not in PAGE)
     assert not missing, f"docs/operations.md does not explain the {kind}: {', '.join(missing)}"
+
+
+def test_every_field_of_a_source_in_the_status_is_explained():
+    """What `gatepost status --json` has of each kind of source stands in the table."""
+    mqtt_source = MqttSource(MqttConfig(name="a", client_id="a", brokers=("mqtt://b:1",), topics=("t",)))
+    plc, line = opcua_bench.source(1), sparkplug_bench.source(1)
+    table = PAGE.split("has more of each source")[1].split("\n## ")[0]
+    told = {field for source in (mqtt_source, plc, line) for field in source.status()}
+    assert {field for field in told if f"`{field}`" not in table} == set()
 
 
 def test_the_search_through_the_code_still_finds_what_it_should():
