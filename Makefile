@@ -111,6 +111,7 @@ evaluate: $(VENV)/.dev ## measure the models on simulated data, and on public da
 .PHONY: models
 models: $(VENV)/.dev ## train the models on the simulated line
 	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.consumption_anomaly.train
+	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.scrap_classification.train
 	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.order_feasibility.train
 
 .PHONY: docs

@@ -21,6 +21,7 @@ BUILD: Final = Path("build")
 PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "steel": "models.evaluation.steel",
     "ai4i": "models.evaluation.ai4i",
+    "scrap": "models.evaluation.scrap",
     "feasibility": "models.evaluation.feasibility",
     "nab": "models.evaluation.nab",
 }

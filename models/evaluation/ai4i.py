@@ -20,7 +20,7 @@ REPEATS: Final = 2
 TYPES: Final = "LMH"  # quality of the product, in order
 
 
-def measure(data: Path | None, folder: Path) -> list[Figure]:  # noqa: ARG001  # writes no page
+def measure(data: Path | None, _folder: Path) -> list[Figure]:
     """Macro-F1 and F1 of failures."""
     place = dataset(data, "ai4i2020")
     if place is None:

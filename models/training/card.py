@@ -49,7 +49,7 @@ WORDS: Final = {
     "covered_0.05": "truth in the set that should hold 95 %",
     "set_size_0.05": "classes in that set",
     "covered_0.1": "truth in the set that should hold 90 %",
-    "set_size_0.1": "classes in that set ",
+    "set_size_0.1": "classes in this set",
 }
 
 

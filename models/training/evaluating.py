@@ -17,6 +17,7 @@ from models.training.columns import Category, Columns, Number
 from models.training.encoding import Encoding
 from models.training.judged import Judged
 from models.training.learners import Table
+from models.training.table import Data
 
 BATCH = 256  # rows of one run
 
@@ -32,13 +33,17 @@ class Evaluated:
 
 def evaluate(model: Model, version: Version, path: Path, columns: Columns) -> Evaluated:
     """Judge a classifier on a CSV. Raises ConfigError where the file does not fit it, ModelUnfit where no row does."""
-    manifest = version.manifest
-    if not manifest.classes:
+    if not version.manifest.classes:
         raise ModelUnfit(f"{model.name} tells no classes; `make evaluate` measures the models of other kinds")
-    data = table.read(path, columns)
+    return judge(model, version, table.read(path, columns), columns, str(path))
+
+
+def judge(model: Model, version: Version, data: Data, columns: Columns, path: str) -> Evaluated:
+    """The same with rows that are read already; `path` names them in errors."""
+    manifest = version.manifest
     if strange := sorted(set(data.target) - set(manifest.classes)):
         told = f"the model knows {', '.join(manifest.classes)}; leave out the rows of other classes, or train again"
-        raise ConfigError([Finding(str(path), 1, columns.target, told, strange[0])])
+        raise ConfigError([Finding(path, 1, columns.target, told, strange[0])])
     encoding = Encoding(tuple(columns.numbers), manifest.categories)
     rows = encoding.table(data.rows)
     asked = np.flatnonzero(_fit(rows, manifest))

@@ -80,7 +80,7 @@ def _curve(judged: Judged) -> str:
     step = max(1, len(curve.accepted) // MOST_DOTS)
     points = list(zip(curve.accepted[::step].tolist(), curve.right[::step].tolist(), strict=True))
     low = np.floor(min(curve.right.min(), 0.9) * 10) / 10
-    ticks = tuple(round(float(tick), 3) for tick in np.linspace(low, 1, 5))
+    ticks = tuple(np.arange(low, 1.001, 0.1 if low < 0.8 else 0.05).tolist())
     found = judged.figures()
     notes = (
         [Note(found["accepted"], found["right_of_accepted"], f"bar {judged.bar:.3f}")]

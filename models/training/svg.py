@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 WIDTH: Final = 460
 HEIGHT: Final = 320
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 24, 14, 44
 INK: Final = "#1b2a38"
 FAINT: Final = "#c9d1d8"
 BLUE: Final = "#1f6feb"
