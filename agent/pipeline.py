@@ -33,11 +33,12 @@ from agent.availability import Availability
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
 from agent.facts import Fact, LiveState, TellsLive
 from agent.figures import Decided, Sent
-from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, put_aside
+from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, put_aside, quarantined
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
 from agent.store import awaited, file, inbox, lanes, masterdata, outbox, postings
 from agent.store.encode import to_us
 from agent.store.transaction import Transaction
+from agent.store.underway import ARRIVALS, Underway
 from agent.store.writer import Writer
 
 T = TypeVar("T")
@@ -48,6 +49,9 @@ FEW_BYTES = 32 << 10  # of payload, all of them together
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
 ALL_FREE = 1 << 30  # places
 NO_EVENTS = 0, 0  # first and last
+ALONE = 2  # lives that ended at a batch: from then on its events are decided one by one
+GIVEN_UP = 3  # lives that ended at one event
+STORE = apsw.Error, StoreError  # what memory fails with: not the doing of what is judged
 REFUSALS = (apsw.Error, GatepostError, ValueError, TypeError)  # the last two: a value no column can keep
 
 
@@ -110,6 +114,7 @@ class Process:
         self._turn = threading.Lock()
         self._has_turn = False  # `run` has it
         self._at_once: _AtOnce | None = None  # the writer's thread has it, for the commit under way
+        self._underway = Underway(writer.path)
         self._writer = writer
         self._reader = reader
         self._clock = clock
@@ -196,7 +201,11 @@ class Process:
 
     def _judge(self, events: Sequence[Event], memory: Memory | None = None) -> Judgement:
         today = self.rules.facts.plant.day(self._clock())
-        return judge(events, self.rules, memory or self, today, self.reconciled_us, self.live())
+        self._underway.begin(str(events[0].id) if memory is None else ARRIVALS)
+        try:
+            return judge(events, self.rules, memory or self, today, self.reconciled_us, self.live())
+        finally:
+            self._underway.end()
 
     def live(self) -> LiveState:
         """What tags say the plant is now. Asked from any thread."""
@@ -204,10 +213,40 @@ class Process:
 
     async def _decide(self, events: Sequence[Event]) -> None:
         """Judge a batch on top of the one that is being written, and hand it over once that is on disk."""
-        judgement = self._judge(events)
-        if await self._written():
+        judgement = self._judged(events)
+        if judgement is None:
+            if await self._written():
+                await self._one_by_one(events)
+        elif await self._written():
             self._ahead = _Ahead(events, judgement, asyncio.create_task(self._commit(judgement)))
             await asyncio.sleep(0)  # it is on its way, and what the commit before claimed is sent
+
+    def _judged(self, events: Sequence[Event]) -> Judgement | None:
+        """None: one of them cannot be judged, or lives ended at this batch; each is judged alone."""
+        if self._underway.ended(str(events[0].id)) >= ALONE:
+            return None
+        try:
+            return self._judge(events)
+        except STORE:
+            raise
+        except Exception:
+            log.exception("events %d to %d could not be judged, each is judged alone", events[0].id, events[-1].id)
+            return None
+
+    def _judged_alone(self, event: Event) -> Judgement:
+        """Of what cannot be judged: that it goes into quarantine."""
+        ended = self._underway.ended(str(event.id))
+        if ended >= GIVEN_UP:  # not even read once more
+            why = f"the agent ended {ended} times while it decided about this"
+            return Judgement([quarantined(event, "ended_the_agent", why)])
+        try:
+            return self._judge([event])
+        except STORE:
+            raise
+        except Exception as error:
+            log.exception("event %d could not be judged", event.id)
+            why = f"it could not be judged: {type(error).__name__}: {error}"
+            return Judgement([put_aside(event, self.rules, "not_judged", why)])
 
     async def _written(self) -> bool:
         """Wait for the batch that is being written; False: it left something else behind than was foreseen."""
@@ -220,7 +259,6 @@ class Process:
             raise  # the store itself is gone: nothing can be decided
         except REFUSALS:
             self._ahead = None
-            self._more = True
             await self._one_by_one(ahead.events)
             return False
         self._ahead = None
@@ -229,10 +267,12 @@ class Process:
         return as_foreseen
 
     async def _one_by_one(self, events: Sequence[Event]) -> None:
-        """Where the commit refused a batch, each event alone, and the culprit into quarantine."""
+        """Where a batch cannot be judged or written, each event alone, and the culprit into quarantine."""
+        self._more = True
         for event in events:
+            judgement = self._judged_alone(event)
             try:
-                let_in = await self._commit(self._judge([event]))
+                let_in = await self._commit(judgement)
             except StoreError:
                 raise
             except REFUSALS as error:
@@ -280,6 +320,8 @@ class Process:
 
     def _decide_arrivals(self, tx: Transaction) -> bool:
         """Decide what this commit stores, unless it is much or other events wait. May run again: see `Writer`."""
+        if self._underway.ended(ARRIVALS):
+            return False  # by something that is on no disk: when it comes again it is stored first
         if self._at_once is None:
             if not self._turn.acquire(blocking=False):
                 return False
