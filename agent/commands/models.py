@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from agent import checkpoints, registry
+from agent import checkpoints, desk, inference, registry
 from agent.commands import show
 from agent.commands.approvals import YES
-from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.place import ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
 from agent.config import read_yaml
 from agent.errors import GatepostError, ModelUnfit, NotFound
@@ -260,20 +260,59 @@ def key(*, folder: Path, name: str) -> None:
 
 
 @models.command()
-@NAME
+@click.argument("name", callback=folder_name, required=False)
 @click.argument("version", required=False, callback=folder_name)
+@click.option("--event", type=ID, help="Why this event was scored as it was, asked of the very version that did.")
 @at_place
 @as_json
-def explain(*, name: str, version: str | None, place: Place, json: bool) -> None:
+def explain(*, name: str | None, version: str | None, event: int | None, place: Place, json: bool) -> None:
     """Tell what the model NAME is: its card, its inputs with their ranges, its figures, who signed and approved it.
 
-    VERSION is the champion where none is given. Why one report was scored as it was, `gatepost trace ID` tells.
+    VERSION is the champion where none is given. With --event the version that scored is asked again, with what it saw
+    then: its answer must be the same, and what made the difference is told also where the report was not held.
 
     \b
     Examples:
       gatepost models explain consumption_anomaly
       gatepost models explain consumption_anomaly 1
+      gatepost models explain --event 4711
     """
+    if (name is None) == (event is None):
+        raise click.UsageError("name a model, or an event with --event")
+    if event is not None:
+        _explain_event(place, event, json=json)
+    elif name is not None:
+        _explain_version(place, name, version, json=json)
+
+
+def _explain_event(place: Place, event: int, *, json: bool) -> None:
+    """The score on record beside the score now, and why. Raises NotFound, ModelUnfit."""
+    history = place.look(lambda connection: desk.trace(connection, str(event)))["history"]
+    scores = [one["detail"]["score"] for one in history if isinstance(one["detail"], dict) and "score" in one["detail"]]
+    if not scores:
+        raise NotFound(f"no model has scored event {event}; `gatepost trace {event}` tells what became of it")
+    recorded = scores[-1]
+    model = inference.Model.load(place.models / recorded["model"], registry.trusted(place.model_keys))
+    try:
+        if model.digest != recorded["sha256"]:
+            raise ModelUnfit(f"{recorded['model']} is another file now than when it scored; restore that version")
+        (now,) = model.score([tuple(map(float, recorded["features"]))])
+    finally:
+        model.close()
+    if isinstance(now, ModelUnfit):
+        raise now
+    same = now.confidence == recorded["confidence"]
+    if json:
+        show.data({"event": event, "recorded": recorded, "now": now._asdict(), "same": same})
+        return
+    verdict = "the same" if same else f"NOT the same: {recorded['confidence']!r} is on record"
+    show.say(f"event {event}: {now.confidence:.4f} by {recorded['model']}, asked again: {verdict}")
+    for reason in now.reasons or ("nothing in it makes a difference: it is like what training saw",):
+        show.say(f"  because: {reason}")
+
+
+def _explain_version(place: Place, name: str, version: str | None, *, json: bool) -> None:
+    """Card, inputs, figures, origin and signatures of one version. Raises ModelUnfit."""
     folder = place.models / name / version if version else registry.champion(place.models / name)
     found = registry.read(folder, registry.trusted(place.model_keys))
     manifest = found.manifest

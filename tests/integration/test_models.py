@@ -19,6 +19,8 @@ from agent import assembly, registry
 from agent.desk import Act
 from agent.errors import Conflict, ModelUnfit, NotFound
 from agent.registry import Aliases
+from tests.api_bench import bench
+from tests.command_line import gatepost_
 from tests.plant import EDGE, PERSON, ROOT, SECRETS, Plant, plant, until
 from tests.trained import KEY, graph, trust
 
@@ -87,6 +89,21 @@ async def test_a_promoted_version_decides_from_the_next_batch_on(line: Plant):
     assert promoted["reason"] == "held fewer good lots"
     assert promoted["sha256"] == back["sha256"]
     assert line.rows("SELECT actor FROM audit WHERE action = 'model_promoted'") == [("anna",)]
+
+
+async def test_a_score_is_explained_by_the_version_that_gave_it(line: Plant):
+    """Asked again it answers the same, bit by bit; another file under its name is told."""
+    assert await scored_by(line) == f"{NAME}/1"
+    (event,) = line.rows("SELECT max(event_id) FROM audit WHERE action = 'decided'")[0]
+    words = ["models", "explain", "--event", str(event)]
+    ran = await asyncio.to_thread(gatepost_, line.folder / "agent.yaml", *words)
+    assert ran.code == 0, ran.out
+    assert f"by {NAME}/1, asked again: the same" in ran.out
+    assert "because: " in ran.out
+    told = await asyncio.to_thread(gatepost_, line.folder / "agent.yaml", *words, "--json")
+    assert json.loads(told.out)["same"]
+    ran = await asyncio.to_thread(gatepost_, line.folder / "agent.yaml", "models", "explain", "--event", "999999")
+    assert ran.code == 1
 
 
 async def test_what_is_not_there_or_changed_beside_is_refused(line: Plant):
@@ -216,3 +233,35 @@ async def test_what_a_configuration_asks_of_its_models_is_known(line: Plant):
     """The features of the workflow that uses a model; of others nothing is asked."""
     shelf = assembly.shelf(line.agent.config)
     assert list(shelf.features) == [NAME]
+
+
+async def test_a_model_is_promoted_through_the_api_and_from_the_command_line(tmp_path: Path):
+    """By a token with `admin` alone; what does not fit says why, and `gatepost models` speaks to the running agent."""
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models" / NAME, models / NAME)
+    copied(models, "2")
+    (copied(models, "bad") / "manifest.sig").write_bytes(b"")
+    flows = {"consumption": {"target": "s4", "model": NAME}, "confirmation": {"target": "s4"}}
+    where = f"/v1/models/{NAME}"
+    async with bench(tmp_path, model_keys=str(trust(tmp_path / "keys")), workflows=flows) as one:
+        operator = {"Authorization": f"Bearer {(tmp_path / 'data' / 'operator.token').read_text().strip()}"}
+        for token, version, status in (
+            ("anna", "2", 403),
+            ("", "9", 404),
+            ("", "bad", 422),
+            ("", "2", 200),
+            ("", "2", 409),
+        ):
+            body = {"version": version, "reason": "held fewer good lots"}
+            answer = await one.client.post(f"{where}/promote", json=body, headers=one.of(token) if token else operator)
+            assert answer.status_code == status, answer.text
+            assert status != 422 or answer.json()["error"] == "model_unfit"
+        answer = await one.client.post(f"{where}/rollback", json={"reason": "held more"}, headers=operator)
+        assert answer.json()["version"] == "1", answer.text
+        words = ["models", "promote", NAME, "2", "--reason", "better after all"]
+        ran = await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", *words)
+        assert ran.code == 0, ran.out
+        assert f"{NAME}/2 (signed by test) decides instead of 1" in ran.out
+        model = one.agent.rules.assignments["consumption"].model
+        assert model is not None
+        assert model.name == f"{NAME}/2"
