@@ -23,6 +23,7 @@ PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "ai4i": "models.evaluation.ai4i",
     "scrap": "models.evaluation.scrap",
     "feasibility": "models.evaluation.feasibility",
+    "shortage": "models.evaluation.shortage",
     "nab": "models.evaluation.nab",
 }
 

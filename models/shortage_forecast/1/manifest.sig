@@ -1,0 +1,1 @@
+AK7O0TcYusW7VgtdZAvSjjX+28lnOPFkom9LzcU9wCoNYbrcQsmFjJjpX4U38/7pI+ZgDigTAAk1UBgIsdTOAw==

@@ -1,0 +1,125 @@
+"""Quantiles of the use of the next hours: rows of a series, boosted trees for each quantile, one graph for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import compose, helper
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from agent.features.shortage_forecast import FEATURES, HISTORY, QUANTILES, SLOT_MINUTES, features, unit
+from agent.recalibration import QuantileOffsets
+from models.training import graph
+
+OUTPUT: Final = "quantiles"
+STEP: Final = 0.003  # of the offsets, as a share of the mean use: chosen on the third quarter of the energy series
+
+Values = NDArray[np.float64]
+
+
+class Rows(NamedTuple):
+    """Forecasts that can be judged: features, what was used, its unit, what was used just before; `at` is the slot."""
+
+    features: NDArray[np.float32]
+    used: Values
+    unit: Values
+    before: Values
+    at: NDArray[np.intp]
+
+    def of(self, chosen: Any) -> Rows:
+        """Some of them."""
+        return Rows(*(one[chosen] for one in self))
+
+
+def rows(usage: Sequence[float], start: datetime, horizon: int, every: int = 1) -> Rows:
+    """Every so many slots one forecast of `horizon` slots. `start` is the plant's local time of the first slot."""
+    found, places = [], range(HISTORY, len(usage) - horizon + 1, every)
+    for at in places:
+        told = usage[at - HISTORY : at]
+        row = features(told, horizon, start + timedelta(minutes=SLOT_MINUTES * at))
+        found.append((row, sum(usage[at : at + horizon]), unit(told, horizon), sum(told[-horizon:])))
+    table = np.array([row for row, *_ in found], np.float32)  # as the graph computes
+    used, units, before = (np.array([one[part] for one in found]) for part in (1, 2, 3))
+    return Rows(table, used, units, before, np.array(places, np.intp))
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Several series or horizons, one after the other."""
+    return Rows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecaster:
+    """One fitted model per quantile."""
+
+    members: tuple[HistGradientBoostingRegressor, ...]
+
+    def shares(self, table: NDArray[np.float32]) -> Values:
+        """One column per quantile, in units; quantiles may cross, whoever serves sorts them."""
+        return np.column_stack([member.predict(table) for member in self.members])
+
+    def graph(self, told: Mapping[str, str]) -> bytes:
+        """All quantiles in one ONNX graph. Raises ModelUnfit."""
+        nodes: list[onnx.NodeProto] = []
+        constants: list[onnx.TensorProto] = []
+        answers = []
+        for at, member in enumerate(self.members):
+            proto = graph.convert(member, len(FEATURES))
+            part = compose.add_prefix_graph(proto.graph, f"q{at}_", rename_inputs=False)
+            nodes += part.node
+            constants += part.initializer
+            answers.append(part.output[0].name)
+        nodes.append(helper.make_node("Concat", answers, [OUTPUT], axis=1))
+        return graph.assemble(nodes, constants, len(FEATURES), len(self.members), told, output=OUTPUT)
+
+
+def fit(known: Rows, quantiles: Sequence[float] = QUANTILES) -> Forecaster:
+    """Fit each quantile of the use over its unit."""
+    return Forecaster(
+        tuple(
+            HistGradientBoostingRegressor(
+                loss="quantile",
+                quantile=quantile,
+                learning_rate=0.06,
+                max_iter=150,
+                max_leaf_nodes=15,
+                min_samples_leaf=30,
+                l2_regularization=1.0,
+                max_features=0.5,
+                early_stopping=False,
+                random_state=7,
+            ).fit(known.features, (known.used / known.unit).astype(np.float32))
+            for quantile in quantiles
+        )
+    )
+
+
+def adapted(shares: Values, fresh: Rows, horizon: int, quantiles: Sequence[float] = QUANTILES) -> Values:
+    """What would have been said, in the unit of the use: each outcome is learnt when its hours are over, not before."""
+    offsets = QuantileOffsets(tuple(quantiles), STEP)
+    said, waiting = np.empty_like(shares), 0
+    for row in range(len(shares)):
+        while fresh.at[waiting] + horizon <= fresh.at[row]:
+            offsets = offsets.learn(said[waiting], fresh.used[waiting] / fresh.unit[waiting])
+            waiting += 1
+        said[row] = offsets.forecast(shares[row])
+    return np.maximum(said, 0.0) * fresh.unit[:, None]
+
+
+def pinball(said: Values, used: Values, quantiles: Sequence[float] = QUANTILES) -> float:
+    """The mean over quantiles and rows; smaller is better, in the unit of the use."""
+    missing = used[:, None] - said
+    shares = np.array(quantiles)
+    return float(np.maximum(shares * missing, (shares - 1) * missing).mean())
+
+
+def naive(known: Rows, fresh: Rows, quantiles: Sequence[float] = QUANTILES) -> Values:
+    """What was used just before, spread as its errors were among the rows that were learnt from."""
+    errors = np.quantile(known.used - known.before, quantiles)
+    return np.maximum(fresh.before[:, None] + errors, 0.0)

@@ -1,0 +1,30 @@
+"""The models of this repository load as they are, with the features of the code that serves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent import registry
+from agent.features import order_feasibility, shortage_forecast
+from agent.inference import Model
+
+ROOT = Path(__file__).parents[2]
+KEYS = registry.trusted(ROOT / "edge_config" / "trust" / "models")
+SHIPPED = {
+    "order_feasibility": (order_feasibility.FEATURES, "classes", order_feasibility.CLASSES),
+    "shortage_forecast": (shortage_forecast.FEATURES, "quantiles", shortage_forecast.QUANTILES),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_loads(name):
+    """Signature, hashes, operators, features and parity cases are right, and it is small."""
+    features, kind, answers = SHIPPED[name]
+    folder = registry.champion(ROOT / "models" / name)
+    Model.load(folder, KEYS, features, kind=kind).close()
+    version = registry.read(folder, KEYS)
+    assert (version.manifest.classes or version.manifest.quantiles) == answers
+    assert len(version.files["model.onnx"]) <= 1.5 * 2**20
+    assert version.reference.rows > 1_000
