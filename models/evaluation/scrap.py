@@ -28,7 +28,7 @@ def measure(_data: Path | None, folder: Path) -> list[Figure]:
     runs = [evaluating.judge(model, version, data(list(cases(CASES, one))), COLUMNS, f"seed {one}") for one in SEEDS]
     model.close()
     protocol = f"simulated scrap, {len(SEEDS)} runs of {CASES} cases not learnt from"
-    told = {"Data": protocol, "Model": model.name}
+    told = {"Data": f"simulated scrap, {CASES} cases not learnt from", "Model": model.name}
     (folder / "scrap.html").write_text(page("Why was it scrapped?", told, runs[0].judged), encoding="utf-8")
     figures = [one.judged.figures() for one in runs]
     names = {
