@@ -94,7 +94,7 @@ def weighing(id: str, **changes: Any) -> bytes:
     return json.dumps({**report, **changes}).encode()
 
 
-async def until(found: Callable[[], Awaitable[Any]], seconds: float = 30.0) -> Any:
+async def until(found: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     """Ask until there is an answer, with a deadline that no machine is too slow for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -166,7 +166,7 @@ async def bench(folder: Path, *, trust: Path | None = None, **changes: Any) -> A
         url = f"{'https' if trust else 'http'}://{loaded.api.address}"
         verify = ssl.create_default_context(cafile=str(trust)) if trust else True
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=30.0, verify=verify) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=60.0, verify=verify) as client:
                 bench = Bench(agent, url, f"http://{loaded.management.address}", sap, client)
                 await until(lambda: _ready(bench, life))
                 yield bench

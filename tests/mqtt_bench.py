@@ -18,7 +18,7 @@ from agent.ports import Batch, Delivery, Notice
 from agent.sources.mqtt import MqttConfig, MqttSource, Pace
 from simulators.broker import Broker, find_mosquitto
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 QUICK = Pace(first=0.05, most=0.2, slice=0.02, idle=0.1)
 
 

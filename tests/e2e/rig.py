@@ -120,11 +120,11 @@ class Sap(Program):
 
     def show(self, what: str) -> Any:
         """`books`, `faults` or `settings`."""
-        return httpx.get(f"{self.url}/_sim/{what}", trust_env=False, timeout=10).raise_for_status().json()
+        return httpx.get(f"{self.url}/_sim/{what}", trust_env=False, timeout=60).raise_for_status().json()
 
     def change(self, what: str, content: Any) -> None:
         """See docs/erp/simulator.md, Control."""
-        httpx.post(f"{self.url}/_sim/{what}", json=content, trust_env=False, timeout=10).raise_for_status()
+        httpx.post(f"{self.url}/_sim/{what}", json=content, trust_env=False, timeout=60).raise_for_status()
 
     def booked(self) -> list[Booked]:
         """Every document in order of booking, from the file: it is there whether the process lives or not."""

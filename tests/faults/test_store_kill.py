@@ -95,7 +95,7 @@ def _freeze(pid: int) -> None:
     """Stop every thread of a process; a thread in a system call stops when the call is over."""
     os.kill(pid, signal.SIGSTOP)
     tasks = Path(f"/proc/{pid}/task")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not all(_state_of(task) == "T" for task in tasks.iterdir()):
         assert time.monotonic() < deadline, "not every thread has stopped"
         time.sleep(0.005)
@@ -141,7 +141,7 @@ def _locked(path: Path, seconds: float) -> None:
         before = len(storing.acknowledged)
         foreign.execute("ROLLBACK")
         foreign.close()
-        storing.until(before + 5, 10)
+        storing.until(before + 5)
         storing.process.send_signal(signal.SIGKILL)
         storing.end()
         assert storing.process.stderr is not None

@@ -49,7 +49,7 @@ class Sap:
 async def connected(server: Running):
     """A session that holds a token."""
     auth = (server.erp.sessions.user, server.erp.sessions.password)
-    async with httpx.AsyncClient(base_url=server.base_url, auth=auth, timeout=10.0) as client:
+    async with httpx.AsyncClient(base_url=server.base_url, auth=auth, timeout=60.0) as client:
         sap = Sap(client)
         await sap.fetch_token()
         yield sap

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def turn_until(client: mqtt.Client, condition: Callable[[], bool]) -> None:
     """Let the network of a client work until the condition holds, half a minute at most."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         assert client.loop(1.0) == 0

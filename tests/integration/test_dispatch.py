@@ -66,7 +66,7 @@ class Locked(Told):
 
 
 async def _until(done) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not done():  # noqa: ASYNC110  a condition on disk, with a deadline
             await asyncio.sleep(0.01)
 

@@ -72,7 +72,7 @@ async def source_of(sap: Running, shelf: Shelf, **changes: Any) -> AsyncIterator
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - a condition with a deadline, on a thread that knows no asyncio
             await asyncio.sleep(0.01)
 

@@ -35,7 +35,7 @@ async def post(sap: Sap, key: str = "K1", *, order: str = "1000100", patience: f
     return await sap.post(MATERIAL_DOCUMENTS, HEADERS, payload, timeout=patience)
 
 
-async def until(condition, seconds: float = 10.0):
+async def until(condition, seconds: float = 60.0):
     """Wait for a condition, at most so long."""
     deadline = time.monotonic() + seconds
     while not condition():

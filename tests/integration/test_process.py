@@ -65,7 +65,7 @@ async def decided(folder: Path, deliveries: Iterable[Delivery], *refused: str) -
         process = Process(writer, reader, rules(*refused), clock, {})
         process.orders_read.set()
         running = asyncio.create_task(process.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while reader.execute("SELECT 1 FROM event WHERE state = 'undecided' LIMIT 1").get:
                 await asyncio.sleep(0.01)
                 if running.done():

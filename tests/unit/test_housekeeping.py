@@ -18,7 +18,7 @@ from agent.settings import Audit, Document, Plant, Store
 from agent.store.writer import Writer
 from tests import stores
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 PLANT = Plant(site="1710", time_zone="Europe/Berlin", currency="EUR")
 
 

@@ -75,7 +75,7 @@ async def served(
 
 
 async def exchange(channel: Channel) -> Reply:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await channel.exchange(GET)
 
 
@@ -202,11 +202,14 @@ async def test_a_broken_answer_is_none_and_ends_its_connection(name: str):
 
 
 async def test_a_request_that_is_given_up_takes_its_connection_along():
-    """The answer to a request that was cut off by its deadline is never taken for the answer to the next."""
+    """The answer to a request that was cut off is never taken for the answer to the next."""
     async with served(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nlate", OK) as (server, channel):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await channel.exchange(GET)
+        given_up = asyncio.create_task(channel.exchange(GET))
+        while not server.asked:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
         assert (await exchange(channel)).body == b"ok"
         assert server.connections == 2
 
@@ -325,7 +328,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used():
         serving = asyncio.create_task(asyncio.to_thread(serve))
         channel = Channel(f"http://127.0.0.1:{server.getsockname()[1]}", None, 5)
         assert (await exchange(channel)).body == b"ok"
-        closed.wait(10)  # the event loop stands still: nobody has told it of the end
+        closed.wait(60)  # the event loop stands still: nobody has told it of the end
         time.sleep(0.05)  # noqa: ASYNC251 - the same
         assert (await exchange(channel)).body == b"ok"
         await channel.close()

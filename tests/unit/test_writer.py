@@ -95,12 +95,12 @@ def test_jobs_that_queue_up_share_a_commit(tmp_path: Path):
     with opened(tmp_path / "gp.db") as writer:
         gate = threading.Event()
         done = threading.Event()
-        writer.put(lambda tx: gate.wait(5), 1, lambda _: None)
+        writer.put(lambda tx: gate.wait(60), 1, lambda _: None)
         before = writer.figures.commits
         for n in range(50):
             writer.put(lambda tx: None, 1, (lambda _: done.set()) if n == 49 else (lambda _: None))
         gate.set()
-        assert done.wait(5)
+        assert done.wait(60)
         assert writer.figures.commits - before <= 3
 
 
@@ -113,14 +113,14 @@ def test_a_full_queue_blocks_and_says_so(tmp_path: Path):
 
     def slow(tx):
         started.set()
-        gate.wait(5)
+        gate.wait(60)
 
     writer.put(slow, 1, lambda _: None)
-    assert started.wait(5)
+    assert started.wait(60)
     assert writer.put(lambda tx: None, 900, lambda _: None, timeout=0)
     assert not writer.put(lambda tx: None, 900, lambda _: None, timeout=0)
     gate.set()
-    assert writer.put(lambda tx: None, 900, lambda _: None, timeout=5)
+    assert writer.put(lambda tx: None, 900, lambda _: None, timeout=60)
     writer.stop()
 
 
@@ -138,7 +138,7 @@ def test_a_job_that_was_refused_is_not_acknowledged(tmp_path: Path):
 
     with opened(tmp_path / "gp.db") as writer:
         writer.put(refuse, 1, then)
-        assert done.wait(5)
+        assert done.wait(60)
     assert isinstance(heard[0], ValueError)
 
 
@@ -225,7 +225,7 @@ def test_a_locked_file_is_waited_for_and_loses_nothing(tmp_path: Path):
         assert not stored.is_set()
         foreign.execute("ROLLBACK")
         foreign.close()
-        assert stored.wait(5)
+        assert stored.wait(60)
         assert writer.figures.trouble == ""
         assert writer.figures.errors["BusyError"] >= 1
 
