@@ -15,10 +15,10 @@ from agent.detectors import cusum, level, rank
 from agent.detectors.cusum import Cusum
 from agent.detectors.level import Level
 
-WARM_UP: Final = 40  # reports before a shift can be found; and after one, while the new level is learnt
+WARM_UP: Final = 40  # reports before anything is said; and after a shift, while the new level is learnt
 LEAST: Final = 0.002  # of the spread: no scale and no recipe is finer, in logarithm
 FIRST_GUESS: Final = 0.05  # of either spread: 5 % of the first report
-FAR: Final = 8.0  # standard deviations: nearer to the usual nothing is called rare
+FAR: Final = 5.0  # standard deviations: nearer to the usual nothing is said of a single report
 _NO_LESS: Final = 1e-7  # of what is expected: the allowance's spread stays above 0
 
 
@@ -35,7 +35,8 @@ class Finding(NamedTuple):
     """What one report says of itself, and what it completes of its stream."""
 
     usual: float  # quantity that would have been usual
-    z: float  # standard deviations off that
+    width: float  # its standard deviation, in logarithm
+    z: float  # of them off the usual
     p: float  # share of earlier reports that were as far off
     shift: float = 0.0  # 0.02: about 2 % more than usual are used; 0: nothing was found now
     over: int = 0  # reports that show the shift
@@ -73,12 +74,12 @@ def follow(
     least = grain if grain > _NO_LESS * expected else _NO_LESS * expected
     allowed = level.learn(allowance, used - usual, width * usual, 1.0 - share, least)
     z, finding = off / width, None
-    if not -FAR < z < FAR:
-        finding = Finding(usual, z, rank.p_value(ranks, abs(z)))
     if ratio[0] + allowance[0] >= WARM_UP:
+        if not -FAR < z < FAR:
+            finding = Finding(usual, width, z, rank.p_value(ranks, abs(z)))
         sums, shift = cusum.step(sums, off, width)
         if shift is not None:
-            finding = (finding or Finding(usual, z, 1.0))._replace(shift=expm1(shift.by), over=shift.over)
+            finding = (finding or Finding(usual, width, z, 1.0))._replace(shift=expm1(shift.by), over=shift.over)
             learnt, allowed = (0.0, ratio[1] + shift.by, ratio[2]), (0.0, *allowance[1:])
     return Usage(learnt, allowed, sums, rank.learn(ranks, abs(z))), finding
 

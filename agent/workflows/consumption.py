@@ -18,7 +18,7 @@ from agent.facts import BomItem, Component, Facts, Material, Order, Tolerance
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
 from agent.workflows import usual
-from agent.workflows.causes import likely_cause, lost_with_scrap, stand_in
+from agent.workflows.causes import Fits, likely_cause, lost_with_scrap, stand_in
 from agent.workflows.orders import (
     Into,
     bom_line,
@@ -64,7 +64,7 @@ class Config(BaseModel):
         default=0.005,
         ge=0,
         lt=1,
-        description="hold what is rarer than this beside earlier reports of its place; 0: never",
+        description="hold what is rarer among reports of its place, or odd and explained by an error; 0: never",
     )
 
 
@@ -165,7 +165,9 @@ class Consumption:
         if not doubts:  # what is in doubt says nothing of what is usual
             stream, found = _followed(use, quantity, state, stream)
             if found is not None:
-                doubts = usual.rare(found, quantity, need.unit, self.config.rare, facts.units)
+                if self.config.rare and found.p < 1:
+                    cause = _cause(report, use, facts)
+                    doubts = usual.odd(found, quantity, need.unit, cause, self.config.rare, facts.units)
                 alarm = usual.shift(found, actual.material, report.work_center)
         confidence, reasons = (score.confidence, score.reasons) if score else (1.0, ())
         if alarm:
@@ -318,7 +320,7 @@ def _deviation(
     report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Beyond what the lot should take, plus the set-up on the first report of the component."""
-    actual, need, lot, expected, _ = use
+    _, need, lot, expected, _ = use
     unit = need.unit
     if need.component is None:
         return _instead(report, use, facts)
@@ -333,9 +335,7 @@ def _deviation(
     def fits(factor: Fraction) -> bool:
         return low <= Fraction(quantity) * factor <= high
 
-    cause = lost_with_scrap(report.material_actuals, lot, need.into_lot, fits) or likely_cause(
-        actual.quantity, fits, need.material, facts.units
-    )
+    cause = _cause(report, use, facts)(fits)
     percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
     words = f"{shown(quantity, unit, facts.units)} reported, {shown(expected, unit, facts.units)} expected{percent}"
     return (f"{words}; {cause}" if cause else words,)
@@ -347,6 +347,17 @@ def _instead(report: SegmentResponse, use: Use, facts: Facts) -> tuple[str, ...]
     made = _made(report, need.order)
     same = stand_in(actual.quantity, need.material, need.order, Quantity(*made), facts) if made else ""
     return (same,) if same else ()
+
+
+def _cause(report: SegmentResponse, use: Use, facts: Facts) -> usual.Cause:
+    """What explains a quantity, once it is known which factor on it would fit."""
+    actual, need, lot, *_ = use
+
+    def explain(fits: Fits) -> str:
+        scrap = lost_with_scrap(report.material_actuals, lot or ZERO, need.into_lot, fits)
+        return scrap or likely_cause(actual.quantity, fits, need.material, facts.units)
+
+    return explain
 
 
 def _set_up(use: Use, state: Mapping[str, Any]) -> Decimal:
