@@ -212,6 +212,19 @@ def test_the_version_and_the_reload_know_the_file(folder: Path):
     assert [one.path for one in reload.needs_restart(before, after)] == ["sources line"]
 
 
+def test_nodes_of_an_opc_ua_server_come_from_a_file_too(folder: Path):
+    """The same under that kind of source, with what is wrong at its line."""
+    file = folder / "opcua.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert text.count("    tags:  ") == 1
+    file.write_text(text.replace("    tags:  ", "    tags_file: tags.csv\n    tags:  "), encoding="utf-8")
+    put(folder, "extra,ns=line;s=MIX-01/Extra\n")
+    assert tags(config.load(file, assembly.resolver(), SECRETS))["extra"] == "ns=line;s=MIX-01/Extra"
+    put(folder, "extra,ns=line;s=MIX-01/Extra\nother,ns=3;s=MIX-01/Other\n")
+    (found,) = config.examine(file, assembly.resolver(), SECRETS).findings
+    assert str(found).startswith(f"{folder}/tags.csv:3: address: other: 'ns=3;s=MIX-01/Other': a namespace index")
+
+
 def test_check_reads_it(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """`gatepost check` lists what is wrong with the file, and ends with 2."""
     monkeypatch.setenv("GATEPOST_SECRET_ERP_PASSWORD", "not-a-secret")
