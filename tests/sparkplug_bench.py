@@ -241,7 +241,7 @@ def birth_of_device(total: int, done: bool = False, order: str = "1000100") -> t
 
 def quantity(shelf: Shelf) -> int:
     """What the events report together."""
-    return sum(json.loads(one.payload)["quantity"] for one in shelf.deliveries if one.topic.startswith("plant/"))
+    return sum(json.loads(one.payload).get("quantity", 0) for one in shelf.deliveries if one.topic.startswith("plant/"))
 
 
 def stored_up_to_a_delivery(shelf: Shelf) -> bool:

@@ -3,7 +3,8 @@
     made ─▶ add ─▶ (waits) ─▶ one Batch ─▶ intake.put ─▶ stored ─▶ handshakes are written
 
 The state of counters commits with the events that moved it. So no batch follows one that is not on disk, however long
-that takes; after a restart everything is counted again from what is.
+that takes; after a restart everything is counted again from what is. What waits is put together as it comes, so that a
+long wait keeps a few checkpoints and not thousands.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from agent.ports import Batch, Clock, Intake, Notice
+from agent.ports import Batch, Clock, Delivery, Intake, Notice
 from agent.tags.engine import Made
 from agent.tags.values import Write
 
@@ -25,6 +28,26 @@ AT_ONCE: Final = 500  # deliveries in one batch
 
 log = logging.getLogger("gatepost.sources.tags")
 Writer = Callable[[Sequence[Write]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What will be one batch."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    writes: dict[str, Write] = field(default_factory=dict)  # by tag: only what it shall be in the end
+    checkpoint: bytes = b""
+    to_store: bool = False
+
+    def take(self, made: Made) -> None:
+        self.deliveries += made.deliveries
+        self.notices += made.notices
+        for one in made.writes:
+            self.writes.pop(one.tag, None)
+            self.writes[one.tag] = one
+        self.checkpoint = made.checkpoint
+        self.to_store = self.to_store or made.to_store
 
 
 class _Underway:
@@ -46,30 +69,44 @@ class Handover:
         self._source = source
         self._key = key
         self._clock = clock
-        self._waiting: list[Made] = []
-        self._size = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._size = 0  # deliveries and notices that wait
+        self._left_out: Counter[str] = Counter()  # notices of the source, by action, while there was no room
         self._underway: _Underway | None = None
-        self._checkpoint: bytes | None = None
         self._more = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
     def add(self, made: Made) -> None:
-        """Take what a change made; it is written when everything before it is on disk."""
-        self._checkpoint = made.checkpoint
-        if not (made.to_store or made.writes):
+        """Take what a change made; it is written when everything before it is on disk.
+
+        It is taken also without `room`: totals are in it. Who calls waits for room before making more.
+        """
+        if made.to_store or made.writes:
+            self._last(len(made.deliveries)).take(made)
+            self._grown(len(made.deliveries) + len(made.notices))
+
+    def notice(self, *notices: Notice) -> None:
+        """Something that the source itself noticed. While there is no room it is only counted, and told later."""
+        if self._size >= ROOM:
+            self._left_out.update(one.action for one in notices)
             return
-        self._waiting.append(made)
-        self._size += len(made.deliveries) + len(made.notices)
+        last = self._last(0)
+        last.notices += notices
+        last.to_store = True
+        self._grown(len(notices))
+
+    def _last(self, more: int) -> _Waiting:
+        """What the next deliveries, so many of them, join."""
+        if not self._waiting or (self._waiting[-1].deliveries and len(self._waiting[-1].deliveries) + more > AT_ONCE):
+            self._waiting.append(_Waiting())
+        return self._waiting[-1]
+
+    def _grown(self, by: int) -> None:
+        self._size += by
         self._more.set()
         if self._size >= ROOM:
             self._room.clear()
-
-    def notice(self, *notices: Notice) -> None:
-        """Something that the source itself noticed."""
-        self._waiting.append(Made((), notices, self._checkpoint or b"", ()))
-        self._size += len(notices)
-        self._more.set()
 
     async def room(self) -> None:
         """Return when not too much waits already."""
@@ -87,36 +124,30 @@ class Handover:
             self._next()
 
     def _next(self) -> None:
-        """Put together what waits, in order, up to the size of a batch."""
-        count = 0
-        size = 0
-        for made in self._waiting:
-            size += len(made.deliveries)
-            if count and size > AT_ONCE:
-                break
-            count += 1
-        chosen = self._waiting[:count]
-        del self._waiting[:count]
-        deliveries = [one for made in chosen for one in made.deliveries]
-        notices = [one for made in chosen for one in made.notices]
-        writes = [one for made in chosen for one in made.writes]
-        checkpoint = chosen[-1].checkpoint if chosen else b""
-        self._size -= len(deliveries) + len(notices)
+        """Make the next batch of what waits."""
+        chosen = self._waiting.popleft()
+        self._size -= len(chosen.deliveries) + len(chosen.notices)
         if not self._waiting:
             self._more.clear()
         if self._size < ROOM:
             self._room.set()
+        if self._left_out:
+            detail = {"count": self._left_out.total(), "actions": dict(self._left_out)}
+            chosen.notices.append(Notice("notices_left_out", detail))
+            chosen.to_store = True
+            self._left_out.clear()
         on_disk, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def stored() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(on_disk.set)
 
-        checkpoints = ((self._key, checkpoint),) if checkpoint else ()
-        batch = Batch(self._source, tuple(deliveries), self._clock(), stored, checkpoints, tuple(notices))
-        if not any(made.to_store for made in chosen):
+        checkpoints = ((self._key, chosen.checkpoint),) if chosen.checkpoint else ()
+        deliveries, notices = tuple(chosen.deliveries), tuple(chosen.notices)
+        batch = Batch(self._source, deliveries, self._clock(), stored, checkpoints, notices)
+        if not chosen.to_store:
             on_disk.set()  # nothing to store: what shall be written may be at once
-        self._underway = _Underway(batch, on_disk, writes)
+        self._underway = _Underway(batch, on_disk, list(chosen.writes.values()))
 
     async def _finish(self, underway: _Underway, intake: Intake) -> None:
         """Give it to the intake and wait until it is on disk, however long that takes."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -62,11 +62,11 @@ class SparkplugSource(MqttSource):
         self._intake: Intake | None = None
         # what waits for the next batch
         self._deliveries: list[Delivery] = []
-        self._writes: list[Write] = []
+        self._writes: dict[str, Write] = {}  # by tag: only what it shall be in the end
         self._remember = False  # births, deaths, triggers: worth a commit of their own
         # the batch under way
         self._underway_since: float | None = None  # monotonic
-        self._after: list[Write] = []  # handshakes that belong to it
+        self._after: Collection[Write] = ()  # handshakes that belong to it
         self._stored_count = self._seen_stored = 0  # the first is the writer's, the second ours
         self._proved = False  # in this connection the store has taken something
         self._open = False
@@ -146,12 +146,13 @@ class SparkplugSource(MqttSource):
             self._cut_at = now.at
             self._nodes.cut("the connection to the broker was lost", now)
             self._writes.clear()  # they are asked for again when the nodes are back
-            self._after.clear()
+            self._after = ()
             self._add(self._of_events().lost(None, now.at))
 
     def _settle(self, intake: Intake) -> None:
         self._place(intake, None)
         self._hand_over(intake, None)
+        self._wait_for_room(None)
 
     # round by round
 
@@ -186,10 +187,20 @@ class SparkplugSource(MqttSource):
             link.send(arrivals.acks)
         self._carry_out(effects, now)
         self._hand_over(intake, link)
-        while self._underway_since is not None and self._waiting_size() > ROOM and not self._stopping:
-            self._hold(link, self._monotonic() - self._underway_since)
+        self._wait_for_room(link)
+
+    def _wait_for_room(self, link: Link | None) -> None:
+        """While too much waits for the disk, read nothing and let no timer make more, with and without a connection.
+
+        Raises SourceLost when the broker cannot wait so long.
+        """
+        while self._full() and not self._stopping:
+            self._hold(link, self._monotonic() - (self._underway_since or self._monotonic()))
             self._wait(None, self._pace.slice)
-            self._send_stored(link)
+            self._take_stored(link)
+
+    def _full(self) -> bool:
+        return self._underway_since is not None and len(self._deliveries) + len(self._notices) > ROOM
 
     def _carry_out(self, effects: Effects, now: Moment) -> None:
         events = self._of_events()
@@ -217,7 +228,9 @@ class SparkplugSource(MqttSource):
     def _add(self, made: Made) -> None:
         self._deliveries += made.deliveries
         self._notices += made.notices
-        self._writes += made.writes
+        for one in made.writes:
+            self._writes.pop(one.tag, None)
+            self._writes[one.tag] = one
         self._checkpoint = made.checkpoint
         self._remember |= made.keep
 
@@ -228,8 +241,7 @@ class SparkplugSource(MqttSource):
         if self._underway_since is not None:
             return
         if not self._something_waits():
-            writes, self._writes = self._writes, []
-            self._write(writes)
+            self._write(self._take_writes())
             return
         keys = self._keys
         self._held = Batch(
@@ -246,7 +258,7 @@ class SparkplugSource(MqttSource):
         )
         self._deliveries.clear()
         self._notices.clear()
-        self._after, self._writes = self._writes, []
+        self._after = self._take_writes()
         self._remember = False
         self._underway_since = self._monotonic()
         self._place(intake, link)
@@ -256,17 +268,25 @@ class SparkplugSource(MqttSource):
         self._stored_count += 1
         self._ring()
 
+    def _take_writes(self) -> Collection[Write]:
+        """What shall be written, taken out."""
+        writes, self._writes = self._writes, {}
+        return writes.values()
+
     def _send_stored(self, link: Link | None) -> None:
+        self._take_stored(link)
+        if link is None and self._intake is not None and self._pressing():  # between two connections
+            self._deliver(self._intake, None, Arrivals())
+
+    def _take_stored(self, link: Link | None) -> None:
         """Once the batch is on disk the handshakes that belong to it are written; then the next one may follow."""
         super()._send_stored(link)
         if self._stored_count != self._seen_stored:
             self._seen_stored, self._underway_since = self._stored_count, None
             self._proved = self._proved or self._open
-            writes, self._after = self._after, []
+            writes, self._after = self._after, ()
             self._write(writes)
         self._speak()
-        if link is None and self._intake is not None and self._pressing():  # between two connections
-            self._deliver(self._intake, None, Arrivals())
 
     def _hold(self, link: Link | None, seconds: float) -> None:
         if link is not None:
@@ -276,12 +296,9 @@ class SparkplugSource(MqttSource):
     def _something_waits(self) -> bool:
         return bool(self._deliveries or self._notices or self._remember)
 
-    def _waiting_size(self) -> int:
-        return len(self._deliveries) + len(self._notices)
-
     # what we say
 
-    def _write(self, writes: list[Write]) -> None:
+    def _write(self, writes: Iterable[Write]) -> None:
         now = self._moment()
         for one in writes:
             try:

@@ -20,6 +20,7 @@ from agent.tags.trigger import look, truth
 from agent.tags.values import Change, Quality, Scalar, Write
 
 SAY_AGAIN: Final = timedelta(seconds=5)  # an answer of a handshake
+LONG: Final = timedelta(minutes=1)  # a timer that was silent for so long is told; less is a busy moment
 RELEASES: Final = 2  # times that a release is said again; nothing shows that it was understood
 AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)  # when a timer wants to be asked that has never been
 
@@ -265,8 +266,12 @@ class OneEvent:
         due = self._fired + every
         if due > out.now:
             return
-        self._fired = due if out.now - due < every else out.now
+        missed = (out.now - due) // every
+        self._fired = out.now if missed else due
         self.dirty = True
+        if missed and out.now - due >= LONG:
+            since = {"event": self.event.name, "count": missed, "since": due.isoformat()}
+            out.notices.append(Notice("beats_missed", since, alarm=False))
         values, lacks = take(self.event, current, {}, counters=True)
         if not lacks:
             self._told.discard("overdue")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agent.sources import sparkplug
 from agent.sources.sparkplug import SparkplugSource
 from tests.mqtt_bench import Shelf, mosquitto, until
 from tests.sparkplug_bench import (
@@ -208,6 +210,70 @@ async def test_a_handshake_that_cannot_be_written_is_told_once(tmp_path: Path):
                 assert line.status()["writes_refused"] == {}
     (works,) = shelf.notices("write_works")
     assert (works.alarm, works.detail) == (False, {"tag": "ack"})
+
+
+@pytest.mark.parametrize("link", ["stays", "breaks"])
+async def test_while_the_store_takes_nothing_timers_are_skipped_and_totals_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+):
+    """What waits stays within bounds however long it takes; how many beats were missed is told, and all is counted."""
+    monkeypatch.setattr(sparkplug, "ROOM", 10)
+    shelf, clock = Shelf(storing=False), Clock(datetime.now(UTC))
+    async with contextlib.AsyncExitStack() as broken:
+        broker = await broken.enter_async_context(mosquitto(tmp_path))
+        line = source(broker.port, clock=clock, events=(COUNTING, BEAT), reorder_s=0, keep_alive_s=60)
+        async with running(line, shelf):
+            with Edge(broker.port) as edge:
+                born(edge, 100)
+                await online(line)
+                if link == "breaks":
+                    await broken.aclose()
+                    await until(lambda: not line.status()["connected"])
+                for _ in range(30):
+                    clock.forward(seconds=5)
+                    await rounds(line, 2)
+                clock.forward(seconds=3600)
+                await rounds(line, 2)
+                assert line.status()["waiting"] <= 10 + 2
+                shelf.storing = True
+                shelf.store()
+                await until(lambda: shelf.notices("beats_missed"))
+                if link == "stays":
+                    counted(edge, 150)
+                    await until(lambda: quantity(shelf) == 50)
+    missed = sum(one.detail["count"] for one in shelf.notices("beats_missed"))
+    made = sum(one.topic == "plant/beat" for one in shelf.deliveries)
+    assert 745 < missed + made <= 751
+
+
+async def test_a_broker_that_was_left_for_want_of_room_is_come_back_to_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Not again and again before that: each time all nodes would be asked for their births, for nothing."""
+    monkeypatch.setattr(sparkplug, "ROOM", 5)
+    shelf = Shelf(storing=False)
+    async with mosquitto(tmp_path) as broker, running(source(broker.port, keep_alive_s=1), shelf) as line:
+        with Edge(broker.port) as edge:
+            born(edge, 100)
+            await online(line)
+            for total in range(101, 121):
+                counted(edge, total)
+            await until(lambda: not line.status()["connected"])
+            await rounds(line, 20)
+            assert line.status()["reconnects"] == 0
+            shelf.storing = True
+            shelf.store()
+            await until(lambda: line.status()["connected"])
+            born(edge, 150)
+            await until(lambda: quantity(shelf) == 50)
+    assert len(shelf.notices("back_pressure")) == 1
+
+
+async def rounds(line: SparkplugSource, count: int) -> None:
+    """The source has gone round so often."""
+    for _ in range(count):
+        before = line._stepped
+        await until(lambda: line._stepped != before)  # noqa: B023  # awaited in this round
 
 
 async def test_a_restart_goes_on_from_the_checkpoint(tmp_path: Path):

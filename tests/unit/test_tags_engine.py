@@ -394,6 +394,20 @@ def test_a_timer_reports_every_so_often():
     assert len(agent.tick(1)) == 0
 
 
+def test_beats_that_were_missed_for_long_are_told():
+    """Where the agent was away, or the disk took nothing, the trail says how many; a busy moment is no matter."""
+    agent = Agent([event(when={"every_s": 10})])
+    agent.tick()
+    agent.tick(10)
+    assert len(agent.tick(35)) == 1
+    assert agent.noticed == []
+
+    agent.kill()
+    assert len(agent.tick(3600)) == 1
+
+    assert agent.noticed == [("beats_missed", {"event": "lot", "count": 359, "since": at(55).isoformat()})]
+
+
 def test_a_timer_tells_once_that_its_values_are_stale():
     """A refusal for every beat would bury the trail: the first says it, and the next good one reports."""
     agent = Agent([event(when={"every_s": 60}, fields={"level": "level"})])
