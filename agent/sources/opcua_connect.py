@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from asyncua import ua
 from asyncua.client.client import Client
@@ -19,6 +19,8 @@ from agent.errors import SourceLost
 from agent.sources.opcua_config import OpcuaConfig, Policy
 from agent.sources.opcua_security import Certificates, Own, ServerRefused, leaf
 from agent.sources.opcua_values import status_name
+
+_Answer = TypeVar("_Answer")
 
 CLOSE_S: Final = 2.0
 SESSION_S: Final = 60.0  # how long a server keeps what we left without a goodbye
@@ -65,14 +67,14 @@ async def connect(config: OpcuaConfig, url: str, certificates: Certificates, now
     expires: dict[str, datetime] = {}
     client = _client(url, config)
     try:
-        endpoint = await endpoint_of(config, url)
+        endpoint = await plainly(endpoint_of(config, url))
         if config.secured:
             own = await asyncio.to_thread(certificates.own, now)  # making a key takes a second on a small box
             der = leaf(endpoint.ServerCertificate or b"")
             theirs = await certificates.judge(der, endpoint.Server)
             expires = {"our": own.expires, "the server's": theirs.not_valid_after_utc}
-            await _secure(client, config, certificates, own, der)
-        await _enter(client, config)
+            await plainly(_secure(client, config, certificates, own, der))
+        await plainly(_enter(client, config))
     except BaseException as error:
         await leave(client)
         if isinstance(error, SourceLost) or not isinstance(error, Exception):
@@ -81,14 +83,26 @@ async def connect(config: OpcuaConfig, url: str, certificates: Certificates, now
     return Connected(client, expires)
 
 
+async def plainly(answer: Awaitable[_Answer]) -> _Answer:
+    """What the library answers, with asyncio's own cancellation.
+
+    Where an answer comes at the very moment that nobody waits for it any more the library raises a kind of its own,
+    and neither a task group nor a timeout takes that for a cancellation: the agent would end by it.
+    """
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        raise asyncio.CancelledError from None
+
+
 async def leave(client: Client) -> None:
     """End session and connection; what does not answer within moments is left behind."""
     protocol = client.uaclient.protocol
     client.uaclient.pre_request_hook = None  # it refuses requests of a lost connection, also this last one
     try:
         async with asyncio.timeout(CLOSE_S):
-            await client.uaclient.close_session(True)
-            await client.close_secure_channel()
+            await plainly(client.uaclient.close_session(True))
+            await plainly(client.close_secure_channel())
     except Exception:  # noqa: BLE001, S110  # the connection is given up: what the library says about it is of no use
         pass
     finally:

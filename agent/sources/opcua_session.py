@@ -16,7 +16,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from agent.errors import SourceLost
 from agent.sources.opcua_address import Address, NodeAddress, namespaces
 from agent.sources.opcua_config import MOST_KEEP_ALIVE_S, OpcuaConfig, Sampling
-from agent.sources.opcua_connect import leave, translated
+from agent.sources.opcua_connect import leave, plainly, translated
 from agent.sources.opcua_past import history_of, history_request
 from agent.sources.opcua_security import ServerRefused
 from agent.sources.opcua_values import status_name, variant
@@ -323,7 +323,7 @@ class Session:
 
     async def _ask(self, answer: Awaitable[_Answer]) -> _Answer:
         try:
-            return await answer
+            return await plainly(answer)
         except SourceLost:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a foreign server makes the library raise

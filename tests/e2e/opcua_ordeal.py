@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from simulators.broker import free_port
+from simulators.opcua.certificates import certificate_in
 from simulators.opcua.control import DONE, tell
+from simulators.opcua.server import APPLICATION
 from tests.e2e.ordeal import Terms, drawn_moment
-from tests.e2e.rig import Rig, rig, until
+from tests.e2e.rig import PASSWORD, Rig, rig, until
 from tests.e2e.tag_ordeal import Line, Result, judged
 
 MODULE = "simulators.opcua"
+ACCESS: Mapping[str, Any] = {
+    "policy": "basic256sha256",
+    "mode": "sign_and_encrypt",
+    "user": "operator",
+    "password": {"secret": "line"},
+}
 FAULTS = (  # of the line; each once, and over before an event has waited for its values too long
     "restart seconds=0 decoys=3",
     "bad seconds=1",
@@ -24,8 +34,11 @@ FAULTS = (  # of the line; each once, and over before an event has waited for it
 )
 
 
-async def opcua_ordeal(folder: Path, terms: Terms) -> Result:
-    """Run it to the end: until SAP has booked everything. What restarts besides the agent is the server."""
+async def opcua_ordeal(folder: Path, terms: Terms, *, secured: bool = False) -> Result:
+    """Run it to the end: until SAP has booked everything. What restarts besides the agent is the server.
+
+    `secured`: encrypted and signed, with certificates and a user, instead of in the open.
+    """
     begun = time.monotonic()
     settings: dict[str, Any] = {"settle_s": terms.settle_s, "lookup_reliable": True, "connect_s": 0.9, "total_s": 2.0}
     control = free_port()
@@ -34,6 +47,7 @@ async def opcua_ordeal(folder: Path, terms: Terms) -> Result:
         folder,
         source="opcua",
         endpoint=endpoint,
+        access=ACCESS if secured else {},
         seed=terms.seed,
         faults=terms.faults,
         program=terms.program,
@@ -48,6 +62,8 @@ async def opcua_ordeal(folder: Path, terms: Terms) -> Result:
             "--state",
             str(folder / "line-state.json"),
         ]
+        if secured:
+            options += _locks(folder)
         line = Line(folder, MODULE, [*options, "--seed", str(terms.seed), "--rate", str(terms.rate)], terms.events)
         plant.programs.append(line)
         await plant.sap.start()
@@ -62,6 +78,16 @@ async def opcua_ordeal(folder: Path, terms: Terms) -> Result:
         )
         exit_code = await plant.end_agent()
         return judged(plant, terms, line, time.monotonic() - begun, exit_code, acts)
+
+
+def _locks(folder: Path) -> list[str]:
+    """Certificates that the agent trusts, and the options by which the server has them and knows one user."""
+    own = certificate_in(folder / "line", APPLICATION)
+    trusted = folder / "opcua" / "trusted"
+    trusted.mkdir(parents=True)
+    shutil.copy(own.certificate, trusted)
+    who = ["--user", ACCESS["user"], "--password", PASSWORD]
+    return ["--policies", ACCESS["policy"], "--certificates", str(folder / "line"), *who]
 
 
 async def started(line: Line, times: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import apsw
@@ -270,18 +271,19 @@ async def rig(
     program: Sequence[str] = ("-m", "agent", "run"),
     source: str = "mqtt",
     endpoint: str = "",
+    access: Mapping[str, Any] = MappingProxyType({}),
     **target: Any,
 ) -> AsyncIterator[Rig]:
     """A plant whose parts are not started yet. `target` goes into the agent's configuration of SAP.
 
-    `endpoint` is where the line listens that is a server itself.
+    `endpoint` is where the line listens that is a server itself, `access` how the agent comes in there.
     """
     executable = find_mosquitto()
     assert executable is not None, "mosquitto is missing: .ci/need mosquitto"
     broker = Broker(folder / "broker", executable=executable)
     sap = Sap(folder, seed, faults)
-    where = {"endpoints": [endpoint]} if endpoint else {"brokers": [f"mqtt://127.0.0.1:{broker.port}"]}
-    secrets = {"GATEPOST_DATA": str(folder), "GATEPOST_SECRET_ERP_PASSWORD": PASSWORD}
+    where = {"endpoints": [endpoint], **access} if endpoint else {"brokers": [f"mqtt://127.0.0.1:{broker.port}"]}
+    secrets = {"GATEPOST_DATA": str(folder), "GATEPOST_SECRET_ERP_PASSWORD": PASSWORD, "GATEPOST_SECRET_LINE": PASSWORD}
     agent = Program("agent", folder, [*program, str(configured(folder, where, sap.url, target, source))], secrets)
     made = Rig(folder, broker, sap, agent)
     try:

@@ -25,6 +25,16 @@ async def test_totals_are_exact_through_kills_and_restarts_of_the_server(tmp_pat
 
 @pytest.mark.e2e
 @pytest.mark.soak
+async def test_totals_are_exact_where_messages_are_encrypted_and_a_user_is_asked_for(tmp_path: Path):
+    """The small ordeal over Basic256Sha256, signed and encrypted: each kill and each restart needs new keys."""
+    terms = Terms(seed=int(time.time()), events=60, kills=3, broker_restarts=2, rate=12.0)
+    result = await opcua_ordeal(tmp_path, terms, secured=True)
+    print(f"\n{result.told()}")
+    assert_exact(result)
+
+
+@pytest.mark.e2e
+@pytest.mark.soak
 async def test_the_totals_at_full_size(tmp_path: Path):
     """SEED, EVENTS and KILLS from the environment; the figures go into build/e2e.json under `opcua`."""
     events, kills = int(os.environ.get("EVENTS") or 400), int(os.environ.get("KILLS") or 12)

@@ -10,7 +10,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from asyncua.client.client import Client
+from asyncua.client.ua_client import UaClient
 from asyncua.server.internal_session import InternalSession
+from wait_for2 import CancelledWithResultError  # type: ignore[import-untyped]  # it comes without types
 
 from agent.sources.opcua import OpcuaSource
 from agent.tags.values import Quality
@@ -228,6 +230,43 @@ async def test_keys_that_cannot_be_renewed_end_the_session_with_the_reason(monke
         await put(plc["good"], 9)
         await until(lambda: sum(numbers(shelf)) == 9)
         assert "keys of the channel could not be renewed: KeyError" in opcua.status()["troubles"][0]["why"]
+
+
+async def _too_late(*_arguments: object) -> None:
+    """An answer that comes at the moment when nobody waits for it any more, as the library tells it."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise CancelledWithResultError("an answer", False) from None
+
+
+async def test_an_answer_at_the_moment_of_the_end_is_no_error(monkeypatch):
+    """Ended while it waits for the server, the source has ended and nothing else."""
+    waits = asyncio.Event()
+
+    async def asked(client):
+        waits.set()
+        await _too_late()
+
+    monkeypatch.setattr(Client, "connect_and_get_server_endpoints", asked)
+    task = asyncio.create_task(source(free_port()).run(Shelf()))
+    await waits.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_an_answer_at_the_moment_of_its_deadline_is_late(monkeypatch):
+    """The server is lost and found again; the agent does not end by it."""
+    port, shelf = free_port(), Shelf()
+    async with serving(port) as plc, running(source(port, silent_s=1), shelf) as opcua:
+        await put(plc["good"], 5)
+        await until(lambda: sum(numbers(shelf)) == 5)
+        with monkeypatch.context() as broken:
+            broken.setattr(UaClient, "read_attributes", _too_late)
+            await until(lambda: "answers nothing" in (opcua.status()["error"] or ""))
+        await put(plc["good"], 9)
+        await until(lambda: sum(numbers(shelf)) == 9)
 
 
 async def test_the_other_server_takes_over_and_its_counter_is_compared():
