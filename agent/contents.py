@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from agent import inference, mapping, masterfiles, registry
+from agent import mapping, masterfiles, registry
 from agent.config import Config, Examined, Node, Settings, live_without_identity, parse
 from agent.crosschecks import Wiring, fresh_where_reported, live_facts, overlap, too_short_for_sources
-from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit
+from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit, NotFound
+from agent.promotion import Shelf
 from agent.settings import Document
 from agent.units import UnitsFile, UnitTable
 
@@ -113,16 +114,16 @@ def _certificates(tree: Node) -> Iterator[Finding]:
 
 
 def _models(tree: Node, places: Places) -> Iterator[Finding]:
-    """The models that workflows name: signature, hashes, graph and parity."""
+    """The models that workflows name: signature, hashes, what the workflow feeds them with, graph and parity."""
     flows = tree.get("workflows")
-    for flow in flows.mapping.values() if flows else ():
-        model = flow.get("model")
+    for name, flow in flows.mapping.items() if flows else ():
+        model, kind = flow.get("model"), flow.get("kind")
         if model is None or not model.text:
             continue
+        shelf = Shelf.of(places.models, places.model_keys, [(kind.text if kind else name, model.text)])
         try:
-            keys = registry.trusted(places.model_keys)
-            inference.Model.load(registry.champion(places.models / model.text), keys).close()
-        except ModelUnfit as error:
+            shelf.load(model.text, registry.aliases(places.models / model.text).champion).close()
+        except (ModelUnfit, NotFound) as error:
             yield model.finding(str(error))
 
 

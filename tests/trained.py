@@ -19,6 +19,7 @@ from agent.registry import Input, InputReference, Manifest, Output, Reference
 ROOT = Path(__file__).parents[1]
 KEY = Ed25519PrivateKey.generate()
 KEYS = {**registry.trusted(ROOT / "edge_config" / "trust" / "models"), "test": KEY.public_key()}
+SHIPPED = registry.champion(ROOT / "models" / "consumption_anomaly")
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
 
 
@@ -34,6 +35,16 @@ def graph(
         [onnx.numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
     )
     return bytes(helper.make_model(proto, opset_imports=OPSETS, ir_version=8).SerializeToString())
+
+
+def copied(models: Path, version: str, data: bytes | None = None, **changes: Any) -> Path:
+    """The shipped champion as another version, maybe around another graph (see `graph`), signed by the tests."""
+    first = registry.read(SHIPPED, KEYS)
+    told = first.manifest.model_dump() | {"version": version} | changes
+    if data is not None:
+        told |= {"input": "x", "output": {"name": "y", "column": 1, "columns": 2}, "opsets": {"": 18, "ai.onnx.ml": 3}}
+    files = {**first.files, **({"model.onnx": data} if data is not None else {})}
+    return registry.write(models, Manifest.model_validate(told), files, KEY)
 
 
 def trust(folder: Path) -> Path:

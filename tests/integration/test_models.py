@@ -21,28 +21,18 @@ from agent.errors import Conflict, ModelUnfit, NotFound
 from agent.registry import Aliases
 from tests.api_bench import bench
 from tests.command_line import gatepost_
-from tests.plant import EDGE, PERSON, ROOT, SECRETS, Plant, plant, until
-from tests.trained import KEY, graph, trust
+from tests.plant import PERSON, SECRETS, Plant, plant, until
+from tests.trained import KEYS, SHIPPED, copied, graph, trust
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAME = "consumption_anomaly"
-
-
-def copied(models: Path, version: str, data: bytes | None = None, **changes: Any) -> Path:
-    """Another version of the shipped model, maybe around another graph, signed by the key of the tests."""
-    first = registry.read(ROOT / "models" / NAME / "1", registry.trusted(EDGE / "trust/models"))
-    told = first.manifest.model_dump() | {"version": version} | changes
-    if data is not None:
-        told |= {"input": "x", "output": {"name": "y", "column": 1, "columns": 2}, "opsets": {"": 18, "ai.onnx.ml": 3}}
-    files = {**first.files, **({"model.onnx": data} if data is not None else {})}
-    return registry.write(models, registry.Manifest.model_validate(told), files, KEY)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant]:
     """A plant whose models and keys are its own."""
     folder = tmp_path_factory.mktemp("line")
-    shutil.copytree(ROOT / "models" / NAME, folder / "models" / NAME)
+    copied(folder / "models", "1")
     registry.name_aliases(folder / "models" / NAME, Aliases(champion="1"))
     trust(folder / "keys")
     with pytest.MonkeyPatch.context() as patch:
@@ -138,7 +128,7 @@ def tampered(models: Path) -> None:
 
 
 def truncated(models: Path) -> None:
-    copied(models, "bad", (ROOT / "models" / NAME / "1" / "model.onnx").read_bytes()[:10_000])
+    copied(models, "bad", (SHIPPED / "model.onnx").read_bytes()[:10_000])
 
 
 def foreign(models: Path) -> None:
@@ -177,7 +167,7 @@ def answering_nan(models: Path) -> None:
 
 
 def of_other_features(models: Path) -> None:
-    first = registry.read(ROOT / "models" / NAME / "1", registry.trusted(EDGE / "trust/models")).manifest
+    first = registry.read(SHIPPED, KEYS).manifest
     copied(models, "bad", features=[one.model_dump() | {"name": f"my_{one.name}"} for one in first.features])
 
 
@@ -218,8 +208,8 @@ async def test_an_unfit_version_is_refused_and_the_champion_goes_on(
 
 async def test_a_start_with_an_unfit_model_is_on_record(tmp_path: Path):
     """The agent does not start, and the trail says why."""
-    shutil.copytree(ROOT / "models" / NAME, tmp_path / "models" / NAME)
-    (tmp_path / "models" / NAME / "1" / "manifest.sig").write_bytes(b"")
+    (copied(tmp_path / "models", "1") / "manifest.sig").write_bytes(b"")
+    registry.name_aliases(tmp_path / "models" / NAME, Aliases(champion="1"))
     trust(tmp_path / "keys")
     async with plant(tmp_path, change=own(tmp_path), running_agent=False) as line:
         with pytest.raises(ModelUnfit, match="is not signed"):
@@ -238,7 +228,8 @@ async def test_what_a_configuration_asks_of_its_models_is_known(line: Plant):
 async def test_a_model_is_promoted_through_the_api_and_from_the_command_line(tmp_path: Path):
     """By a token with `admin` alone; what does not fit says why, and `gatepost models` speaks to the running agent."""
     models = tmp_path / "models"
-    shutil.copytree(ROOT / "models" / NAME, models / NAME)
+    copied(models, "1")
+    registry.name_aliases(models / NAME, Aliases(champion="1"))
     copied(models, "2")
     (copied(models, "bad") / "manifest.sig").write_bytes(b"")
     flows = {"consumption": {"target": "s4", "model": NAME}, "confirmation": {"target": "s4"}}

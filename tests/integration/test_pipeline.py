@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from agent import registry
 from agent.desk import Signature
 from agent.errors import ConfigError, Conflict, ModelUnfit
 from agent.ports import Draft, Proposal
@@ -360,7 +361,7 @@ async def test_a_wrong_model_file_stops_the_start_with_a_clear_error(tmp_path: P
     """A model whose bytes are not those of its manifest: the agent does not start, and says which file to restore."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models", models)
-    file = models / "consumption_anomaly" / "1" / "model.onnx"
+    file = registry.champion(models / "consumption_anomaly") / "model.onnx"
     file.write_bytes(file.read_bytes() + b"\0")
 
     def change(content: dict[str, Any]) -> None:

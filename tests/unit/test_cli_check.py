@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import registry
 from tests.command_line import gatepost_
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -157,9 +158,17 @@ def test_the_first_answer_is_enough_to_mend_it(config, before, after, told):
     assert told in gatepost_(config, "check", str(config)).out
 
 
+def test_a_model_of_another_workflow_is_refused(config):
+    """What the workflow computes is not what the model takes: found here, not at the start."""
+    change(config, "    options: {backflush: false}", "    model: consumption_anomaly\n    options: {backflush: false}")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert "the model takes deviation" in ran.out
+
+
 def test_a_model_that_was_changed_is_refused(config):
     """A byte of the model that its manifest does not know is a finding at the line that names it."""
-    model = next((config.parent.parent / "models").rglob("model.onnx"))
+    model = registry.champion(config.parent.parent / "models" / "consumption_anomaly") / "model.onnx"
     model.write_bytes(model.read_bytes() + b"\0")
     ran = gatepost_(config, "check", str(config))
     assert ran.code == 2

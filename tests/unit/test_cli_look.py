@@ -12,6 +12,7 @@ import click
 import pytest
 import yaml
 
+from agent import registry
 from agent.cli import COMMANDS, gatepost
 from agent.commands import show, status, trace
 from agent.ports import Batch, Delivery
@@ -177,9 +178,10 @@ def test_without_a_readable_table_of_units_their_codes_are_shown(config, tmp_pat
 
 def scored(models: Path) -> dict[str, object]:
     """A score of the model of this repository, with the names of its facts."""
-    manifest = json.loads((models / "consumption_anomaly/1/manifest.json").read_text())
+    champion = registry.champion(models / "consumption_anomaly")
+    manifest = json.loads((champion / "manifest.json").read_text())
     names = [one["name"] for one in manifest["features"]]
-    return {"model": "consumption_anomaly/1", "sha256": manifest["files"]["model.onnx"], "names": names}
+    return {"model": f"consumption_anomaly/{champion.name}", "sha256": manifest["files"]["model.onnx"], "names": names}
 
 
 def test_the_facts_behind_a_score_have_their_names():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from agent import checkpoints, registry
 from agent.commands.place import login
 from tests.command_line import Ran, filled, gatepost_
-from tests.trained import KEY, ROOT, trust
+from tests.trained import KEY, copied, trust
 
 NAME = "consumption_anomaly"
 MORE = f"""\
@@ -25,12 +24,11 @@ workflows:
 
 @pytest.fixture
 def config(tmp_path):
-    """A store, the shipped model, and a second version of it that the tests have signed."""
-    shutil.copytree(ROOT / "models" / NAME, tmp_path / "models" / NAME)
+    """A store, and two versions of the shipped model that the tests have signed."""
+    for version in ("1", "2"):
+        copied(tmp_path / "models", version)
+    registry.name_champion(tmp_path / "models" / NAME, "1")
     trust(tmp_path / "keys")
-    first = registry.read(tmp_path / "models" / NAME / "1", registry.trusted(tmp_path / "keys"))
-    second = registry.Manifest.model_validate(first.manifest.model_dump() | {"version": "2"})
-    registry.write(tmp_path / "models", second, first.files, KEY)
     return filled(tmp_path, MORE)
 
 
@@ -55,7 +53,7 @@ def test_every_version_is_listed_with_who_signed_it(config):
     assert "trained on simulators.line" in ran.out
     rows = json.loads(models(config, "list", "--json").out)
     assert [(one["version"], one["part"], one["signed_by"]) for one in rows] == [
-        ("1", "champion", "bench"),
+        ("1", "champion", "test"),
         ("2", "", "test"),
     ]
 
@@ -155,7 +153,7 @@ def test_a_model_is_explained(config):
         "Does this consumption look normal?",
         "share_of_required",
         "normal_accepted_at_0.9",
-        "signed by bench",
+        "signed by test",
     ):
         assert words in ran.out
     told = json.loads(models(config, "explain", NAME, "2", "--json").out)

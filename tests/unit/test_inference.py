@@ -21,9 +21,8 @@ from agent.errors import ModelUnfit
 from agent.inference import Model
 from agent.ports import Classified, Forecast, Score
 from agent.workflows.consumption import FEATURES
-from tests.trained import KEY, KEYS, ROOT, graph, put
+from tests.trained import KEY, KEYS, ROOT, SHIPPED, graph, put
 
-SHIPPED = registry.champion(ROOT / "models" / "consumption_anomaly")
 USUAL = (0.001, 0.001, 2.5, 0.0, 0.005)
 DOUBLE = (0.693, 0.693, 2.5, 0.0, 0.01)
 OPSETS = [helper.make_opsetid("", 16), helper.make_opsetid("ai.onnx.ml", 1)]
@@ -51,7 +50,7 @@ def model():
 @pytest.fixture
 def folder(tmp_path):
     """A copy of the shipped version, to be spoilt."""
-    return shutil.copytree(SHIPPED, tmp_path / "consumption_anomaly" / "1")
+    return shutil.copytree(SHIPPED, tmp_path / "consumption_anomaly" / SHIPPED.name)
 
 
 def rehash(folder: Path, **changes: object) -> None:
@@ -78,7 +77,7 @@ def test_the_shipped_model_tells_normal_from_double(model):
     usual, double = model.score([USUAL, DOUBLE])
     assert usual.confidence > 0.95
     assert double.confidence < 0.05
-    assert usual.model == "consumption_anomaly/1"
+    assert usual.model == f"consumption_anomaly/{SHIPPED.name}"
     assert usual.model_hash == sha256((SHIPPED / "model.onnx").read_bytes()).hexdigest()
     assert usual.features == USUAL
 

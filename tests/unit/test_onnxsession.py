@@ -6,21 +6,19 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from agent import registry
 from agent.errors import ModelUnfit
 from agent.inference import Model
 from agent.ports import Score
 from agent.workflows.consumption import FEATURES
-from tests.trained import KEYS, ROOT, graph, put
+from tests.trained import KEYS, SHIPPED, graph, put
 
-CHAMPION = registry.champion(ROOT / "models" / "consumption_anomaly")
 FIRST_TWO = {"first": np.array([0, 1])}
 
 
 @pytest.fixture(autouse=True)
 def champion():
     """Whatever a test loads, the model that was loaded before answers as before."""
-    model = Model.load(CHAMPION, KEYS, FEATURES)
+    model = Model.load(SHIPPED, KEYS, FEATURES)
     before = model.score([(0.001, 0.001, 2.5, 0.0, 0.005)])
     yield
     assert isinstance(before[0], Score)

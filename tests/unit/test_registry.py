@@ -41,7 +41,7 @@ def test_a_signed_version_is_read_and_says_who_signed_it(version):
     assert found.reference.inputs.keys() == {"warm", "cold"} == set(found.inputs)
 
 
-@pytest.mark.parametrize("name", ["consumption_anomaly"])
+@pytest.mark.parametrize("name", registry.names(ROOT / "models"))
 def test_what_is_shipped_is_signed_by_the_key_that_is_shipped(name):
     """A clone believes its own models."""
     folder = registry.champion(ROOT / "models" / name)
