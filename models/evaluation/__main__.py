@@ -24,6 +24,7 @@ PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "scrap": "models.evaluation.scrap",
     "feasibility": "models.evaluation.feasibility",
     "shortage": "models.evaluation.shortage",
+    "scms": "models.evaluation.scms",
     "consumption": "models.evaluation.consumption",
     "nab": "models.evaluation.nab",
 }
