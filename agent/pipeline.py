@@ -30,7 +30,7 @@ import apsw
 from agent import verdicts
 from agent.answers import Outcome, looked, silence, told
 from agent.availability import Availability
-from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, GatepostError, StoreError
+from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, StoreError
 from agent.facts import Fact, LiveState, TellsLive
 from agent.figures import Decided, Sent
 from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, put_aside, quarantined
@@ -52,7 +52,6 @@ NO_EVENTS = 0, 0  # first and last
 ALONE = 2  # lives that ended at a batch: from then on its events are decided one by one
 GIVEN_UP = 3  # lives that ended at one event
 STORE = apsw.Error, StoreError  # what memory fails with: not the doing of what is judged
-REFUSALS = (apsw.Error, GatepostError, ValueError, TypeError)  # the last two: a value no column can keep
 
 
 # ── 1 intake ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -257,7 +256,7 @@ class Process:
             let_in = await ahead.commit
         except StoreError:
             raise  # the store itself is gone: nothing can be decided
-        except REFUSALS:
+        except Exception:  # noqa: BLE001  # told of each event alone, where it comes again
             self._ahead = None
             await self._one_by_one(ahead.events)
             return False
@@ -275,7 +274,7 @@ class Process:
                 let_in = await self._commit(judgement)
             except StoreError:
                 raise
-            except REFUSALS as error:
+            except Exception as error:
                 log.exception("event %d could not be settled", event.id)
                 why = f"the store refused it: {type(error).__name__}: {error}"
                 let_in = await self._commit(Judgement([put_aside(event, self.rules, "store_refused", why)]))
@@ -550,7 +549,7 @@ class Dispatch:
             return await self._writer.run(lambda tx: self._settle(tx, outcome))
         except StoreError:
             raise  # the store itself is gone; the next start looks the posting up
-        except (apsw.Error, GatepostError, ValueError, TypeError) as error:
+        except Exception as error:
             log.exception("the answer to posting %d could not be written", one.id)
             why = f"its answer could not be kept: {type(error).__name__}"
             plain = silence(one, self._after(self.target.settle_seconds), why)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from agent.pipeline import GIVEN_UP
+from agent.store import postings
+from agent.store.transaction import Transaction
 from tests.integration.test_at_once import desk
 from tests.integration.test_process import report
 from tests.stores import arrive, assert_sound, opened, reading
@@ -89,3 +91,20 @@ async def test_a_report_that_cannot_be_judged_costs_only_itself(tmp_path: Path, 
         reason, key = one.reader.execute("SELECT reason, message_key FROM event WHERE id = 2").fetchall()[0]
         assert reason == "it could not be judged: KeyError: 'nobody foresaw it'"
         assert key == "consumption:M-2"
+
+
+async def test_a_decision_that_cannot_be_written_costs_only_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An error that nobody foresaw, in the commit: the agent lives on, the culprit is shown with its reason."""
+    add_all = postings.add_all
+
+    def fail(tx: Transaction, news: Sequence[postings.NewPosting]) -> list[tuple[int, str]]:
+        if any(new.event_id == 2 for new in news):
+            raise KeyError("nobody foresaw it")
+        return add_all(tx, news)
+
+    monkeypatch.setattr(postings, "add_all", fail)
+    async with desk(tmp_path) as one:
+        one.put(report(1), report(2), report(3))
+        assert await one.settled(3) == ["posted", "quarantined", "posted"]
+        reason = one.reader.execute("SELECT reason FROM event WHERE id = 2").get
+        assert reason == "the store refused it: KeyError: 'nobody foresaw it'"
