@@ -25,6 +25,7 @@ from agent.tags.values import Change
 
 UNKNOWN, ONLINE, STALE = "unknown", "online", "stale"
 FIRST_LOOK_S: Final = 2.0  # how long a node has to say its birth by itself after we have connected
+CLOCK_S: Final = 5.0  # how often a node's clock is looked at while it sends data
 UNANSWERED: Final = 3  # so many requests without a birth are an alarm
 _MOST_UNDECLARED: Final = 1000
 
@@ -103,10 +104,11 @@ class Node:
         self.seq: int | None = None
         self.gaps = self.duplicates = 0
         self.trouble: Trouble | None = None
-        self.clock: Trouble | None = None  # the latest time that its clock was off, from birth to birth
+        self.clock: Trouble | None = None  # the latest time that its clock was off
         self.skew_s = 0.0
         self.dead_devices: frozenset[str] = frozenset()  # replaced, never changed: others look at it
         self._patience = patience
+        self._look_at_clock_at = 0.0  # monotonic
         self._since: datetime | None = None
         self._waiting: dict[int, _Arrived] = {}  # came before their turn
         self._waits_since: float | None = None
@@ -123,6 +125,8 @@ class Node:
     def take(self, delivery: Delivery, topic: Topic, message: Message, now: Moment, out: Effects) -> None:
         """One message of this node, in the order of its arrival."""
         arrived = _Arrived(delivery, topic, message)
+        if topic.verb is Verb.NBIRTH or (topic.verb is not Verb.NDEATH and now.ticks >= self._look_at_clock_at):
+            self._look_at_clock(message, now, out)  # the time of a death is that of the connection that ended
         if topic.verb is Verb.NBIRTH:
             self._born(arrived, now, out)
         elif topic.verb is Verb.NDEATH:
@@ -206,7 +210,7 @@ class Node:
         if of_devices := frozenset(tag for device, tags in self._tags.items() if device for tag in tags):
             why = f"edge node {self.name} was born, this device not yet"
             out.steps.append(Lost(of_devices, why))  # until their own births, which follow
-        self._check(message, now, out)
+        self._check(message, out)
         self.state, self._since = ONLINE, now.at
         self._declare("", arrived, now, out)
         if self.trouble is not None and self.trouble.until is None:
@@ -230,14 +234,20 @@ class Node:
             out.steps.append(Lost(frozenset(missing), f"the birth of {owner} does not have its metric"))
             out.notices.append(Notice("metrics_missing", {"of": owner, "tags": sorted(missing)}))
 
-    def _check(self, message: Message, now: Moment, out: Effects) -> None:
-        """What a birth lacks that the specification asks for, and whether the node's clock is right."""
+    def _check(self, message: Message, out: Effects) -> None:
+        """What a birth lacks that the specification asks for."""
         names = {metric.name for metric in message.metrics}
         lacks = [name for name in ("bdSeq", REBIRTH) if name not in names]
         if lacks and not self._incomplete:
             out.notices.append(Notice("birth_incomplete", {"node": self.name, "lacks": lacks}))
         self._incomplete = bool(lacks)
-        self.skew_s = ((message.at or now.at) - now.at).total_seconds()
+
+    def _look_at_clock(self, message: Message, now: Moment, out: Effects) -> None:
+        """Whether the node's clock is right, as its message comes; what it had stored says nothing about that."""
+        if message.at is None or any(metric.is_historical for metric in message.metrics):
+            return
+        self._look_at_clock_at = now.ticks + CLOCK_S
+        self.skew_s = (message.at - now.at).total_seconds()
         skewed, known = abs(self.skew_s) > self._patience.skew_s, self.clock is not None and self.clock.until is None
         if skewed and not known:
             self.clock = Trouble(f"its clock is off by {self.skew_s:.0f} s", now.at)

@@ -15,11 +15,12 @@ from agent.sparkplug.host import Host
 from agent.sparkplug.names import read_address
 from agent.sparkplug.nodes import Nodes
 from agent.sparkplug.rebirth import Rebirths
-from agent.sparkplug.session import Effects, Lost, Moment, Patience
+from agent.sparkplug.session import CLOCK_S, Effects, Lost, Moment, Patience
 from agent.tags.values import Change, Quality, Write
 from tests.sparkplug_bench import (
     BOOLEAN,
     INT32,
+    INT64,
     MS,
     NOW,
     STRING,
@@ -396,6 +397,50 @@ def test_a_clock_that_is_an_hour_off_is_an_alarm_once():
     assert notice.detail["seconds"] == 3600
     assert "clock_skew" not in actions(plant.hear(hour))
     assert plant.node.shown(NOW)["clock_skew_s"] == 3600
+
+
+def told_at(plant: Plant, seq: int, off_s: float = 0, **options: Any) -> list[str]:
+    """What comes of data whose node's clock is so far off."""
+    at = MS + int((plant.ticks - 1000 + off_s) * 1000)
+    return actions(plant.hear(message("DDATA", payload(metric(value=100, alias=1, **options), seq=seq, at=at), "D")))
+
+
+def test_a_clock_that_goes_wrong_between_births_is_seen_by_the_data():
+    """Within some seconds, told once, and the status says how long it lasted."""
+    plant = Plant()
+    plant.born()
+    plant.ticks += 60
+    assert "clock_skew" in told_at(plant, 2, 3600)
+    plant.ticks += 60
+    assert "clock_skew" not in told_at(plant, 3, 3600)
+    assert plant.node.shown(plant.now().at)["clock"] == {
+        "what": "its clock is off by 3600 s", "since": NOW + timedelta(seconds=60), "lasted_s": 60.0, "over": False,
+    }  # fmt: skip
+    plant.ticks += 60
+    assert "clock_skew" not in told_at(plant, 4)
+    shown = plant.node.shown(plant.now().at)
+    assert (shown["clock_skew_s"], shown["clock"]["lasted_s"], shown["clock"]["over"]) == (0, 120.0, True)
+
+
+def test_what_was_stored_or_written_earlier_says_nothing_about_a_clock():
+    """Historical values have the time of then, and a death that of the connection that ended."""
+    plant = Plant()
+    plant.born()
+    plant.ticks += 4000
+    assert "clock_skew" not in told_at(plant, 2, -3600, historical=True)
+    dead = payload(metric("bdSeq", 0, INT64), seq=None, at=MS)
+    assert "clock_skew" not in actions(plant.hear(message("NDEATH", dead)))
+    assert plant.node.clock is None
+
+
+def test_a_clock_is_not_looked_at_with_every_message():
+    """Once in some seconds is enough, and costs nothing."""
+    plant = Plant()
+    plant.born()
+    plant.ticks += 1
+    assert "clock_skew" not in told_at(plant, 2, 3600)
+    plant.ticks += CLOCK_S
+    assert "clock_skew" in told_at(plant, 3, 3600)
 
 
 def test_members_of_a_template_are_tags():
