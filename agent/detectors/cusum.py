@@ -41,6 +41,8 @@ def step(cusum: Cusum, off: float, width: float) -> tuple[Cusum, Shift | None]:
     z = z if -CLIP < z < CLIP else CLIP if z > 0 else -CLIP
     weight = min(weight, 1.0)
     up, down = cusum
+    if -weight * SLACK <= z <= weight * SLACK and not (up[1] or down[1]):
+        return NOTHING, None
     rise, fall = up[0] + weight * (z - weight * SLACK), down[0] - weight * (z + weight * SLACK)
     up = (rise, up[1] + 1, up[2] + 1 / width) if rise > 0 else NO_SIDE
     down = (fall, down[1] + 1, down[2] + 1 / width) if fall > 0 else NO_SIDE

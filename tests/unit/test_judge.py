@@ -6,12 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 from typing import Any
+
+import pytest
 
 from agent import mapping
 from agent.authority import Mode, Rule
 from agent.judge import Assignment, Judgement, Rules, judge, put_aside
 from agent.ports import Acknowledgement, Event, Kind, Posting
+from agent.store.encode import encode
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_workflow_consumption import AT, EDGE_CONFIG, FACTS
 
@@ -136,3 +140,45 @@ def test_what_is_put_aside_keeps_its_order_and_its_key_where_it_can_be_read():
     good, bad = event(1, "A"), event(2, "B")._replace(payload=b"{")
     aside = [put_aside(one, rules_of(), "store_refused", "why") for one in (good, bad)]
     assert [(one.of_order, one.message_key) for one in aside] == [("1000100", "consumption:A"), ("", None)]
+
+
+class Kept(Nothing):
+    """A plant that remembers in JSON what judging left behind."""
+
+    def __init__(self) -> None:
+        self.kept = {KEY: json.dumps({"total": "100", "count": 3, "last": []})}
+
+    def states(self, keys: Any) -> dict[str, Any]:
+        return {key: json.loads(self.kept[key]) for key in keys if key in self.kept}
+
+    def keep(self, judgement: Judgement) -> None:
+        self.kept |= {key: encode(value) for key, value in judgement.states.items()}
+
+
+def weighing(number: int, random: Random) -> Event:
+    """One lot of a place that leaks from the hundredth on."""
+    lot = round(random.uniform(6, 14), 1)
+    used = 0.96 * lot * random.lognormvariate(0, 0.007) * (1.02 if number > 100 else 1)
+    body = {
+        "id": str(number), "seq": number, "ts": (AT + timedelta(minutes=number)).isoformat(), "order": "1000100",
+        "operation": "0010", "material": "RM-RESIN", "quantity": round(used, 3), "unit": "KGM", "lot_quantity": lot,
+        "batch": "0000000301",
+    }  # fmt: skip
+    at = AT + timedelta(minutes=number + 1)
+    return Event(number, "line", "plant/1710/MIX/MIX-01/consumption", json.dumps(body).encode(), at)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 130])
+def test_a_leak_is_an_alarm_in_the_trail_whatever_the_batches(batch: int):
+    """The report that completes it is posted; its decision says why it is an alarm. The same report in any batch."""
+    random, kept, verdicts = Random(3), Kept(), []
+    events = [weighing(number, random) for number in range(1, 131)]
+    for start in range(0, len(events), batch):
+        judgement = judge(events[start : start + batch], rules_of(), kept, TODAY)
+        kept.keep(judgement)
+        verdicts += judgement.verdicts
+    (alarm,) = [one for one in verdicts if one.alarm]
+    assert alarm.state == "posted"
+    assert 100 < alarm.event.id <= 115
+    assert "above what was usual: a leak" in alarm.detail["why"]
+    assert {one.state for one in verdicts} == {"posted"}
