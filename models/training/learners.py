@@ -23,18 +23,18 @@ Table = NDArray[np.float32]
 Classes = NDArray[np.intp]
 Probabilities = NDArray[np.float64]
 Learner = Literal["boosting", "forest", "blend", "linear"]
-Make = Callable[[int], Any]  # an estimator for so many rows
+Make = Callable[[int], Any]  # an estimator for so many classes
 
 SMALLEST: Final = 1e-6  # a probability below is taken as this before its logarithm: float32 knows no smaller ones well
 SEED: Final = 7
-ROOM: Final = 110_000  # rows times trees of a forest that leaves the graph below 3 MiB
+MOST_TREES: Final = 1400  # of boosting: with more of them the graph becomes larger than a version may be
 
 
-def boosting(count: int) -> HistGradientBoostingClassifier:
-    """Boosted trees, the default: small, fast, at home with missing values; `count` rows make no difference."""
+def boosting(classes: int) -> HistGradientBoostingClassifier:
+    """Boosted trees, the default: small, fast, at home with missing values; one tree per round and class."""
     return HistGradientBoostingClassifier(
         learning_rate=0.05,
-        max_iter=200,
+        max_iter=min(200, MOST_TREES // max(classes, 1)),
         max_leaf_nodes=15,
         min_samples_leaf=10,
         l2_regularization=1.0,
@@ -44,21 +44,19 @@ def boosting(count: int) -> HistGradientBoostingClassifier:
     )
 
 
-def extra_trees(count: int) -> Any:
-    """Extremely randomised trees, deep and so few that they fit: beside boosted ones they make better probabilities."""
-    trees = int(np.clip(ROOM // count, 30, 80))
-    fewest = 1 + count // 3500
-    many = ExtraTreesClassifier(trees, min_samples_leaf=fewest, max_features=None, random_state=SEED, n_jobs=1)
-    return make_pipeline(_imputer(), many)
+def extra_trees(classes: int) -> Any:
+    """Extremely randomised trees, few and not too large: beside boosted ones they make better probabilities."""
+    trees = ExtraTreesClassifier(60, max_leaf_nodes=300, max_features=None, random_state=SEED, n_jobs=1)
+    return make_pipeline(_imputer(), trees)
 
 
-def forest(count: int) -> Any:
-    """A random forest, whatever the `count` of rows: better than boosting where one class is rare and clear."""
+def forest(classes: int) -> Any:
+    """A random forest: better than boosting where one class is rare and clear."""
     return make_pipeline(_imputer(), RandomForestClassifier(100, random_state=SEED, n_jobs=1))
 
 
-def linear(count: int) -> Any:
-    """Logistic regression on standardised inputs, whatever the `count` of rows."""
+def linear(classes: int) -> Any:
+    """Logistic regression on standardised inputs."""
     return make_pipeline(_imputer(), StandardScaler(), LogisticRegression(max_iter=2000))
 
 
@@ -146,7 +144,7 @@ def fit(rows: Table, truth: Classes, folds: Folds, tried: Sequence[Learner]) -> 
             best = Fitted(learner, Classifier((), value), unseen, losses)
     if best is None:
         raise ValueError("no learner is tried")
-    members = tuple(make(len(rows)).fit(rows, truth) for make in MEMBERS[best.learner])
+    members = tuple(make(classes).fit(rows, truth) for make in MEMBERS[best.learner])
     return Fitted(best.learner, Classifier(members, best.classifier.temperature), best.unseen, losses)
 
 
@@ -156,5 +154,5 @@ MARGIN: Final = 0.002  # a later learner in `tried` costs more and must be bette
 def _unseen(make: Make, rows: Table, truth: Classes, folds: Folds, classes: int) -> Probabilities:
     answer = np.zeros((len(rows), classes))
     for train, test in folds:
-        answer[test] = make(len(train)).fit(rows[train], truth[train]).predict_proba(rows[test])
+        answer[test] = make(classes).fit(rows[train], truth[train]).predict_proba(rows[test])
     return answer

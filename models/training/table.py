@@ -22,6 +22,8 @@ from models.training.columns import Columns
 MAX_BYTES: Final = 256 * 1024 * 1024
 MAX_ROWS: Final = 200_000
 SHOWN: Final = 20  # findings of one reading
+MOST_CLASSES: Final = 50
+LONGEST: Final = 80  # characters of a word
 LARGEST: Final = Decimal(repr(float(np.finfo(np.float32).max)))
 COLLAPSED: Final = 0.9  # of the values of a column, at least so many must still differ as float32
 
@@ -144,8 +146,14 @@ class _Reading:
 
     def row(self, line: int, cells: Mapping[str, str]) -> Mapping[str, Value]:
         numbers: dict[str, Value] = {name: self.number(line, name, cells[name]) for name in self.columns.numbers}
-        told = {name: None if cells[name] in self.nulls else cells[name] for name in self.columns.categories}
+        told = {name: self.word(line, name, cells[name]) for name in self.columns.categories}
         return numbers | told
+
+    def word(self, line: int, column: str, cell: str) -> str | None:
+        """The word of a cell; None where it is empty. It will stand on cards and screens."""
+        if len(cell) > LONGEST or not cell.isprintable():
+            self.add(line, column, f"is no word or code: a line break, or more than {LONGEST} characters", repr(cell))
+        return None if cell in self.nulls else cell
 
     def number(self, line: int, column: str, cell: str) -> float | None:
         """The number of a cell; None where it is empty. Range and float32 are looked at here."""
@@ -169,10 +177,10 @@ class _Reading:
         return float(value)
 
     def label(self, line: int, cells: Mapping[str, str]) -> str:
-        cell = cells[self.columns.target]
-        if cell in self.nulls:
+        word = self.word(line, self.columns.target, cells[self.columns.target])
+        if word is None:
             self.add(line, self.columns.target, "the target is empty; leave out rows whose answer is not known")
-        return cell
+        return word or ""
 
     def time(self, line: int, cell: str) -> datetime:
         column = self.columns.time or ""
@@ -199,6 +207,9 @@ class _Reading:
             known = sorted(set(target))
             if rows and len(known) < 2:
                 self.add(1, self.columns.target, "has the same value in every row; there is nothing to learn", known[0])
+            if len(known) > MOST_CLASSES:
+                told = f"has {len(known)} different values, at most {MOST_CLASSES} classes can be told; group them"
+                self.add(1, self.columns.target, told, known[0])
             positive = self.columns.positive
             if rows and positive is not None and (positive not in known or len(known) != 2):
                 told = f"positive asks for two classes, one of them {positive!r}; the column has {', '.join(known[:9])}"

@@ -79,7 +79,7 @@ def _fitted() -> tuple[learners.Classifier, learners.Table]:
     table = random.normal(size=(ROWS, WIDTH)).astype(np.float32)
     truth = (table[:, :CLASSES] + random.normal(size=(ROWS, CLASSES))).argmax(axis=1)
     with threadpool_limits(1):
-        return learners.Classifier((learners.boosting(ROWS).fit(table, truth),), 1.1), table
+        return learners.Classifier((learners.boosting(CLASSES).fit(table, truth),), 1.1), table
 
 
 def _version(models: Path, classifier: learners.Classifier, table: learners.Table) -> Path:

@@ -117,7 +117,7 @@ def test_what_training_uses_is_exact(name):
 
 def test_members_and_temperature_are_one_exact_graph():
     """Two members, their logarithms averaged, cooled: nodes of our own compute what numpy computes."""
-    members = tuple(make(len(HOLED)) for make in (learners.linear, learners.extra_trees))
+    members = tuple(make(3) for make in (learners.linear, learners.extra_trees))
     fitted = learners.Classifier(tuple(one.fit(HOLED, CLASSES) for one in members), 1.7)
     data = graph.classifier(fitted, COLUMNS, 3, {"name": "blend"})
     answer = parity.gate(data, HOLED, fitted.probabilities(HOLED))

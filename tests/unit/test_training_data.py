@@ -72,6 +72,8 @@ WRONG_CELLS = {
     "infinite": ("201.5", "1e400", "data.csv:2: temperature: is no number that a model can take"),
     "out of range": ("201.5", "20150", "data.csv:2: temperature: is outside of 100 to 400"),
     "no target": ("burr\n2026-11-20T06:05", "\n2026-11-20T06:05", "data.csv:2: defect: the target is empty"),
+    "a machine of two lines": ("M1", '"M1\nand M2"', "data.csv:3: machine: is no word or code: a line break"),
+    "a story as the answer": ("flash", "flash" * 20, "defect: is no word or code"),
     "a time of the shift": ("2026-11-20T06:10:00+01:00", "06:10", "data.csv:5: at: is no time"),
     "a time without zone": ("06:10:00+01:00", "06:10:00", "data.csv:5: at: some times have a zone and some have none"),
     "a cell too many": (",82,,", ",82,,,", "data.csv:5: has 7 cells where the first line names 6 columns"),
@@ -95,6 +97,10 @@ WRONG_FILES: dict[str, tuple[str | bytes, str]] = {
     "semicolons": ((HEAD + GOOD).replace(",", ";"), "has one column; say what stands between the cells"),
     "not UTF-8": ((HEAD + GOOD).replace("late", "spät").encode("latin-1"), "data.csv:3: is not UTF-8"),
     "one class": ((HEAD + GOOD).replace("flash", "burr"), "defect: has the same value in every row"),
+    "free text as the answer": (
+        HEAD + "".join(f"2026-11-20T06:00:00Z,M1,201,80,,piece {at}\n" for at in range(60)),
+        "defect: has 60 different values, at most 50 classes can be told; group them",
+    ),
     "an empty column": (
         HEAD + GOOD.replace("201.5", "").replace("203", ""),
         "temperature: is empty in every row; move the column to ignore",
