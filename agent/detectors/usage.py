@@ -67,7 +67,7 @@ def follow(
     off = log(used / usual)
     if set_up > 0.0 and abs(off_set_up := log(used / (usual + set_up))) < abs(off):
         usual, off = usual + set_up, off_set_up
-    own, by_size = ratio[2] ** 2, (allowance[2] ** 2 + grain * grain) / (usual * usual)
+    own, by_size = ratio[2] ** 2, (allowance[2] / usual) ** 2
     width = sqrt(own + by_size)
     share = own / (own + by_size)
     learnt = level.learn(ratio, off, width, share, LEAST)
