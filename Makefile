@@ -114,6 +114,7 @@ models: $(VENV)/.dev ## train the models on the simulated line
 	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.scrap_classification.train
 	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.order_feasibility.train
 	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.shortage_forecast.train
+	ORT_DISABLE_TELEMETRY=1 $(BIN)/python -m models.posting_classification.train
 
 .PHONY: docs
 docs: $(VENV)/.dev ## write the generated pages and run what the pages say

@@ -25,6 +25,7 @@ PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "feasibility": "models.evaluation.feasibility",
     "shortage": "models.evaluation.shortage",
     "scms": "models.evaluation.scms",
+    "posting": "models.evaluation.posting",
     "consumption": "models.evaluation.consumption",
     "nab": "models.evaluation.nab",
 }

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 KEYS = registry.trusted(ROOT / "edge_config" / "trust" / "models")
 SHIPPED = {
     "order_feasibility": (order_feasibility.FEATURES, "classes", order_feasibility.CLASSES),
+    "posting_classification": (None, "classes", None),  # its accounts and features come out of the ledger
     "shortage_forecast": (shortage_forecast.FEATURES, "quantiles", shortage_forecast.QUANTILES),
 }
 
@@ -25,6 +26,6 @@ def test_loads(name):
     folder = registry.champion(ROOT / "models" / name)
     Model.load(folder, KEYS, features, kind=kind).close()
     version = registry.read(folder, KEYS)
-    assert (version.manifest.classes or version.manifest.quantiles) == answers
+    assert answers is None or (version.manifest.classes or version.manifest.quantiles) == answers
     assert len(version.files["model.onnx"]) <= 1.5 * 2**20
     assert version.reference.rows > 1_000
