@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from itertools import chain
 from math import isfinite, nan
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from agent.registry import Keys, Manifest, Version
 PARITY: Final = 1e-5
 DEADLINE_S: Final = 0.25
 PATIENCE_S: Final = 10.0  # for all parity cases at once, on a busy box: nobody waits for them
+FEW: Final = 4  # rows
 SUM: Final = 1e-3  # how far the probabilities of all classes may be from 1 together
 Answer = TypeVar("Answer")
 Table = NDArray[np.float32]
@@ -54,7 +54,7 @@ class Model:
         self._least = np.array([one.least for one in features], np.float32)
         self._most = np.array([one.most for one in features], np.float32)
         self._may_miss = np.array([one.null == "allowed" for one in features])
-        self._any_may_miss = bool(self._may_miss.any())
+        self._limits = tuple(zip(self._least.tolist(), self._most.tolist(), self._may_miss.tolist(), strict=True))
         self._sets = tuple((alpha, 1 - limit) for alpha, limit in self.manifest.conformal.items())
 
     @classmethod
@@ -129,15 +129,19 @@ class Model:
         if not rows:
             return []
         table = self._table(rows)
-        in_range = (table >= self._least) & (table <= self._most)
-        if self._any_may_miss:
-            in_range |= np.isnan(table) & self._may_miss
-        if in_range.all():
+        fit = self._fit(table)
+        if all(fit):
             return self._tried(rows, table, answers)
-        fit = np.all(in_range, axis=1).tolist()
         good = [row for row, fits in zip(rows, fit, strict=True) if fits]
         each = iter(self._tried(good, table[fit], answers) if good else ())
         return [next(each) if fits else self._out_of_range(row) for row, fits in zip(rows, fit, strict=True)]
+
+    def _fit(self, table: Table) -> list[bool]:
+        """Which rows are inside of the ranges; of few rows this is faster without numpy."""
+        if len(table) <= FEW:
+            return [all(map(_inside, row, self._limits)) for row in table.tolist()]
+        in_range = (table >= self._least) & (table <= self._most) | (np.isnan(table) & self._may_miss)
+        return np.all(in_range, axis=1).tolist()  # type: ignore[no-any-return]
 
     def _tried(
         self,
@@ -156,7 +160,7 @@ class Model:
         if set(map(len, rows)) != {width}:
             rows = [row if len(row) == width else (np.inf,) * width for row in rows]
         with np.errstate(over="ignore"):
-            return np.fromiter(chain.from_iterable(rows), np.float32, len(rows) * width).reshape(-1, width)
+            return np.array(rows, np.float32)
 
     def _scores(self, rows: Sequence[Features], table: Table) -> list[Score | ModelUnfit]:
         column = self.manifest.output.column
@@ -193,13 +197,13 @@ class Model:
         return answers
 
     def _forecasts(self, rows: Sequence[Features], table: Table) -> list[Forecast | ModelUnfit]:
-        columns = np.sort(self.run(table), axis=1)  # each was trained by itself: neighbours may have crossed
+        columns = map(sorted, self.run(table).tolist())  # each was trained by itself: neighbours may have crossed
         levels, name, digest = self.manifest.quantiles, self.name, self.digest
         return [
             Forecast(levels, tuple(values), name, digest, row)
             if all(map(isfinite, values))
             else ModelUnfit(f"model {name} answered {values}, which is no forecast")
-            for row, values in zip(rows, columns.tolist(), strict=True)
+            for row, values in zip(rows, columns, strict=True)
         ]
 
     def _out_of_range(self, row: Features) -> ModelUnfit:
@@ -230,6 +234,11 @@ class Model:
                 f"{version.folder / 'model.onnx'} computes something else here than in training (difference "
                 f"{difference:.2g}, allowed {PARITY:g}); train the model again with the pinned packages"
             )
+
+
+def _inside(value: float, limits: tuple[float, float, bool]) -> bool:
+    least, most, may_miss = limits
+    return least <= value <= most or (may_miss and value != value)
 
 
 def _check_fit(manifest: Manifest, features: Sequence[str] | None, kind: str | None, folder: Path) -> None:
