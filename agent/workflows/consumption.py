@@ -155,7 +155,8 @@ class Consumption:
             holds.append(f"{shown(*actual.quantity, facts.units)} is less than the ERP can keep")
         holds += _missing(use)
         used, last = Decimal(state.get("total", 0)), state.get("last", ())
-        doubts = [*_deviation(report, use, quantity, facts, state), *_cumulated(need, used, quantity, facts)]
+        set_up = _set_up(use, state)
+        doubts = [*_deviation(report, use, quantity, facts, set_up), *_cumulated(need, used, quantity, facts)]
         fingerprint = f"{actual.quantity.value!s} {actual.lot} {lot!s} {report.work_center}"
         at = report.occurred_at.timestamp()
         if reported_before(last, fingerprint, at, self._double_within(need)):
@@ -163,7 +164,7 @@ class Consumption:
         draft = _draft(report, actual, need, quantity, facts)
         alarm = ""
         if not doubts:  # what is in doubt says nothing of what is usual
-            stream, found = _followed(use, quantity, state, stream)
+            stream, found = _followed(use, quantity, set_up, stream)
             if found is not None:
                 if self.config.rare and found.p < 1:
                     cause = _cause(report, use, facts)
@@ -316,17 +317,15 @@ def _missing(use: Use) -> list[str]:
     return holds
 
 
-def _deviation(
-    report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts, state: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """Beyond what the lot should take, plus the set-up on the first report of the component."""
+def _deviation(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts, set_up: Decimal) -> tuple[str, ...]:
+    """Beyond what the lot should take, plus the set-up where it may be in this report."""
     _, need, lot, expected, _ = use
     unit = need.unit
     if need.component is None:
         return _instead(report, use, facts)
     if lot is None or expected is None:
         return ()
-    expected += _set_up(use, state)
+    expected += set_up
     low = expected * need.least - need.half_step
     high = expected * need.most + need.half_step
     if low <= quantity <= high:
@@ -382,12 +381,12 @@ def _cumulated(need: Need, used: Decimal, quantity: Decimal, facts: Facts) -> tu
 # ── what is usual at its place ──────────────────────────────────────────────────────────────────────────────
 
 
-def _followed(use: Use, quantity: Decimal, state: Mapping[str, Any], stream: Any) -> tuple[Any, usage.Finding | None]:
+def _followed(use: Use, quantity: Decimal, set_up: Decimal, stream: Any) -> tuple[Any, usage.Finding | None]:
     """The stream of the material at the work centre after this report, and what it found, if anything."""
     if not use.expected or use.need.component is None or not quantity:
         return stream, None
-    set_up = float(_set_up(use, state)) if use.set_up else 0.0
-    return usage.follow(usage.restored(stream), float(quantity), float(use.expected), set_up, use.need.grain)
+    before = usage.restored(stream)
+    return usage.follow(before, float(quantity), float(use.expected), float(set_up), use.need.grain)
 
 
 # ── what is proposed ────────────────────────────────────────────────────────────────────────────────────────
