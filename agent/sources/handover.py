@@ -108,6 +108,11 @@ class Handover:
         if self._size >= ROOM:
             self._room.clear()
 
+    @property
+    def waiting(self) -> int:
+        """How many deliveries and notices are not yet on their way to the disk."""
+        return self._size
+
     async def room(self) -> None:
         """Return when not too much waits already."""
         await self._room.wait()

@@ -124,6 +124,7 @@ class OpcuaSource:
             **self._status,
             "last_delivery_at": self._handover.last_at,
             "blocked_since": self._handover.blocked_since,
+            "waiting": self._handover.waiting,
             "tags": len(self._addresses),
             "missing_count": len(self._missing),
             "missing": first(self._missing),
@@ -377,6 +378,7 @@ class OpcuaSource:
                 async with asyncio.timeout(wait):
                     await self._moved.wait()
             except TimeoutError:
+                await self._handover.room()  # timers skip what the disk could not take; what they missed is told
                 self._made(tags.tick(self._clock()))
 
     async def _write(self, writes: Sequence[Write] | None) -> None:

@@ -9,11 +9,13 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClient
 from asyncua.server.internal_session import InternalSession
 from wait_for2 import CancelledWithResultError  # type: ignore[import-untyped]  # it comes without types
 
+from agent.sources import handover
 from agent.sources.opcua import OpcuaSource
 from agent.tags.values import Quality
 from tests.mqtt_bench import Shelf, until
@@ -55,6 +57,22 @@ async def test_a_killed_agent_counts_on_from_what_is_on_disk():
         await put(plc["good"], 25)
         async with running(source(port), shelf):
             await until(lambda: sum(numbers(shelf)) == 25)
+
+
+async def test_while_the_store_takes_nothing_timers_are_skipped(monkeypatch: pytest.MonkeyPatch):
+    """What waits stays within bounds, as another source with the same timer shows; then the timer goes on."""
+    monkeypatch.setattr(handover, "ROOM", 4)
+    port, stuck, free = free_port(), Shelf(), Shelf()
+    beat = {"name": "beat", "topic": "plant/beat", "when": {"every_s": 1}}
+    async with serving(port), running(source(port, events=(beat,)), stuck) as line:
+        await until(lambda: stuck.deliveries)
+        stuck.full = True
+        async with running(source(port, events=(beat,)), free):
+            await until(lambda: len(free.deliveries) > 10)
+        assert 1 <= line.status()["waiting"] <= 5
+        stuck.open()
+        before = len(stuck.deliveries)
+        await until(lambda: len(stuck.deliveries) > before + 5)
 
 
 async def test_a_batch_that_is_not_stored_is_followed_by_none():
