@@ -9,8 +9,8 @@ Each score asks another question of a sample and the samples before it:
 
 A score counts by its rank among its own earlier values (see `rank`), as -log p, so that no unit and no distribution
 matters; the four make one by their root mean square. What is no larger than another of the last 200 samples is told as
-0: one event is one alarm. Samples are taken as equidistant. Needs numpy, and about a millisecond for a sample that comes
-alone, a tenth of it for each of a few hundred.
+0: one event is one alarm. Samples are taken as equidistant. Needs numpy, and about a millisecond for a sample alone, a
+tenth of it for each of a few hundred.
 """
 
 from __future__ import annotations
