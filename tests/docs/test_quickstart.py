@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```sh run ([a-z-]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 OWN_SOURCE = yaml.safe_load(re.findall(r"^```yaml source\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0])
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 # What a reader sees at last; `!` before it: what is gone at last. A block that only acts is run once.
 SEEN = {
@@ -65,11 +65,11 @@ class Reader:
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
 
     def prepare(self) -> None:
-        """What a clone and `make run` leave behind, with other ports and less patience."""
+        """What a clone and `make run` leave behind, with other ports and a little less patience."""
         shutil.copytree(ROOT / "edge_config", self.clone / "edge_config")
         (self.clone / "models").symlink_to(ROOT / "models")
         config = self.clone / "edge_config/agent.yaml"
-        text = config.read_text(encoding="utf-8").replace("settle_s: 10", "settle_s: 3")
+        text = config.read_text(encoding="utf-8").replace("settle_s: 10", "settle_s: 8")
         for offset, port in enumerate(("18830", "18800", "18080", "18090")):
             text = text.replace(f":{port}", f":{self.first_port + offset}")
         config.write_text(text, encoding="utf-8")
