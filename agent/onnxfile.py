@@ -57,9 +57,11 @@ _NOT_ALLOWED: Final = {  # what makes a file more than one flat graph
 _DEEPEST: Final = 32
 _INTS: Final = 8  # of an attribute
 # Trees are long lists of numbers, each a field of its own: they are skipped as one.
+_FLOAT, _INT = 0x3D, 0x40  # the first byte of such a field
+_MANY, _WINDOW = 128, 4096  # bytes from which a list is a long one, and how many are then looked at together
 _RUNS: Final = {
-    0x3D: re.compile(rb"(?:\x3d[\x00-\xff]{4})+"),  # floats
-    0x40: re.compile(rb"(?:\x40[\x80-\xff]{0,9}[\x00-\x7f])+"),  # integers
+    _FLOAT: re.compile(rb"(?:\x3d[\x00-\xff]{4}){1,64}"),
+    _INT: re.compile(rb"(?:\x40[\x80-\xff]{0,9}[\x00-\x7f]){1,64}"),
     0x4A: re.compile(rb"(?:\x4a(?:\x04LEAF|\x0aBRANCH_LEQ|\x09BRANCH_LT|\x0aBRANCH_GTE|\x09BRANCH_GT))+"),
 }
 _TREE: Final = ("nodes_treeids", "nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids")
@@ -196,6 +198,25 @@ def _varints(data: bytes) -> Ids:
     return np.add.reduceat(values, starts).astype(np.int64)
 
 
+def _of_floats(data: bytes) -> int:
+    """How many bytes at the beginning are fields of floats."""
+    count = len(data) // 5
+    others = np.flatnonzero(np.frombuffer(data, np.uint8, count * 5)[::5] != _FLOAT)
+    return 5 * (int(others[0]) if len(others) else count)
+
+
+def _of_integers(data: bytes) -> int:
+    """The same of integers: pairs of varints, of which the first is the one byte of the field."""
+    parts = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(parts < 0x80)
+    ends = ends[: len(ends) // 2 * 2]
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+    fit = (parts[starts[::2]] == _INT) & (ends[::2] == starts[::2]) & (ends[1::2] - starts[1::2] < 10)
+    others = np.flatnonzero(~fit)
+    pairs = int(others[0]) if len(others) else len(fit)
+    return int(ends[2 * pairs - 1]) + 1 if pairs else 0
+
+
 def _text(fields: list[Field], wanted: int) -> str:
     value = next((value for number, _, value in fields if number == wanted), b"")
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
@@ -209,8 +230,12 @@ def _fields(data: bytes, *, runs: bool = False) -> Iterator[Field]:
     at = 0
     while at < len(data):
         if runs and (pattern := _RUNS.get(data[at])) and (run := pattern.match(data, at)):
-            yield data[at] >> 3, data[at] & 7, run[0]
-            at = run.end()
+            end = run.end()
+            if end - at >= _MANY:
+                window = data[end : end + _WINDOW]  # what looks ahead further could be made to do so again and again
+                end += _of_floats(window) if data[at] == _FLOAT else _of_integers(window) if data[at] == _INT else 0
+            yield data[at] >> 3, data[at] & 7, data[at:end]
+            at = end
             continue
         key, at = _varint(data, at)
         number, wire = key >> 3, key & 7

@@ -216,6 +216,20 @@ def test_lists_of_integers_are_read_as_they_were_written(numbers, packed):
     assert onnxfile._integers("numbers", [data]).tolist() == numbers
 
 
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 300), min_size=1, max_size=90), st.integers(1, 700))
+def test_long_lists_are_read_as_they_were_written(numbers, times):
+    """However many there are, and whatever stands behind them in the same attribute."""
+    attribute = helper.make_attribute("numbers", numbers * times)
+    attribute.floats.extend([0.5] * times)
+    attribute.strings.extend([b"LEAF", b"BRANCH_LEQ", b"other"])
+    data = attribute.SerializeToString()
+    assert onnxfile._integers("numbers", [data]).tolist() == numbers * times
+    fields = list(onnxfile._fields(data, runs=True))
+    assert sum(len(value) for number, _, value in fields if number == 7 and isinstance(value, bytes)) == 5 * times
+    with pytest.raises(ModelUnfit):
+        list(onnxfile._fields(data[:-1], runs=True))
+
+
 def _varint(number: int) -> bytes:
     parts = []
     while number > 0x7F:
