@@ -111,7 +111,7 @@ ERRORS: tuple[tuple[Exception, int, str], ...] = (
     (StoreCorrupt("x"), 503, "store_unavailable"),
     (ErpUnavailable("x"), 503, "erp_unavailable"),
     (Refused(418, "teapot", "x"), 418, "teapot"),
-    (ModelUnfit("x"), 500, "internal"),
+    (ModelUnfit("x"), 422, "model_unfit"),
     (SourceLost("x"), 500, "internal"),
     (GatepostError("x"), 500, "internal"),
     (ZeroDivisionError("a secret"), 500, "internal"),
