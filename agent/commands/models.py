@@ -36,7 +36,7 @@ VERSION = click.argument("version", callback=folder_name)
 
 @click.group()
 def models() -> None:
-    """Models: list, verify, promote, rollback, explain, train, evaluate, key.
+    """The models that score: list, verify, promote, rollback, explain, train, evaluate, key.
 
     A model scores what a workflow proposes; it never posts. A version is believed when its manifest is signed by a key
     that the plant trusts (`model_keys`), and loaded when its files and answers are what the manifest says.
