@@ -243,6 +243,8 @@ def _inside(value: float, limits: tuple[float, float, bool]) -> bool:
 
 def _check_fit(manifest: Manifest, features: Sequence[str] | None, kind: str | None, folder: Path) -> None:
     names = [one.name for one in manifest.features]
+    if features is not None and not features:
+        raise ModelUnfit(f"{folder / registry.MANIFEST}: this workflow asks no model; remove `model` from it")
     if features is not None and list(features) != names:
         raise ModelUnfit(
             f"{folder / registry.MANIFEST}: the model takes {', '.join(names)}, the workflow computes "

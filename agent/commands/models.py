@@ -198,7 +198,7 @@ def promote(*, name: str, version: str, yes: bool, place: Place, asked: Asked) -
         {"version": version},
         lambda desk, act: to_champion(desk, shelf, name, version, act),
     )
-    _told(answer, asked)
+    _told(answer, asked, shelf)
 
 
 @models.command()
@@ -220,15 +220,16 @@ def rollback(*, name: str, yes: bool, place: Place, asked: Asked) -> None:
     answer = Reach(place, asked).act(
         f"/v1/models/{name}/rollback", {}, lambda desk, act: to_previous(desk, shelf, name, act)
     )
-    _told(answer, asked)
+    _told(answer, asked, shelf)
 
 
-def _told(answer: Any, asked: Asked) -> None:
+def _told(answer: Any, asked: Asked, shelf: Shelf) -> None:
     found = answer if isinstance(answer, dict) else {}
+    unasked = "" if found.get("model") in shelf.features else "; no workflow of the configuration asks it"
     before = f" instead of {found['before']}" if found.get("before") else ""
     show.say(
-        f"{found.get('model')}/{found.get('version')} (signed by {found.get('signed_by')}) decides{before} "
-        f"(by {found.get('by', asked.by)}: {asked.reason})"
+        f"{found.get('model')}/{found.get('version')} (signed by {found.get('signed_by')}) is the champion{before} "
+        f"(by {found.get('by', asked.by)}: {asked.reason}){unasked}"
     )
 
 

@@ -252,7 +252,7 @@ async def test_a_model_is_promoted_through_the_api_and_from_the_command_line(tmp
         words = ["models", "promote", NAME, "2", "--reason", "better after all"]
         ran = await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", *words)
         assert ran.code == 0, ran.out
-        assert f"{NAME}/2 (signed by test) decides instead of 1" in ran.out
+        assert f"{NAME}/2 (signed by test) is the champion instead of 1" in ran.out
         model = one.agent.rules.assignments["consumption"].model
         assert model is not None
         assert model.name == f"{NAME}/2"

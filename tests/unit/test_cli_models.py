@@ -93,7 +93,8 @@ def test_a_promotion_is_signed_and_can_be_taken_back(config):
     """The alias moves, the trail says who and why, and one step leads back."""
     ran = models(config, "promote", NAME, "2", "--reason", "better", "--by", "anna")
     assert ran.code == 0, ran.out
-    assert f"{NAME}/2 (signed by test) decides instead of 1 (by anna via {login()}: better)" in ran.out
+    assert f"{NAME}/2 (signed by test) is the champion instead of 1 (by anna via {login()}: better)" in ran.out
+    assert "no workflow" not in ran.out
     assert aliases(config) == registry.Aliases(champion="2", previous="1")
     ran = models(config, "rollback", NAME, "--reason", "worse")
     assert ran.code == 0, ran.out
@@ -105,6 +106,22 @@ def test_a_promotion_is_signed_and_can_be_taken_back(config):
     ran = models(config, "rollback", NAME, "--reason", "again")
     assert ran.code == 1
     assert "names no previous version" in ran.out
+
+
+def test_a_champion_that_nobody_asks_is_said_to_be_one(config):
+    """A promotion changes nothing in the plant while the configuration names the model for no workflow."""
+    config.write_text(config.read_text().replace(f", model: {NAME}", ""))
+    ran = models(config, "promote", NAME, "2", "--reason", "better")
+    assert ran.code == 0, ran.out
+    assert ran.out.rstrip().endswith("better); no workflow of the configuration asks it")
+
+
+def test_a_workflow_that_asks_no_model_says_so(config):
+    """`confirmation` computes no features: no training makes a model for it."""
+    config.write_text(config.read_text().replace("consumption: {target", "confirmation: {target"))
+    ran = models(config, "promote", NAME, "2", "--reason", "better")
+    assert ran.code == 1
+    assert "this workflow asks no model; remove `model` from it" in ran.out
 
 
 def test_what_does_not_fit_is_not_promoted(config):
