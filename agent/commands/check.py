@@ -107,7 +107,7 @@ def would_run(loaded: config.Config) -> None:
         limits += ["two people sign"] if authority.four_eyes else []
         below = [f"scored by {flow.model}" if flow.model else "not scored by a model"]
         below += [f"held unless {', '.join(limits)}"] if limits else []
-        below += [f"posts {modes} at {flow.target}"]
+        below += [_writes(authority.mode, f"posts {modes} at {flow.target}")]
         rows.append(([name, flow.mapping, authority.mode, flow.target], below))
     show.entries(["workflow", "reads", "authority", "target"], rows)
     show.say("")
@@ -123,6 +123,13 @@ def would_run(loaded: config.Config) -> None:
     if node is not None:
         show.entries(["Sparkplug node", "brokers"], [([f"{node.group}/{node.node}", ", ".join(node.brokers)], [])])
         show.say("")
+
+
+def _writes(mode: str, posting: str) -> str:
+    """What the agent does at the target in this mode of authority."""
+    if mode == "advise":
+        return "writes nothing (advise)"
+    return f"{posting} after a person's approval" if mode == "assist" else posting
 
 
 def _nobody_enters(loaded: config.Config, server: OpcuaServer) -> Iterator[str]:

@@ -43,6 +43,24 @@ def test_a_right_configuration_shows_what_would_run(config):
 
 
 @pytest.mark.parametrize(
+    ("authority", "told"),
+    [
+        ("mode: advise", "writes nothing (advise)"),
+        ("", "writes nothing (advise)"),
+        ("mode: assist", "posts goods_issue live at s4 after a person's approval"),
+        ("mode: auto", "posts goods_issue live at s4\n"),
+    ],
+)
+def test_what_a_workflow_writes_is_told_by_its_authority(config, authority, told):
+    """Nobody reads "posts live" of a workflow that writes nothing, or that asks a person first."""
+    change(config, "consumption: {mode: auto, min_confidence: 0.9, max_value: 5000}", f"consumption: {{{authority}}}")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 0, ran.out
+    assert told in ran.out
+    assert ("posts goods_issue" in ran.out) == ("posts goods_issue" in told)
+
+
+@pytest.mark.parametrize(
     ("scope", "anonymous", "warned"),
     [
         ("", "false", True),
