@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```sh run ([a-z-]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 OWN_SOURCE = yaml.safe_load(re.findall(r"^```yaml source\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0])
+OWN_STORE = yaml.safe_load(re.findall(r"^```yaml store\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0])
 DEADLINE = 180.0
 
 # What a reader sees at last; `!` before it: what is gone at last. A block that only acts is run once.
@@ -168,7 +169,7 @@ def test_every_block_of_the_page_is_run():
 
 
 async def test_the_quickstart_works_as_printed(reader):
-    """Each block, in its order, shows what the page says; SAP has every posting once."""
+    """Each block, in its order, shows what the page says; SAP has every posting once, the copy has its own store."""
     names = list(BLOCKS)
     async with reader.bench():
         for name in names[: names.index("copy")]:
@@ -177,8 +178,10 @@ async def test_the_quickstart_works_as_printed(reader):
     await reader.follow("copy")
     own = reader.clone / "my-plant/agent.yaml"
     config = yaml.safe_load(own.read_text(encoding="utf-8"))
+    config["store"] |= OWN_STORE["store"]
     config["sources"][0] = OWN_SOURCE[0]
     config["authority"] = {"consumption": {"mode": "advise"}, "confirmation": {"mode": "advise"}}
+    assert (own.parent / config["store"]["path"]).resolve().parent != reader.data
     own.write_text(yaml.safe_dump(config), encoding="utf-8")
     for name in names[names.index("copy") + 1 :]:
         await reader.follow(name)
