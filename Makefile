@@ -51,6 +51,14 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@$(HASHED) -r requirements/dev.txt
 	@touch $@
 
+$(VENV)/.training: requirements/train.txt $(VENV)/.runtime
+	@echo "installing what training needs into $(VENV)"
+	@$(HASHED) -r requirements/train.txt
+	@touch $@
+
+.PHONY: training
+training: $(VENV)/.training ## add to .venv what `gatepost models train` needs
+
 .PHONY: setup
 setup: $(VENV)/.runtime ## make .venv with the pinned packages and the gatepost command
 

@@ -34,8 +34,13 @@ def training(module: str) -> Any:
         missing = (error.name or module).partition(".")[0]
         raise GatepostError(
             f"training needs packages that this installation leaves out ({missing} is missing); where models are "
-            "made: pip install 'gatepost[train]'"
+            f"made: {installing(Path(__file__).parents[2])}"
         ) from None
+
+
+def installing(root: Path) -> str:
+    """What to type for the packages of training: in a clone of the repository these are pinned."""
+    return f"make -C {root} training" if (root / "Makefile").exists() else "pip install 'gatepost[train]'"
 
 
 @models.command()
@@ -110,7 +115,7 @@ def evaluate(
       gatepost models evaluate scrap_cause
     """
     keys = registry.trusted(place.model_keys)
-    folder = place.models / name / version if version else registry.champion(place.models / name)
+    folder = registry.located(place.models, name, version)
     found = registry.read(folder, keys)
     told = f"{name}/{found.manifest.version}"
     if data is None:

@@ -9,12 +9,15 @@ PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="
 
 
 def test_the_columns_file_of_the_page_is_read(tmp_path):
-    """Copied out of the page, without a change."""
+    """Copied out of the page, without a change; it names the columns that the page says of its CSV, and no others."""
     found = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert found
     (tmp_path / "scrap.yaml").write_text(found[1], encoding="utf-8")
     read = columns.read(str(tmp_path / "scrap.yaml"))
     assert (read.target, read.time) == ("cause", "reported_at")
+    told = re.search(r"`scrap.csv` has the columns (.*?), the answer", PAGE, re.DOTALL)
+    assert told
+    assert set(re.findall(r"`([a-z_]+)`", told[1])) == {name for name, _ in read.named()}
     assert list(read.numbers) == ["melt_temperature", "tool_used", "cycle_time"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent import checkpoints, registry
+from agent.commands.training import installing
 from tests.command_line import Ran, folder, gatepost_
 from tests.trained import ROOT
 
@@ -144,15 +146,17 @@ def test_a_name_is_no_path(place):
     assert "is no name of a folder" in ran.out
 
 
-def test_an_installation_without_training_says_so(place):
-    """The run-time image has no scikit-learn: one sentence with what to install."""
+def test_an_installation_without_training_says_so(tmp_path):
+    """The run-time image has no scikit-learn: one sentence with what to install, other words in a clone."""
     program = "import sys; sys.modules['sklearn'] = None; from agent.cli import main; main()"
     words = ["models", "train", "a", "--data", "x", "--columns", "x", "--key", "x"]
     ran = subprocess.run(
         [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
     )
     assert ran.returncode == 1
-    assert ran.stderr.strip().endswith("(sklearn is missing); where models are made: pip install 'gatepost[train]'")
+    assert ran.stderr.strip().endswith(f"(sklearn is missing); where models are made: make -C {ROOT} training")
+    assert re.search(r"^training:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert installing(tmp_path) == "pip install 'gatepost[train]'"
 
 
 def test_the_extra_is_what_training_is_pinned_with():
