@@ -16,7 +16,7 @@ from typing import Any
 
 from agent import registry
 from agent.desk import Act, Desk
-from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
+from agent.errors import Conflict, GatepostError, ModelUnfit
 from agent.inference import Model
 from agent.store.approvals import once
 from agent.store.transaction import Transaction
@@ -38,13 +38,10 @@ class Shelf:
 
     def load(self, name: str, version: str) -> Model:
         """The version as the agent would load it, after every check. Raises ModelUnfit, NotFound."""
-        known = registry.versions(self.models, name)
-        if version not in known:
-            there = f"there are {', '.join(known)}" if known else f"there is no model {name!r}"
-            raise NotFound(f"{self.models / name} has no version {version!r}; {there}")
+        folder = registry.located(self.models, name, version)
         features = self.features.get(name)
         kind = "probability" if features is not None else None  # what workflows ask for
-        return Model.load(self.models / name / version, registry.trusted(self.keys), features, kind=kind)
+        return Model.load(folder, registry.trusted(self.keys), features, kind=kind)
 
 
 def _features(kind: str) -> Sequence[str]:

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraint
 from agent import checkpoints, strictjson
 from agent.durable import replace_durably
 from agent.errors import BadPayload, ModelUnfit, NotFound, StoreError
+from agent.schema import did_you_mean
 
 MAX_BYTES: Final = 3 * 1024 * 1024  # of any file of a version
 FILES: Final = ("model.onnx", "parity.json", "card.md", "reference.json")  # beside the manifest and its signature
@@ -280,6 +281,30 @@ def versions(models: Path, name: str) -> list[str]:
     return sorted(path.parent.name for path in (models / name).glob(f"*/{MANIFEST}"))
 
 
+def located(models: Path, name: str, version: str | None = None) -> Path:
+    """The folder of this version, of the champion where none is named. Raises NotFound, ModelUnfit."""
+    if version is None:
+        return champion(models / name)
+    if _absent(models / name):
+        raise NotFound(_no_model(models / name))
+    known = versions(models, name)
+    if version not in known:
+        raise NotFound(f"{models / name} has no version {version!r}; known: {', '.join(known) or 'none'}")
+    return models / name / version
+
+
+def _absent(folder: Path) -> bool:
+    try:
+        return not folder.is_dir()
+    except OSError:  # may not be looked at: reading it says why
+        return False
+
+
+def _no_model(folder: Path) -> str:
+    hint = did_you_mean(folder.name, names(folder.parent))
+    return f"there is no model {folder.name!r} in {folder.parent}; {hint}"
+
+
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
@@ -334,6 +359,8 @@ def _first(error: ValidationError) -> str:
 
 def aliases(folder: Path) -> Aliases:
     """Which version of ``models/<name>`` has which part. Raises ModelUnfit."""
+    if _absent(folder):
+        raise ModelUnfit(_no_model(folder))
     return _told(_read(folder / ALIASES), folder / ALIASES, Aliases)
 
 

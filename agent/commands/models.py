@@ -313,24 +313,28 @@ def _explain_event(place: Place, event: int, *, json: bool) -> None:
 
 
 def _explain_version(place: Place, name: str, version: str | None, *, json: bool) -> None:
-    """Card, inputs, figures, origin and signatures of one version. Raises ModelUnfit."""
-    folder = place.models / name / version if version else registry.champion(place.models / name)
-    found = registry.read(folder, registry.trusted(place.model_keys))
+    """Card, inputs, figures, origin and signatures of one version. Raises NotFound, ModelUnfit."""
+    found = registry.read(registry.located(place.models, name, version), registry.trusted(place.model_keys))
     manifest = found.manifest
     if json:
         show.data({**manifest.model_dump(mode="json"), "signed_by": found.signer, "card": _card(found)})
         return
-    show.folded(_card(found))
-    show.table(
-        ["input", "taken from", "to", "mostly from", "to", "unit", "missing"],
-        [[one.name, one.least, one.most, one.low, one.high, one.unit, one.null] for one in manifest.features],
-        f"What {manifest.name}/{manifest.version} takes",
+    show.say(_card(found))  # as it is written, with its figures: Markdown that is folded is no Markdown any more
+    show.say(f"What {manifest.name}/{manifest.version} takes:")
+    show.entries(
+        ["input", "unit", "missing"],
+        [([one.name, one.unit, one.null], [_ranges(one)]) for one in manifest.features],
     )
-    show.table(["figure", "value"], [[name, value] for name, value in manifest.metrics.items()], "Its figures")
-    show.table(["trained", ""], [[name, value] for name, value in manifest.trained.items()], "How it was trained")
+    show.say("\nHow it was trained:")
+    for name, value in manifest.trained.items():
+        show.folded(f"  {name}: {value}")
     show.say(f"signed by {found.signer}; manifest SHA-256 {found.digest}")
     if manifest.approved:
         show.say(f"approved by {manifest.approved.by} at {manifest.approved.at}: {manifest.approved.reason}")
+
+
+def _ranges(one: registry.Input) -> str:
+    return f"taken from {one.least:.4g} to {one.most:.4g}, mostly from {one.low:.4g} to {one.high:.4g}"
 
 
 def _card(found: registry.Version) -> str:

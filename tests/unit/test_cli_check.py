@@ -176,12 +176,21 @@ def test_the_first_answer_is_enough_to_mend_it(config, before, after, told):
     assert told in gatepost_(config, "check", str(config)).out
 
 
-def test_a_model_of_another_workflow_is_refused(config):
-    """What the workflow computes is not what the model takes: found here, not at the start."""
+def test_a_model_where_the_workflow_asks_none_is_refused(config):
+    """Found here, not at the start."""
     change(config, "    options: {backflush: false}", "    model: consumption_anomaly\n    options: {backflush: false}")
     ran = gatepost_(config, "check", str(config))
     assert ran.code == 2
-    assert "the model takes deviation" in ran.out
+    assert "this workflow asks no model; remove `model` from it" in ran.out
+
+
+def test_a_model_whose_name_is_misspelt_is_told_with_the_name_that_is_meant(config):
+    """No word of files that are to be restored."""
+    change(config, "model: consumption_anomaly", "model: consumption_anomoly")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert "there is no model 'consumption_anomoly' in " in ran.out
+    assert "did you mean 'consumption_anomaly'?" in ran.out
 
 
 def test_a_model_that_was_changed_is_refused(config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_what_does_not_fit_is_not_promoted(config):
     assert "decides already" in ran.out
     ran = models(config, "promote", NAME, "9", "--reason", "x")
     assert ran.code == 1
-    assert "has no version '9'; there are 1, 2" in ran.out
+    assert "has no version '9'; known: 1, 2" in ran.out
     assert aliases(config).champion == "1"
 
 
@@ -154,6 +155,28 @@ def test_a_model_for_another_workflow_is_not_promoted(config):
     assert "the workflow computes deviation" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["explain", "consumption_anomoly"], f"did you mean '{NAME}'?"),
+        (["evaluate", "nope"], f"known: {NAME}"),
+        (["promote", "nope", "1", "--reason", "x"], f"known: {NAME}"),
+        (["rollback", "nope", "--reason", "x"], f"known: {NAME}"),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_with_those_that_are(config, words, told):
+    """A slip of the pen sends nobody to look for files to restore."""
+    ran = models(config, *words)
+    assert ran.code == 1
+    assert f"there is no model {words[1]!r} in {config.parent / 'models'}; {told}" in ran.out
+
+
+def test_a_version_that_is_not_there_is_told_with_those_that_are(config):
+    """Also where it is only looked at."""
+    for command in ("explain", "evaluate"):
+        assert "has no version '9'; known: 1, 2" in models(config, command, NAME, "9").out
+
+
 @pytest.mark.parametrize("words", [["promote", "../x", "1"], ["promote", NAME, ".."], ["explain", "/etc"]])
 def test_a_path_is_no_name(config, words):
     """Neither of a model nor of a version."""
@@ -162,17 +185,19 @@ def test_a_path_is_no_name(config, words):
     assert "is no name of a folder" in ran.out
 
 
-def test_a_model_is_explained(config):
-    """Its card, what it takes, its figures, and who signed it."""
+@pytest.mark.parametrize("width", ["80", "100"])
+def test_a_model_is_explained(config, monkeypatch, width):
+    """Its card as it is written, what it takes by whole names, how it was trained and who signed it, on any screen."""
+    monkeypatch.setenv("COLUMNS", width)
     ran = models(config, "explain", NAME)
     assert ran.code == 0
-    for words in (
-        "Does this consumption look normal?",
-        "share_of_required",
-        "normal_accepted_at_0.9",
-        "signed by test",
-    ):
-        assert words in ran.out
+    card = (config.parent / "models" / NAME / "1" / "card.md").read_text()
+    assert ran.out.startswith(card)
+    rest = ran.out.removeprefix(card)
+    assert re.search(r"^share_of_required +refused\n    taken from \S+ to \S+, mostly from \S+ to \S+$", rest, re.M)
+    assert "mostly from -0.02028 to 0.02288" in rest
+    assert "signed by test" in rest
+    assert "normal_accepted_at_0.9" not in rest  # the card has the figures
     told = json.loads(models(config, "explain", NAME, "2", "--json").out)
     assert (told["version"], told["signed_by"]) == ("2", "test")
     assert told["card"].startswith("# Does this consumption")
