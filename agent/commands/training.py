@@ -7,17 +7,19 @@ for, by name: nothing of the agent rests on it.
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import checkpoints, registry
 from agent.commands import show
 from agent.commands.models import NAME, folder_name, models
 from agent.commands.place import Place, as_json, at_place
 from agent.durable import replace_durably
-from agent.errors import GatepostError
+from agent.errors import GatepostError, StoreError
 from agent.inference import Model
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -71,11 +73,9 @@ def train(
       gatepost models train scrap_cause --data scrap.csv --columns scrap.yaml --key ~/keys/models.pem
     """
     pipeline, table, described = training("pipeline"), training("table"), training("columns")
-    if not key.exists():
-        raise GatepostError(f"{key}: there is no such key; `gatepost models key {key.parent}` makes a pair")
+    signing_key = _private(key)
     if version and (out / name / version / registry.MANIFEST).exists():
         raise GatepostError(f"{out / name / version} is there already; choose another --version")
-    signing_key = checkpoints.load_key(key)
     read = described.read(str(columns))
     rows = table.read(data, read)
     origin = pipeline.Origin(str(data.name), about)
@@ -91,6 +91,20 @@ def train(
     champion = registry.aliases(folder.parent).champion
     if champion != folder.name:
         show.say(f"{name}/{champion} still decides; let this one decide: gatepost models promote {name} {folder.name}")
+
+
+def _private(key: Path) -> Ed25519PrivateKey:
+    """The key that signs. Raises GatepostError where there is none, or where it is another thing."""
+    if not key.exists():
+        raise GatepostError(f"{key}: there is no such key; `gatepost models key {key.parent}` makes a pair")
+    try:
+        return checkpoints.load_key(key)
+    except StoreError:
+        found = "no Ed25519 private key (PEM, without a passphrase)"
+    with suppress(StoreError):
+        checkpoints.load_public(key)
+        found = "a public key"
+    raise GatepostError(f"{key} is {found}; give the private one that `gatepost models key` made")
 
 
 @models.command()

@@ -133,6 +133,21 @@ def test_a_key_that_is_not_there_is_not_made(place):
     assert not (place / "keys" / "models.pem").exists()
 
 
+@pytest.mark.parametrize(("content", "told"), [(None, "is a public key"), ("x", "is no Ed25519 private key")])
+def test_a_key_that_cannot_sign_is_told(place, content, told):
+    """And no agent is said to make one: a key for training is made by a person."""
+    wrong = place / "keys" / "models.pub"
+    if content is not None:
+        wrong = place / "x.pem"
+        wrong.write_text(content)
+    ran = train(place, "--key", str(wrong))
+    assert ran.code == 1
+    assert f"{wrong} {told}" in ran.out
+    assert "give the private one that `gatepost models key` made" in ran.out
+    assert "the agent makes" not in ran.out
+    assert not (place / "models").exists()
+
+
 def test_a_version_is_never_written_over(place):
     """What was signed once stays what it is."""
     train(place, "--version", "1")
