@@ -94,15 +94,15 @@ class Node:
         return Finding(self.file, self.line, self.path, message, _URL_PASSWORD.sub("…@", shown[:80]))
 
 
-def read_yaml(path: str | Path) -> Node:
-    """The tree of one file. Raises ConfigError with every finding."""
-    node, findings = scan_yaml(path)
+def read_yaml(path: str | Path, example: str = "edge_config/") -> Node:
+    """The tree of one file. Raises ConfigError with every finding; `example` is where an empty file is sent to."""
+    node, findings = scan_yaml(path, example)
     if node is None or findings:
         raise ConfigError(findings)
     return node
 
 
-def scan_yaml(path: str | Path) -> tuple[Node | None, list[Finding]]:
+def scan_yaml(path: str | Path, example: str = "edge_config/") -> tuple[Node | None, list[Finding]]:
     """The tree of one file as far as it can be read, and what is wrong with it."""
     file = str(path)
     try:
@@ -121,7 +121,7 @@ def scan_yaml(path: str | Path) -> tuple[Node | None, list[Finding]]:
     if control:
         line = text.count("\n", 0, control.start()) + 1
         return None, [Finding(file, line, "", "has a control character; remove it", f"0x{ord(control[0]):02x}")]
-    return _Reading(file, text).tree()
+    return _Reading(file, text, example).tree()
 
 
 class _UnreadableError(Exception):
@@ -131,8 +131,9 @@ class _UnreadableError(Exception):
 class _Reading:
     """One pass over the parser's events. Depth is counted before it can hurt."""
 
-    def __init__(self, file: str, text: str) -> None:
+    def __init__(self, file: str, text: str, example: str) -> None:
         self.file = file
+        self.example = example
         self.lines = text.split("\n")
         self.findings: list[Finding] = []
         self.events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=_LOADER))
@@ -154,7 +155,7 @@ class _Reading:
         if root is not None and root.children is None and root.value is None:
             root = None
         if root is None and not self.findings:
-            self.findings.append(Finding(self.file, 1, "", "is empty; an example is in edge_config/"))
+            self.findings.append(Finding(self.file, 1, "", f"is empty; an example is in {self.example}"))
         return root, self.findings
 
     def node(self, event: Any, path: str, depth: int, line: int | None = None) -> Node:

@@ -90,7 +90,7 @@ class Columns(Settings):
 
 def read(path: str) -> Columns:
     """The file, checked. Raises ConfigError with every finding as ``file:line: path: message (value)``."""
-    tree = read_yaml(path)
+    tree = read_yaml(path, "docs/training.md")
     columns = parse(tree, Columns)
     findings: list[Finding] = []
     places: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from models.training.columns import Columns
 MAX_BYTES: Final = 256 * 1024 * 1024
 MAX_ROWS: Final = 200_000
 SHOWN: Final = 20  # findings of one reading
+WORDS: Final = 0.9  # where so many cells of a column are no number, the column is none of numbers
 MOST_CLASSES: Final = 50
 LONGEST: Final = 80  # characters of a word
 LARGEST: Final = Decimal(repr(float(np.finfo(np.float32).max)))
@@ -54,6 +56,9 @@ class _Reading:
         self.file = file
         self.columns = columns
         self.findings: list[Finding] = []
+        self.numbers: Counter[str] = Counter()  # column → cells that are a number
+        self.words: Counter[str] = Counter()  # … and those that are none
+        self.wrong: dict[str, list[Finding]] = {name: [] for name in columns.numbers}  # the first of these
         self.nulls = {"", *columns.null}
         self.zoned: bool | None = None
 
@@ -70,19 +75,24 @@ class _Reading:
                     times.append(self.time(line, cells[self.columns.time]))
         except _EnoughError:
             pass
+        self.findings = sorted([*self.findings, *self.no_numbers()], key=lambda one: one.line)
         if not self.findings:
             self.whole(rows, target)
         if self.findings:
-            raise ConfigError(self.findings)
+            raise ConfigError(self.shown())
         return Data(tuple(rows), tuple(target), tuple(times), sha256(raw).hexdigest())
 
     def add(self, line: int, column: str, message: str, value: str = "") -> None:
         self.findings.append(Finding(self.file, line, column, message, value[:80]))
         if len(self.findings) >= SHOWN:
-            self.findings.append(
-                Finding(self.file, line, "", f"reading stops after {SHOWN} findings; mend these first")
-            )
             raise _EnoughError
+
+    def shown(self) -> list[Finding]:
+        """The first of the findings; where there may be more, that is the last one."""
+        if len(self.findings) < SHOWN:
+            return self.findings
+        more = f"reading stops after {SHOWN} findings; mend these first"
+        return [*self.findings[:SHOWN], Finding(self.file, self.findings[SHOWN - 1].line, "", more)]
 
     # ── the file ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -165,8 +175,11 @@ class _Reading:
         except InvalidOperation:
             comma = self.columns.decimal == "." and "," in cell
             hint = "write 12.5, or say decimal: ','" if comma else "mend it, leave it empty, or add the word to null"
-            self.add(line, column, f"is no number; {hint}", cell)
+            self.words[column] += 1
+            if self.words[column] <= SHOWN:
+                self.wrong[column].append(Finding(self.file, line, column, f"is no number; {hint}", cell[:80]))
             return None
+        self.numbers[column] += 1
         if not value.is_finite() or abs(value) > LARGEST:
             self.add(line, column, "is no number that a model can take; leave the cell empty", cell)
             return None
@@ -175,6 +188,20 @@ class _Reading:
             limits = f"{'' if told.least is None else told.least} to {'' if told.most is None else told.most}"
             self.add(line, column, f"is outside of {limits}, the limits in the columns file; mend one of them", cell)
         return float(value)
+
+    def no_numbers(self) -> Iterator[Finding]:
+        """The cells that are no number; one finding for a column where hardly any cell is one."""
+        for column, found in self.wrong.items():
+            words = self.words[column]
+            cells = words + self.numbers[column]
+            if words < 2 or words < WORDS * cells:
+                yield from found
+                continue
+            first = found[0]
+            comma = self.columns.decimal == "." and "," in first.value
+            todo = "say decimal: ','" if comma else "move it to categories or ignore"
+            told = f"{words} of {cells} cells are no number; {todo}"
+            yield Finding(self.file, first.line, column, told, first.value)
 
     def label(self, line: int, cells: Mapping[str, str]) -> str:
         word = self.word(line, self.columns.target, cells[self.columns.target])

@@ -123,9 +123,30 @@ def test_identities_and_time_stamps_are_no_numbers_of_a_model(tmp_path):
 
 def test_a_thousand_wrong_cells_are_told_as_twenty(tmp_path):
     """And the reader is told that there may be more."""
-    found = refusal(tmp_path, HEAD + "2026-11-20T06:00:00Z,M1,x,80,,burr\n" * 1000).splitlines()
+    found = refusal(tmp_path, HEAD + "2026-11-20T06:00:00Z,M1,20150,80,,burr\n" * 1000).splitlines()
     assert len(found) == 21
     assert "reading stops after 20 findings" in found[-1]
+    mixed = HEAD + ("2026-11-20T06:00:00Z,M1,x,80,,burr\n" + "2026-11-20T06:00:00Z,M1,201,80,,burr\n") * 500
+    found = refusal(tmp_path, mixed).splitlines()
+    assert [one.split(":")[1] for one in found] == [*map(str, range(2, 42, 2)), "40"]
+
+
+@pytest.mark.parametrize(
+    ("word", "todo"), [("C-01", "move it to categories or ignore"), ('"201,5"', "say decimal: ','")]
+)
+def test_a_column_of_words_among_the_numbers_is_told_once(tmp_path, word, todo):
+    """It hides no other finding, wherever that stands."""
+    rows = f"2026-11-20T06:00:00Z,M1,{word},80,,burr\n" * 99 + "2026-11-20T06:00:00Z,M1,201,high,,burr\n"
+    shown = word.strip('"')
+    assert refusal(tmp_path, HEAD + rows + f"2026-11-20T06:00:00Z,M1,{word},81,,flash\n").splitlines() == [
+        f"data.csv:2: temperature: 100 of 101 cells are no number; {todo} ({shown})",
+        "data.csv:101: pressure: is no number; mend it, leave it empty, or add the word to null (high)",
+    ]
+
+
+def test_an_empty_columns_file_is_sent_to_the_page(tmp_path):
+    """The example is there, not beside the configuration of the agent."""
+    assert "columns.yaml:1: is empty; an example is in docs/training.md" in refusal(tmp_path, HEAD + GOOD, "")
 
 
 WRONG_COLUMNS = {
