@@ -89,8 +89,13 @@ def train(
     show.table(["figure", "value"], [[one, f"{value:.4f}"] for one, value in figures.items()], f"{name}, judged")
     show.say(f"{folder}: signed; read {folder / 'card.md'}, and open {folder / PAGE} in a browser")
     champion = registry.aliases(folder.parent).champion
-    if champion != folder.name:
-        show.say(f"{name}/{champion} still decides; let this one decide: gatepost models promote {name} {folder.name}")
+    if champion == folder.name:
+        show.say(
+            f"first version: it is the champion. Put {key.with_suffix('.pub')} into `model_keys` of the plant, so that "
+            "the agent believes it, then: gatepost models verify"
+        )
+    else:
+        show.say(f"{name}/{champion} stays the champion; to change it: gatepost models promote {name} {folder.name}")
 
 
 def _private(key: Path) -> Ed25519PrivateKey:

@@ -64,12 +64,15 @@ def test_a_csv_becomes_a_version_that_the_agent_takes(place):
     ran = train(place)
     assert ran.code == 0, ran.out
     assert "macro_f1" in ran.out
+    assert f"Put {place / 'keys' / 'models.pub'} into `model_keys`" in ran.out
     assert (place / "models" / "scrap" / "1" / "evaluation.html").read_text().startswith("<!doctype html>")
     assert gatepost_(place / "agent.yaml", "models", "verify").code == 0
     again = train(place, "--json")
     assert json.loads(again.out)["folder"].endswith("/scrap/2")
     assert registry.aliases(place / "models" / "scrap").champion == "1"
-    assert "gatepost models promote scrap 3" in train(place).out
+    later = train(place).out
+    assert "gatepost models promote scrap 3" in later
+    assert "first version" not in later
 
 
 def test_a_version_is_judged_on_other_rows(place):
