@@ -32,10 +32,13 @@ class Availability:
         """Whether nothing should be sent now."""
         return bool(self.trouble) or self.rests_until > time.monotonic()
 
-    def opened(self) -> None:
-        """A read was answered: postings may be sent."""
+    def opened(self, lacking: str = "") -> None:
+        """A read was answered, or the target does with what it kept (`lacking` an answer): postings may be sent."""
         level = logging.INFO if self.trouble == NEVER_OPENED else logging.WARNING  # the end of a warning is one, too
-        log.log(level, "target %s is available", self._target)
+        if lacking:
+            log.log(level, "target %s has not answered yet; the first posting asks it again", self._target)
+        else:
+            log.log(level, "target %s is available", self._target)
         self.trouble = ""
         self._doubts = 0
 

@@ -620,7 +620,7 @@ class Dispatch:
             except ErpError as error:
                 self.availability.rest(error)
             else:
-                self.availability.opened()
+                self.availability.opened(self.target.status().get("error", ""))
                 self.opened.set()
 
     def _after(self, seconds: float) -> int:

@@ -192,7 +192,8 @@ class SapS4:
             self._error = str(error)
             if kept is None or service in self._metadata:
                 raise
-            log.warning("%s: %s; payloads are checked against the $metadata read last", self.name, error)
+            if not self._from_disk:  # once for all services
+                log.warning("%s: %s; payloads are checked against the $metadata kept", self.name, error)
             self._from_disk.add(service)
             return await asyncio.to_thread(read_metadata, service, kept)
         self._from_disk.discard(service)

@@ -372,8 +372,8 @@ async def test_sap_that_is_down_has_been_sent_nothing():
     await gone.close()
 
 
-async def test_cold_start_with_sap_down_uses_the_metadata_read_last():
-    """With SAP down payloads are checked against the kept $metadata; with none kept, opening says so."""
+async def test_cold_start_with_sap_down_uses_the_metadata_read_last(caplog: pytest.LogCaptureFixture):
+    """With SAP down payloads are checked against the kept $metadata, said once; with none kept, opening says so."""
     kept: dict[str, bytes] = {}
     async with running(user="GATEPOST", password="s3cret") as sap, target_of(sap.base_url, kept):
         url = sap.base_url
@@ -382,6 +382,7 @@ async def test_cold_start_with_sap_down_uses_the_metadata_read_last():
         assert target.check(Kind.GOODS_ISSUE, issue()) == []
         assert target.check(Kind.GOODS_ISSUE, issue(batch="B" * 11))
         assert target.status()["services"]["API_MATERIAL_DOCUMENT_SRV"]["metadata"] == "kept"
+    assert caplog.text.count("payloads are checked against the $metadata kept") == 1
     with pytest.raises(ErpUnavailable):
         async with target_of(url):
             pass
