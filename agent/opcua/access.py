@@ -190,12 +190,16 @@ class Session(InternalSession):
         first = self.state is SessionState.Created
         if first:
             self._inside.require_room()
+        elif self._inside.throttle.shuts_out(address_of(self.name)):  # who is in stays in, and guesses no more
+            raise ServiceError(StatusCodes.BadUserAccessDenied)
         try:
             self._check_channel(peer_certificate)
             return super().activate_session(params, peer_certificate)
         except (ServiceError, ua.uaerrors.UaStatusCodeError):
             if first:
                 self._inside.turn_away(self)
+            else:
+                self._inside.throttle.refused(address_of(self.name))
             raise
 
     def _check_channel(self, peer_certificate: bytes | None) -> None:

@@ -34,7 +34,7 @@ OF_ORDER = "report of order"  # in the place of a kind of master data
 IN_QUARANTINE = (
     "SELECT awaited.key, event.id FROM awaited JOIN event ON event.id = awaited.event_id "
     "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
-    "AND event.settled_us = awaited.settled_us ORDER BY event.id LIMIT 6"  # one more than is named to a person
+    "AND event.settled_us = awaited.settled_us ORDER BY awaited.event_id LIMIT 6"  # one more than is named to a person
 )
 EXPIRED = (
     "SELECT kind, key, event_id, settled_us FROM awaited WHERE NOT EXISTS (SELECT 1 FROM event "

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from agent.ports import Notice
 
-_RESCALING: Final = Context(prec=40)  # one factor need not be a whole multiple of the other
+_RESCALING: Final = Context(prec=40)
+_FINEST: Final = Decimal("1e-12")  # of a count: factors need not be multiples of each other; a report has 40 digits
 
 _ANEW = (
     "counting begins anew with its next reading. What was made between `last` and that reading is in no report: "
@@ -48,10 +49,11 @@ class Origin(NamedTuple):
         return same and before.factor in (None, self.factor)
 
     def rescaled(self, counts: Decimal, before: Origin) -> Decimal:
-        """As many counts as make the same quantity that `counts` made under the factor of `before`."""
+        """As many counts as make the same quantity that `counts` made under the factor of `before`, to 12 places."""
         if None in (self.factor, before.factor) or self.factor == before.factor or not counts:
             return counts
-        return _RESCALING.divide(_RESCALING.multiply(counts, before.factor or 1), self.factor or 1)
+        found = _RESCALING.divide(_RESCALING.multiply(counts, before.factor or 1), self.factor or 1)
+        return found.quantize(_FINEST, context=_RESCALING).normalize(_RESCALING)
 
     def __str__(self) -> str:
         """For people."""

@@ -479,6 +479,19 @@ async def test_an_address_that_is_refused_without_end_is_not_listened_to(tmp_pat
             assert await one.read("Version")
 
 
+async def test_who_is_in_cannot_guess_without_end(tmp_path: Path):
+    """In a session that was entered, too, so many wrong passwords are looked at and no more; it stays as it was."""
+    async with bench(tmp_path, opcua_server=open_to_this_machine()) as plant:
+        await until(lambda: listens(plant))
+        async with asking(plant, "anna") as one:
+            for _ in range(MOST_REFUSED):
+                wrong = one.client.activate_session(username="ben", password="guess")
+                assert await refused(wrong) == Codes.BadUserAccessDenied
+            right = one.client.activate_session(username="ben", password="ben-secret")
+            assert await refused(right) == Codes.BadUserAccessDenied
+            assert await one.read("Version")
+
+
 async def test_connections_that_ask_for_nothing_lock_nobody_out(tmp_path: Path):
     """Of one address only so many may wait; who is in stays in, and when they are gone others come in."""
     async with bench(tmp_path, opcua_server=open_to_this_machine(max_sessions=1)) as plant:

@@ -139,6 +139,18 @@ def test_another_factor_is_another_totaliser_and_what_was_counted_keeps_its_quan
     assert agent.actions() == ["counter_changed"]
 
 
+def test_factors_that_are_no_multiples_make_a_quantity_that_can_be_posted():
+    """A third of a count has no end: the quantity is right to 12 places of a count, within the digits of a report."""
+    agent = begun(factor="0.001")
+    started(agent, lot(factor="0.003"), addresses=HERE)
+    agent.say(done=False, total=116)
+    agent.say(total=126)
+
+    quantity = Decimal(reported(agent))
+    assert abs(quantity - Decimal("0.035")) < Decimal("1e-12")
+    assert len(quantity.as_tuple().digits) < 20
+
+
 def test_a_factor_that_is_written_otherwise_changes_nothing():
     """1 and 1.0 are the same to a person."""
     agent = started(begun(), lot(factor="1.0"), addresses=HERE)
