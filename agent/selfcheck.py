@@ -50,10 +50,19 @@ class Row:
 
 
 def selfcheck(
-    *, config: Path, data: Path, models: Path | None = None, secrets: Sequence[Path] = (), writes: int = 200
+    *,
+    config: Path,
+    data: Path,
+    models: Path | None = None,
+    beside: Sequence[Path] = (),
+    secrets: Sequence[Path] = (),
+    writes: int = 200,
 ) -> list[Row]:
-    """All facts about this box. `writes` is how many flushes the disk is timed with (each 4 KiB)."""
-    rows = [*versions(), sqlite_row(), *hashes(config, models), *permissions(config, data, secrets)]
+    """All facts about this box; `beside` the configuration are files and folders that decide, too.
+
+    `writes` is how many flushes the disk is timed with (each 4 KiB).
+    """
+    rows = [*versions(), sqlite_row(), *hashes(config, models, *beside), *permissions(config, data, secrets)]
     return [*rows, *disk(data, writes), clock()]
 
 
@@ -90,9 +99,10 @@ def sqlite_row(version: str | None = None) -> Row:
 
 
 def hashes(*places: Path | None) -> Iterator[Row]:
-    """SHA-256 of every configuration and model file, to compare with what was released."""
+    """SHA-256 of every file that decides, to compare with what was released; how models are trained decides nothing."""
     for place in filter(None, places):
-        files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+        found = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+        files = [path for path in found if path.suffix not in (".py", ".pyc")]
         if not files:
             yield Row("hash", str(place), "nothing there", Level.WARN, "is the path right?")
         for path in files:

@@ -26,24 +26,43 @@ from agent.settings import Scope, Token
     show_default=True,
     help="How many writes the disk is timed with.",
 )
+@click.option("--hashes", is_flag=True, help="Print only the SHA-256 of each file that decides, as sha256sum does.")
 @at_place
 @as_json
-def selfcheck(*, writes: int, place: Place, json: bool) -> None:
+def selfcheck(*, writes: int, hashes: bool, place: Place, json: bool) -> None:
     """Is this box fit? Versions, hashes, permissions, disk and clock, each with what to do.
 
-    Exit code 1 when something fails.
+    What is not right comes first. --hashes prints the files that decide (the configuration, mappings, units, keys and
+    models) instead, to compare with what was released; --json has both. Exit code 1 when something fails.
     """
     rows = rows_of(place, writes)
+    if hashes and not json:
+        _hashes(rows)
+        return
     if json:
         show.data([asdict(row) for row in rows])
     else:
-        show.table(
-            ["", "", "", "", "what to do"], [[row.level, row.topic, row.name, row.value, row.advice] for row in rows]
-        )
+        _print(rows)
     worst = checks.worst(rows)
     if worst is checks.Level.FAIL:
         failed = sum(row.level is worst for row in rows)
-        raise GatepostError(f"{failed} of {len(rows)} checks failed; what to do stands beside each")
+        raise GatepostError(f"{failed} of {len(rows)} checks failed; what to do stands with each")
+
+
+def _print(rows: list[checks.Row]) -> None:
+    """What is not right, the worst first, its advice in one piece to be copied; then what is."""
+    for level in (checks.Level.FAIL, checks.Level.WARN):
+        for row in rows:
+            if row.level is level:
+                show.say(f"{level}  {row.topic} {row.name}: {row.value}\n    {row.advice}")
+    right = [row for row in rows if row.level is checks.Level.OK and row.topic != "hash"]
+    show.entries(["", "", "", ""], [([row.level, row.topic, row.name, row.value], []) for row in right])
+
+
+def _hashes(rows: list[checks.Row]) -> None:
+    for row in rows:
+        if row.topic == "hash" and row.level is checks.Level.OK:
+            show.say(f"{row.value}  {row.name}")
 
 
 def rows_of(place: Place, writes: int = 200) -> list[checks.Row]:
@@ -53,6 +72,7 @@ def rows_of(place: Place, writes: int = 200) -> list[checks.Row]:
         config=place.file,
         data=place.path.parent,
         models=place.models,
+        beside=[one for one in (place.mappings, place.units, place.model_keys) if one.exists()],
         secrets=sorted(kept.iterdir()) if kept and kept.is_dir() else (),
         writes=writes,
     )

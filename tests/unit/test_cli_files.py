@@ -293,14 +293,24 @@ def texts(place: Path) -> dict[str, str]:
 # ── the box ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_selfcheck_says_what_to_do(config):
-    """`selfcheck` lists facts; a folder that is not there fails with exit code 1."""
+def test_selfcheck_says_what_to_do(config, monkeypatch):
+    """`selfcheck` lists facts, what is wrong first; a folder that is not there fails with exit code 1."""
+    monkeypatch.setenv("COLUMNS", "60")
     told = json.loads(gatepost_(config, "selfcheck", "--json", "--writes", "3").out)
     assert {"version", "hash", "permission", "disk", "clock"} <= {row["topic"] for row in told}
     config.write_text(config.read_text().replace("data/", "nowhere/"))
     ran = gatepost_(config, "selfcheck", "--writes", "3")
     assert ran.code == 1
-    assert "create it" in ran.out
+    nowhere = config.parent / "nowhere"
+    told = f"fail  permission {nowhere}: No such file or directory\n    create it, or let uid {os.getuid()} in\n"
+    assert ran.out.startswith(told)
+
+
+def test_selfcheck_prints_hashes_where_they_are_asked_for(config):
+    """As sha256sum does, of the configuration too; without the option none is printed."""
+    line = f"{sha256(config.read_bytes()).hexdigest()}  {config}"
+    assert line in gatepost_(config, "selfcheck", "--hashes", "--writes", "3").out.splitlines()
+    assert line[:64] not in gatepost_(config, "selfcheck", "--writes", "3").out
 
 
 def test_a_token_is_shown_once_with_the_lines_to_paste(config):

@@ -34,6 +34,19 @@ def test_a_good_box_has_no_failure(box):
     assert not list((box / "data").iterdir())
 
 
+def test_only_what_decides_is_hashed(box):
+    """A model's files and the mappings do; the program that trained a model does not."""
+    (box / "models" / "train.py").write_text("")
+    (box / "models" / "model.onnx").write_bytes(b"x")
+    (box / "mappings").mkdir()
+    (box / "mappings" / "a.yaml").write_text("")
+    rows = selfcheck.selfcheck(
+        config=box / "config", data=box / "data", models=box / "models", beside=[box / "mappings"], writes=5
+    )
+    files = ["config/agent.yaml", "models/model.onnx", "mappings/a.yaml"]
+    assert [row.name for row in rows if row.topic == "hash"] == [str(box / name) for name in files]
+
+
 def test_every_row_that_is_not_ok_says_what_to_do(box):
     """A warning without advice helps nobody."""
     rows = selfcheck.selfcheck(config=box / "config", data=box / "nowhere", models=box / "models", writes=5)
