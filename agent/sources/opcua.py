@@ -26,11 +26,11 @@ from agent.ports import Clock, Intake, Notice, Surroundings
 from agent.sources.handover import Handover
 from agent.sources.opcua_config import OpcuaConfig
 from agent.sources.opcua_connect import connect
-from agent.sources.opcua_gap import Gaps
+from agent.sources.opcua_gap import SELDOM_S, Gaps
 from agent.sources.opcua_moments import moments
 from agent.sources.opcua_pace import Pace
 from agent.sources.opcua_security import Certificates, ServerRefused, days_left
-from agent.sources.opcua_session import Gap, Session
+from agent.sources.opcua_session import Anew, Gap, Session
 from agent.sources.opcua_shown import SHOWN, first, listed
 from agent.sources.opcua_values import Limits, read, values_dropped
 from agent.tags.engine import Made, TagEvents, kept_besides
@@ -40,6 +40,8 @@ from agent.tags.values import Change, LivePart, Write
 __all__ = ["OpcuaConfig", "OpcuaSource", "Pace"]
 
 log = logging.getLogger("gatepost.opcua")
+
+RIGHT_AGAIN = 0.9  # of the skew that is allowed: one that stays around its limit is told once
 
 
 class OpcuaSource:
@@ -78,12 +80,13 @@ class OpcuaSource:
         self._told: dict[str, str] = {}  # what was last said about an endpoint since it was lost
         self._missing: dict[str, str] = {}
         self._bad: dict[str, str] = {}
-        self._dropped: set[str] = set()
+        self._dropped: dict[str, float] = {}  # tag → monotonic: when the server last dropped values of it
         self._warned: dict[str, int] = {}  # certificate → days of the last warning
         self._expires: dict[str, datetime] = {}
         self._skewed_at: datetime | None = None
         self._lost_at: datetime | None = None
         self._lost_why = ""
+        self._chosen = False  # the last session was ended by ourselves, and no other try has failed since
         self._troubles: deque[Mapping[str, Any]] = deque(maxlen=SHOWN)
         self._status: dict[str, Any] = {
             "connected": False,
@@ -180,7 +183,7 @@ class OpcuaSource:
 
     async def _begin(self, session: Session, url: str) -> None:
         """Find all nodes, and listen to them."""
-        self._missing, self._bad, self._dropped = {}, {}, set()
+        self._missing, self._bad = {}, {}
         await session.subscribe(self._received)
         missing = await self._listen(session, list(self._addresses))
         self._connected(url)
@@ -248,10 +251,10 @@ class OpcuaSource:
                 self._skewed_at = now
                 log.error("source %s: the server's clock differs from ours by %s", self.name, skew)
                 self._handover.notice(Notice("clock_skew", {"seconds": round(skew.total_seconds(), 1)}))
-        elif self._skewed_at is not None:
+        elif self._skewed_at is not None and abs(skew) < RIGHT_AGAIN * self._config.max_skew:
             self._trouble("clock_skew", self._skewed_at, "the clocks differed")
             self._skewed_at = None
-            raise Gap("the clocks agree again: all values are asked for anew")
+            raise Anew("the clocks agree again: all values are asked for anew")
 
     def _warn_of_expiry(self) -> None:
         for whose, expires in self._expires.items():
@@ -272,7 +275,7 @@ class OpcuaSource:
             self._handover.notice(Notice("failed_over", {"from": self._served, "to": url}))
         if self._lost_at is not None:
             lasted = self._trouble("outage", self._lost_at, self._lost_why)
-            self._handover.notice(Notice("outage", lasted))
+            self._handover.notice(Notice("outage", lasted, alarm=not self._chosen))
         self._served, self._lost_at, self._up_at = url, None, time.monotonic()
         self._told.clear()
         self._status.update(connected=True, since=now, endpoint=url, error=None, failures=0)
@@ -295,6 +298,7 @@ class OpcuaSource:
         since = self._status["since"] if self._status["error"] else now
         self._status.update(error=why, since=since, failures=self._status["failures"] + (not served))
         self._refused = isinstance(error, ServerRefused)
+        self._chosen = isinstance(error, Anew)  # why has been said
         if served:
             self._lost_why = str(error)
         if isinstance(error, Gap):
@@ -329,11 +333,13 @@ class OpcuaSource:
     async def _received(self, told: Sequence[tuple[str, ua.DataValue]]) -> None:
         """All values of one message become one change of the events; the server is asked on when there is room."""
         assert self._tags is not None  # noqa: S101  # run makes it before anything else
-        if any(values_dropped(one) for _, one in told):
-            self._overflowed([tag for tag, one in told if values_dropped(one)])
+        dropped = [tag for tag, one in told if values_dropped(one)]
+        held = self._overflowed(dropped) if dropped else set()
         now = self._clock()
         changes: list[Change] = []
         for tag, one in told:
+            if tag in held:
+                continue
             reading = read(one, now, self._limits)
             if not self._gaps.new(tag, one, reading.value):
                 continue
@@ -347,15 +353,17 @@ class OpcuaSource:
             self._gaps.took(moment)
             self._made(self._tags.changed(moment, now))
         await self._handover.room()
+        if held:
+            raise Anew(f"the server dropped values of {', '.join(dropped[:SHOWN])}: its history is asked for them")
 
-    def _overflowed(self, tags: Sequence[str]) -> None:
-        """A queue of the server was too short. Raises Gap where its history may know what is missing."""
-        new = [tag for tag in tags if tag not in self._dropped]
-        self._dropped.update(new)
+    def _overflowed(self, tags: Sequence[str]) -> set[str]:
+        """A queue of the server was too short: said once while it lasts. Returns what its history shall tell."""
+        now = time.monotonic()
+        new = [tag for tag in tags if now - self._dropped.get(tag, -SELDOM_S) >= SELDOM_S]
+        self._dropped.update(dict.fromkeys(tags, now))
         if new:
             self._handover.notice(Notice("values_dropped", {"count": len(new), "tags": new[:SHOWN]}))
-        if self._gaps.worth_asking(tags):
-            raise Gap(f"the server dropped values of {', '.join(tags[:SHOWN])}: its history is asked for them")
+        return self._gaps.held(tags, now)
 
     async def _happened(self, moment: Sequence[Change]) -> None:
         """What history tells of a gap is no state of now, but moves the events."""

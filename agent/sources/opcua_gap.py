@@ -15,7 +15,18 @@ from asyncua.ua.attribute_ids import AttributeIds
 from agent.errors import SourceLost
 from agent.ports import Clock, Notice
 from agent.sources.opcua_config import OpcuaConfig
-from agent.sources.opcua_history import LATE, Path, groups, path, replay, requests, unchanged, unfit
+from agent.sources.opcua_history import (
+    LATE,
+    Path,
+    bound,
+    groups,
+    path,
+    replay,
+    requests,
+    unchanged,
+    unfit,
+    weighed_at_trigger,
+)
 from agent.sources.opcua_session import Session
 from agent.sources.opcua_shown import first
 from agent.sources.opcua_taken import Taken
@@ -30,6 +41,7 @@ PAUSE_S: Final = 0.2
 BEYOND: Final = timedelta(seconds=1)  # the end of a request is not part of its answer
 HISTORY_READ: Final = 1 << 2  # bit of an access level
 AGAIN_S: Final = 60.0  # between two sessions that end because the server dropped something
+SELDOM_S: Final = 3600.0  # the same, where it drops all the time
 
 Moments = Sequence[Sequence[Change]]
 Happened = Callable[[Sequence[Change]], Awaitable[None]]
@@ -45,8 +57,12 @@ class Gaps:
         self._limits = limits
         self._groups = groups(config.events)
         self._requests = requests(config.events)
+        self._events = config.events
+        self._never = self._requests.union(*map(weighed_at_trigger, config.events))  # their past is not made up for
+        self._refused: set[str] = set()  # tags that had no history for us when it was last asked for
         self._patient_until = 0.0  # monotonic
-        self._again_at = 0.0  # monotonic
+        self._again_at = -AGAIN_S  # monotonic
+        self._pause_s = AGAIN_S
         self._taken = Taken(self._groups, config.addresses())
         self._replayed: dict[str, set[datetime]] = {}  # what the subscription may tell once more
         self._timeless: set[str] = set()  # tags that were told without the source's own time in this session
@@ -84,15 +100,21 @@ class Gaps:
             for tag in self._timeless:
                 self._taken.forget(tag)
 
-    def worth_asking(self, dropped: Iterable[str]) -> bool:
-        """Whether history may have what the server dropped of these tags, and a new session shall begin to ask for it.
+    def held(self, dropped: Iterable[str], now: float) -> set[str]:
+        """The tags that the events must not take now: a new session shall ask history for what the server dropped.
 
-        Once a minute at most: a server that drops all the time would never be listened to.
+        None where no history may have it, and none while a pause lasts: a minute, and twice as long each time, up to an
+        hour, if the next one is due before the pause has passed twice. Else a server that drops all the time would
+        never be listened to. `now` is monotonic.
         """
-        asked = any(tag in self._taken for tag in dropped) and time.monotonic() >= self._again_at
-        if asked:
-            self._again_at = time.monotonic() + AGAIN_S
-        return asked
+        told = (group.tags for group in self._groups if group.tags.isdisjoint(self._never | self._refused))
+        asked = {tag for tags in told for tag in tags.intersection(dropped) if tag in self._taken}
+        if not asked or now < self._again_at:
+            return set()
+        recurs = now < self._again_at + self._pause_s
+        self._pause_s = min(2 * self._pause_s, SELDOM_S) if recurs else AGAIN_S
+        self._again_at = now + self._pause_s
+        return bound(self._events, asked)
 
     async def make_up(self, session: Session, clock: Clock, happened: Happened) -> Sequence[Notice]:
         """Tell `happened` the moments of the gap before this session; returns what is to be said about it."""
@@ -155,6 +177,7 @@ class Gaps:
                 changed[tag] = nodes[tag]
         without = await _without_history(session, changed)
         paths |= without
+        self._refused = (self._refused - changed.keys()) | without.keys()
         left = self._most * 10
         self._patient_until = time.monotonic() + PATIENCE_S
         for tag in sorted(changed.keys() - without.keys()):

@@ -7,7 +7,7 @@ needs its fields, and a counter its order, of the same moment. A counter must co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -55,6 +55,23 @@ def requests(events: Sequence[TagEvent]) -> set[str]:
     return {event.when.tag for event in events if event.handshake and event.when and event.when.tag}
 
 
+def weighed_at_trigger(event: TagEvent) -> set[str]:
+    """The scales whose load may come to rest later than the agent would wait: not to be taken for that moment's."""
+    if event.when is None or event.handshake is not None:
+        return set()
+    return {one.gross for one in event.weighed.values()}
+
+
+def bound(events: Sequence[TagEvent], tags: Set[str]) -> set[str]:
+    """These tags with all of the events that look at one of them, and so on: the other events can do without them."""
+    found = set(tags)
+    apart = [{tag for _, tag in event.reads()} for event in events]
+    while near := [one for one in apart if one & found]:
+        found.update(*near)
+        apart = [one for one in apart if one not in near]
+    return found
+
+
 def unchanged(before: TagValue, now: TagValue) -> bool:
     """Whether nothing was said since: the same value, said at the same time."""
     return before.at == now.at and _alike(before, now)
@@ -92,9 +109,7 @@ def unfit(group: Group, paths: Mapping[str, Path | str]) -> dict[str, str]:
         if isinstance(one, str):
             why[tag] = one
     for event in group.events:
-        if event.when is not None and event.handshake is None:
-            # a load that came to rest later than the agent would have waited must not be taken for that moment's
-            why |= {one.gross: f"event {event.name} weighs at a trigger" for one in event.weighed.values()}
+        why |= dict.fromkeys(weighed_at_trigger(event), f"event {event.name} weighs at a trigger")
         for rule in event.counted.values():
             one = paths.get(rule.tag, "")
             if isinstance(one, tuple) and not _counts_alike(rule, one):

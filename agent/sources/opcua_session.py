@@ -43,6 +43,10 @@ class Gap(SourceLost):
     """A message of the subscription never arrived; a new one tells all values anew."""
 
 
+class Anew(SourceLost):
+    """Nothing is broken: we end the session ourselves, because only a new one tells what we need."""
+
+
 class Health(NamedTuple):
     """How the server is."""
 

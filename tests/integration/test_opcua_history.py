@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from agent.sources import handover
+from agent.sources import handover, opcua_gap
 from agent.sources.opcua import OpcuaSource
 from tests.mqtt_bench import Shelf, until
-from tests.opcua_bench import QUICK, config, free_port, put, running, serving, source
+from tests.opcua_bench import EVENT, QUICK, config, free_port, put, running, serving, source
 
 LOT: dict[str, Any] = {
     "name": "lot",
@@ -273,14 +273,41 @@ async def test_a_queue_that_overflowed_is_made_up_for():
             await put(plc["done"], False, "Boolean", status=0x480, at=later)
             await until(lambda: shelf.notices("history_filled"))
             assert made(shelf) == [("LOT-1", 10), ("LOT-2", 10), ("LOT-3", 10)]
-            assert "the server dropped values of done" in shelf.notices("sequence_gap")[0].detail["error"]
+            (ours,) = shelf.notices("outage")
+            assert "the server dropped values of done" in ours.detail["why"]
+            assert not ours.alarm
+            assert not shelf.notices("sequence_gap")
             for number in range(2, 5):
                 later += timedelta(seconds=1)
                 await put(plc["done"], False, "Boolean", status=0x480, at=later)
                 await put(plc["good"], 20 + 10 * number, at=later)
             await put(plc["done"], True, "Boolean", status=0x480, at=later + timedelta(seconds=1))
             await until(lambda: sum(quantity for _, quantity in made(shelf)) == 60)
-            assert opcua.status()["gaps"] == 1
+            assert opcua.status()["reconnects"] == 1
+            assert len(shelf.notices("values_dropped")) == 1
+
+
+def grown(shelf: Shelf) -> int:
+    return sum(int(json.loads(one).get("quantity", 0)) for one in shelf.payloads)
+
+
+async def test_a_queue_that_overflowed_costs_no_other_event(monkeypatch):
+    """A trigger that came and went beside the overflow makes its event; a history that is none is asked for once."""
+    monkeypatch.setattr(opcua_gap, "AGAIN_S", 0.0)
+    port, shelf = free_port(), Shelf()
+    other = {"name": "beside", "topic": "plant/beside", "when": {"rising": "done"}, "fields": {"beside": "lot"}}
+    async with serving(port) as plc:
+        await first_values(plc)
+        slow = source(port, tags=TAGS, events=[EVENT, other], history=True, publishing_ms=1000)
+        async with running(slow, shelf) as opcua:
+            await until(lambda: opcua._tags is not None and set(TAGS) <= set(opcua._tags.current()))
+            await make(plc, "LOT-1", 10, datetime.now(UTC))
+            await put(plc["good"], 20, status=0x480, at=datetime.now(UTC) + timedelta(seconds=1))
+            await until(lambda: shelf.notices("history_missing") and grown(shelf) == 20)
+            assert [json.loads(one)["beside"] for one in shelf.payloads if b"beside" in one] == ["LOT-1"]
+            await put(plc["good"], 30, status=0x480, at=datetime.now(UTC) + timedelta(seconds=2))
+            await until(lambda: grown(shelf) == 30)
+            assert opcua.status()["reconnects"] == 1
 
 
 async def all_kept(storage: Any) -> None:
