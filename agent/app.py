@@ -9,7 +9,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -86,7 +86,7 @@ class Agent:
         settle = {name: round(target.settle_seconds * 1e6) for name, target in self.targets.items()}
         table = assembly.units(self.config)
         known = assembly.facts(self.config, table, self.clock, reader)
-        rules = await self._rules(self.config, known)
+        rules = await self._rules(self.config, known, [flow.model or "" for flow in self.config.workflows.values()])
         documents = assembly.documents(self.config, table, self.clock)
         refused = refuse_while_open(json.loads(_meta(reader, "fixed") or "{}"), self.config)
         if refused and _has_open_rows(reader):
@@ -210,7 +210,8 @@ class Agent:
             raise ConfigError(refused)
         table = assembly.units(config)
         known = replace(assembly.facts(config, table, self.clock), orders_as_of=self.rules.facts.orders_as_of)
-        rules = await self._rules(config, known)
+        absent = [name for name, one in self.rules.models.items() if one.unfit]
+        rules = await self._rules(config, known, absent)
         detail = {"from": self.config.version, "to": config.version}
 
         def take(tx: Transaction) -> list[Fact]:
@@ -245,14 +246,25 @@ class Agent:
         await self.reload(await self.fresh())
         return done
 
-    async def _rules(self, config: Config, known: Facts) -> Rules:
-        """What decides by this configuration. A model that is unfit is an alarm and on record. Raises ModelUnfit."""
+    async def _rules(self, config: Config, known: Facts, may_be_absent: Collection[str]) -> Rules:
+        """What decides by this configuration. A model that is unfit is an alarm and on record.
+
+        Raises ModelUnfit, but for a model that `may_be_absent`: none of it decides yet, so what asks it is held.
+        """
         try:
-            return await asyncio.to_thread(assembly.rules, config, known, self.targets)
+            rules = await asyncio.to_thread(assembly.rules, config, known, self.targets, may_be_absent)
         except ModelUnfit as error:
-            detail = {"why": str(error), "config": config.version}
-            await self.writer.run(lambda tx: tx.audit("model_refused", detail, alarm=True))
+            await self._model_refused(str(error), config)
             raise
+        for name, one in rules.models.items():
+            if one.unfit:
+                log.error("no version of model %s fits, what asks it is held: %s", name, one.unfit)
+                await self._model_refused(one.unfit, config)
+        return rules
+
+    async def _model_refused(self, why: str, config: Config) -> None:
+        detail = {"why": why, "config": config.version}
+        await self.writer.run(lambda tx: tx.audit("model_refused", detail, alarm=True))
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -327,6 +339,7 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """Everything /v1/status tells; reads the store."""
         figures = self.writer.figures
+        models = self.process.rules.models if self.process is not None else {}
         return {
             "agent": {
                 "ready": self.health.ready, "why_not": self.health.why_not, "config": self.config.version,
@@ -345,6 +358,7 @@ class Agent:
                 for name, one in self.dispatches.items()
             },
             "faces": {name: dict(status()) for name, status in list(self.faces.items())},
+            "models": {name: {"scores": one.name, "error": one.unfit or None} for name, one in models.items()},
             **self.desk.look(lists.overview),
         }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,11 @@ from agent import authority, mapping, masterfiles, registry
 from agent.config import Config, Resolver, parse, resolver_of
 from agent.durable import replace_durably
 from agent.erp import TARGETS
+from agent.errors import ModelUnfit
 from agent.facts import Fact, Facts, Plant, from_document
-from agent.inference import Model
+from agent.inference import Absent, Model
 from agent.judge import Assignment, Rules
+from agent.judge import Model as Scores
 from agent.ports import Clock, ErpTarget, Source, Surroundings
 from agent.promotion import Shelf
 from agent.settings import PostingMode
@@ -59,24 +61,35 @@ def documents(config: Config, table: UnitTable, clock: Clock) -> list[masterdata
     return masterfiles.load(config.masterdata, table).documents(today)
 
 
-def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget]) -> Rules:
-    """Everything that decides, as one version. Raises ConfigError, ModelUnfit."""
+def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be_absent: Collection[str] = ()) -> Rules:
+    """Everything that decides, as one version. Raises ConfigError, ModelUnfit.
+
+    `may_be_absent` are the models without which it goes on where they do not fit: what asks them is held.
+    """
     assignments = {}
-    keys = registry.trusted(config.model_keys)
     for name, flow in config.workflows.items():
         limits = config.authority_of(name)
         modes = {kind: PostingMode(mode).value for kind, mode in dict(config.target(flow.target).postings).items()}
         rule = authority.Rule.of(limits, config.posting_date, model=flow.model or "", version=config.version)
         workflow = _plug_in("workflows", flow.kind)(flow.options)
-        model = None
+        model: Scores | None = None
         if flow.model:
-            below = float(limits.min_confidence)
-            version = registry.champion(config.models / flow.model)
-            model = Model.load(version, keys, workflow.feature_names, kind="probability", explain_below=below)
+            try:
+                model = _champion(config, flow.model, workflow.feature_names, float(limits.min_confidence))
+            except ModelUnfit as error:
+                if flow.model not in may_be_absent:
+                    raise
+                model = Absent(flow.model, error)
         assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)
     return Rules(config.version, mappings, known, MappingProxyType(assignments), patience)
+
+
+def _champion(config: Config, name: str, features: Sequence[str], explain_below: float) -> Model:
+    """The version that decides, after every check. Raises ModelUnfit."""
+    version, keys = registry.champion(config.models / name), registry.trusted(config.model_keys)
+    return Model.load(version, keys, features, kind="probability", explain_below=explain_below)
 
 
 def shelf(config: Config) -> Shelf:

@@ -31,6 +31,18 @@ Answer = TypeVar("Answer")
 Table = NDArray[np.float32]
 
 
+class Absent:
+    """Stands for a model of which no version fits: it refuses every row with the reason, and a person decides."""
+
+    def __init__(self, name: str, why: ModelUnfit) -> None:
+        self.name = name
+        self.unfit = str(why)
+
+    def score(self, rows: Sequence[Features]) -> list[Score | ModelUnfit]:
+        """Why not, for each row."""
+        return [ModelUnfit(self.unfit) for _ in rows]
+
+
 class Model:
     """A model that fits its manifest. It is safe to ask from one thread at a time.
 
@@ -41,6 +53,7 @@ class Model:
     def __init__(
         self, version: Version, session: ort.InferenceSession, *, explain_below: float, deadline_s: float
     ) -> None:
+        self.unfit = ""
         self.manifest: Manifest = version.manifest
         self.name = f"{self.manifest.name}/{self.manifest.version}"
         self.digest = self.manifest.files["model.onnx"]

@@ -35,6 +35,7 @@ class Model(Protocol):
     """What scores one workflow's features."""
 
     name: str
+    unfit: str  # why no version of it fits, and every answer is a refusal; empty: one fits
 
     def score(self, rows: Sequence[Features]) -> Sequence[Score | ModelUnfit]:
         """One answer per row; ModelUnfit where the row or the output is outside of what the card allows."""
@@ -65,6 +66,11 @@ class Rules:
     def four_eyes(self) -> frozenset[str]:
         """The workflows whose postings two people must approve."""
         return frozenset(one.workflow.name for one in self.assignments.values() if one.rule.four_eyes)
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """What scores, by the name that workflows ask for."""
+        return {one.rule.model: one.model for one in self.assignments.values() if one.model is not None}
 
 
 @dataclass(slots=True)

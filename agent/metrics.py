@@ -53,6 +53,7 @@ class Snapshot:
     # decisions
     decisions_total: Counts = field(default_factory=_none)  # (workflow, route)
     model_score: Mapping[Labels, Buckets] = field(default_factory=_no_buckets)  # (model,)
+    model_fits: One = field(default_factory=_nothing)  # model, as workflows name it → 1, or 0: what asks it is held
     held: int = 0
     # postings
     postings: One = field(default_factory=_nothing)  # state → rows
@@ -104,6 +105,8 @@ def _arrivals(now: Snapshot) -> Iterator[Metric]:
 def _decisions(now: Snapshot) -> Iterator[Metric]:
     yield _counter("decisions", "Decisions, by their route.", ("workflow", "route"), now.decisions_total)
     yield _histogram("model_score", "Confidence that a report is normal.", ("model",), now.model_score)
+    fits = "Whether a version of the model fits; without one what asks it is held."
+    yield _gauges("model_fits", fits, "model", now.model_fits)
     yield _gauge("held", "Postings that wait for a person.", now.held)
 
 

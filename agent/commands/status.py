@@ -88,6 +88,7 @@ def gather(place: Place) -> dict[str, Any]:
         "sources": running.get("sources", {}),
         "live": running.get("live", {}),
         "targets": running.get("targets", {}),
+        "models": running.get("models", {}),
         "faces": running.get("faces", {}),
         **found,
     }
@@ -126,7 +127,7 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     show.say(
         "balance " + (f"OFF: {', '.join(off)}; run gatepost audit verify" if off else "everything is accounted for")
     )
-    for line in stale_facts(found["live"]):
+    for line in (*stale_facts(found["live"]), *absent_models(found["models"])):
         show.folded(line)
     _connections(found)
     _states(found)
@@ -173,6 +174,13 @@ def stale_facts(live: dict[str, Any]) -> Iterator[str]:
             f"live    {live['not_good']} of {live['facts']} facts are not good; longest {oldest['fact']}, "
             f"{oldest['quality']} since {show.moment(oldest['since'])}{why}"
         )
+
+
+def absent_models(models: dict[str, Any]) -> Iterator[str]:
+    """One line for each model of which no version fits."""
+    for name, one in models.items():
+        if one["error"]:
+            yield f"model   {name}: {one['error']}; what asks it is held"
 
 
 def _headline(place: Place, found: dict[str, Any]) -> str:

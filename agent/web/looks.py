@@ -34,6 +34,7 @@ async def status(agent: TheAgent, caller: Reader) -> models.Status:
 async def health(agent: TheAgent, caller: Reader) -> models.Health:
     """Whether the agent takes in and decides, and what its housekeeping found. Independent of the ERP."""
     known, why = agent.health, unready(agent)
+    scoring = agent.rules.models.items()
     return models.Health(
         ready=not why,
         reason=why or None,
@@ -43,7 +44,7 @@ async def health(agent: TheAgent, caller: Reader) -> models.Health:
         chain_checked_at=known.chain_checked_at.isoformat() if known.chain_checked_at else None,
         damage=known.damage,
         balance_checked_at=known.balance_checked_at.isoformat() if known.balance_checked_at else None,
-        problems=known.problems,
+        problems=[*known.problems, *(f"model {name}: {one.unfit}" for name, one in scoring if one.unfit)],
     )
 
 

@@ -260,7 +260,7 @@ class Health(Shown):
     chain_checked_at: str | None
     damage: str = Field(description="Which check met a damaged page of the store; empty: none did")
     balance_checked_at: str | None
-    problems: list[str] = Field(description="What the housekeeping could not do")
+    problems: list[str] = Field(description="What the housekeeping could not do; models of which no version fits")
 
 
 class Status(Shown):
@@ -272,6 +272,9 @@ class Status(Shown):
     live: dict[str, Any] = Field(description="How many live facts there are and are not good, and the oldest of these")
     targets: dict[str, dict[str, Any]]
     faces: dict[str, dict[str, Any]] = Field(description="The OPC UA server and the Sparkplug node, where configured")
+    models: dict[str, dict[str, Any]] = Field(
+        description="By name: which version `scores`; `error`: why none fits, and then what asks it is held"
+    )
     events: dict[str, int] = Field(description="Received, and by state: they add up")
     postings: dict[str, int] = Field(description="Created, and by state: they add up")
     balance: dict[str, int] = Field(description="Anything but 0 is a loss or a double")

@@ -206,17 +206,28 @@ async def test_an_unfit_version_is_refused_and_the_champion_goes_on(
     assert await scored_by(line) == f"{NAME}/1"
 
 
-async def test_a_start_with_an_unfit_model_is_on_record(tmp_path: Path):
-    """The agent does not start, and the trail says why."""
-    (copied(tmp_path / "models", "1") / "manifest.sig").write_bytes(b"")
+async def test_without_a_model_that_fits_the_agent_starts_and_holds_what_asks_it(tmp_path: Path):
+    """An alarm with the reason, which status and held postings tell; once the files are restored a reload takes it."""
+    signature = copied(tmp_path / "models", "1") / "manifest.sig"
+    signed = signature.read_bytes()
+    signature.write_bytes(b"")
     registry.name_aliases(tmp_path / "models" / NAME, Aliases(champion="1"))
     trust(tmp_path / "keys")
-    async with plant(tmp_path, change=own(tmp_path), running_agent=False) as line:
-        with pytest.raises(ModelUnfit, match="is not signed"):
-            await asyncio.wait_for(line.agent.run(), 60)
+    async with plant(tmp_path, change=own(tmp_path)) as line:
         (refused,) = line.audited("model_refused")
         assert refused["alarm"]
-        assert "is not signed" in refused["why"]
+        assert "is not signed" in line.agent.status()["models"][NAME]["error"]
+        body = line.report()
+        line.publish(body)
+        await until(lambda: line.alive() and line.event(body["id"]), "it is decided")
+        ((reasons,),) = line.rows("SELECT reasons FROM posting WHERE state = 'held'")
+        assert f"not scored by {NAME}: {tmp_path}" in reasons
+        assert "is not signed" in reasons
+        await line.agent.reload(await line.agent.fresh())  # whatever else has changed: it may
+        signature.write_bytes(signed)
+        await line.agent.reload(await line.agent.fresh())
+        assert line.agent.status()["models"] == {NAME: {"scores": f"{NAME}/1", "error": None}}
+        assert await scored_by(line) == f"{NAME}/1"
 
 
 async def test_what_a_configuration_asks_of_its_models_is_known(line: Plant):

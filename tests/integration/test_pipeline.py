@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent import registry
 from agent.desk import Signature
-from agent.errors import ConfigError, Conflict, ModelUnfit
+from agent.errors import ConfigError, Conflict
 from agent.ports import Draft, Proposal
 from agent.store import approvals
 from agent.workflows.consumption import Consumption
-from tests.plant import PERSON, ROOT, Change, Plant, Row, plant, until
+from tests.plant import PERSON, Change, Plant, Row, plant, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -355,22 +353,6 @@ async def test_everything_is_accounted_for(line: Plant):
 
 
 # ── plants of their own ─────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_wrong_model_file_stops_the_start_with_a_clear_error(tmp_path: Path):
-    """A model whose bytes are not those of its manifest: the agent does not start, and says which file to restore."""
-    models = tmp_path / "models"
-    shutil.copytree(ROOT / "models", models)
-    file = registry.champion(models / "consumption_anomaly") / "model.onnx"
-    file.write_bytes(file.read_bytes() + b"\0")
-
-    def change(content: dict[str, Any]) -> None:
-        content["models"] = str(models)
-
-    async with plant(tmp_path, change=change, running_agent=False) as line:
-        with pytest.raises(ModelUnfit, match=r"model\.onnx has SHA-256 .* restore the trained file"):
-            await line.agent.run()
-        assert line.booked() == []
 
 
 async def test_a_calm_stop_lets_what_is_in_the_air_come_back(tmp_path: Path):

@@ -146,6 +146,16 @@ def test_status_says_what_the_faces_do(capsys):
     ]
 
 
+def test_status_says_which_model_is_missed_and_why():
+    """A model of which no version fits is a line of its own; one that scores is none."""
+    told = {
+        "consumption_anomaly": {"scores": "consumption_anomaly", "error": "manifest.json is not signed"},
+        "other": {"scores": "other/2", "error": None},
+    }
+    (line,) = status.absent_models(told)
+    assert line == "model   consumption_anomaly: manifest.json is not signed; what asks it is held"
+
+
 @pytest.mark.parametrize("name", ["1", "A-1", DOCUMENT, "posting:1"])
 def test_trace_finds_a_life_by_any_of_its_names(config, name):
     """Event number, message id, document and posting number lead to the same story."""
