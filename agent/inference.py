@@ -9,8 +9,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from math import isfinite, nan
 from pathlib import Path
+from time import perf_counter
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -176,23 +177,26 @@ class Model:
             return np.array(rows, np.float32)
 
     def _scores(self, rows: Sequence[Features], table: Table) -> list[Score | ModelUnfit]:
-        column = self.manifest.output.column
-        probabilities = self.run(table)[:, column].tolist()
-        name, digest, bar = self.name, self.digest, self._explain_below
+        column, name, digest, bar = self.manifest.output.column, self.name, self.digest, self._explain_below
+        before = perf_counter()
+        columns = self.run(table).tolist()
+        of = len(columns)
+        ms = round((perf_counter() - before) * 1e3 / of, 3)
         answers: list[Score | ModelUnfit] = []
         unusual = []
-        for row, value in zip(rows, probabilities, strict=True):
-            if bar <= value <= 1.0:
-                answers.append(Score(value, name, digest, row))
-            elif 0.0 <= value <= 1.0:
-                unusual.append(len(answers))
-                answers.append(Score(value, name, digest, row))
-            else:  # NaN included
-                answers.append(ModelUnfit(f"model {name} answered {value}, which is no probability"))
+        for at, (row, outputs) in enumerate(zip(rows, columns, strict=True)):
+            value = outputs[column]
+            if not (0.0 <= value <= 1.0 and isfinite(sum(outputs))):  # NaN included
+                said = value if isfinite(sum(outputs)) else outputs
+                answers.append(ModelUnfit(f"model {name} answered {said}, which is no probability"))
+                continue
+            if value < bar:
+                unusual.append(at)
+            answers.append(Score(value, name, digest, row, (), tuple(outputs), (at, of), ms))
         if unusual:
             told = self._reasons.of(table[unusual], lambda asked: self.run(asked)[:, column])
             for at, reasons in zip(unusual, told, strict=True):
-                answers[at] = Score(probabilities[at], name, digest, rows[at], reasons)
+                answers[at] = cast(Score, answers[at])._replace(reasons=reasons)
         return answers
 
     def _classes(self, rows: Sequence[Features], table: Table) -> list[Classified | ModelUnfit]:

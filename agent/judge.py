@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final, Protocol
 
-from agent import authority, freshness, strictjson
+from agent import authority, freshness, record, strictjson
 from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Fact, Facts, LiveState, from_document, to_document
 from agent.isa95 import SegmentResponse
+from agent.judgement import Judgement, Memory, Verdict
 from agent.mapping import Mappings
 from agent.ports import Decision, Draft, ErpTarget, Event, Features, Proposal, Route, Score, Workflow
 from agent.store import masterdata
@@ -71,64 +72,6 @@ class Rules:
     def models(self) -> Mapping[str, Model]:
         """What scores, by the name that workflows ask for."""
         return {one.rule.model: one.model for one in self.assignments.values() if one.model is not None}
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What became of one event, ready to be written."""
-
-    event: Event
-    state: str
-    action: str
-    detail: dict[str, Any]
-    message_key: str | None = None
-    payload_hash: bytes | None = None
-    reason: str | None = None
-    postings: list[NewPosting] = field(default_factory=list)
-    alarm: bool = False
-    report: SegmentResponse | None = None
-    awaits: tuple[str, str] | None = None  # quarantined until this master data are known
-    of_order: str = ""  # quarantined: this order's final confirmation is shown to a person
-
-
-@dataclass(slots=True)
-class Judgement:
-    """What became of a batch: verdicts in order, the state they leave behind, and master data they carried."""
-
-    verdicts: list[Verdict]
-    states: dict[str, Any] = field(default_factory=dict)
-    documents: list[masterdata.Document] = field(default_factory=list)
-    learnt: list[Fact] = field(default_factory=list)
-
-    def known(self) -> dict[str, tuple[bytes, int]]:
-        """Message key → (payload hash, event id) of what is new in it."""
-        return {
-            one.message_key: (one.payload_hash, one.event.id)
-            for one in self.verdicts
-            if one.message_key is not None and one.payload_hash is not None
-        }
-
-    @property
-    def awaits(self) -> bool:
-        """Whether a report of it waits for master data."""
-        return any(one.awaits for one in self.verdicts)
-
-    def in_quarantine(self) -> set[tuple[str, int]]:
-        """Order and event of what went into quarantine."""
-        return {(one.of_order, one.event.id) for one in self.verdicts if one.of_order}
-
-
-class Memory(Protocol):
-    """What judging remembers of earlier events."""
-
-    def known(self, message_keys: Iterable[str]) -> Mapping[str, tuple[bytes, int]]:
-        """Message key → (payload hash, event id) of those seen before."""
-
-    def states(self, keys: Iterable[str]) -> Mapping[str, Any]:
-        """Streaming state by key."""
-
-    def in_quarantine(self, orders: Iterable[str]) -> Set[tuple[str, int]]:
-        """Order and event of what is in quarantine of these orders: at least the first; maybe of others, too."""
 
 
 @dataclass(slots=True)
@@ -400,7 +343,11 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
     drafts = [draft for draft in proposal.drafts if modes.get(draft.kind, "off") != "off"]
     if route in _TO_THE_OUTBOX and not drafts:
         route, reasons = _ADVISE, (*reasons, "this kind of posting is off for the target")
-    verdict = Verdict(one.event, str(route), "decided", _record(one, reasons), one.message_key, one.payload_hash)
+    detail = record.of(
+        one.payload_hash, one.assignment.workflow.name, one.assignment.rule, proposal,
+        route, reasons, score=one.score, seen=one.seen, gap=one.gap,
+    )  # fmt: skip
+    verdict = Verdict(one.event, str(route), "decided", detail, one.message_key, one.payload_hash)
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()
         early = bool(reconciled_us) and to_us(one.report.occurred_at) < reconciled_us
@@ -432,33 +379,6 @@ def _posting(one: _Case, draft: Draft, number: int, holds: tuple[str, ...], *, c
         check_first=check_first,
         signers=2 if rule.four_eyes else 1,
     )
-
-
-def _record(one: _Case, reasons: tuple[str, ...]) -> dict[str, Any]:
-    """What the audit trail keeps of a decision: enough to understand it years later."""
-    detail: dict[str, Any] = {
-        "payload_sha256": one.payload_hash.hex(),
-        "workflow": one.assignment.workflow.name,
-        "policy": one.decision.policy,
-        "confidence": one.proposal.confidence,
-        "reasons": reasons,
-        "subject": dict(one.proposal.subject),
-    }
-    if isinstance(one.score, Score):
-        detail["score"] = {
-            "model": one.score.model,
-            "sha256": one.score.model_hash,
-            "confidence": one.score.confidence,
-            "features": one.score.features,
-            "reasons": one.score.reasons,
-        }
-    if one.seen:
-        detail["live"] = freshness.recorded(one.seen)
-    if one.gap:
-        detail["gap"] = one.gap
-    if one.proposal.alarm:
-        detail["why"] = one.proposal.alarm
-    return detail
 
 
 def quarantined(event: Event, code: str, why: str, gap: dict[str, Any] | None = None) -> Verdict:

@@ -33,7 +33,8 @@ from agent.availability import Availability
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, StoreError
 from agent.facts import Fact, LiveState, TellsLive
 from agent.figures import Decided, Sent
-from agent.judge import Judgement, Memory, Rules, Verdict, judge, of_one_sort, put_aside, quarantined
+from agent.judge import Rules, judge, of_one_sort, put_aside, quarantined
+from agent.judgement import Judgement, Memory, Verdict
 from agent.ports import Acknowledgement, Batch, Clock, ErpTarget, Event, GivesReceipts, Posting, Receipt
 from agent.store import awaited, file, inbox, lanes, masterdata, outbox, postings
 from agent.store.encode import to_us

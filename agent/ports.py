@@ -121,6 +121,9 @@ class Score(NamedTuple):
     model_hash: str
     features: Features
     reasons: tuple[str, ...] = ()  # in the user's words and units, worst first
+    outputs: tuple[float, ...] = ()  # every column of the model's output, float32
+    run: tuple[int, int] = (0, 1)  # its place in the run, and how many rows that had: the last bit depends on both
+    ms: float = 0.0  # its share of the run's milliseconds
 
 
 class Classified(NamedTuple):

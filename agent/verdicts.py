@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from agent.judge import Judgement
+from agent.judgement import Judgement
 from agent.store import awaited, inbox, masterdata, postings
 from agent.store.transaction import Transaction
 

@@ -26,7 +26,8 @@ from agent import assembly, config, strictjson
 from agent.commands import show
 from agent.commands.place import as_json, now
 from agent.errors import BadPayload, ConfigError, Finding, GatepostError, NotFound
-from agent.judge import Rules, Verdict, judge
+from agent.judge import Rules, judge
+from agent.judgement import Verdict
 from agent.ports import Acknowledgement, ErpTarget, Event, Kind, Posting
 
 EVENT, EXPECTED = ".event.json", ".expected.json"

@@ -123,7 +123,7 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
         called = [f"{name} " for name in names(score)]
         if len(called) != len(score["features"]):
             called = [""] * len(score["features"])
-        facts = ", ".join(f"{name}{value:.4g}" for name, value in zip(called, score["features"], strict=True))
+        facts = ", ".join(f"{name}{_number(value)}" for name, value in zip(called, score["features"], strict=True))
         yield f"    facts it saw: {facts}"
     yield from (f"    live: {_live(fact)}" for fact in detail.pop("live", None) or ())
     subject = detail.pop("subject", None)
@@ -134,6 +134,10 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
     lines = show.pairs(detail, "    ")
     if lines:
         yield lines
+
+
+def _number(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.4g}"
 
 
 def _live(fact: Mapping[str, Any]) -> str:

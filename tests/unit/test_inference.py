@@ -72,6 +72,11 @@ def refusal(folder: Path, **options) -> str:
     return str(refused.value)
 
 
+def said(score: Score) -> Score:
+    """A score without what depends on the run it was in."""
+    return score._replace(run=(0, 1), ms=0.0)
+
+
 def test_the_shipped_model_tells_normal_from_double(model):
     """A usual report is normal, twice the usual is not; the score names the model and its hash."""
     usual, double = model.score([USUAL, DOUBLE])
@@ -89,10 +94,13 @@ def test_reasons_are_in_the_users_words(model):
 
 
 def test_a_batch_answers_like_single_rows(model):
-    """Rows do not see each other."""
+    """Rows do not see each other; each score says which row of its run it was, and what all columns were."""
     together = model.score([USUAL, DOUBLE] * 32)
     alone = [model.score([row])[0] for row in (USUAL, DOUBLE)]
-    assert together == alone * 32
+    assert list(map(said, together)) == list(map(said, alone)) * 32
+    assert [one.run for one in together] == [(at, 64) for at in range(64)]
+    assert {len(one.outputs) for one in together} == {2}
+    assert all(one.confidence == one.outputs[1] and one.ms > 0 for one in together)
     assert model.score([]) == []
 
 
@@ -113,7 +121,7 @@ def test_what_the_model_was_not_trained_for_is_not_scored(model, row, told):
     assert isinstance(bad, ModelUnfit)
     assert told in str(bad)
     assert isinstance(before, Score)
-    assert before == after
+    assert said(before) == said(after)
 
 
 @given(st.lists(st.tuples(*[st.floats(width=32)] * 5), max_size=8))
@@ -218,11 +226,11 @@ def test_an_operator_set_of_a_stranger_is_refused(folder):
 
 @pytest.fixture
 def loaded(tmp_path):
-    """Models around a graph that adds a constant to what it is given."""
+    """Models around a graph that adds a constant to what it is given, or does something else with both."""
     models = []
 
-    def load(added=0.0, columns=2, **options) -> Model:
-        nodes = [helper.make_node("Add", ["x", "added"], ["y"])]
+    def load(added=0.0, columns=2, does="Add", **options) -> Model:
+        nodes = [helper.make_node(does, ["x", "added"], ["y"])]
         data = graph(nodes, {"added": np.array(added, np.float32)}, width=columns, columns=columns)
         names = [f"f{at}" for at in range(columns)]
         zeros = [[0.0] * columns]
@@ -243,6 +251,13 @@ def test_an_answer_that_is_no_probability_is_unfit(loaded):
     assert good.confidence == 0.5
     assert str(below).startswith("model test/1 answered -0.1")
     assert "answered 2.0, which is no probability" in str(above)
+
+
+def test_a_probability_beside_what_is_infinite_is_unfit(loaded):
+    """All that the model answers is kept with the decision, so all of it must be finite."""
+    zeros = [[0.0, 0.0]]
+    (answer,) = loaded((1.0, 3.4e38), does="Mul", parity=(zeros, zeros)).score([(0.5, 2.0)])
+    assert "answered [0.5, inf], which is no probability" in str(answer)
 
 
 def test_classes_come_with_the_likeliest_and_with_those_that_cannot_be_ruled_out(loaded):

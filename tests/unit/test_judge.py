@@ -13,7 +13,8 @@ import pytest
 
 from agent import mapping
 from agent.authority import Mode, Rule
-from agent.judge import Assignment, Judgement, Rules, judge, put_aside
+from agent.judge import Assignment, Rules, judge, put_aside
+from agent.judgement import Judgement
 from agent.ports import Acknowledgement, Event, Kind, Posting
 from agent.store.encode import encode
 from agent.workflows.consumption import Config, Consumption

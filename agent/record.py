@@ -1,0 +1,86 @@
+"""The record of a decision, as the audit trail keeps it (action ``decided``): enough to compute it again years later.
+
+    payload_sha256, workflow, policy, mode     what was decided about, by which rules
+    route, reasons, confidence, subject        where it went, and why
+    score                                      only where a model scored:
+        kind, model, sha256                    which file gave which kind of answer
+        features, outputs, run                 all that it was given and gave; its place among the rows of the run
+        confidence, bar, ms                    the probability that is meant, what it was held against, what it cost
+        reasons                                in the user's words, where a person was to see them
+    live, gap, why                             live facts that were looked at, missing numbers, the alarm
+
+Features and outputs are written as decimal numbers from which the same float32 is read back, bit by bit; ``null`` is a
+value that was missing. Rows of releases before this one have no ``mode``, ``route``, ``kind``, ``outputs``, ``run``,
+``bar`` and ``ms``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import nan
+from typing import Any
+
+from agent import freshness
+from agent.authority import Rule
+from agent.errors import ModelUnfit
+from agent.ports import Proposal, Route, Score
+
+
+def of(
+    payload_hash: bytes,
+    workflow: str,
+    rule: Rule,
+    proposal: Proposal,
+    route: Route,
+    reasons: tuple[str, ...],
+    *,
+    score: Score | ModelUnfit | None,
+    seen: tuple[freshness.Seen, ...] = (),
+    gap: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What the audit trail keeps of a decision. `rule` is the one that was applied."""
+    record: dict[str, Any] = {
+        "payload_sha256": payload_hash.hex(),
+        "workflow": workflow,
+        "policy": rule.version,
+        "mode": rule.mode.value,  # as text: encoding a member of an enumeration takes longer
+        "route": route.value,
+        "confidence": proposal.confidence,
+        "reasons": reasons,
+        "subject": dict(proposal.subject),
+    }
+    if isinstance(score, Score):
+        record["score"] = scored(score, rule.min_confidence)
+    if seen:
+        record["live"] = freshness.recorded(seen)
+    if gap:
+        record["gap"] = gap
+    if proposal.alarm:
+        record["why"] = proposal.alarm
+    return record
+
+
+def scored(score: Score, bar: float) -> dict[str, Any]:
+    """What is kept of an answer that was held against `bar`."""
+    return {
+        "kind": "probability",
+        "model": score.model,
+        "sha256": score.model_hash,
+        "confidence": score.confidence,
+        "bar": bar,
+        "features": numbers(score.features),
+        "outputs": score.outputs,
+        "run": score.run,
+        "ms": score.ms,
+        "reasons": score.reasons,
+    }
+
+
+def numbers(values: Iterable[float]) -> list[float | None]:
+    """Numbers for JSON, which knows no NaN: what is missing becomes null. Infinite ones `encode` refuses."""
+    return [None if value != value else value for value in values]
+
+
+def values(recorded: Iterable[float | None]) -> tuple[float, ...]:
+    """The numbers that `numbers` wrote."""
+    return tuple([nan if value is None else float(value) for value in recorded])
