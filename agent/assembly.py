@@ -70,7 +70,14 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be
     for name, flow in config.workflows.items():
         limits = config.authority_of(name)
         modes = {kind: PostingMode(mode).value for kind, mode in dict(config.target(flow.target).postings).items()}
-        rule = authority.Rule.of(limits, config.posting_date, model=flow.model or "", version=config.version)
+        rule = authority.Rule.of(
+            limits,
+            config.posting_date,
+            model=flow.model or "",
+            version=config.version,
+            currency=config.plant.currency,
+            called=known.units.shown,
+        )
         workflow = _plug_in("workflows", flow.kind)(flow.options)
         model: Scores | None = None
         if flow.model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -25,7 +25,9 @@ class Rule:
     mode: Mode = Mode.ADVISE
     min_confidence: float = 0.9
     max_value: Decimal | None = None  # of one posting, in the plant's currency
+    currency: str = ""
     max_quantity: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))  # by unit (Rec 20)
+    units: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # those, as people call them
     model: str = ""  # the model that must have scored; without its score nothing posts by itself
     posting_date: PostingDate = field(default_factory=PostingDate)
     four_eyes: bool = False  # two different people must approve what is held
@@ -33,13 +35,24 @@ class Rule:
     version: str = ""
 
     @classmethod
-    def of(cls, settings: Authority, posting_date: PostingDate, *, model: str, version: str) -> Rule:
-        """The rule of a configuration; `model` is empty where nothing scores."""
+    def of(
+        cls,
+        settings: Authority,
+        posting_date: PostingDate,
+        *,
+        model: str,
+        version: str,
+        currency: str = "",
+        called: Callable[[str], str] = str,
+    ) -> Rule:
+        """The rule of a configuration; `model` is empty where nothing scores. People read what units are `called`."""
         return cls(
             mode=settings.mode,
             min_confidence=float(settings.min_confidence),
             max_value=settings.max_value,
+            currency=currency,
             max_quantity=settings.max_quantity,
+            units={unit: called(unit) for unit in settings.max_quantity},
             model=model,
             posting_date=posting_date,
             four_eyes=settings.four_eyes,
@@ -66,13 +79,14 @@ def decide(
     drafts are taken as they are: see `redated`, which comes first.
     """
     if not proposal.drafts:
-        return Decision(Route.IGNORE, proposal.holds + proposal.reasons, rule.version)
+        return Decision(Route.IGNORE, proposal.holds + proposal.reasons, rule.version, Route.IGNORE)
     why = _why_not(proposal, rule, today, score) + not_fresh
+    in_auto, reasons = _HOLD if why else _POST, why + proposal.reasons
     if rule.mode is _ADVISE:
-        return Decision(Route.ADVISE, why + proposal.reasons, rule.version)
+        return Decision(Route.ADVISE, reasons, rule.version, in_auto)
     if rule.mode is _ASSIST:
-        return Decision(_HOLD, why + proposal.reasons + ("every posting of this workflow is approved",), rule.version)
-    return Decision(_HOLD if why else _POST, why + proposal.reasons, rule.version)
+        return Decision(_HOLD, (*reasons, "every posting of this workflow is approved"), rule.version, in_auto)
+    return Decision(in_auto, reasons, rule.version, in_auto)
 
 
 def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUnfit | None) -> tuple[str, ...]:
@@ -94,11 +108,13 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUn
 def _over_limits(payload: Mapping[str, Any], value: Decimal, rule: Rule) -> list[str]:
     why = []
     if rule.max_value is not None and not value <= rule.max_value:
-        why.append(f"value {value:.2f} is above the limit of {rule.max_value:.2f}")
-    limit = rule.max_quantity.get(payload.get("unit", "")) if rule.max_quantity else None
+        money = f"{value:.2f} {rule.currency}".rstrip()
+        why.append(f"value {money} is above the limit of {rule.max_value:.2f}")
+    unit = payload.get("unit", "")
+    limit = rule.max_quantity.get(unit) if rule.max_quantity else None
     if limit is not None:
         why += [
-            f"{name} {payload[name]} {payload['unit']} is above the limit of {limit}"
+            f"{name} {payload[name]} {rule.units.get(unit, unit)} is above the limit of {limit}"
             for name in _QUANTITIES
             if name in payload and Decimal(payload[name]) > limit
         ]

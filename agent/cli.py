@@ -39,6 +39,7 @@ COMMANDS = {
         "Show one event's life: message, facts, score, decision, signatures, every try, document.",
     ),
     "approvals": ("approvals:approvals", "Held postings: list, show, approve, refuse."),
+    "advised": ("advised:advised", "List what workflows in mode `advise` would have posted; nothing of it was."),
     "deadletter": (
         "deadletter:deadletter",
         "Dead and doubtful postings: list, show, replay, refuse, document, not-booked.",

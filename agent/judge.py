@@ -29,7 +29,7 @@ _ADVISE: Final = Route.ADVISE
 _TO_THE_OUTBOX: Final = (Route.POST, Route.HOLD)
 NOTHING_TOLD: Final = LiveState()
 _NOTHING: Final = Proposal(())
-_UNDECIDED: Final = Decision(Route.IGNORE, (), "")
+_UNDECIDED: Final = Decision(Route.IGNORE, (), "", Route.IGNORE)
 
 
 class Model(Protocol):
@@ -339,7 +339,7 @@ def _overtaken(report: SegmentResponse) -> str:
 def _verdict(one: _Case, reconciled_us: int) -> Verdict:
     """The decision as it is written: the event's end, its postings, and the record that explains both."""
     proposal, modes = one.proposal, one.assignment.modes
-    route, reasons, _ = one.decision
+    route, reasons = one.decision.route, one.decision.reasons
     drafts = [draft for draft in proposal.drafts if modes.get(draft.kind, "off") != "off"]
     if route in _TO_THE_OUTBOX and not drafts:
         route, reasons = _ADVISE, (*reasons, "this kind of posting is off for the target")
@@ -355,7 +355,11 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
             _posting(one, draft, number, holds, check_first=early) for number, draft in enumerate(drafts)
         ]
     elif route is _ADVISE:
-        verdict.detail["would_post"] = [dict(draft.payload) for draft in proposal.drafts]
+        verdict.detail["would_post"] = [
+            {"kind": draft.kind.value, "value": f"{draft.value:f}", "payload": dict(draft.payload)}
+            for draft in proposal.drafts
+        ]
+        verdict.detail["in_auto"] = str(one.decision.in_auto if drafts else _ADVISE)
     verdict.alarm, verdict.report = one.gap is not None or bool(proposal.alarm), one.report
     return verdict
 

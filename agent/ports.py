@@ -195,11 +195,15 @@ class Route(StrEnum):
 
 
 class Decision(NamedTuple):
-    """What authority made of a proposal; `policy` is the version of the rules that decided."""
+    """What authority made of a proposal; `policy` is the version of the rules that decided.
+
+    `in_auto` is where the mode `auto` would have sent it.
+    """
 
     route: Route
     reasons: tuple[str, ...]
     policy: str
+    in_auto: Route
 
 
 class Workflow(Protocol):

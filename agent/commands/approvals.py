@@ -13,7 +13,6 @@ from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, n
 from agent.commands.reach import Reach
 from agent.store import approvals as store
 from agent.store import lists
-from agent.units import UnitTable
 
 VERSION = click.option(
     "--version",
@@ -40,7 +39,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     """List what waits for a person, oldest first."""
     found = place.look(lambda connection: lists.postings(connection, "held", limit=limit))
     if json:
-        show.data(found)
+        show.data([priced(one, place) for one in found])
         return
     if not found:
         show.say("nothing waits for a person")
@@ -48,7 +47,13 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     at, units = now(), place.unit_table()
     rows = [
         (
-            [one["id"], one["ordering_key"], one["kind"], one["value"], show.age(one["created_at"], at)],
+            [
+                one["id"],
+                one["ordering_key"],
+                one["kind"],
+                show.money(one["value"], place.plant.currency),
+                show.age(one["created_at"], at),
+            ],
             [show.content(one, units), *(f"because: {reason}" for reason in one["reasons"]), *signatures(one)],
         )
         for one in found
@@ -103,7 +108,7 @@ def decide(meaning: str, id: int, version: int | None, place: Place, asked: Aske
     found = place.look(lambda connection: store.show(connection, id))
     expected = version or found["version"]  # another than now: whoever decides says by whom it was changed
     if not yes and sys.stdin.isatty() and expected == found["version"]:
-        describe(found, place.unit_table())
+        describe(found, place)
         click.confirm(f"{meaning.capitalize()} posting {id} as {asked.by}?", abort=True)
     signature = desk.Signature(
         asked.actor, meaning, asked.reason, session="command line", record_hash=found["record_hash"]
@@ -128,17 +133,23 @@ def shown(place: Place, id: int, *, json: bool) -> None:
     """One posting, for people or for programs."""
     found = place.look(lambda connection: store.show(connection, id))
     if json:
-        show.data(found)
+        show.data(priced(found, place))
     else:
-        describe(found, place.unit_table())
+        describe(found, place)
 
 
-def describe(found: dict[str, Any], units: UnitTable) -> None:
+def priced(found: dict[str, Any], place: Place) -> dict[str, Any]:
+    """With the currency of its value."""
+    return {**found, "currency": place.plant.currency}
+
+
+def describe(found: dict[str, Any], place: Place) -> None:
     """One posting for people."""
+    value = show.money(found["value"], place.plant.currency)
     show.say(
         f"posting {found['id']}, version {found['version']}: {found['kind']} to {found['target']}, {found['state']}"
     )
-    show.say(f"  {show.content(found, units)}   value {found['value']}   lane {found['ordering_key']}")
+    show.say(f"  {show.content(found, place.unit_table())}   value {value}   lane {found['ordering_key']}")
     for line in (*(f"because: {reason}" for reason in found["reasons"]), *signatures(found)):
         show.folded(f"  {line}")
     if found["error"]:

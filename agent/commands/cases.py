@@ -207,7 +207,7 @@ def outcome(verdict: Verdict) -> dict[str, Any]:
         return {**found, "code": detail.get("code"), "why": verdict.reason}
     found["reasons"] = list(detail.get("reasons", ()))
     if verdict.state == "advised":
-        found["would_post"] = detail.get("would_post", [])
+        found["would_post"] = [one["payload"] for one in detail["would_post"]]
     found["postings"] = [
         {"kind": one.kind.value, "target": one.target, "lane": one.ordering_key, "value": f"{one.value:f}",
          "held": bool(one.reasons), "payload": dict(one.payload)}

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -167,6 +168,11 @@ def content(posting: Mapping[str, Any], units: UnitTable) -> str:
     parts += [str(payload["material"])] if payload.get("material") else []
     parts += [f"op {payload['operation']}"] if payload.get("operation") else []
     return " ".join(parts) + (" final" if payload.get("final") else "")
+
+
+def money(value: str | None, currency: str) -> str:
+    """An amount as people read it; empty where there is none."""
+    return f"{Decimal(value):.2f} {currency}" if value is not None else ""
 
 
 def pairs(found: Mapping[str, Any], indent: str = "  ") -> str:

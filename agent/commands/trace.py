@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,20 @@ import click
 
 from agent import desk
 from agent.commands import show
+from agent.commands.advised import IN_AUTO
 from agent.commands.place import Place, as_json, at_place
 from agent.units import UnitTable
 
 PAYLOAD = 2000  # characters of the message that are shown; --json has all of it
-Names = Callable[[Mapping[str, Any]], Sequence[str]]  # of the facts behind a score
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How people call what a trace holds."""
+
+    names: Callable[[Mapping[str, Any]], Sequence[str]]  # of the facts behind a score
+    units: UnitTable
+    currency: str
 
 
 DECIDED = {
@@ -61,7 +71,8 @@ def trace(*, name: str, place: Place, json: bool) -> None:
     if json:
         show.data(found)
         return
-    for line in timeline(found, lambda score: fact_names(place.models, score), place.unit_table()):
+    shown = Shown(lambda score: fact_names(place.models, score), place.unit_table(), place.plant.currency)
+    for line in timeline(found, shown):
         show.folded(line)
 
 
@@ -75,16 +86,16 @@ def fact_names(models: Path, score: Mapping[str, Any]) -> Sequence[str]:
         return ()
 
 
-def timeline(found: Mapping[str, Any], names: Names, units: UnitTable) -> Iterator[str]:
+def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     """The lines of one trace, oldest first."""
     event = found["event"]
     if event is not None:
         yield from _arrival(event, found["postings"])
     for one in found["history"]:
-        yield from _step(one, names)
+        yield from _step(one, shown)
     for posting in found["postings"]:
         yield ""
-        yield from _posting(posting, units)
+        yield from _posting(posting, shown)
 
 
 def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -106,7 +117,7 @@ def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) ->
     yield f"    message: {payload[:PAYLOAD]}" + (" …" if len(payload) > PAYLOAD else "")
 
 
-def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
+def _step(one: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     """One audit row. What a person wants first comes first."""
     which = f" posting {one['posting']}" if one["posting"] is not None else ""
     by = f" by {one['actor']}" if one["actor"] != "agent" else ""
@@ -120,7 +131,7 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
     if score:
         yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…)"
         yield from (f"    score says: {reason}" for reason in score["reasons"])
-        called = [f"{name} " for name in names(score)]
+        called = [f"{name} " for name in shown.names(score)]
         if len(called) != len(score["features"]):
             called = [""] * len(score["features"])
         facts = ", ".join(f"{name}{_number(value)}" for name, value in zip(called, score["features"], strict=True))
@@ -129,8 +140,7 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
     subject = detail.pop("subject", None)
     if subject:
         yield "    about: " + ", ".join(f"{name} {value}" for name, value in subject.items() if value)
-    for index, payload in enumerate(detail.pop("would_post", None) or ()):
-        yield f"    would post ({index + 1}): {payload}"
+    yield from _advice(detail.pop("would_post", ()), detail.pop("in_auto", ""), shown)
     lines = show.pairs(detail, "    ")
     if lines:
         yield lines
@@ -138,6 +148,15 @@ def _step(one: Mapping[str, Any], names: Names) -> Iterator[str]:
 
 def _number(value: float | None) -> str:
     return "missing" if value is None else f"{value:.4g}"
+
+
+def _advice(would_post: Sequence[Mapping[str, Any]], in_auto: str, shown: Shown) -> Iterator[str]:
+    """What was not posted, because the workflow only advises."""
+    for one in would_post:
+        yield f"    would post: {show.content(one, shown.units)}, {show.money(one['value'], shown.currency)}"
+        yield show.pairs(one["payload"], "      ")
+    if in_auto:
+        yield f"    in mode auto: {IN_AUTO[in_auto]}"
 
 
 def _live(fact: Mapping[str, Any]) -> str:
@@ -150,9 +169,9 @@ def _live(fact: Mapping[str, Any]) -> str:
     return f"{name}: {value}, {fact['quality']}, {age} ({fact['allowed_s']} s allowed)"
 
 
-def _posting(posting: Mapping[str, Any], units: UnitTable) -> Iterator[str]:
+def _posting(posting: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     yield f"posting {posting['id']}: {posting['kind']} to {posting['target']}, {posting['state']}"
-    yield f"  does: {show.content(posting, units)}"
+    yield f"  does: {show.content(posting, shown.units)}"
     yield f"  lane: {posting['ordering_key']}   key in the document: {posting['idempotency_key']}"
     if posting["document"]:
         yield f"  document: {posting['document']}"
@@ -160,5 +179,6 @@ def _posting(posting: Mapping[str, Any], units: UnitTable) -> Iterator[str]:
         yield f"  the ERP said: {posting['error']}"
     if posting["state"] == "held":
         yield from (f"  held: {reason}" for reason in posting["reasons"])
-    yield f"  tries: {posting['attempts']}   value: {posting['value']}   version: {posting['version']}"
+    value = show.money(posting["value"], shown.currency)
+    yield f"  tries: {posting['attempts']}   value: {value}   version: {posting['version']}"
     yield show.pairs(posting["payload"], "    ")

@@ -40,6 +40,7 @@ CREATE TABLE event (
 ) STRICT;
 CREATE INDEX event_undecided ON event (id) WHERE state = 'undecided';
 CREATE INDEX event_quarantined ON event (id) WHERE state = 'quarantined';
+CREATE INDEX event_advised ON event (id, received_us) WHERE state = 'advised';
 
 -- Which messages were seen, for ever: the de-duplication of what senders and brokers repeat.
 CREATE TABLE identity (

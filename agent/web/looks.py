@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal
 
 import apsw
 from fastapi import APIRouter, Depends, Path, Query
+from pydantic import AwareDatetime
 
+from agent.app import Agent
 from agent.approving import visible
 from agent.callers import Identity
 from agent.desk import lists, trace
 from agent.errors import NotFound
 from agent.settings import Scope
+from agent.store.advised import advised
 from agent.web import models
 from agent.web.probes import stuck, unready
 from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
@@ -59,7 +62,29 @@ async def list_approvals(
 @router.get("/v1/approvals/{id}", tags=["approvals"])
 async def show_approval(id: PostingId, agent: TheAgent, caller: Reader) -> models.Posting:
     """One posting as a person decides about it, in whatever state it is now; `version` and `record_hash` are signed."""
-    return models.Posting(**await look(agent, lambda connection: visible(connection, id, caller)))
+    found = await look(agent, lambda connection: visible(connection, id, caller))
+    return models.Posting(**found, currency=agent.config.plant.currency)
+
+
+@router.get("/v1/advised", tags=["approvals"])
+async def list_advised(
+    agent: TheAgent,
+    caller: Reader,
+    workflow: Annotated[str, Query(max_length=128, description="Only what this workflow advised")] = "",
+    since: Annotated[AwareDatetime | None, Query(description="Only what arrived from then on")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Only what arrived before then")] = None,
+    after: After = 0,
+    limit: Limit = 100,
+) -> models.Advised:
+    """What workflows in mode `advise` would have posted behind event `after`; without it the newest."""
+    found = await look(
+        agent,
+        lambda at: advised(
+            at, workflow=workflow, since=since, until=until, after=after, limit=limit, lines=caller.lines
+        ),
+    )
+    following = found[-1]["event_id"] if found else after or None
+    return models.Advised.model_validate({"items": _priced(agent, found), "next": following})
 
 
 @router.get("/v1/deadletters", tags=["dead letters"])
@@ -87,7 +112,8 @@ async def show_trace(
     caller: Reader,
 ) -> models.Trace:
     """One event's whole life: message, decision and why, signatures, every try, the document."""
-    return models.Trace(**_of_lines(await look(agent, lambda connection: trace(connection, name)), name, caller))
+    found = _of_lines(await look(agent, lambda connection: trace(connection, name)), name, caller)
+    return models.Trace.model_validate({**found, "postings": _priced(agent, found["postings"])})
 
 
 @router.get("/v1/quarantine", tags=["quarantine"])
@@ -142,7 +168,12 @@ async def _postings(
         return sorted((one for page in pages for one in page), key=lambda one: one["id"])[:limit]
 
     found = await look(agent, read)
-    return models.Postings.model_validate({"items": found, "next": _next(found, limit)})
+    return models.Postings.model_validate({"items": _priced(agent, found), "next": _next(found, limit)})
+
+
+def _priced(agent: Agent, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the currency of their values."""
+    return [{**one, "currency": agent.config.plant.currency} for one in found]
 
 
 def _next(found: list[dict[str, Any]], limit: int) -> int | None:

@@ -114,7 +114,8 @@ class Posting(Shown):
     line: str
     payload: dict[str, Any] = Field(description="The business content that is signed; quantities are decimal strings")
     record_hash: str = Field(description="SHA-256 of the payload")
-    value: str = Field(description="Money at stake in the plant's currency, a decimal string")
+    value: str = Field(description="Money at stake, a decimal string")
+    currency: str = Field(description="The plant's, as ISO 4217 calls it")
     confidence: float | None
     reasons: list[str] = Field(description="Why it is held")
     state: str
@@ -142,6 +143,32 @@ class Postings(Shown):
 
     items: list[Posting]
     next: int | None = Field(description="Pass it as `after` for the next page; null: this was the last one")
+
+
+class Advice(Shown):
+    """What a workflow in mode `advise` would have posted; nothing of it was."""
+
+    event_id: int = Field(description="`/v1/trace/{event_id}` tells its whole life")
+    source: str
+    message: str | None = Field(description="The kind of report and the sender's id of it")
+    received_at: str
+    workflow: str
+    line: str
+    order: str
+    in_auto: str = Field(
+        description="What the mode `auto` would have made of it: `posted`, `held`; `advised`: its kind is off"
+    )
+    confidence: float | None
+    reasons: list[str]
+    would_post: list[dict[str, Any]] = Field(description="Of each posting `kind`, `value` and `payload`")
+    currency: str = Field(description="Of the values")
+
+
+class Advised(Shown):
+    """A page of advice, oldest first."""
+
+    items: list[Advice]
+    next: int | None = Field(description="Pass it as `after` for what came behind; null: there was nothing")
 
 
 class Quarantined(Shown):

@@ -80,7 +80,9 @@ async def test_advise_decides_and_shows_but_writes_nothing(line: Plant):
     event = await decided(line, line.report())
     assert event.state == "advised"
     assert line.posting(event.id) is None
-    assert line.audited("decided")[-1]["would_post"][0]["material"] == "RM-RESIN"
+    told = line.audited("decided")[-1]
+    assert told["would_post"][0]["payload"]["material"] == "RM-RESIN"
+    assert told["in_auto"] == "posted"
     assert len(line.booked()) == booked
 
 
@@ -165,8 +167,8 @@ async def test_a_limit_holds_what_is_above_it(line: Plant):
     above = await decided(line, line.report("1000105", quantity=20, lot_quantity=20))
     posting = line.posting(above.id)
     assert posting is not None
-    assert "value 64.00 is above the limit of 35.00" in posting.reason
-    assert "quantity 20.000 KGM is above the limit of 10" in posting.reason
+    assert "value 64.00 EUR is above the limit of 35.00" in posting.reason
+    assert "quantity 20.000 KG is above the limit of 10" in posting.reason
     line.publish(within)
     await line.settled(within["id"], "acknowledged")
 

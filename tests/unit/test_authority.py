@@ -49,6 +49,8 @@ def test_advise_tells_what_would_have_been_held():
     """Advice is worth something only with its reasons."""
     decision = decide(proposal(holds=("twice",)), Rule(version="v7"), TODAY)
     assert decision.route is Route.ADVISE
+    assert decision.in_auto is Route.HOLD
+    assert decide(proposal(), Rule(), TODAY).in_auto is Route.POST
     assert decision.reasons == ("twice",)
     assert decision.policy == "v7"
 
@@ -71,8 +73,13 @@ def test_auto_posts_what_is_inside_of_every_limit():
         ({}, {"confidence": 0.89}, None, "confidence 0.89 is below 0.90"),
         ({}, {"confidence": math.nan}, None, "confidence nan is below 0.90"),
         ({}, {"holds": ("looks odd",)}, None, "looks odd"),
-        ({"max_value": Decimal(39)}, {}, None, "value 40.00 is above the limit of 39.00"),
-        ({"max_quantity": {"KGM": Decimal(12)}}, {}, None, "quantity 12.500 KGM is above the limit of 12"),
+        ({"max_value": Decimal(39), "currency": "EUR"}, {}, None, "value 40.00 EUR is above the limit of 39.00"),
+        (
+            {"max_quantity": {"KGM": Decimal(12)}, "units": {"KGM": "KG"}},
+            {},
+            None,
+            "quantity 12.500 KG is above the limit of 12",
+        ),
         ({"model": "m"}, {}, None, "not scored by m"),
         ({"model": "m"}, {}, ModelUnfit("deviation is nan"), "not scored by m: deviation is nan"),
         ({}, {"payload": {"posting_date": "2026-10-31"}}, None, "that month closed after day 3"),
@@ -100,8 +107,16 @@ def test_a_proposal_without_postings_is_ignored():
 
 def test_a_rule_takes_its_limits_from_the_configuration():
     """What settings say is what decides."""
-    settings = Authority(mode=Mode.AUTO, min_confidence=0.8, max_value=Decimal(5))
-    rule = Rule.of(settings, PostingDate(closes_on_day=5), model="m", version="v1")
+    settings = Authority(mode=Mode.AUTO, min_confidence=0.8, max_value=Decimal(5), max_quantity={"C62": Decimal(3)})
+    rule = Rule.of(
+        settings,
+        PostingDate(closes_on_day=5),
+        model="m",
+        version="v1",
+        currency="EUR",
+        called=lambda unit: {"C62": "PC"}[unit],
+    )
+    assert (rule.currency, rule.units) == ("EUR", {"C62": "PC"})
     assert (rule.mode, rule.min_confidence, rule.max_value, rule.posting_date.closes_on_day) == (
         Mode.AUTO,
         0.8,

@@ -211,9 +211,9 @@ def test_the_facts_behind_a_score_have_their_names():
     step["detail"] = {"score": score | {"confidence": 0.98, "features": [0.01381, 2.0], "reasons": []}}
     story = {"event": None, "history": [step], "postings": []}
     assert "    facts it saw: deviation 0.01381, distance 2" in trace.timeline(
-        story, lambda _: ("deviation", "distance"), UnitTable()
+        story, trace.Shown(lambda _: ("deviation", "distance"), UnitTable(), "EUR")
     )
-    assert "    facts it saw: 0.01381, 2" in trace.timeline(story, lambda _: (), UnitTable())
+    assert "    facts it saw: 0.01381, 2" in trace.timeline(story, trace.Shown(lambda _: (), UnitTable(), "EUR"))
 
 
 @pytest.mark.parametrize("width", [20, 80, 120])
@@ -287,6 +287,9 @@ def test_lists_show_what_waits_and_why(config):
     dead = gatepost_(config, "deadletter", "list").out
     assert "M7/021: Deficit of SL" in dead
     assert "two lookups found nothing" in dead
+    for command in (("approvals", "list"), ("approvals", "show", "3"), ("trace", "posting:3")):
+        assert "40.00 EUR" in gatepost_(config, *command).out
+    assert json.loads(gatepost_(config, "approvals", "show", "3", "--json").out)["currency"] == "EUR"
     assert "RM-RESIN" in gatepost_(config, "approvals", "show", "3").out
     assert gatepost_(config, "deadletter", "show", "99").code == 1
 
