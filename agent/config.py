@@ -23,7 +23,7 @@ from agent.errors import ConfigError, Finding, NotFound
 from agent.schema import Settings, did_you_mean, parse, validate
 from agent.secrets import Secret, SecretPlaces
 from agent.settings import Authority, Document, Source, Store, Target, Workflow
-from agent.tagfile import tag_files, with_tags
+from agent.tagfile import is_broken, tag_files, with_tags
 from agent.yamltree import Node, read_yaml, scan_yaml
 
 __all__ = [
@@ -195,7 +195,11 @@ class _Reading:
             plug = self.plug_in(part, kind.text, kind) if kind else None
             if plug is None:
                 continue
-            settings = self.valid(item.pick(_own(plug, common)), plug, common)
+            own: list[Finding] = []
+            settings = validate(item.pick(_own(plug, common)), plug, own, self.context, common)
+            if is_broken(item, self.findings):  # the cause alone: events that name what it lists would be wrong, too
+                own = [one for one in own if one.path != item.path]
+            self.findings += own
             if entry is not None and settings is not None:
                 yield entry.model_copy(update={"settings": settings})
 

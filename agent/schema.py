@@ -21,6 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MOST_COMPARED = 500
 MOST_SHOWN = 50
+A_NUMBER = "must be a number, written like 12 or 0.95"
 
 _PRIVATE = re.compile(r"pass|secret|token|credential|auth(?!ority)|private", re.IGNORECASE)
 
@@ -127,7 +128,8 @@ def _strict(schema: Any) -> Any:
 
 def _number(written: Any) -> Any:
     if isinstance(written, str) and not (written[-1:].isdigit() and DECIMAL.fullmatch(written)):
-        raise ValueError("must be a number, written like 12 or 0.95")
+        comma = "; with a decimal point, not a comma" if "," in written else ""
+        raise ValueError(f"{A_NUMBER}{comma}")
     return written
 
 
@@ -158,6 +160,7 @@ def _message(details: ErrorDetails) -> str:
         "model_attributes_type": "must be a mapping",
         "tuple_type": "must be a list",
         "string_type": "must be text",
+        "decimal_type": A_NUMBER,
     }.get(details["type"], text)
 
 

@@ -40,6 +40,12 @@ def with_tags(tree: Node, findings: list[Finding]) -> Node:
     return replace(tree, children={**tree.mapping, "sources": sources})
 
 
+def is_broken(item: Node, findings: Sequence[Finding]) -> bool:
+    """Whether something is wrong with the `tags_file` of this source: which tags there are is not known then."""
+    named = item.get(KEY)
+    return named is not None and any(one.path == named.path or one.file == str(_path(named)) for one in findings)
+
+
 def _sources(tree: Node) -> Sequence[Node]:
     sources = tree.get("sources")
     return sources.items if sources is not None else ()

@@ -186,11 +186,18 @@ class _Reading:
 
     def mapping(self, path: str, depth: int) -> Mapping[str, Node]:
         children: dict[str, Node] = {}
+        before = Node(self.file, 0, path)
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self.node(event, path, depth + 1)
             name = key.text if key.children is None else ""
             here = f"{path}.{name}" if path else name
             child = self.node(next(self.events), here, depth + 1, _line(event))
+            if self.after_a_comma(key, child, before):
+                self.add(
+                    event, before.path, "a comma ends the number here; write a decimal point", f"{before.text},{name}"
+                )
+                continue
+            before = child
             if key.children is not None:
                 self.add(event, path, "a key must be a single word, not a list or mapping")
             elif name == "<<" and not getattr(event, "style", None):
@@ -200,6 +207,12 @@ class _Reading:
             else:
                 children[name] = child
         return MappingProxyType(children)
+
+    @staticmethod
+    def after_a_comma(key: Node, child: Node, before: Node) -> bool:
+        """Whether ``{a: 1,5}`` was written: to YAML that is a: 1 and a key 5 without a value."""
+        whole = isinstance(before.value, int | Decimal) and not isinstance(before.value, bool)
+        return whole and before.line == key.line and key.text.isdecimal() and child.children is None and not child.text
 
     def directives(self, event: yaml.DocumentStartEvent) -> None:
         if event.version or event.tags:

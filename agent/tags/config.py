@@ -226,11 +226,13 @@ def cross_check(tags: Iterable[str], events: Iterable[TagEvent]) -> Iterator[str
     for name, times in Counter(event.name for event in all_events).items():
         if times > 1:
             yield f"event {name} is declared {times} times; the name is part of every id, so each needs its own"
+    places: dict[str, list[str]] = {}  # by the tag that each names
     for event in all_events:
         for key, tag in (*event.reads(), *event.writes()):
-            if tag not in known:
-                hint = did_you_mean(tag, list(known))
-                yield f"event {event.name}: {key} names {tag!r}, which is not under tags; {hint}"
+            places.setdefault(tag, []).append(f"event {event.name}: {key}")
+    for tag in (one for one in places if one not in known):
+        more = f" (so do {len(places[tag]) - 1} more places)" if len(places[tag]) > 1 else ""
+        yield f"{places[tag][0]} names {tag!r}, which is not under tags{more}; {did_you_mean(tag, list(known))}"
     read = {tag: event.name for event in all_events for _, tag in event.reads()}
     writers: dict[str, str] = {}
     for event in all_events:

@@ -131,6 +131,30 @@ def test_73_duplicate_keys_are_refused_with_both_lines(write: Any) -> None:
     assert "already given in line 2" in found[0].message
 
 
+@pytest.mark.parametrize(
+    ("written", "path", "value"),
+    [
+        ("consumption:\n    min_confidence: 0,9", "authority.consumption.min_confidence", "0,9"),
+        ("consumption: {mode: auto, max_value: 1,5}", "authority.consumption.max_value", "1,5"),
+        ("consumption: {max_quantity: {KGM: 1,5, C62: 3}}", "authority.consumption.max_quantity.KGM", "1,5"),
+    ],
+)
+def test_a_decimal_comma_is_told_as_one(write: Any, written: str, path: str, value: str) -> None:
+    """Also within braces, where YAML takes what follows the comma for a key of its own."""
+    (found,) = findings(write(GOOD[: GOOD.index("authority:")] + f"authority:\n  {written}\n"))
+    assert (found.path, found.value) == (path, value)
+    assert "comma" in found.message
+    assert "decimal point" in found.message
+
+
+def test_what_is_no_decimal_comma_is_told_otherwise(write: Any) -> None:
+    """A key of digits on a line of its own is an unknown key, a text is no number."""
+    two = "authority:\n  consumption:\n    max_value: 1\n    5:\n    min_confidence: much\n"
+    told = [one.message for one in findings(write(GOOD[: GOOD.index("authority:")] + two))]
+    assert [one.split(";")[0].split(",")[0] for one in told] == ["unknown key", "must be a number"]
+    assert not any("comma" in one for one in told)
+
+
 def test_74_tags_are_refused(write: Any) -> None:
     """No object is ever constructed from a file."""
     text = GOOD.replace('  site: "1710"', '  site: !!python/object/apply:os.system ["true"]')

@@ -197,6 +197,39 @@ def test_an_unknown_tag_among_thousands_is_one_short_sentence(folder: Path):
     assert len(found) < 1500
 
 
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        ("name,address\n", "tags.csv:1: the first line must name the columns"),
+        ("tag,address\nmix01_order,\n", "tags.csv:2: address: is empty"),
+        ("tag,address\nmix01_order,a,b\n", "tags.csv:2: has 3 cells"),
+        (None, "sparkplug.yaml:"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_without_what_follows_from_it(folder: Path, raw: str | None, line: str):
+    """Events that name what the file would list are not called wrong."""
+    file = folder / "sparkplug.yaml"
+    text = file.read_text(encoding="utf-8")
+    start, end = text.index("    tags:  "), text.index("    live:")
+    file.write_text(text[:start] + text[end:], encoding="utf-8")
+    if raw is not None:
+        put(folder, raw, head="")
+    told = said(folder)
+    assert next(one for one in told if "tags.csv" in one).startswith(line)
+    assert len(told) == 1
+
+
+def test_a_tag_that_is_missing_is_told_once(folder: Path):
+    """However many places name it."""
+    file = folder / "sparkplug.yaml"
+    text = file.read_text(encoding="utf-8")
+    put(folder, MORE)
+    file.write_text(text.replace("      mix01_order:", "      mix01_ordr:", 1), encoding="utf-8")
+    (found,) = said(folder)
+    assert found.count("'mix01_order'") == 1
+    assert "more places); did you mean 'mix01_ordr'?" in found
+
+
 # ── what goes with it ───────────────────────────────────────────────────────────────────────────────────────
 
 
