@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -336,7 +336,7 @@ def _told(data: bytes, path: Path, model: type[Told]) -> Told:
     except BadPayload as error:
         raise ModelUnfit(f"{path}: {error}") from None
     except ValidationError as error:
-        raise ModelUnfit(f"{path}: {_first(error)}") from None
+        raise ModelUnfit(f"{path}: {_first(error, model.model_fields)}") from None
 
 
 def _written(data: bytes, path: Path, model: type[Told]) -> Told:
@@ -347,11 +347,20 @@ def _written(data: bytes, path: Path, model: type[Told]) -> Told:
         raise ModelUnfit(f"{path}: {_first(error)}") from None
 
 
-def _first(error: ValidationError) -> str:
-    """Where the first mistake is, and what it is."""
+def _first(error: ValidationError, known: Iterable[str] = ()) -> str:
+    """Where the first mistake is, and what it is; `known` are the keys that a person may have meant."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    of_folder = first.get("ctx", {}).get("pattern") == FOLDER_NAME
+    words = {
+        "missing": "is missing",
+        "extra_forbidden": f"unknown key; {did_you_mean(place, list(known))}",
+        "string_type": 'must be text in quotes, such as "2"',
+    }
+    message = words.get(first["type"], first["msg"])
+    if of_folder:
+        message = f"{first['input']!r} is no name of a folder: letters, digits and . _ - only"
+    return f"{place}: {message}" if place else message
 
 
 # ── which version decides ───────────────────────────────────────────────────────────────────────────────────
@@ -361,12 +370,23 @@ def aliases(folder: Path) -> Aliases:
     """Which version of ``models/<name>`` has which part. Raises ModelUnfit."""
     if _absent(folder):
         raise ModelUnfit(_no_model(folder))
+    if not (folder / ALIASES).exists():
+        name, there = folder.name, versions(folder.parent, folder.name)
+        version = max(there, default="VERSION")
+        raise ModelUnfit(f"{folder}: no version decides; `gatepost models promote {name} {version}` lets one")
     return _told(_read(folder / ALIASES), folder / ALIASES, Aliases)
 
 
 def champion(folder: Path) -> Path:
     """The folder of the version that decides, of ``models/<name>``. Raises ModelUnfit."""
-    return folder / aliases(folder).champion
+    version = aliases(folder).champion
+    known = versions(folder.parent, folder.name)
+    if version not in known:
+        raise ModelUnfit(
+            f"{folder / ALIASES} names version {version!r} as champion, which is not there; known: "
+            f"{', '.join(known) or 'none'}"
+        )
+    return folder / version
 
 
 def name_champion(folder: Path, version: str) -> Aliases:

@@ -104,6 +104,8 @@ def rows_of(place: Place) -> Iterator[Row]:
             size = sum(map(len, found.files.values()))
             trained_on = str(found.manifest.trained.get("data", ""))
             yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size)
+        if problem := _alias_problem(place.models / name):
+            yield Row(name, "", "", trouble=problem)
 
 
 def _parts(folder: Path) -> dict[str, str]:
@@ -153,11 +155,16 @@ def _problem(shelf: Shelf, name: str, version: str) -> str:
 def _alias_problem(folder: Path) -> str:
     """What is wrong with the aliases themselves: unreadable, or naming what is not there."""
     try:
-        told = registry.aliases(folder)
+        told = list(registry.aliases(folder))
     except ModelUnfit as error:
         return str(error)
-    missing = [version for _, version in told if version and not (folder / version / registry.MANIFEST).exists()]
-    return f"{folder / registry.ALIASES} names version {missing[0]!r}, which is not there" if missing else ""
+    there = registry.versions(folder.parent, folder.name)
+    missing = [(version, part) for part, version in told if version and version not in there]
+    return "; ".join(
+        f"{folder / registry.ALIASES} names version {version!r} as {part}, which is not there; known: "
+        f"{', '.join(there) or 'none'}"
+        for version, part in missing
+    )
 
 
 def shelf_of(place: Place) -> Shelf:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import checkpoints, registry
 from agent.commands import show
+from agent.commands.figures import meaning
 from agent.commands.models import NAME, folder_name, models
 from agent.commands.place import Place, as_json, at_place
 from agent.durable import replace_durably
@@ -86,7 +87,8 @@ def train(
     if json:
         show.data({"folder": str(folder), "figures": figures})
         return
-    show.table(["figure", "value"], [[one, f"{value:.4f}"] for one, value in figures.items()], f"{name}, judged")
+    rows = [[one, f"{value:.4f}", meaning(one)] for one, value in figures.items()]
+    show.table(["figure", "value", "meaning"], rows, f"{name}, judged")
     show.say(f"{folder}: signed; read {folder / 'card.md'}, and open {folder / PAGE} in a browser")
     champion = registry.aliases(folder.parent).champion
     if champion == folder.name:
@@ -158,4 +160,5 @@ def _figures(json: bool, told: str, figures: dict[str, Any], on: str) -> None:  
     if json:
         show.data(figures)
         return
-    show.table(["figure", "value"], [[name, f"{value:g}"] for name, value in figures.items()], f"{told}: {on}")
+    rows = [[name, f"{value:g}", meaning(name)] for name, value in figures.items()]
+    show.table(["figure", "value", "meaning"], rows, f"{told}: {on}")

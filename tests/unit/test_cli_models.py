@@ -46,6 +46,25 @@ def spoil(config: Path) -> None:
         stream.write(b"\0")
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, f"no version decides; `gatepost models promote {NAME} 2`"),
+        ('{"champion": "3"}', "names version '3' as champion, which is not there; known: 1, 2"),
+        ('{"champion": "1", "challenger": "7"}', "names version '7' as challenger, which is not there"),
+        ('{"champion": 1}', "champion: must be text in quotes"),
+    ],
+)
+def test_the_list_says_which_part_nobody_has(config, written, told):
+    """A champion that is missing is not shown as if nothing were."""
+    file = config.parent / "models" / NAME / "aliases.json"
+    file.unlink()
+    if written is not None:
+        file.write_text(written)
+    assert told in " ".join(models(config, "list").out.split())
+    assert any(told in one["trouble"] for one in json.loads(models(config, "list", "--json").out))
+
+
 def test_every_version_is_listed_with_who_signed_it(config):
     """For people and for programs."""
     ran = models(config, "list")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def test_a_new_champion_leaves_the_way_back(version, tmp_path):
     assert registry.name_champion(folder, "2") == Aliases(champion="2", previous="1")
     assert registry.name_champion(folder, "2") == Aliases(champion="2", previous="1")
     assert registry.previous(folder) == "1"
-    assert registry.champion(folder) == folder / "2"
+    assert registry.aliases(folder).champion == "2"
     assert registry.names(tmp_path) == ["test"]
     assert registry.versions(tmp_path, "test") == ["1"]
 
@@ -195,14 +196,35 @@ def test_without_a_previous_version_there_is_no_way_back(version):
 def test_an_alias_that_leaves_the_folder_is_refused(tmp_path, version_):
     """An alias names a version, not a path."""
     (tmp_path / "aliases.json").write_text(json.dumps({"champion": version_}))
-    with pytest.raises(ModelUnfit, match=r"aliases\.json: champion: String should match"):
+    with pytest.raises(ModelUnfit, match=r"aliases\.json: champion: .* is no name of a folder"):
         registry.champion(tmp_path)
 
 
 def test_a_missing_alias_is_refused(tmp_path):
-    """Without a champion nothing scores."""
-    with pytest.raises(ModelUnfit, match=r"aliases\.json cannot be read"):
+    """Without a champion nothing scores; it is said how one comes to be."""
+    with pytest.raises(ModelUnfit, match=r"no version decides; `gatepost models promote .* VERSION`"):
         registry.champion(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('{"champion": 1}', 'champion: must be text in quotes, such as "2"'),
+        ("{}", "champion: is missing"),
+        ('{"champ": "1"}', "champion: is missing"),
+        ('{"champion": "1", "challanger": "2"}', "challanger: unknown key; did you mean 'challenger'?"),
+        ('["1"]', "not with an object"),
+        ('{"champion": "1",}', "not JSON"),
+        ('{"champion": "3"}', "names version '3' as champion, which is not there; known: 1"),
+    ],
+)
+def test_mistakes_in_aliases_are_told_in_words(version, written, told):
+    """A person may write this file by hand."""
+    (version.parent / "aliases.json").write_text(written)
+    with pytest.raises(ModelUnfit, match=re.escape(told)) as found:
+        registry.champion(version.parent)
+    assert "aliases.json" in str(found.value)
+    assert "Input should" not in str(found.value)
 
 
 def test_missing_values_of_cases_are_written_as_null(tmp_path):
