@@ -207,7 +207,7 @@ class Model:
                 answers.append(ModelUnfit(f"model {name} answered {values}, which are no probabilities"))
                 continue
             possible = {
-                alpha: tuple(one for one, value in zip(classes, values, strict=True) if value >= least)
+                alpha: tuple([one for one, value in zip(classes, values, strict=True) if value >= least])
                 for alpha, least in self._sets
             }
             answers.append(Classified(classes, tuple(values), name, digest, row, MappingProxyType(possible)))

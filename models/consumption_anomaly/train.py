@@ -2,16 +2,14 @@
 
     python -m models.consumption_anomaly.train [folder of models]
 
-It is signed with the key in build/keys, which is made when there is none; its public half goes to where the bench
-looks for it. The data are simulated: what the bench's machines report, with a share of reports distorted as on real
-floors. The features are computed by the same pure function that serves. The same seeds give the same files, byte for
-byte; another key only another signature.
+The data are simulated: what the bench's machines report, with a share of reports distorted as on real floors. The
+features are computed by the same pure function that serves. The same seeds give the same files, byte for byte; another
+key only another signature.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -28,11 +26,10 @@ import skl2onnx
 import sklearn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
-from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from agent import checkpoints, masterfiles, onnxfile, registry
+from agent import masterfiles, onnxfile, registry
 from agent.config import parse
 from agent.facts import Facts, Plant
 from agent.inference import PARITY, Model
@@ -40,6 +37,8 @@ from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.registry import MAX_BYTES, Input, InputReference, Manifest, Output, Reference
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.consumption import FEATURES, features, use_of
+from models import shipped
+from models.training.graph import convert
 from simulators import scenario as plant
 from simulators.line.plant import Report, reports
 
@@ -53,7 +52,6 @@ ON_A_FLOOR: Final = 0.02  # the share that probabilities are stated for: distort
 TEST_SHARE: Final = 0.3  # the last part of each run, in time
 PARITY_ROWS: Final = 600
 EXTREMES: Final = 100  # of them, the last ones
-OPSET: Final = {"": 18, "ai.onnx.ml": 3}
 TODAY: Final = date(2026, 11, 20)
 
 RANGES: Final = {  # outside of these the model is not asked: six decades of deviation cover every unit error
@@ -207,17 +205,7 @@ def fit(rows: Table, normal: NDArray[np.int64]) -> GradientBoostingClassifier:
 
 def export(model: GradientBoostingClassifier) -> bytes:
     """The graph with one float32 input and the probabilities as a plain tensor."""
-    graph = skl2onnx.convert_sklearn(
-        model,
-        name="consumption_anomaly",
-        initial_types=[("features", FloatTensorType([None, len(FEATURES)]))],
-        options={id(model): {"zipmap": False}},
-        target_opset=OPSET,
-    )
-    opsets = {one.domain: one for one in graph.opset_import}  # the converter may write one twice
-    del graph.opset_import[:]
-    graph.opset_import.extend(opsets[domain] for domain in sorted(opsets))
-    data: bytes = graph.SerializeToString(deterministic=True)
+    data: bytes = convert(model, len(FEATURES), zipmap=False).SerializeToString(deterministic=True)
     if len(data) > MAX_BYTES:
         raise SystemExit(f"the model has {len(data)} bytes, allowed are {MAX_BYTES}; use fewer or shallower trees")
     return data
@@ -354,15 +342,6 @@ def card(found: Mapping[str, float], size: int, trees: int, reports_used: int, t
     )
 
 
-def key_of_the_bench() -> Ed25519PrivateKey:
-    """The key that signs what is trained here; made at first use, and its public half given to the bench."""
-    path = ROOT / "build" / "keys" / "models.pem"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    key = checkpoints.load_key(path)
-    (ROOT / "edge_config" / "trust" / "models" / "bench.pub").write_bytes(path.with_suffix(".pub").read_bytes())
-    return key
-
-
 def _run(scenario: plant.Scenario, seed: int) -> Iterator[Sample]:
     return samples(bench_facts(scenario), scenario, seed)
 
@@ -401,8 +380,8 @@ def train(models: Path, key: Ed25519PrivateKey) -> dict[str, float]:
 
 def main() -> None:
     """Train into the folder given, or beside this file."""
-    models = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent
-    for name, value in train(models, key_of_the_bench()).items():
+    models = shipped.destination()
+    for name, value in train(models, shipped.key_of_the_bench()).items():
         print(f"{name:32} {value:.4f}")
     print(f"written to {models / HERE.name / VERSION}")
 

@@ -8,7 +8,6 @@ The features are computed by the same pure function that serves. The same seeds 
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.features.order_feasibility import CLASSES, FEATURES, features
-from models.consumption_anomaly.train import key_of_the_bench
+from models import shipped
 from models.order_feasibility.rows import outcome
 from models.order_feasibility.simulate import routes, run
 from models.training.columns import Columns, Number
@@ -93,14 +92,5 @@ def trained() -> Trained:
     return train(HERE.name, data(), COLUMNS, origin, version=VERSION)
 
 
-def main() -> None:
-    """Train into the folder given, or beside this file's folder."""
-    made = trained()
-    folder = made.write(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent, key_of_the_bench())
-    for name, value in made.manifest.metrics.items():
-        print(f"{name:32} {value:.4f}")
-    print(f"written to {folder}")
-
-
 if __name__ == "__main__":
-    main()
+    shipped.write(trained())

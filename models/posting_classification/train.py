@@ -7,7 +7,6 @@ The ledger is simulated: there are no public labels of this kind. The same seeds
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -16,7 +15,7 @@ from typing import Final
 
 from agent.accounts import Accounts, read
 from agent.features.posting_classification import CATEGORIES, NUMBERS
-from models.consumption_anomaly.train import ROOT, key_of_the_bench
+from models import shipped
 from models.posting_classification.simulate import Line, ledger
 from models.training.columns import Category, Columns, Number
 from models.training.pipeline import Origin, Trained, train
@@ -51,7 +50,7 @@ put in. Train it on your own ledger (`gatepost models train`) before you listen 
 
 def table_of_the_bench() -> Accounts:
     """The table that the bench's accounts come from."""
-    return read(str(ROOT / "edge_config" / "accounts.yaml"))
+    return read(str(shipped.ROOT / "edge_config" / "accounts.yaml"))
 
 
 def data(lines: list[Line]) -> Data:
@@ -69,20 +68,11 @@ def trained() -> Trained:
     origin = Origin(
         f"a simulated ledger of {len(SEEDS)} plants with {LINES} lines each",
         ABOUT,
-        "The bar above is not used: what this model says never posts. It has no say about accounts that it was not "
-        "trained with: the table alone decides there.",
+        "It has no say about accounts that it was not trained with: the table alone decides there.",
+        decides=False,
     )
     return train(HERE.name, data(lines), COLUMNS, origin, version=VERSION)
 
 
-def main() -> None:
-    """Train into the folder given, or beside this file's folder."""
-    made = trained()
-    folder = made.write(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent, key_of_the_bench())
-    for name, value in made.manifest.metrics.items():
-        print(f"{name:32} {value:.4f}")
-    print(f"written to {folder}")
-
-
 if __name__ == "__main__":
-    main()
+    shipped.write(trained())

@@ -9,7 +9,6 @@ files, byte for byte, but for the signature.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import sha256
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.features.scrap_classification import values
-from models.consumption_anomaly.train import key_of_the_bench
+from models import shipped
 from models.scrap_classification.simulate import Case, cases
 from models.training import pipeline
 from models.training.columns import Category, Columns, Number
@@ -69,20 +68,10 @@ def data(found: Sequence[Case]) -> Data:
     return Data(rows, target, tuple(one.scrap.at for one in found), digest)
 
 
-def train(count: int = CASES) -> Trained:
-    """Train, prove and judge; nothing is written."""
+def trained(count: int = CASES) -> Trained:
+    """The version, proven and judged; nothing is written."""
     return pipeline.train(HERE.name, data(list(cases(count, SEED))), COLUMNS, ORIGIN, version=VERSION)
 
 
-def main() -> None:
-    """Train into the folder given, or beside this file."""
-    models = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent
-    made = train()
-    folder = made.write(models, key_of_the_bench())
-    for name, value in made.judged.figures().items():
-        print(f"{name:24} {value:.4f}")
-    print(f"written to {folder}")
-
-
 if __name__ == "__main__":
-    main()
+    shipped.write(trained())

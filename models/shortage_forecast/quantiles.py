@@ -86,8 +86,8 @@ def fit(known: Rows, quantiles: Sequence[float] = QUANTILES) -> Forecaster:
             HistGradientBoostingRegressor(
                 loss="quantile",
                 quantile=quantile,
-                learning_rate=0.06,
-                max_iter=150,
+                learning_rate=0.12,
+                max_iter=75,
                 max_leaf_nodes=15,
                 min_samples_leaf=30,
                 l2_regularization=1.0,

@@ -9,7 +9,6 @@ the same files.
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version as package
@@ -21,7 +20,7 @@ import numpy as np
 from agent import onnxfile, registry
 from agent.features.shortage_forecast import FEATURES, QUANTILES
 from agent.registry import Input, InputReference, Manifest, Output, Reference
-from models.consumption_anomaly.train import key_of_the_bench
+from models import shipped
 from models.shortage_forecast.quantiles import OUTPUT, Rows, adapted, fit, joined, naive, pinball, rows
 from models.shortage_forecast.simulate import usage
 from models.training import graph, parity
@@ -181,8 +180,7 @@ def main() -> None:
         "card.md": card.encode(),
         "reference.json": reference.model_dump_json().encode(),
     }
-    models = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent
-    folder = registry.write(models, manifest, files, key_of_the_bench())
+    folder = registry.write(shipped.destination(), manifest, files, shipped.key_of_the_bench())
     registry.name_champion(folder.parent, VERSION)
     for name, value in metrics.items():
         print(f"{name:32} {value:.4f}")

@@ -21,8 +21,7 @@ CARD: Final = """# {name}, version {version}
 |---|---|
 {figures}
 
-It may decide alone from a probability of **{bar:.3f}** on; the bar was chosen so that {right:.0%} of such cases were
-right among rows that the fitted models had not seen. {accepted:.0%} of the judged cases were above it.
+{says}
 
 | class | precision | recall | F1 | rows |
 |---|---|---|---|---|
@@ -34,8 +33,13 @@ right among rows that the fitted models had not seen. {accepted:.0%} of the judg
 - Its probabilities are those of the mix it was trained on. Where the mix changes (a new product, a new machine) they
   are wrong before anything else is: watch drift, and train again.
 - {limits}
-- Before `auto`, run it beside your own decisions for some weeks and compare.
 """
+
+DECIDES: Final = """\
+It may decide alone from a probability of **{bar:.3f}** on; the bar was chosen so that {right:.0%} of such cases were
+right among rows that the fitted models had not seen. {accepted:.0%} of the judged cases were above it.
+Before `auto`, run it beside your own decisions for some weeks and compare."""
+WARNS: Final = "It decides nothing: it says where it sees otherwise what something else decided."
 
 WORDS: Final = {
     "accuracy": "accuracy",
@@ -51,21 +55,21 @@ WORDS: Final = {
     "covered_0.1": "truth in the set that should hold 90 %",
     "set_size_0.1": "classes in this set",
 }
+OF_A_BAR: Final = ("accepted", "right_of_accepted")
 
 
-def card(told: Mapping[str, str], inputs: Sequence[Input], judged: Judged, right: float) -> str:
+def card(told: Mapping[str, str], inputs: Sequence[Input], judged: Judged, right: float, *, decides: bool) -> str:
     """The page. `told` has name, version, what, size, data, protocol, about and limits."""
     found = by_class(confusion(judged.told, judged.truth, len(judged.classes)))
     figures = judged.figures()
+    told_figures = [name for name in figures if decides or name not in OF_A_BAR]
     return CARD.format(
         **told,
         answers=f"Which of these is it: {', '.join(judged.classes)}? A probability for each.",
         inputs="; ".join(dict.fromkeys(_input(one) for one in inputs)) + ".",
         judged=len(judged.truth),
-        figures="\n".join(f"| {WORDS[name]} | {value:.4f} |" for name, value in figures.items()),
-        bar=judged.bar,
-        right=right,
-        accepted=figures["accepted"],
+        figures="\n".join(f"| {WORDS[name]} | {figures[name]:.4f} |" for name in told_figures),
+        says=(DECIDES if decides else WARNS).format(bar=judged.bar, right=right, accepted=figures["accepted"]),
         classes="\n".join(
             f"| {name} | {one.precision:.3f} | {one.recall:.3f} | {one.f1:.3f} | {one.rows} |"
             for name, one in zip(judged.classes, found, strict=True)

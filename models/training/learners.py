@@ -6,9 +6,9 @@ boosted trees take it as it is, the others the median in its place (forests lose
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,15 @@ Make = Callable[[int], Any]  # an estimator for so many classes
 SMALLEST: Final = 1e-6  # a probability below is taken as this before its logarithm: float32 knows no smaller ones well
 SEED: Final = 7
 MOST_TREES: Final = 1400  # of boosting: with more of them the graph becomes larger than a version may be
+STEP: Final = 10  # rounds of boosting, after which their answers are looked at
+MARGIN: Final = 0.002  # of log-loss: what costs more, a later learner or more rounds, must be better by so much
 
 
 def boosting(classes: int) -> HistGradientBoostingClassifier:
-    """Boosted trees, the default: small, fast, at home with missing values; one tree per round and class."""
+    """Boosted trees, the default: small, fast, at home with missing values; one tree per round and class.
+
+    `fit` keeps as many of the rounds as are worth it.
+    """
     return HistGradientBoostingClassifier(
         learning_rate=0.05,
         max_iter=min(200, MOST_TREES // max(classes, 1)),
@@ -129,30 +134,56 @@ def fit(rows: Table, truth: Classes, folds: Folds, tried: Sequence[Learner]) -> 
     Each kind of member is fitted once per fold, whatever it is tried in.
     """
     classes = int(truth.max()) + 1
-    seen: dict[Make, Probabilities] = {}
+    known: dict[Make, _Unseen] = {}
     best: Fitted | None = None
     losses: dict[str, float] = {}
     for learner in tried:
         for make in MEMBERS[learner]:
-            if make not in seen:
-                seen[make] = _unseen(make, rows, truth, folds, classes)
-        logits = _logits([seen[make] for make in MEMBERS[learner]])
-        value = temperature(logits, truth)
-        unseen = softmax(logits / value)
+            if make not in known:
+                known[make] = _unseen(make, rows, truth, folds, classes)
+        unseen, value = _tempered([known[make].answers for make in MEMBERS[learner]], truth)
         losses[learner] = log_loss(unseen, truth)
         if best is None or losses[learner] < losses[best.learner] - MARGIN:
             best = Fitted(learner, Classifier((), value), unseen, losses)
     if best is None:
         raise ValueError("no learner is tried")
-    members = tuple(make(classes).fit(rows, truth) for make in MEMBERS[best.learner])
+    members = tuple(_made(make, classes, known[make].rounds).fit(rows, truth) for make in MEMBERS[best.learner])
     return Fitted(best.learner, Classifier(members, best.classifier.temperature), best.unseen, losses)
 
 
-MARGIN: Final = 0.002  # a later learner in `tried` costs more and must be better by so much
+class _Unseen(NamedTuple):
+    answers: Probabilities
+    rounds: int  # of boosting; 0: it has none
 
 
-def _unseen(make: Make, rows: Table, truth: Classes, folds: Folds, classes: int) -> Probabilities:
-    answer = np.zeros((len(rows), classes))
+def _unseen(make: Make, rows: Table, truth: Classes, folds: Folds, classes: int) -> _Unseen:
+    """What estimators of a kind say about rows not seen, after the fewest rounds that say about as much as any."""
+    stages: dict[int, Probabilities] = {}
     for train, test in folds:
-        answer[test] = make(classes).fit(rows[train], truth[train]).predict_proba(rows[test])
-    return answer
+        for rounds, answer in _stages(make(classes).fit(rows[train], truth[train]), rows[test]):
+            stages.setdefault(rounds, np.zeros((len(rows), classes)))[test] = answer
+    losses = {rounds: log_loss(_tempered([answers], truth)[0], truth) for rounds, answers in stages.items()}
+    enough = min(rounds for rounds, loss in losses.items() if loss <= min(losses.values()) + MARGIN)
+    return _Unseen(stages[enough], enough)
+
+
+def _stages(fitted: Any, rows: Table) -> Iterator[tuple[int, Probabilities]]:
+    """By number of rounds the answers; of an estimator without rounds the only ones."""
+    if not isinstance(fitted, HistGradientBoostingClassifier):
+        yield 0, fitted.predict_proba(rows)
+        return
+    for rounds, answer in enumerate(fitted.staged_predict_proba(rows), 1):
+        if rounds % STEP == 0 or rounds == fitted.n_iter_:
+            yield rounds, answer
+
+
+def _tempered(answers: Sequence[Probabilities], truth: Classes) -> tuple[Probabilities, float]:
+    """The members' answers together under the best temperature, and that temperature."""
+    logits = _logits(answers)
+    value = temperature(logits, truth)
+    return softmax(logits / value), value
+
+
+def _made(make: Make, classes: int, rounds: int) -> Any:
+    estimator = make(classes)
+    return estimator.set_params(max_iter=rounds) if rounds else estimator

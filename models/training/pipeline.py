@@ -50,11 +50,15 @@ PACKAGES: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the data are from, for the card: `data` names them, `about` and `limits` are sentences of their own."""
+    """Where the data are from, for the card: `data` names them, `about` and `limits` are sentences of their own.
+
+    A model that only warns `decides` nothing.
+    """
 
     data: str
     about: str = ""
     limits: str = "It knows only what its data show. Read the table of classes before you trust it with a rare one."
+    decides: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ def train(name: str, data: Data, columns: Columns, origin: Origin, *, version: s
         "data": f"{origin.data}, {len(rows)} rows",
         "protocol": protocol,
     }
-    text = card(told | {"about": origin.about, "limits": origin.limits}, inputs, result, float(columns.right))
+    told_of = {"about": origin.about, "limits": origin.limits}
+    text = card(told | told_of, inputs, result, float(columns.right), decides=origin.decides)
     files = proven | {"card.md": text.encode(), "reference.json": reference.model_dump_json().encode()}
     manifest = _manifest(told, data, columns, encoding, inputs, fitted, result, files)
     shown = {"Data": told["data"], "Judged by": protocol, "Learner": WHAT[fitted.learner]}

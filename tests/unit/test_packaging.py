@@ -7,7 +7,9 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,27 @@ from agent import metrics
 
 HOUSE = Path(__file__).resolve().parents[2]
 DEPLOY = HOUSE / "edge_config" / "deploy"
+ALONE = """
+import importlib, pkgutil, sys
+from pathlib import Path
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:]:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+import agent
+for module in pkgutil.walk_packages(agent.__path__, "agent."):
+    if module.name != "agent.__main__":
+        importlib.import_module(module.name)
+from agent import registry
+from agent.inference import Model
+keys = registry.trusted(Path("edge_config/trust/models"))
+for name in registry.names(Path("models")):
+    Model.load(registry.champion(Path("models") / name), keys).close()
+    print(name)
+"""
 LOCKS = sorted((HOUSE / "requirements").glob("*.txt"))
 
 
@@ -222,6 +245,26 @@ def test_every_runtime_package_has_a_wheel_for_both_platforms():
     assert {name: version for name, version, _, _ in rows} == lock(HOUSE / "requirements" / "runtime.txt")
     fits = re.compile(r"any|cp3\d+-(cp311|abi3|none)-manylinux\w+|py3-none-manylinux\w+")
     assert all(fits.fullmatch(x86) and fits.fullmatch(arm) for _, _, x86, arm in rows)
+
+
+def test_the_agent_runs_its_models_with_the_locked_packages_alone():
+    """Every module is imported and every model loaded where nothing else is installed: no scikit-learn, no pandas."""
+    locked = {_plain(name) for name in lock(HOUSE / "requirements" / "runtime.txt")} | {"gatepost"}
+    others = [name for name, owners in packages_distributions().items() if locked.isdisjoint(map(_plain, owners))]
+    assert {"sklearn", "scipy", "skl2onnx", "onnx"} <= set(others)
+    run = subprocess.run([sys.executable, "-c", ALONE, *others], cwd=HOUSE, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == sorted(path.parent.name for path in (HOUSE / "models").glob("*/aliases.json"))
+
+
+def test_the_agent_reads_no_format_that_runs_code():
+    """Nothing in the agent unpickles: what it reads is JSON, YAML, protobuf and SQLite."""
+    unpickling = re.compile(r"^\s*(?:import|from)\s+(pickle|shelve|marshal|dill|joblib|cloudpickle)\b", re.MULTILINE)
+    assert [path for path in (HOUSE / "agent").rglob("*.py") if unpickling.search(path.read_text())] == []
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 # ── alerts and dashboard ────────────────────────────────────────────────────────────────────────────────────

@@ -9,10 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from agent import registry
 from agent.errors import ConfigError, ModelUnfit
-from models.training import doubt, graph, judged, learners, measures, page, pipeline
+from models.training import doubt, graph, judged, learners, measures, page, pipeline, split
 from models.training.columns import Category, Columns, Number
 from models.training.table import Data
 
@@ -46,6 +47,22 @@ def data(rows: int = 240) -> Data:
         target.append("burr" if temperature > 215 else "flash" if machine == "M2" and random.random() < 0.8 else "ok")
     times = tuple(START + timedelta(minutes=at) for at in range(rows))
     return Data(tuple(found), tuple(target), times, "0" * 64)
+
+
+def test_boosting_keeps_no_round_that_is_not_worth_it():
+    """Where more rounds only learn by heart, few are kept; all of them would be no better on rows not seen."""
+    random = np.random.default_rng(3)
+    rows = random.normal(size=(200, 3)).astype(np.float32)
+    truth = (rows[:, 0] + random.normal(size=200) > 0).astype(np.intp)
+    folds = list(split.folds(truth, 2))
+    with threadpool_limits(1):  # on a busy machine threads wait for each other
+        found = learners.fit(rows, truth, folds, ["boosting"])
+        (member,) = found.classifier.members
+        all_rounds = np.zeros((200, 2))
+        for known, fresh in folds:
+            all_rounds[fresh] = learners.boosting(2).fit(rows[known], truth[known]).predict_proba(rows[fresh])
+    assert learners.STEP <= member.n_iter_ <= 60
+    assert found.losses["boosting"] <= learners.log_loss(all_rounds, truth) + learners.MARGIN
 
 
 @pytest.fixture(scope="module")

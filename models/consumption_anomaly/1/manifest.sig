@@ -1,1 +1,1 @@
-4ft6e8XN0zItKZPX7XYIdvoS7r8kjcte8NzXYhvHooNHmtSkua3z/ZHh7NFxUwYBwfxCr+IxjCKG+5656bMnBQ==
+529K2Oq/Y+O/p9YlR0Du+nG3sxxydA7zRsFFxgL19ZvEirbSD8EomuOX5vn9M57+GAsbjxdScUlblIGpBr/wCQ==

@@ -1,1 +1,1 @@
-NKME0pl+otx8czZjrLJEJtQ9xlX480QnxHAqJvzQy8jeC7mx5bVjqpg9MXI7uJahf2rIrL5b/joWUTdeAO1FBQ==
+lkPlIOZDgJzhO2QYuK3aov98Xb/VNLhzDXDOIiQ/PDtLzagxIRNMKHorcvvzQdC1nvy9YEUlPyvPlsYrE4dwCw==
