@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -25,11 +26,11 @@ async def main(configuration: str, rate: float, count: int, broker: int, under_w
         await agent.writer.run(lambda tx: pauses.resume(tx, "target", "s4", by="bench", reason="measured"))
         source = asyncio.create_task(sources[0].run(agent.intake))
         await until(lambda: sources[0].status()["connected"], "the broker is there")
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         published = await _publish(broker=broker, rate=rate, count=count, under_way=under_way) if rate else {}
         totals = Totals(agent.config.store.path)
         await until(lambda: sum(totals[name] for name in FINAL) >= count, "every posting has an answer")
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         source.cancel()
         await asyncio.gather(source, return_exceptions=True)
         acknowledged = _acknowledged(agent)
@@ -37,8 +38,18 @@ async def main(configuration: str, rate: float, count: int, broker: int, under_w
     stages = {name: [round((one[n + 1] - one[n]) * 1e3, 3) for one in times.values()] for n, name in enumerate(STAGES)}
     tell({
         "ms": [(one[-1] - one[0]) * 1e3 for one in times.values()], "stages": stages,
-        "per_s": len(acknowledged) / seconds, "not_posted": count - len(acknowledged),
+        "per_s": len(acknowledged) / seconds, "carried_per_s": _carried(times), "not_posted": count - len(acknowledged),
+        "cpu_ms": round(cpu * 1e3 / count, 3),
     })  # fmt: skip
+
+
+def _carried(times: Mapping[str, tuple[float, ...]]) -> float:
+    """Answers per second while messages came, but for the first quarter of that time, in which queues filled."""
+    if not times:
+        return 0.0
+    first, last = min(one[0] for one in times.values()), max(one[0] for one in times.values())
+    since = first + (last - first) / 4
+    return sum(since <= one[-1] <= last for one in times.values()) / (last - since)
 
 
 async def _publish(**arguments: Any) -> dict[str, float]:
