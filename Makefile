@@ -87,7 +87,7 @@ format: $(VENV)/.dev ## mend what ruff can mend by itself
 .PHONY: tools
 tools:
 	@.ci/need mosquitto
-	@.ci/need strace gcc unshare setpriv || echo "going on without: tests that need them are skipped with a reason"
+	@.ci/need chromium strace gcc unshare setpriv || echo "going on without: tests that need them are skipped with a reason"
 
 .PHONY: test
 test: check tools ## set up what the tests need, check, run the tests (TESTS=tests/unit for some of them)

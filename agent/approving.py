@@ -44,7 +44,7 @@ async def decide(desk: Desk, asked: Asked, caller: Identity, again: str) -> Mapp
         asked.meaning,
         asked.reason,
         roles=tuple(sorted(scope.value for scope in caller.scopes)),
-        session=f"token {caller.name}",
+        session=caller.session,
         record_hash=asked.record_hash,
     )
     key = f"{caller.name}:{asked.key}" if asked.key else ""

@@ -23,6 +23,12 @@ class Identity:
     scopes: frozenset[Scope]
     lines: frozenset[str] = frozenset()
     acts_for_people: bool = False
+    door: str = ""  # how they came in, for the audit trail; empty: with the token of their name
+
+    @property
+    def session(self) -> str:
+        """What the audit trail keeps of how they came in."""
+        return self.door or f"token {self.name}"
 
     def may(self, scope: Scope) -> bool:
         """Whether this token was given the scope."""

@@ -64,6 +64,7 @@ COMMANDS = {
         "Is this box fit? Versions, hashes, permissions, disk and clock, each with what to do.",
     ),
     "token": ("box:token", "Make an API token; it is shown once, the configuration keeps only its hash."),
+    "user": ("user:user", "Who may log in at the console: add, list, remove."),
     "version": ("box:version", "Print the versions of the agent and of what its promise rests on."),
 }
 

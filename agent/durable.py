@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 
-def replace_durably(path: Path, content: bytes) -> None:
-    """Write a small file so that after a power cut either the old or the new content is there."""
+def replace_durably(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a small file so that after a power cut either the old or the new content is there; `mode` before umask."""
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as stream:
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

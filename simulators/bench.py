@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,6 +31,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
 READY_SECONDS = 30.0
 SCRAPE_SECONDS = 1.0
+PEOPLE: Mapping[str, Sequence[str]] = {
+    "supervisor": ("read", "approve", "replay", "pause"),
+    "manager": ("read", "approve"),
+}
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -156,11 +161,30 @@ async def _start_programs(
         watch.create_task(child.lives())
         ticker.say("bench", f"{child.name} is up, {where}")
     if plan.agent_config:
+        await _add_people(plan, environment, ticker)
         watch.create_task(_tell_agent(plan, ticker))
     _point_the_way(plan, ticker)
     if not plan.line_serves:
         line = await running.enter_async_context(_line(plan, environment))
         watch.create_task(_line_lives(line, ticker))
+
+
+async def _add_people(plan: Plan, environment: Mapping[str, str], ticker: Ticker) -> None:
+    """Two people who may log in at the console; their password is made anew for every bench."""
+    password = "-".join(secrets.token_hex(2) for _ in range(3))
+    for name, rights in PEOPLE.items():
+        command = ["-m", "agent", "user", "add", name, "--full-name", f"{name.capitalize()} of the bench"]
+        command += [part for right in rights for part in ("--scope", right)]
+        command += ["--password-stdin", "--config", str(plan.agent_config)]
+        adding = await asyncio.create_subprocess_exec(
+            sys.executable, *command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        await adding.communicate(password.encode())
+        if adding.returncode:
+            raise BenchError(f"`gatepost user add {name}` ended with code {adding.returncode}")
+    ticker.say(
+        "bench", f"console           http://127.0.0.1:{plan.ports.api}/     log in as {' or '.join(PEOPLE)}: {password}"
+    )
 
 
 def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Child, Ready, str]]:

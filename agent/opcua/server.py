@@ -25,10 +25,10 @@ from agent.opcua.address_space import AddressSpace
 from agent.opcua.figures import Value, look
 from agent.opcua.methods import Methods
 from agent.opcua.nodes import variables
-from agent.opcua.throttle import WAITING, Throttle, address_of
 from agent.ports import Clock
 from agent.settings import OpcuaServer
 from agent.sources.opcua_security import Certificates
+from agent.throttle import WAITING, Throttle, address_of
 
 log = logging.getLogger("gatepost.opcua")
 
@@ -56,7 +56,7 @@ async def serve(agent: Agent) -> None:
     for name in ("asyncua", "asyncuagds"):  # a client's mistakes are told to the client, and must not fill our log
         logging.getLogger(f"{name}.server" if name == "asyncua" else name).setLevel(logging.CRITICAL)
     users = Users(lambda: agent.config.api.tokens if agent.config.api else (), anonymous=settings.anonymous)
-    face = _Face(agent.clock, settings.address, Throttle())
+    face = _Face(agent.clock, settings.address, Throttle("OPC UA clients"))
     agent.faces["opcua_server"] = face.status
     while True:
         try:

@@ -18,9 +18,13 @@ from agent.app import Agent
 from agent.callers import Identity
 from agent.errors import GatepostError
 from agent.settings import Api
-from agent.web import acts, looks, models, reports
+from agent.users import FILE, Users
+from agent.web import acts, looks, models, reports, trail
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
+from agent.web.console import site
+from agent.web.console.history import History
+from agent.web.console.sessions import Sessions
 from agent.web.limits import Application, Gate, Limits, Scope, TokenBuckets
 from agent.web.page import STYLE_HASH, page
 from agent.web.probes import PATHS, Probes
@@ -48,18 +52,20 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def application(agent: Agent, settings: Api, operator: str) -> Application:
+def application(agent: Agent, settings: Api, operator: str, history: History) -> Application:
     """Everything that listens at the API's address."""
-    api = routes(agent, docs=settings.docs)
     refusals = Refusals(agent)
-    api.state.refusals = refusals
+    sessions = Sessions(Users(agent.config.store.path.parent / FILE))
+    api = routes(agent, docs=settings.docs)
+    api.state.refusals, api.state.sessions, api.state.history = refusals, sessions, history
+    doorkeeper = Doorkeeper(lambda: (agent.config.api or settings).tokens, operator)
     return cast(
         "Application",
         Gate(
             Probes(agent, cast("Application", api)),
             lambda: _limits(agent.config.api or settings),
-            identify=Doorkeeper(lambda: (agent.config.api or settings).tokens, operator).identify,
-            open_paths=PATHS,
+            identify=lambda headers: doorkeeper.identify(headers) or sessions.identify(headers),
+            open_paths=PATHS | site.open_paths(),
             told=refusals.note,
             secure=settings.tls is not None,
         ),
@@ -84,7 +90,7 @@ def routes(agent: Agent | None, *, docs: bool) -> FastAPI:
         generate_unique_id_function=_operation,
     )
     api.state.agent = agent
-    for one in (looks, acts, reports):
+    for one in (looks, trail, acts, reports, site):
         api.include_router(one.router)
     for kind in (GatepostError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _refuse)

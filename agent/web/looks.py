@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from pathlib import Path as Folder
 from typing import Annotated, Any, Literal
 
 import apsw
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AwareDatetime
 
+from agent import registry
 from agent.app import Agent
 from agent.approving import visible
 from agent.callers import Identity
 from agent.desk import lists, trace
-from agent.errors import NotFound
+from agent.errors import ModelUnfit, NotFound
 from agent.settings import Scope
 from agent.store.advised import advised
 from agent.web import models
+from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready
 from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
 
@@ -134,26 +139,24 @@ async def list_recent_events(
     return models.RecentEvents.model_validate({"items": found, "next": found[-1]["id"] if found else after or None})
 
 
-@router.get("/v1/audit", tags=["audit"])
-async def list_audit(
-    agent: TheAgent,
-    caller: Reader,
-    after: After = 0,
-    limit: Limit = 100,
-    *,
-    alarms: Annotated[bool, Query(description="Only rows that somebody should see")] = False,
-) -> models.AuditRows:
-    """The audit trail behind row `after`; without it the newest rows."""
-    everywhere(caller)
-    found = await look(agent, lambda at: lists.history(at, after=after, limit=limit, alarms_only=alarms))
-    return models.AuditRows.model_validate({"items": found, "next": found[-1]["seq"] if found else after or None})
+@router.get("/v1/history", tags=["state"])
+async def backlog_history(request: Request, caller: Reader) -> models.History:
+    """How the backlog has moved in the last hour, oldest first."""
+    points = request.app.state.history.points
+    return models.History.model_validate({"every_s": EVERY_S, "items": [one._asdict() for one in points]})
 
 
-@router.get("/v1/audit/checkpoint", tags=["audit"])
-async def show_checkpoint(agent: TheAgent, caller: Reader) -> models.Checkpoint:
-    """Where the audit chain ends, signed: whoever keeps it elsewhere can tell whether the trail was rebuilt."""
-    everywhere(caller)
-    return models.Checkpoint(checkpoint=await look(agent, lambda _: agent.housekeeping.signed_head()))
+@router.get("/v1/models", tags=["models"])
+async def list_models(agent: TheAgent, caller: Reader) -> models.Models:
+    """Which version of each configured model scores, and which stand beside it."""
+    scoring = (await look(agent, lambda _: agent.status()))["models"]
+    workflows = {name: [flow for flow, one in agent.config.workflows.items() if one.model == name] for name in scoring}
+    return models.Models(
+        items=[
+            models.Model(**one, workflows=workflows[one["name"]])
+            for one in await asyncio.to_thread(_beside, agent.config.models, scoring)
+        ]
+    )
 
 
 async def _postings(
@@ -190,3 +193,15 @@ def _of_lines(found: dict[str, Any], name: str, caller: Identity) -> dict[str, A
     ids = {one["id"] for one in seen}
     history = [one for one in found["history"] if one["posting"] is None or one["posting"] in ids]
     return {**found, "postings": seen, "history": history}
+
+
+def _beside(shelf: Folder, scoring: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each model with the versions that its aliases name; what cannot be read is told."""
+    found = []
+    for name, one in scoring.items():
+        row = {"name": name, "scores": one["scores"], "error": one["error"]}
+        with suppress(ModelUnfit, NotFound):
+            told = registry.aliases(shelf / name)
+            row |= {"champion": told.champion, "challenger": told.challenger, "previous": told.previous}
+        found.append(row)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 
@@ -226,6 +226,51 @@ class AuditRows(Shown):
 
     items: list[AuditRow]
     next: int | None = Field(description="Pass it as `after` to get what was written since")
+
+
+class Verified(Shown):
+    """What a check of the audit chain found."""
+
+    ok: bool
+    rows: int
+    head: int = Field(description="The last row")
+    hash: str = Field(description="Its hash")
+    broken: str | None = Field(description="The first row that does not fit, and why")
+
+
+class HistoryPoint(Shown):
+    """How many postings stood where."""
+
+    at: AwareDatetime
+    waiting: int = Field(description="Ready, being sent, or looked up")
+    held: int
+    dead: int = Field(description="Dead or doubtful")
+    acknowledged: int = Field(description="Since the beginning")
+
+
+class History(Shown):
+    """The last hour, oldest first."""
+
+    every_s: float
+    items: list[HistoryPoint]
+
+
+class Model(Shown):
+    """One configured model."""
+
+    name: str
+    scores: str = Field(description="The version that scores now, `name/version`; empty: none fits")
+    error: str | None = Field(description="Why none fits")
+    workflows: list[str] = Field(description="Who asks it")
+    champion: str | None = Field(default=None, description="The version that shall score, as the aliases say")
+    challenger: str | None = None
+    previous: str | None = Field(default=None, description="The version before, for the way back")
+
+
+class Models(Shown):
+    """Every configured model."""
+
+    items: list[Model]
 
 
 class Checkpoint(Shown):

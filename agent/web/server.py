@@ -18,6 +18,7 @@ from agent.errors import ConfigError, Finding
 from agent.settings import Api, Tls
 from agent.web.api import application
 from agent.web.auth import write_operator_token
+from agent.web.console.history import History
 from agent.web.limits import Application, Gate, Limits
 from agent.web.probes import Probes
 from agent.web.protocol import Protocol
@@ -44,8 +45,12 @@ async def serve(agent: Agent) -> None:
 async def _serve_api(agent: Agent, api: Api) -> None:
     """The API, and as long as it listens the token of the operator on this machine."""
     token, path = write_operator_token(agent.config.store.path.parent)
+    history = History(agent)
     try:
-        await _listen(agent, "api", application(agent, api, token), api.address, api.tls)
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(history.run(), name="history of the backlog")
+            await _listen(agent, "api", application(agent, api, token, history), api.address, api.tls)
+            looking.cancel()
     finally:
         path.unlink(missing_ok=True)
 

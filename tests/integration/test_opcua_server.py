@@ -32,8 +32,8 @@ from agent.commands.run import server
 from agent.errors import ConfigError
 from agent.opcua import figures
 from agent.opcua.nodes import NAMESPACE
-from agent.opcua.throttle import MOST_REFUSED, WAITING
 from agent.sources.opcua_security import Certificates
+from agent.throttle import MOST_REFUSED, WAITING
 from tests.api_bench import HOUSE, Bench, bench, free_port, until, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -1,4 +1,4 @@
-"""Which addresses OPC UA clients may come from: not from where too many were refused lately."""
+"""Which addresses clients may come from: not from where too many were refused lately."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
-log = logging.getLogger("gatepost.opcua")
+log = logging.getLogger("gatepost.throttle")
 
 MOST_REFUSED: Final = 30  # within WINDOW_S, from one address
 WINDOW_S: Final = 60.0
@@ -19,7 +19,8 @@ REMEMBERED: Final = 1024  # addresses
 class Throttle:
     """When each address was refused lately; old ones are forgotten."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clients: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._clients = clients  # what they are, for the log
         self.total = 0  # refusals since the start
         self._monotonic = monotonic
         self._refused: OrderedDict[str, deque[float]] = OrderedDict()
@@ -35,8 +36,8 @@ class Throttle:
             self._refused.popitem(last=False)
         if self.shuts_out(address) and not knew:
             log.warning(
-                "OPC UA clients at %s were refused %d times within %.0f s; no other comes in from there for a while",
-                address, MOST_REFUSED, WINDOW_S,
+                "%s at %s were refused %d times within %.0f s; no other comes in from there for a while",
+                self._clients, address, MOST_REFUSED, WINDOW_S,
             )  # fmt: skip
 
     def shuts_out(self, address: str) -> bool:

@@ -1,0 +1,131 @@
+"""Who is at the console: logged in with a password, known by a cookie, and every act shown to come from our own page.
+
+A request counts as the user's only when it carries both the cookie, which no script can read, and the page's own secret
+in a header, which no other site can send (the synchronizer token of OWASP's CSRF cheat sheet). Sessions live in memory:
+a restart logs everybody out.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+
+from agent.callers import Identity
+from agent.passwords import matches
+from agent.throttle import Throttle
+from agent.users import User
+from agent.web.answers import Refused
+
+COOKIE: Final = "gatepost_console"
+HEADER: Final = b"x-gatepost-console"
+IDLE_S: Final = 15 * 60.0  # without a request: somebody has left the desk
+LONGEST_S: Final = 12 * 3600.0  # a shift
+MOST: Final = 200  # sessions at a time
+MOST_OF_ONE: Final = 20
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Session:
+    """One login of one person."""
+
+    user: str
+    page: str  # the secret of the page
+    since: float  # monotonic
+    seen: float
+    id: str = field(default_factory=lambda: secrets.token_hex(4))  # for the audit trail; opens nothing
+
+
+class Sessions:
+    """Everybody who is logged in. `users` is asked each time, so that a change counts at once."""
+
+    def __init__(self, users: Callable[[], Sequence[User]], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._users = users
+        self._monotonic = monotonic
+        self._sessions: dict[str, Session] = {}  # SHA-256 of the cookie → session
+        self._throttle = Throttle("console logins", monotonic)
+
+    def log_in(self, name: str, password: str, address: str) -> tuple[str, Session, User]:
+        """Cookie, session and user. Takes a while: call it from a thread. Raises Refused: 401, 429."""
+        user = self.proven(name, password, address)
+        self._forget_old()
+        own = [key for key, one in self._sessions.items() if one.user == user.name]
+        if len(own) >= MOST_OF_ONE:
+            del self._sessions[own[0]]
+        if len(self._sessions) >= MOST:
+            raise Refused(429, "too_many_sessions", f"{MOST} people are logged in; close a session first")
+        cookie, now = secrets.token_urlsafe(32), self._monotonic()
+        session = Session(user.name, secrets.token_urlsafe(32), now, now)
+        self._sessions[_digest(cookie)] = session
+        return cookie, session, user
+
+    def proven(self, name: str, password: str, address: str) -> User:
+        """The user whose password this is, at login and at each signature. Raises Refused: 401, 429."""
+        if self._throttle.shuts_out(address):
+            raise Refused(429, "too_many_tries", "too many wrong passwords; wait a minute", retry_after=60.0)
+        user = self.user(name)
+        if not matches(password, user.password if user else None) or user is None:
+            self._throttle.refused(address)
+            raise Refused(401, "wrong_password", "user and password do not belong together")
+        return user
+
+    def user(self, name: str) -> User | None:
+        """Who is called so now."""
+        return next((one for one in self._users() if one.name == name), None)
+
+    @property
+    def anybody(self) -> bool:
+        """Whether there is anybody who could log in."""
+        return bool(self._users())
+
+    def of(self, headers: Headers) -> Session | None:
+        """The session of the cookie alone: enough to load the page again, not to ask or do anything."""
+        self._forget_old()
+        return self._sessions.get(_digest(_cookie(headers)))
+
+    def identify(self, headers: Headers) -> Identity | None:
+        """Who asks, with cookie and page's secret; the session goes on from now."""
+        headers = list(headers)
+        given = [value for name, value in headers if name == HEADER]
+        session = self.of(headers)
+        if session is None or len(given) != 1 or not hmac.compare_digest(given[0], session.page.encode()):
+            return None
+        user = self.user(session.user)
+        if user is None:  # taken out of the file
+            return None
+        session.seen = self._monotonic()
+        return Identity(user.name, frozenset(user.scopes), frozenset(user.lines), door=f"console session {session.id}")
+
+    def log_out(self, headers: Headers) -> None:
+        """End the session of this cookie, if there is one."""
+        self._sessions.pop(_digest(_cookie(headers)), None)
+
+    def _forget_old(self) -> None:
+        now = self._monotonic()
+        old = [key for key, one in self._sessions.items() if now - one.seen > IDLE_S or now - one.since > LONGEST_S]
+        for key in old:
+            del self._sessions[key]
+
+
+def _digest(cookie: str) -> str:
+    return sha256(cookie.encode()).hexdigest()
+
+
+def _cookie(headers: Headers) -> str:
+    """Our cookie among all; empty where there is none, or where it is not readable."""
+    for name, value in headers:
+        if name == b"cookie":
+            try:
+                found = SimpleCookie(value.decode("latin-1")).get(COOKIE)
+            except CookieError:
+                continue
+            if found is not None:
+                return found.value
+    return ""

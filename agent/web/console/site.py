@@ -1,0 +1,172 @@
+"""The console over HTTP: its files, login, logout, signatures. All else that it shows and does is the API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent import __version__
+from agent.app import Agent
+from agent.approving import Asked, decide
+from agent.settings import Scope
+from agent.users import User
+from agent.web.answers import Refused
+from agent.web.console.sessions import COOKIE, Session, Sessions
+from agent.web.models import Reason
+from agent.web.requests import AGAIN, Key, StrictRoute, TheAgent
+
+KINDS: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
+)
+router = APIRouter(route_class=StrictRoute, include_in_schema=False)
+
+
+class Signing(BaseModel):
+    """A decision about a held posting, with the password once more."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    id: int = Field(ge=1, lt=2**63)
+    version: int = Field(ge=1, lt=2**63)
+    decision: Literal["approve", "refuse"]
+    shown_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    reason: Reason
+    password: str = Field(max_length=256)
+
+
+class Login(BaseModel):
+    """A name and a password."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    user: str = Field(max_length=64)
+    password: str = Field(max_length=256)
+
+
+@cache
+def static() -> dict[str, tuple[bytes, str]]:
+    """Path → content and its type: read once, nothing else is ever served."""
+    folder = files("agent.web.console") / "static"
+    found = {
+        f"/console/{one.name}": (one.read_bytes(), KINDS[PurePosixPath(one.name).suffix]) for one in folder.iterdir()
+    }
+    return {**found, "/": found["/console/index.html"]}
+
+
+def open_paths() -> frozenset[str]:
+    """What answers without a token: the files, and the door."""
+    return frozenset(static()) | {"/console/login", "/console/logout", "/console/me"}
+
+
+def sessions_of(request: Request) -> Sessions:
+    """Who is logged in."""
+    sessions: Sessions = request.app.state.sessions
+    return sessions
+
+
+TheSessions = Annotated[Sessions, Depends(sessions_of)]
+
+
+async def show(request: Request) -> Response:
+    """One file of the console."""
+    content, kind = static()[request.url.path]
+    return Response(content, media_type=kind, headers={"content-security-policy": POLICY})
+
+
+for _path in static():
+    router.add_api_route(_path, show, methods=["GET", "HEAD"], name=f"console {_path}")
+
+
+@router.post("/console/login")
+async def log_in(asked: Login, request: Request, sessions: TheSessions, agent: TheAgent) -> Response:
+    """Whose password it is gets a cookie that no script can read, and the page's secret."""
+    address = _address(request)
+    async with _on_record(agent, "console_login_refused", asked.user, address):
+        cookie, session, user = await asyncio.to_thread(sessions.log_in, asked.user, asked.password, address)
+    detail = {"session": session.id, "client": address}
+    await agent.writer.run(lambda tx: tx.audit("console_login", detail, actor=user.name))
+    answer = JSONResponse(_me(session, user, agent))
+    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", path="/", secure=request.url.scheme == "https")
+    return answer
+
+
+@router.post("/console/sign")
+async def sign(asked: Signing, request: Request, sessions: TheSessions, agent: TheAgent, key: Key = "") -> Response:
+    """Approve or refuse: who is logged in proves once more that they are there. Raises Refused, Conflict."""
+    caller = sessions.identify(request.scope["headers"])
+    if caller is None:
+        raise Refused(401, "unauthorized", "log in first")
+    caller.require(Scope.APPROVE)
+    async with _on_record(agent, "signature_refused", caller.name, _address(request)):
+        await asyncio.to_thread(sessions.proven, caller.name, asked.password, _address(request))
+    wanted = Asked(asked.decision, asked.id, asked.version, asked.reason, None, asked.shown_sha256, key)
+    return JSONResponse(dict(await decide(agent.desk, wanted, caller, AGAIN)))
+
+
+@router.get("/console/me")
+async def me(request: Request, sessions: TheSessions, agent: TheAgent) -> Response:
+    """Whose cookie this is, for a page that was loaded again; another site may ask but never read the answer."""
+    session = sessions.of(request.scope["headers"])
+    user = sessions.user(session.user) if session else None
+    if session is None or user is None:
+        return JSONResponse({"user": None, "anybody": sessions.anybody, "about": _about(agent)})
+    return JSONResponse(_me(session, user, agent))
+
+
+@router.post("/console/logout")
+async def log_out(asked: dict[str, Any], request: Request, sessions: TheSessions) -> Response:
+    """End the session of the cookie; only for our own page, as every act."""
+    if sessions.identify(request.scope["headers"]) is not None:
+        sessions.log_out(request.scope["headers"])
+    answer = JSONResponse({"user": None})
+    answer.delete_cookie(COOKIE, path="/")
+    return answer
+
+
+def _address(request: Request) -> str:
+    return str((request.scope.get("client") or ("local",))[0])
+
+
+@asynccontextmanager
+async def _on_record(agent: Agent, action: str, name: str, address: str) -> AsyncIterator[None]:
+    """A wrong password is an alarm; of an address that is shut out nothing more is written."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.status == 401:
+            detail = {"user": name, "client": address, "error": refused.code}
+            await agent.writer.run(lambda tx: tx.audit(action, detail, alarm=True))
+        raise
+
+
+def _me(session: Session, user: User, agent: Agent) -> dict[str, Any]:
+    scopes = [one.value for one in (Scope if Scope.ADMIN in user.scopes else user.scopes)]
+    return {
+        "user": user.name, "full_name": user.full_name, "scopes": scopes, "lines": list(user.lines),
+        "page": session.page, "about": _about(agent),
+    }  # fmt: skip
+
+
+def _about(agent: Agent) -> dict[str, Any]:
+    plant = agent.config.plant
+    table = agent.process.rules.facts.units if agent.process else None
+    return {
+        "version": __version__, "site": plant.site, "zone": plant.time_zone, "currency": plant.currency,
+        "units": {code: table.shown(code) for code in table.sap} if table else {},
+    }  # fmt: skip

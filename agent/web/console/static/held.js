@@ -1,0 +1,65 @@
+// What waits for a person: the queue, and one of it with everything that a decision needs.
+
+import { act, look, may } from "/console/api.js";
+import { confirmAct } from "/console/ask.js";
+import { fill, h, table } from "/console/dom.js";
+import { COLUMNS, details, everything, reasons } from "/console/postings.js";
+import { content, kind } from "/console/words.js";
+
+export function held(main) {
+  const list = h("div"), filter = h("input", { type: "search", placeholder: "line, order, material, reason", "aria-label": "filter" });
+  let found = [];
+  const draw = () => {
+    const wanted = filter.value.trim().toLowerCase();
+    const rows = found.filter((one) => !wanted || JSON.stringify([one.line, one.ordering_key, one.payload, one.reasons]).toLowerCase().includes(wanted));
+    fill(list, table([...COLUMNS, ["why", (one) => one.reasons[0] ?? ""]], rows, {
+      empty: found.length ? "nothing here fits the filter" : "Nothing waits for a person.", href: (one) => `#/held/${one.id}`, label: "held postings",
+    }));
+  };
+  filter.addEventListener("input", draw);
+  fill(main, h("div.head", h("h1", "Held for a person"), filter), list);
+  return async () => {
+    const now = await everything("/v1/approvals");
+    if (JSON.stringify(now) !== JSON.stringify(found) || !list.hasChildNodes()) { found = now; draw(); }
+    else ages(list, found);
+  };
+}
+
+/** Only the ages move on, so that a row under the pointer stays where it is. */
+function ages(list, found) {
+  list.querySelectorAll("tbody tr").forEach((row, at) => { if (found[at]) fill(row.cells[1], COLUMNS[1][1](found[at])); });
+}
+
+export function heldOne(main, id) {
+  let version = 0;
+  return async () => {
+    const one = await look(`/v1/approvals/${id}`);
+    if (`${one.version}${one.state}` === version) return;
+    version = `${one.version}${one.state}`;
+    fill(main, h("div.head", h("h1", `${content(one)}`), h("span.site", `posting ${one.id}, ${kind(one.kind)}`), h("a", { href: "#/held" }, "all that is held")),
+      buttons(one), h("div.columns", reasons(one), h("div", details(one))));
+  };
+}
+
+function buttons(one) {
+  if (one.state !== "held") return h("p.hint", `It is ${one.state.replaceAll("_", " ")} now${one.document ? `: document ${one.document}` : ""}.`);
+  if (!may("approve")) return h("p.hint", "You may look at it, and not decide.");
+  return h("div.buttons",
+    h("button.main", { type: "button", onclick: () => decide(one, "approve") }, "Approve…"),
+    h("button.main.danger", { type: "button", onclick: () => decide(one, "refuse") }, "Refuse…"));
+}
+
+const SUGGESTED = {
+  approve: ["weighed again, it is right", "checked with the line, it is right"],
+  refuse: ["reported twice", "wrong unit, is reported again", "not used for this order"],
+};
+
+const decide = (one, meaning) => confirmAct({
+  title: `${meaning === "approve" ? "Approve" : "Refuse"} ${content(one)}`,
+  about: meaning === "approve" ? `It is posted to ${one.target}.` : "It is never posted. The report stays in the trail.",
+  verb: meaning === "approve" ? "Sign and approve" : "Sign and refuse", danger: meaning === "refuse",
+  reasons: SUGGESTED[meaning], signs: meaning === "approve" ? "Approved by" : "Refused by",
+  done: (reason, _, password) => act("/console/sign", {
+    id: one.id, version: one.version, decision: meaning, shown_sha256: one.shown_sha256 ?? one.record_hash, reason, password,
+  }),
+});

@@ -1,0 +1,32 @@
+// The models that score: which version decides, since when, and how its inputs have moved since training.
+
+import { act, look, may } from "/console/api.js";
+import { confirmAct } from "/console/ask.js";
+import { badge, fill, h, pairs } from "/console/dom.js";
+
+export function models(main) {
+  const list = h("div.cards");
+  fill(main, h("h1", "Models"), h("p.quiet", "A model only says how usual a report is. What may be posted without a person is decided by the rules in the configuration."), list);
+  let seen = "";
+  return async () => {
+    const found = await look("/v1/models");
+    const now = JSON.stringify(found);
+    if (now === seen) return;
+    seen = now;
+    fill(list, found.items.length ? found.items.map(card) : h("p.empty", "no model is configured"));
+  };
+}
+
+const MOODS = { green: "good", warn: "warn", alarm: "bad" };
+
+const card = (one) => h("section.card", h("h2", one.name, " ", one.drift && badge(one.drift.state ?? one.drift, MOODS[one.drift.state ?? one.drift])),
+  pairs([
+    ["scores", one.scores ? one.scores : badge("none fits", "bad")], ["why", one.error], ["for", one.workflows.join(", ")],
+    ["in its shadow", one.challenger], ["version before", one.previous], ["inputs", one.drift?.why],
+  ]),
+  may("admin") && h("div.buttons", one.previous && h("button.small", { type: "button", onclick: () => back(one) }, "back to the version before…")));
+
+const back = (one) => confirmAct({
+  title: `${one.name}: version ${one.previous} decides again`, about: "From the next batch on. There is one step back, no second.", verb: "Go back", danger: true,
+  done: (reason) => act(`/v1/models/${one.name}/rollback`, { reason }),
+});

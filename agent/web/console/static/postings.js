@@ -1,0 +1,50 @@
+// A posting as a person decides about it: shared by what is held and what is dead.
+
+import { look, me } from "/console/api.js";
+import { badge, h, pairs } from "/console/dom.js";
+import { bars } from "/console/plot.js";
+import { age, content, field, kind, money, moment, unit } from "/console/words.js";
+
+/** The columns that every list of postings has. */
+export const COLUMNS = [
+  ["posting", (one) => String(one.id)],
+  ["age", (one) => age(one.created_at)],
+  ["line", (one) => one.line],
+  ["what", (one) => h("span", h("b", content(one)), h("br"), h("small", `${kind(one.kind)}, ${one.ordering_key.replace("/", " ")}`))],
+  ["value", (one) => money(one.value, me.about.currency), "number"],
+];
+
+/** What it is about, in the words of the floor and of the ERP. */
+export function details(one) {
+  const shown = Object.entries(one.payload).filter(([, value]) => value !== "" && value !== null);
+  return [
+    h("section.card", h("h2", "What will be posted"), pairs([
+      ["what", kind(one.kind)], ["to", one.target], ...shown.map(([name, value]) => [field(name), name === "unit" || name === "floor_unit" ? unit(value) : String(value)]),
+      ["value", money(one.value, me.about.currency)],
+    ])),
+    h("section.card", h("h2", "Where it stands"), pairs([
+      ["state", badge(one.state)], ["line", one.line], ["arrived", moment(one.created_at)], ["changed", moment(one.changed_at)],
+      ["tries", one.attempts || null], ["document", one.document], ["key in the ERP", one.idempotency_key],
+      ["event", one.event_id && h("a", { href: `#/trace/${one.event_id}` }, `trace event ${one.event_id}`)],
+      ["signed by", one.signed_by?.join(", ")], ["record", h("code.hash", one.record_hash)], ["version", String(one.version)],
+    ])),
+  ];
+}
+
+/** Why a person must look at it, and how far it is from what was expected. */
+export const reasons = (one) => h("section.card.reasons", h("h2", "Why it is held"),
+  h("ul", one.reasons.map((text) => h("li", text))),
+  one.expected && bars([["expected", one.expected, "plain"], ["reported", one.payload.quantity, "warn"]], unit(one.payload.unit)),
+  one.confidence !== null && h("p.quiet", `confidence ${(one.confidence * 100).toFixed(one.confidence < 0.01 ? 2 : 0)} %`));
+
+/** All pages of a list. */
+export async function everything(path) {
+  const found = [];
+  let next = 0;
+  do {
+    const page = await look(`${path}${path.includes("?") ? "&" : "?"}limit=500&after=${next}`);
+    found.push(...page.items);
+    next = page.next;
+  } while (next !== null && found.length < 5000);
+  return found;
+}

@@ -1,0 +1,272 @@
+"""The console of a running agent: who may come in, and a person who decides in a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from agent import users
+from agent.passwords import hashed
+from agent.settings import Scope
+from agent.users import User
+from agent.web.console.sessions import COOKIE
+from agent.web.console.site import static
+from tests.api_bench import Bench, bench, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PASSWORD = "correct horse battery"
+PEOPLE = {
+    "anna": ("Anna Berg", (Scope.READ, Scope.APPROVE, Scope.REPLAY, Scope.PAUSE)),
+    "ben": ("Ben Alt", (Scope.READ, Scope.APPROVE)),
+    "vera": ("Vera Neu", (Scope.READ,)),
+}
+SCRIPT = "<img src=x onerror=\"document.title='taken'\">"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
+    folder = tmp_path_factory.mktemp("plant")
+    (folder / "data").mkdir()
+    known = [
+        User(name=name, full_name=full, password=hashed(PASSWORD), scopes=scopes)
+        for name, (full, scopes) in PEOPLE.items()
+    ]
+    users.write(folder / "data" / users.FILE, known)
+    async with bench(folder, api={"rate_per_second": 2000}) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no chromium here; `.ci/need chromium` installs it")
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+async def login(plant: Bench, name: str = "anna", password: str = PASSWORD) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=plant.url) as client:
+        return await client.post("/console/login", json={"user": name, "password": password})
+
+
+async def entered(plant: Bench, name: str = "anna") -> dict[str, str]:
+    """The headers with which the page of this person asks."""
+    answer = await login(plant, name)
+    assert answer.status_code == 200, answer.text
+    return {"cookie": f"{COOKIE}={answer.cookies[COOKIE]}", "x-gatepost-console": answer.json()["page"]}
+
+
+async def held(plant: Bench, id: str) -> dict[str, Any]:
+    assert (await plant.report(id)).status_code == 202
+
+    async def found() -> dict[str, Any] | None:
+        items = (await plant.get("/v1/approvals?limit=500"))["items"]
+        return next((one for one in items if one["payload"]["text"] == id), None)
+
+    waiting: dict[str, Any] = await until(found)
+    return waiting
+
+
+def signing(one: dict[str, Any], decision: str = "approve", **changes: Any) -> dict[str, Any]:
+    return {
+        "id": one["id"], "version": one["version"], "decision": decision, "shown_sha256": one["record_hash"],
+        "reason": "weighed again", "password": PASSWORD, **changes,
+    }  # fmt: skip
+
+
+async def sign(plant: Bench, headers: dict[str, str], body: dict[str, Any]) -> httpx.Response:
+    return await plant.client.post("/console/sign", headers=headers, json=body)
+
+
+# ── the door ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_page_is_open_and_loads_nothing_from_elsewhere(plant):
+    """Without a login there is the page and nothing else; a strict policy keeps foreign scripts out."""
+    page = await plant.client.get("/")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "'unsafe-" not in page.headers["content-security-policy"]
+    for path, (content, _) in static().items():
+        assert not re.search(rb"https?://(?!www\.w3\.org/)", content), path
+        assert b"innerHTML" not in content, path
+        assert (await plant.client.get(path)).content == content
+    assert (await plant.client.get("/v1/status")).status_code == 401
+    assert (await plant.client.get("/console/../settings.py")).status_code == 401
+
+
+async def test_the_cookie_is_kept_from_scripts_and_from_other_sites(plant):
+    """HttpOnly and SameSite=Strict."""
+    cookie = (await login(plant)).headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+
+
+async def test_a_cookie_without_the_pages_secret_opens_nothing(plant):
+    """A foreign page can make a browser send the cookie, and nothing happens."""
+    headers = await entered(plant)
+    assert (await plant.client.get("/v1/status", headers=headers)).status_code == 200
+    assert (await plant.client.get("/v1/status", headers={"cookie": headers["cookie"]})).status_code == 401
+    one = await held(plant, "X-1")
+    answer = await sign(plant, {"cookie": headers["cookie"]}, signing(one))
+    assert answer.status_code == 401
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
+
+
+async def test_a_wrong_password_is_refused_and_stands_in_the_trail(plant):
+    """A login that failed is an alarm, without the password."""
+    answer = await login(plant, "anna", "wrong horse battery")
+    assert answer.status_code == 401
+    assert COOKIE not in answer.cookies
+    rows = (await plant.get("/v1/audit?alarms=true&limit=50"))["items"]
+    (refused,) = [row for row in rows if row["action"] == "console_login_refused"]
+    assert refused["detail"] == {"user": "anna", "client": "127.0.0.1", "error": "wrong_password"}
+    assert "wrong horse" not in str(rows)
+
+
+async def test_logging_out_ends_it(plant):
+    """The same headers open nothing afterwards."""
+    headers = await entered(plant)
+    assert (await plant.client.post("/console/logout", headers=headers, json={})).status_code == 200
+    assert (await plant.client.get("/v1/status", headers=headers)).status_code == 401
+
+
+# ── signatures ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_signature_needs_the_password_once_more(plant):
+    """An open session alone signs nothing; with the password it does, and the trail says who and through what."""
+    headers, one = await entered(plant), await held(plant, "X-2")
+    refused = await sign(plant, headers, signing(one, password="wrong horse battery"))
+    assert refused.status_code == 401
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
+    assert (await sign(plant, headers, signing(one))).json()["by"] == "anna"
+    history = (await plant.get(f"/v1/trace/posting:{one['id']}"))["history"]
+    (signed,) = [row for row in history if row["action"] == "approved"]
+    assert signed["actor"] == "anna"
+    assert signed["detail"]["session"].startswith("console session ")
+    assert signed["detail"]["record_sha256"] == one["record_hash"]
+
+
+async def test_a_signature_for_another_record_is_void(plant):
+    """What was shown is what is signed."""
+    headers, one = await entered(plant), await held(plant, "X-3")
+    answer = await sign(plant, headers, signing(one, shown_sha256="0" * 64))
+    assert answer.status_code == 409
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
+
+
+async def test_who_may_only_look_signs_nothing(plant):
+    """Rights are those of the user, and the refusal is on record."""
+    headers, one = await entered(plant, "vera"), await held(plant, "X-4")
+    assert (await sign(plant, headers, signing(one))).status_code == 403
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
+
+
+async def test_who_comes_second_hears_who_was_first(plant):
+    """Two people at two desks: one decides, the other gets 409 with the name."""
+    anna, ben, one = await entered(plant, "anna"), await entered(plant, "ben"), await held(plant, "X-5")
+    first, second = await asyncio.gather(sign(plant, anna, signing(one)), sign(plant, ben, signing(one, "refuse")))
+    won, lost = (first, second) if first.status_code == 200 else (second, first)
+    assert (won.status_code, lost.status_code) == (200, 409)
+    assert lost.json()["decided_by"] == won.json()["by"]
+
+
+# ── what the pages need ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_history_models_and_the_whole_trail_can_be_asked(plant):
+    """Each page's own question has an answer in the API."""
+    await until(lambda: _points(plant))
+    assert (await plant.get("/v1/models")) == {"items": []}
+    verified = await plant.get("/v1/audit/verify")
+    assert verified["ok"]
+    assert verified["broken"] is None
+    exported = await plant.ask("GET", "/v1/audit/export")
+    lines = exported.text.splitlines()
+    assert len(lines) >= verified["rows"]
+    assert '"seq": 1,' in lines[0]
+
+
+async def _points(plant: Bench) -> list[Any]:
+    points: list[Any] = (await plant.get("/v1/history"))["items"]
+    return points
+
+
+# ── in a browser ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def at_the_console(plant: Bench, chromium: Browser, name: str) -> tuple[Page, list[str]]:
+    """A browser in which this person has logged in, and what it complained of."""
+    page = await (await chromium.new_context()).new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    await page.goto(plant.url)
+    await page.get_by_label("User").fill(name)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    return page, complaints
+
+
+async def test_a_person_approves_in_a_browser_and_another_sees_by_whom(plant, chromium):
+    """Held, shown in two open browsers, signed in one; the document is in SAP's books, the trace shows all of it."""
+    one = await held(plant, "X-6")
+    anna, complaints = await at_the_console(plant, chromium, "anna")
+    ben, _ = await at_the_console(plant, chromium, "ben")
+    for page in (anna, ben):
+        await page.get_by_role("link", name="Held").first.click()
+        await page.get_by_role("link", name=str(one["id"]), exact=True).click()
+        await expect(page.get_by_role("button", name="Approve…")).to_be_visible()
+    await ben.get_by_role("button", name="Refuse…").click()
+    await anna.get_by_role("button", name="Approve…").click()
+    await anna.get_by_label("Reason").fill("weighed again")
+    await anna.get_by_label("Your password").fill(PASSWORD)
+    await anna.get_by_role("button", name="Sign and approve").click()
+    await ben.get_by_label("Reason").fill("reported twice")
+    await ben.get_by_label("Your password").fill(PASSWORD)
+    await ben.get_by_role("button", name="Sign and refuse").click()
+    await expect(ben.get_by_role("dialog")).to_contain_text("by anna")
+    booked = await until(lambda: _acknowledged(plant, one["id"]))
+    await anna.get_by_role("link", name=re.compile("^trace event")).click()
+    life = anna.locator("ol.life")
+    await expect(life).to_contain_text("approved by anna")
+    await expect(life).to_contain_text("weighed again")
+    await expect(anna.locator("main")).to_contain_text(booked["document"])
+    assert complaints == []
+
+
+async def _acknowledged(plant: Bench, id: int) -> dict[str, Any] | None:
+    one: dict[str, Any] = await plant.get(f"/v1/approvals/{id}")
+    return one if one["state"] == "acknowledged" else None
+
+
+async def test_what_comes_from_the_floor_is_text_on_every_page(plant, chromium):
+    """A lot number that is a script is shown letter by letter, in the quarantine too."""
+    await plant.report("X-7", batch=SCRIPT[:10], order=SCRIPT)
+    page, complaints = await at_the_console(plant, chromium, "anna")
+    await page.get_by_role("link", name="Quarantine").first.click()
+    await expect(page.get_by_role("table")).to_contain_text("onerror")
+    await page.locator("tbody a").first.click()
+    await expect(page.locator("pre")).to_contain_text("onerror")
+    assert await page.title() == "Quarantine · Gatepost"
+    assert complaints == []
+
+
+async def test_a_session_that_has_ended_leads_back_to_the_door(plant, chromium):
+    """Nobody stares at a dead page: the next question shows the login."""
+    page, _ = await at_the_console(plant, chromium, "ben")
+    await page.context.clear_cookies()
+    await expect(page.get_by_role("button", name="Log in")).to_be_visible()
