@@ -58,7 +58,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
         )
         for one in found
     ]
-    show.entries(["id", "lane", "kind", "value", "waits"], rows)
+    show.entries(["posting", "lane", "kind", "value", "waits"], rows)
     show.say("look closer: gatepost approvals show ID")
 
 

@@ -52,7 +52,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
         )
         for one in found
     ]  # fmt: skip
-    show.entries(["id", "state", "lane", "kind", "key", "for"], rows)
+    show.entries(["posting", "state", "lane", "kind", "key", "for"], rows)
 
 
 @deadletter.command("show")

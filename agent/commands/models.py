@@ -295,7 +295,7 @@ def explain(*, name: str | None, version: str | None, event: int | None, place: 
 
 def _explain_event(place: Place, event: int, *, json: bool) -> None:
     """The score on record beside the score now, and why. Raises NotFound, ModelUnfit."""
-    history = place.look(lambda connection: desk.trace(connection, str(event)))["history"]
+    history = place.look(lambda connection: desk.trace(connection, f"event:{event}"))["history"]
     scores = [one["detail"]["score"] for one in history if isinstance(one["detail"], dict) and "score" in one["detail"]]
     if not scores:
         raise NotFound(f"no model has scored event {event}; `gatepost trace {event}` tells what became of it")

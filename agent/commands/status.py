@@ -226,10 +226,10 @@ def _states(found: dict[str, Any]) -> None:
                 meaning.get(name, ""),
             ]
             for name, count in found[part].items()
-            if count or name == total
+            if count and name != total
         ]
         show.say("")
-        show.table([part, "", "oldest", ""], rows)
+        show.table([part, f"{found[part][total]} {total}", "oldest", ""], rows)
 
 
 def _detail(one: dict[str, Any]) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import apsw
 import click
 
 from agent import desk
 from agent.commands import show
 from agent.commands.advised import IN_AUTO
 from agent.commands.place import Place, as_json, at_place
+from agent.errors import NotFound
+from agent.store.named import ORDER, of_order
 from agent.units import UnitTable
 
 PAYLOAD = 2000  # characters of the message that are shown; --json has all of it
@@ -58,22 +62,69 @@ BECAME = {
 def trace(*, name: str, place: Place, json: bool) -> None:
     """Show one event's life: message, facts, score, decision, signatures, every try, document.
 
-    ID is an event number, posting:NUMBER, the sender's message id, the idempotency key that stands in the ERP
-    document, or the document itself.
+    ID is an event's number, posting:NUMBER, the sender's message id, the key or the number of an ERP document, or an
+    order: then its postings are listed. What ID was taken for is said first, and what else it means.
 
     \b
     Examples:
       gatepost trace 4711
       gatepost trace posting:12
       gatepost trace 2026/4900000017
+      gatepost trace order:1000100
     """
-    found = place.look(lambda connection: desk.trace(connection, name))
+    found = place.look(lambda connection: _found(connection, name))
+    if "order" in found:
+        _list_order(found, place, json=json)
+        return
     if json:
         show.data(found)
         return
     shown = Shown(lambda score: fact_names(place.models, score), place.unit_table(), place.plant.currency)
-    for line in timeline(found, shown):
+    for line in (*_taken_for(name, found), *timeline(found, shown)):
         show.folded(line)
+
+
+def _found(connection: apsw.Connection, name: str) -> dict[str, Any]:
+    """The trace of what `name` means, or the postings of the order that it names. Raises NotFound."""
+    if name.startswith(ORDER):
+        return of_order(connection, name.removeprefix(ORDER))
+    try:
+        return desk.trace(connection, name)
+    except NotFound as error:
+        with suppress(NotFound):
+            return of_order(connection, name)
+        raise error from None
+
+
+def _taken_for(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    if found["found_as"] == name.replace(":", " "):  # asked for as what it is
+        return
+    yield f"{name} is {found['found_as']}"
+    for other in found["also"]:
+        yield f"{name} is also {other['means']}: gatepost trace {other['name']}"
+    yield ""
+
+
+def _list_order(found: Mapping[str, Any], place: Place, *, json: bool) -> None:
+    """What was posted, or shall be, for one order."""
+    if json:
+        show.data(found)
+        return
+    units = place.unit_table()
+    rows = [
+        ([one["id"], one["state"], show.moment(one["created_at"]), one["document"]], [_one_of_order(one, units)])
+        for one in found["postings"]
+    ]
+    show.say(f"order {found['order']}: its newest postings")
+    show.entries(["posting", "state", "made", "document"], rows)
+    if found["quarantined"]:
+        show.say(f"in quarantine: event {', '.join(map(str, found['quarantined']))}")
+    show.say("look closer: gatepost trace posting:NUMBER")
+
+
+def _one_of_order(one: Mapping[str, Any], units: UnitTable) -> str:
+    why = f"; the ERP said: {one['error']}" if one["error"] else ""
+    return f"{one['kind']}: {show.content(one, units)}{why}"
 
 
 def fact_names(models: Path, score: Mapping[str, Any]) -> Sequence[str]:

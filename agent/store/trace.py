@@ -7,57 +7,25 @@ from typing import Any
 
 import apsw
 
-from agent.errors import NotFound
 from agent.store.approvals import show
 from agent.store.encode import from_us
-
-LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
-
-
-def find_event(connection: apsw.Connection, name: str) -> tuple[int | None, int | None]:
-    """The event and posting that `name` means: an event id, ``posting:ID``, a message id, a key or a document.
-
-    Raises NotFound.
-    """
-    for sql, value in _ways(name):
-        row = connection.execute(sql, (value,)).fetchone()
-        if row is not None:
-            return row[0], row[1]
-    raise NotFound(
-        f"nothing is known as {name!r}: give an event id, posting:ID, a message id, an idempotency key or a document"
-    )
-
-
-def _ways(name: str) -> list[tuple[str, Any]]:
-    ways: list[tuple[str, Any]] = []
-    number = name.removeprefix("posting:")
-    if not (number.isdecimal() and len(number) < LONGEST_ID):
-        number = ""
-    if number and number != name:
-        return [("SELECT event_id, id FROM posting WHERE id = ?", int(number))]
-    if number:
-        ways.append(("SELECT id, NULL FROM event WHERE id = ?", int(name)))
-    ways += [
-        ("SELECT event_id, NULL FROM identity WHERE message_key = ?", name),
-        ("SELECT p.event_id, p.id FROM idempotency AS i JOIN posting AS p ON p.id = i.posting_id "
-         "WHERE i.idempotency_key = ?", name.upper()),
-        ("SELECT event_id, id FROM posting WHERE document IS NOT NULL AND document = ?", name),
-    ]  # fmt: skip
-    ways += [
-        ("SELECT event_id, NULL FROM identity WHERE message_key = ?", f"{kind}:{name}")
-        for kind in ("consumption", "confirmation")
-    ]
-    return ways
+from agent.store.named import named
 
 
 def trace(connection: apsw.Connection, name: str) -> dict[str, Any]:
-    """Everything the store knows about one event, in the order in which it happened. Raises NotFound."""
-    event_id, posting_id = find_event(connection, name)
+    """Everything the store knows about one event, in the order in which it happened. Raises NotFound.
+
+    `found_as` says what `name` was taken for, `also` what else it means and how to ask for that.
+    """
+    meaning, *others = named(connection, name)
+    event_id, posting_id = meaning.event, meaning.posting
     if event_id is None:
         ids = [posting_id]
     else:
         ids = [id for (id,) in connection.execute("SELECT id FROM posting WHERE event_id = ? ORDER BY id", (event_id,))]
     return {
+        "found_as": meaning.what,
+        "also": [{"name": one.ask, "means": one.what} for one in others],
         "event": _event(connection, event_id) if event_id is not None else None,
         "history": _history(connection, event_id, ids),
         "postings": [show(connection, one) for one in ids if one is not None],

@@ -111,7 +111,10 @@ async def list_dead_letters(
 async def show_trace(
     name: Annotated[
         str,
-        Path(max_length=512, description="An event id, `posting:ID`, a message id, an idempotency key or a document"),
+        Path(
+            max_length=512,
+            description="An event's number, `posting:NUMBER`, a message id, a document's key or number",
+        ),
     ],
     agent: TheAgent,
     caller: Reader,
@@ -192,7 +195,7 @@ def _of_lines(found: dict[str, Any], name: str, caller: Identity) -> dict[str, A
         raise NotFound(f"nothing is known as {name!r}")
     ids = {one["id"] for one in seen}
     history = [one for one in found["history"] if one["posting"] is None or one["posting"] in ids]
-    return {**found, "postings": seen, "history": history}
+    return {**found, "also": [], "postings": seen, "history": history}
 
 
 def _beside(shelf: Folder, scoring: dict[str, Any]) -> list[dict[str, Any]]:

@@ -282,6 +282,8 @@ class Checkpoint(Shown):
 class Trace(Shown):
     """The whole life of one event: what arrived, what was decided, every try, every signature, the documents."""
 
+    found_as: str = Field(description="What the name was taken for, for people")
+    also: list[dict[str, str]] = Field(description="What else it `means`, and the `name` to ask for that alone")
     event: dict[str, Any] | None
     history: list[dict[str, Any]]
     postings: list[Posting]

@@ -61,6 +61,14 @@ def test_status_counts_and_says_what_to_do(config):
         assert part in shown.out
 
 
+def test_status_says_how_many_there_are_apart_from_their_states(config):
+    """What was received and what was created stands over the states that add up to it."""
+    lines = [" ".join(line.split()) for line in gatepost_(config, "status").out.splitlines()]
+    assert "events 2 received oldest" in lines
+    assert "postings 5 created oldest" in lines
+    assert not any(line.startswith(("received", "created")) for line in lines)
+
+
 def test_status_says_that_events_are_decided_and_paths_as_they_are(config):
     """The state `posted` of an event is shown as a decision, and the store without `..` on the way to it."""
     config.write_text(config.read_text().replace("path: data/", "path: data/../data/"))
@@ -166,6 +174,51 @@ def test_trace_finds_a_life_by_any_of_its_names(config, name):
     assert json.loads(gatepost_(config, "trace", name, "--json").out)["postings"][0]["document"] == DOCUMENT
 
 
+def test_a_number_that_is_an_event_and_a_posting_is_told_as_both(config):
+    """The event is shown, and how to ask for the posting; with its sort before it a number is one thing only."""
+    both = gatepost_(config, "trace", "1")
+    assert both.out.startswith("1 is event 1\n1 is also posting 1: gatepost trace posting:1\n")
+    assert json.loads(gatepost_(config, "trace", "1", "--json").out)["also"] == [
+        {"name": "posting:1", "means": "posting 1"}
+    ]
+    for alone in ("posting:1", "event:1"):
+        told = gatepost_(config, "trace", alone).out
+        assert told.startswith("event 1: decided to post\n")
+        assert "is also" not in told
+
+
+def test_a_number_of_a_posting_alone_leads_to_the_posting(config):
+    """There is no event 5, but a posting."""
+    shown = gatepost_(config, "trace", "5")
+    assert shown.out.startswith("5 is posting 5\n")
+    assert "doubtful" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("A-1", "A-1 is the message id of event 1"),
+        (DOCUMENT, f"{DOCUMENT} is the document of posting 1"),
+        ("4900000001", f"4900000001 is document {DOCUMENT} of posting 1"),
+        ("s89pgc02cwf6jt98", "s89pgc02cwf6jt98 is the key of posting 2"),
+    ],
+)
+def test_trace_says_what_it_took_a_name_for(config, name, told):
+    """Also where only the number of a document was given, without its year."""
+    assert gatepost_(config, "trace", name).out.startswith(f"{told}\n")
+
+
+@pytest.mark.parametrize("name", ["order:2", "order:3"])
+def test_an_order_leads_to_its_postings(config, name):
+    """Each with its state, what it does, and what the ERP said."""
+    out = gatepost_(config, "trace", name).out
+    assert "12.500 KGM RM-RESIN" in out
+    assert "gatepost trace posting:NUMBER" in out
+    assert ("the ERP said: M7/021" in out) == (name == "order:2")
+    assert len(json.loads(gatepost_(config, "trace", name, "--json").out)["postings"]) == 1
+    assert gatepost_(config, "trace", "order:77").code == 1
+
+
 @pytest.mark.parametrize(
     "command", [("trace", "posting:3"), ("approvals", "list"), ("approvals", "show", "3"), ("deadletter", "list")]
 )
@@ -232,7 +285,7 @@ def test_trace_of_nothing_says_how_to_ask(config):
     """An unknown name is exit code 1 and a sentence."""
     ran = gatepost_(config, "trace", "nothing-of-that")
     assert ran.code == 1
-    assert "give an event id" in ran.out
+    assert "give an event's number, posting:NUMBER" in ran.out
 
 
 @pytest.mark.parametrize(
@@ -356,7 +409,7 @@ def test_lists_can_be_read_on_a_narrow_screen(config, monkeypatch, words, width)
     path = str(config.parent)  # of this test's folder, which may be long
     assert all(len(line) <= width for line in lines if path not in line), shown
     whole = {
-        "approvals": ["3   order/3  goods_issue  40.00", "because: 200 % of what was expected", "0 of 2 people"],
+        "approvals": ["3        order/3  goods_issue  40.00", "because: 200 % of what was expected", "0 of 2 people"],
         "deadletter": ["S89PGC02CWF6JT98", "the ERP said: M7/021: Deficit of SL Unrestricted-use 5 KG", "doubtful"],
         "quarantine": ["plant/x/consumption", '$.unit: "stone" is no unit'],
         "status": ["gatepost approvals list", "gatepost deadletter list", "gatepost quarantine list"],
@@ -384,10 +437,10 @@ def test_every_state_has_its_words():
 
 def test_trace_says_first_whether_it_is_booked(config):
     """An event is decided, its posting is booked or not: the first lines say which, in capitals where it is not."""
-    booked = gatepost_(config, "trace", "1").out.splitlines()
+    booked = gatepost_(config, "trace", "event:1").out.splitlines()
     assert booked[:2] == ["event 1: decided to post", f"posting 1 is booked (acknowledged): document {DOCUMENT}"]
     with stores.opened(config.parent / "data" / "gatepost.db") as writer:
         stores.add(writer, stores.posting(6, "order/6", event_id=1))
-    waits = gatepost_(config, "trace", "1").out.splitlines()
+    waits = gatepost_(config, "trace", "event:1").out.splitlines()
     assert waits[2] == "posting 6 is NOT booked yet: it waits for its turn (ready)"
-    assert gatepost_(config, "trace", "2").out.startswith("event 2: in quarantine, nothing was posted: $.unit")
+    assert gatepost_(config, "trace", "event:2").out.startswith("event 2: in quarantine, nothing was posted: $.unit")

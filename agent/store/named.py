@@ -1,0 +1,94 @@
+"""What a name means that a person has at hand: an event, a posting, a message, a key, a document, an order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import apsw
+
+from agent.errors import NotFound
+from agent.store import awaited
+from agent.store.approvals import SHOWN, shown
+
+LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
+REPORTS = ("consumption", "confirmation")  # whose message ids need no word before them
+ORDER = "order:"
+
+
+class Meaning(NamedTuple):
+    """One thing that a name means; `ask` is a name that means this and nothing else."""
+
+    what: str
+    ask: str
+    event: int | None
+    posting: int | None
+
+
+def named(connection: apsw.Connection, name: str) -> list[Meaning]:
+    """Everything that `name` means, the likeliest first. Raises NotFound.
+
+    ``event:NUMBER`` and ``posting:NUMBER`` mean one thing only; a number alone is an event's before a posting's.
+    """
+    found = list(dict.fromkeys(_meanings(connection, name))) or list(_parts_of_documents(connection, name))
+    if not found:
+        raise NotFound(
+            f"nothing is known as {name!r}: give an event's number, posting:NUMBER, a message id, the key or the "
+            "number of a document, or an order (order:NUMBER)"
+        )
+    return found
+
+
+def _meanings(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
+    sort, colon, rest = name.partition(":")
+    number = rest if colon and sort in ("event", "posting") else name
+    if number.isdecimal() and number.isascii() and len(number) < LONGEST_ID:
+        if sort != "posting":
+            for (event,) in connection.execute("SELECT id FROM event WHERE id = ?", (int(number),)):
+                yield Meaning(f"event {event}", f"event:{event}", event, None)
+        if sort != "event":
+            for event, posting in connection.execute("SELECT event_id, id FROM posting WHERE id = ?", (int(number),)):
+                yield Meaning(f"posting {posting}", f"posting:{posting}", event, posting)
+    if number != name:
+        return
+    for key in (name, *(f"{report}:{name}" for report in REPORTS)):
+        for (event,) in connection.execute("SELECT event_id FROM identity WHERE message_key = ?", (key,)):
+            yield Meaning(f"the message id of event {event}", key, event, None)
+    rows: Any = connection.execute(
+        "SELECT p.event_id, p.id FROM idempotency AS i JOIN posting AS p ON p.id = i.posting_id "
+        "WHERE i.idempotency_key = ?",
+        (name.upper(),),
+    )
+    for event, posting in rows:
+        yield Meaning(f"the key of posting {posting}", f"posting:{posting}", event, posting)
+    for event, posting in connection.execute(
+        "SELECT event_id, id FROM posting WHERE document IS NOT NULL AND document = ?", (name,)
+    ):
+        yield Meaning(f"the document of posting {posting}", f"posting:{posting}", event, posting)
+
+
+def _parts_of_documents(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
+    """A document is called YEAR/NUMBER or GROUP/COUNT; people read off the number or the group. The newest first."""
+    if not (name.isascii() and name.isalnum()):
+        return
+    for event, posting, document in connection.execute(
+        "SELECT event_id, id, document FROM posting WHERE document IS NOT NULL "
+        "AND (document LIKE '%/' || ?1 OR document LIKE ?1 || '/%') ORDER BY id DESC LIMIT 10",
+        (name,),
+    ):
+        yield Meaning(f"document {document} of posting {posting}", f"posting:{posting}", event, posting)
+
+
+def of_order(connection: apsw.Connection, order: str, limit: int = 100) -> dict[str, Any]:
+    """The newest postings of an order, oldest first, and what is in quarantine of it. Raises NotFound.
+
+    Walks the postings of the live file: for a person's question, not for a program's every second.
+    """
+    rows = connection.execute(
+        f"SELECT {SHOWN} FROM posting WHERE ordering_key = ? ORDER BY id DESC LIMIT ?",  # noqa: S608  # own columns
+        (f"order/{order}", limit),
+    ).fetchall()
+    waiting = sorted(event for _, event in awaited.in_quarantine(connection, [order]))
+    if not (rows or waiting):
+        raise NotFound(f"no posting and nothing in quarantine is known of order {order!r}")
+    return {"order": order, "postings": [shown(row) for row in reversed(rows)], "quarantined": waiting}
