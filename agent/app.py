@@ -18,7 +18,7 @@ from typing import Any
 
 import apsw
 
-from agent import assembly, authority, contents, freshness, promotion
+from agent import assembly, authority, contents, freshness, promotion, selfcheck
 from agent.config import Config, load
 from agent.desk import Act, Desk, lists
 from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
@@ -95,7 +95,9 @@ class Agent:
         def begin(tx: Transaction) -> int:
             masterdata.put(tx, documents, "files")
             _put_meta(tx, "fixed", json.dumps(fixed(self.config)))
-            tx.audit("started", {"config": self.config.version, "findings": self.writer.findings})
+            computes_with = selfcheck.computes_with()
+            told = {"config": self.config.version, "findings": self.writer.findings, "computes_with": computes_with}
+            tx.audit("started", told)
             return outbox.recover_sending(tx, settle)
 
         in_doubt = await self.writer.run(begin)

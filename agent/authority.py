@@ -15,7 +15,7 @@ from agent.ports import Decision, Draft, Posting, Proposal, Route, Score
 from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
 
-__all__ = ["Mode", "Rule", "closed", "decide", "posting_date", "recheck", "redated"]
+__all__ = ["Mode", "Rule", "below", "closed", "decide", "posting_date", "recheck", "redated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUn
     why = proposal.holds
     if rule.model and not isinstance(score, Score):
         why += (f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}",)
-    elif not proposal.confidence >= rule.min_confidence:  # written so that NaN does not pass
-        why += (f"confidence {proposal.confidence:.2f} is below {rule.min_confidence:.2f}",)
+    elif doubt := below(proposal.confidence, rule.min_confidence):
+        why += (doubt,)
     now = day_text(today)
     for draft in proposal.drafts:
         if rule.max_quantity or (rule.max_value is not None and not draft.value <= rule.max_value):
@@ -103,6 +103,13 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUn
         if draft.payload.get("posting_date", now) != now:
             why += tuple(_out_of_period(draft.payload, rule, today))
     return why
+
+
+def below(confidence: float, bar: float) -> str | None:
+    """Why a person must look at what is less sure than the bar asks, None where it is not."""
+    if confidence >= bar:  # written so that NaN does not pass
+        return None
+    return f"confidence {confidence:.2f} is below {bar:.2f}"
 
 
 def _over_limits(payload: Mapping[str, Any], value: Decimal, rule: Rule) -> list[str]:

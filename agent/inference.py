@@ -36,7 +36,7 @@ class Absent:
     """Stands for a model of which no version fits: it refuses every row with the reason, and a person decides."""
 
     def __init__(self, name: str, why: ModelUnfit) -> None:
-        self.name = name
+        self.name, self.digest = name, ""
         self.unfit = str(why)
 
     def score(self, rows: Sequence[Features]) -> list[Score | ModelUnfit]:
@@ -125,6 +125,11 @@ class Model:
         columns: Table = answer
         return columns
 
+    def reasons(self, rows: Table) -> list[tuple[str, ...]]:
+        """For each row what a person should know, worst first. Raises ModelUnfit."""
+        column = self.manifest.output.column
+        return self._reasons.of(rows, lambda asked: self.run(asked)[:, column])
+
     def close(self) -> None:
         """End the watch thread."""
         self._watch.close()
@@ -194,7 +199,7 @@ class Model:
                 unusual.append(at)
             answers.append(Score(value, name, digest, row, (), tuple(outputs), (at, of), ms))
         if unusual:
-            told = self._reasons.of(table[unusual], lambda asked: self.run(asked)[:, column])
+            told = self.reasons(table[unusual])
             for at, reasons in zip(unusual, told, strict=True):
                 answers[at] = cast(Score, answers[at])._replace(reasons=reasons)
         return answers

@@ -36,6 +36,7 @@ class Model(Protocol):
     """What scores one workflow's features."""
 
     name: str
+    digest: str  # SHA-256 of its file; empty: there is none
     unfit: str  # why no version of it fits, and every answer is a refusal; empty: one fits
 
     def score(self, rows: Sequence[Features]) -> Sequence[Score | ModelUnfit]:
@@ -86,6 +87,7 @@ class _Case:
     state_keys: tuple[str, ...]  # where its workflow keeps what came before
     sequence_key: str | None  # where its sender's numbering stands
     gap: dict[str, Any] | None = None
+    features: Features | None = None  # that a model was asked about
     score: Score | ModelUnfit | None = None
     seen: tuple[freshness.Seen, ...] = ()  # live facts that its rule asks for
     not_fresh: tuple[str, ...] = ()
@@ -223,6 +225,7 @@ def _score(fresh: Sequence[_Case], facts: Facts) -> None:
         model = one.assignment.model
         features = _features(one, facts) if model is not None else None
         if model is not None and features is not None:
+            one.features = features
             rows.setdefault(id(model), (model, []))[1].append((one, features))
     for model, scored in rows.values():
         answers = model.score([features for _, features in scored])
@@ -347,6 +350,9 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
         one.payload_hash, one.assignment.workflow.name, one.assignment.rule, proposal,
         route, reasons, score=one.score, seen=one.seen, gap=one.gap,
     )  # fmt: skip
+    model = one.assignment.model
+    if isinstance(one.score, ModelUnfit) and model is not None and one.features is not None:
+        detail["unfit"] = record.unfit(model.name, model.digest, one.features)
     verdict = Verdict(one.event, str(route), "decided", detail, one.message_key, one.payload_hash)
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()

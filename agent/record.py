@@ -7,6 +7,8 @@
         features, outputs, run                 all that it was given and gave; its place among the rows of the run
         confidence, bar, ms                    the probability that is meant, what it was held against, what it cost
         reasons                                in the user's words, where a person was to see them
+    unfit                                      instead of a score, where the model was asked and had no answer
+        model, sha256, features                which file was given what; the reasons say why
     live, gap, why                             live facts that were looked at, missing numbers, the alarm
 
 Features and outputs are written as decimal numbers from which the same float32 is read back, bit by bit; ``null`` is a
@@ -17,13 +19,13 @@ value that was missing. Rows of releases before this one have no ``mode``, ``rou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import nan
+from math import inf, nan
 from typing import Any
 
 from agent import freshness
 from agent.authority import Rule
 from agent.errors import ModelUnfit
-from agent.ports import Proposal, Route, Score
+from agent.ports import Features, Proposal, Route, Score
 
 
 def of(
@@ -76,11 +78,17 @@ def scored(score: Score, bar: float) -> dict[str, Any]:
     }
 
 
+def unfit(model: str, sha256: str, features: Features) -> dict[str, Any]:
+    """What is kept where the model had no answer: it may just be that a number was out of every range."""
+    given = [str(value) if value in (inf, -inf) else value for value in numbers(features)]
+    return {"model": model, "sha256": sha256, "features": given}
+
+
 def numbers(values: Iterable[float]) -> list[float | None]:
     """Numbers for JSON, which knows no NaN: what is missing becomes null. Infinite ones `encode` refuses."""
     return [None if value != value else value for value in values]
 
 
-def values(recorded: Iterable[float | None]) -> tuple[float, ...]:
-    """The numbers that `numbers` wrote."""
+def values(recorded: Iterable[float | str | None]) -> tuple[float, ...]:
+    """The numbers that `numbers` and `unfit` wrote."""
     return tuple([nan if value is None else float(value) for value in recorded])

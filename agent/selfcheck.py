@@ -88,6 +88,22 @@ def versions() -> Iterator[Row]:
             yield Row("version", name, "missing", Level.FAIL, advice)
 
 
+def computes_with() -> dict[str, str]:
+    """What the last bit of a model's answer may depend on."""
+    found = {"gatepost": __version__, "processor": _processor()}
+    return found | {name: metadata.version(name) for name in ("numpy", "onnxruntime")}
+
+
+def _processor() -> str:
+    """Its name: which instructions it has decides in which order sums are taken."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
 def sqlite_row(version: str | None = None) -> Row:
     """The SQLite library the store is written with."""
     found = version or apsw.sqlite_lib_version()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 import apsw
@@ -14,8 +13,8 @@ from agent.commands import export as exporting
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place, now
 from agent.errors import NotFound, StoreCorrupt
+from agent.store import archive
 from agent.store import audit as trail
-from agent.store import file
 
 LINES = 6  # of one checkpoint
 
@@ -125,13 +124,8 @@ def verify_all(
     mark = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('archived_to', 'archived_hash')"))
     archived = trail.Head(int(mark.get("archived_to", 0)), bytes.fromhex(mark.get("archived_hash", "00" * 32)))
     seen = {archived.seq: archived.hash}
-    with ExitStack() as stack:
-        files = [
-            stack.enter_context(closing(file.reader(one)))
-            for one in sorted(place.store.archive.glob("*.db"))
-            if archived.seq
-        ]
-        firsts = [(_first(one), one) for one in files]
+    with archive.readers(place.store.archive) as files:
+        firsts = [(_first(one), one) for one in files if archived.seq]
         olds = [one for first, one in sorted(firsts, key=lambda pair: pair[0] or 0) if first]
         whole = bool(olds) and _first(olds[0]) == 1
         start = trail.Head(0, trail.GENESIS) if whole else archived

@@ -8,7 +8,8 @@ and idempotency keys are never archived.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ import apsw
 
 from agent.store import audit
 from agent.store.encode import to_us
-from agent.store.file import configure
+from agent.store.file import configure, reader
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 
@@ -58,6 +59,15 @@ def archive(writer: Writer, live: apsw.Connection, folder: Path, now: datetime, 
     finally:
         target.close()
     return Archived(path, *counts)
+
+
+@contextmanager
+def readers(folder: Path) -> Iterator[list[apsw.Connection]]:
+    """The archives of this folder in the order of their days; one that is just being begun has nothing in it yet."""
+    with ExitStack() as stack:
+        every = [stack.enter_context(closing(reader(path))) for path in sorted(folder.glob("*.db"))]
+        last = TABLES[-1]
+        yield [one for one in every if one.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (last,)).fetchone()]
 
 
 def _open_archive(path: Path, live: apsw.Connection) -> apsw.Connection:

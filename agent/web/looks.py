@@ -11,13 +11,14 @@ import apsw
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import AwareDatetime
 
-from agent import registry
+from agent import registry, replay
 from agent.app import Agent
 from agent.approving import visible
 from agent.callers import Identity
 from agent.desk import lists, trace
 from agent.errors import ModelUnfit, NotFound
 from agent.settings import Scope
+from agent.store import decisions
 from agent.store.advised import advised
 from agent.web import models
 from agent.web.console.history import EVERY_S
@@ -27,6 +28,7 @@ from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, every
 router = APIRouter(route_class=StrictRoute)
 Reader = Annotated[Identity, Depends(Needs(Scope.READ))]
 PostingId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the posting")]
+EventId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the event")]
 Line = Annotated[str, Query(max_length=128, description="Only postings of this line")]
 
 
@@ -122,6 +124,24 @@ async def show_trace(
     """One event's whole life: message, decision and why, signatures, every try, the document."""
     found = _of_lines(await look(agent, lambda connection: trace(connection, name)), name, caller)
     return models.Trace.model_validate({**found, "postings": _priced(agent, found["postings"])})
+
+
+@router.get("/v1/decisions/{event}/replay", tags=["state"])
+async def replay_decision(event: EventId, agent: TheAgent, caller: Reader) -> models.Recomputed:
+    """The decision about one event, computed again from its record: `same` says whether the answer is, bit by bit.
+
+    The version of the model that decided is loaded beside the one that decides now. Nothing is changed. What has been
+    archived `gatepost replay` still finds.
+    """
+    folder, keys = agent.config.models, agent.config.model_keys
+
+    def again(connection: apsw.Connection) -> dict[str, Any]:
+        found = decisions.of_event(connection, event)
+        if found is None or not caller.sees(found.detail.get("subject", {}).get("line", "")):
+            raise NotFound(f"no decision is on record for event {event}")
+        return replay.alone(found, folder, keys, decisions.ran_with(connection, found.seq))
+
+    return models.Recomputed(**await look(agent, again))
 
 
 @router.get("/v1/quarantine", tags=["quarantine"])

@@ -289,6 +289,27 @@ class Trace(Shown):
     postings: list[Posting]
 
 
+class Difference(Shown):
+    """One field of a decision that is not the same when it is computed again."""
+
+    field: str
+    recorded: Any
+    now: Any
+
+
+class Recomputed(Shown):
+    """A decision computed again from its record, by the very version of the model that decided."""
+
+    event: int
+    decided_at: str
+    model: str | None = Field(description="The version that was asked; null: none was")
+    same: bool
+    exact: bool = Field(description="To the last bit; false: a record of an older release, compared within rounding")
+    problem: str | None = Field(description="Why it could not be computed")
+    differences: list[Difference]
+    likely: list[str] = Field(description="What may have caused the differences")
+
+
 class Done(Shown):
     """What an act changed."""
 

@@ -267,7 +267,8 @@ async def test_a_token_of_a_line_sees_and_does_nothing_elsewhere(plant: Bench):
     assert (await plant.get("/v1/approvals?line=mixing", "moulder"))["items"] == []
     assert (await plant.get("/v1/events/recent", "moulder"))["items"] == []
     assert one["id"] in [each["id"] for each in (await plant.get("/v1/approvals", "mixer"))["items"]]
-    for path in (f"/v1/approvals/{one['id']}", f"/v1/trace/{one['event_id']}", f"/v1/trace/posting:{one['id']}"):
+    again, event = f"/v1/decisions/{one['event_id']}/replay", f"/v1/trace/{one['event_id']}"
+    for path in (f"/v1/approvals/{one['id']}", event, f"/v1/trace/posting:{one['id']}", again):
         assert (await plant.ask("GET", path, "moulder")).status_code == 404
         assert (await plant.ask("GET", path, "mixer")).status_code == 200
     assert (await approve(plant, one, "moulder")).status_code == 404

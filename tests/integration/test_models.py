@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from agent.desk import Act
 from agent.errors import Conflict, ModelUnfit, NotFound
 from agent.registry import Aliases
 from tests.api_bench import bench
-from tests.command_line import gatepost_
+from tests.command_line import Ran, gatepost_
 from tests.plant import PERSON, SECRETS, Plant, plant, until
 from tests.trained import KEYS, SHIPPED, copied, graph, trust
 
@@ -94,6 +95,51 @@ async def test_a_score_is_explained_by_the_version_that_gave_it(line: Plant):
     assert json.loads(told.out)["same"]
     ran = await asyncio.to_thread(gatepost_, line.folder / "agent.yaml", "models", "explain", "--event", "999999")
     assert ran.code == 1
+
+
+async def test_a_decision_is_computed_again_from_its_record(line: Plant):
+    """The same in one line, whatever it is named by; and what would be decided today stands beside it."""
+    assert await scored_by(line) == f"{NAME}/1"
+    ((event, key),) = line.rows("SELECT id, message_key FROM event WHERE state = 'posted' ORDER BY id DESC LIMIT 1")
+    same = rf"event {event}, decided .*: the same: {NAME}/1 answers 0\.\d+ again, bit by bit; the bar was 0\.00; posted"
+    for name in (str(event), key):
+        ran = await replayed(line, name)
+        assert ran.code == 0, ran.out
+        assert re.match(same, ran.out)
+        assert "today, as if it came alone: " in ran.out
+    told = json.loads((await replayed(line, str(event), "--json")).out)
+    assert told["same"]
+    assert told["exact"]
+    assert told["today"]["state"] in ("posted", "held")  # its date may be long ago
+    every = await replayed(line, "--all", "--from", "2026-11-20", "--to", "2026-11-21")
+    assert every.code == 0, every.out
+    decisions = line.rows("SELECT count(*) FROM audit WHERE action = 'decided'")[0][0]
+    assert every.out == f"{decisions} decided, {decisions} same\n"
+    ran = await replayed(line, "--all", "--to", "2026-11-01")
+    assert (ran.code, ran.out) == (1, "no decision is on record for that time")
+    assert (await replayed(line, "999999")).code == 1
+
+
+async def test_a_record_that_was_not_written_by_the_agent_is_told(line: Plant):
+    """Exit code 1, the field, what is on record and what it is, and what may be the cause; today is another matter."""
+    assert await scored_by(line) == f"{NAME}/1"
+    event, text = line.rows("SELECT event_id, detail FROM audit WHERE action = 'decided' ORDER BY seq DESC LIMIT 1")[0]
+    forged = json.loads(text)
+    forged["score"]["outputs"] = [0.25, 0.75]
+    await line.agent.writer.run(lambda tx: tx.audit("decided", forged, event_id=event))
+    ran = await replayed(line, str(event))
+    assert ran.code == 1
+    assert "NOT the same" in ran.out
+    assert "outputs[1]: 0.75 (3f400000) is on record" in ran.out
+    assert "likely: packages and processor are the same" in ran.out
+    assert "today, as if it came alone: " in ran.out
+    every, _ = json.JSONDecoder().raw_decode((await replayed(line, "--all", "--json")).out)
+    assert every["different"] == 1
+    assert [one["event"] for one in every["wrong"]] == [event]
+
+
+async def replayed(line: Plant, *words: str) -> Ran:
+    return await asyncio.to_thread(gatepost_, line.folder / "agent.yaml", "replay", *words)
 
 
 async def test_what_is_not_there_or_changed_beside_is_refused(line: Plant):
@@ -267,3 +313,7 @@ async def test_a_model_is_promoted_through_the_api_and_from_the_command_line(tmp
         model = one.agent.rules.assignments["consumption"].model
         assert model is not None
         assert model.name == f"{NAME}/2"
+        await one.report("scale-1")
+        (held,) = await one.held()
+        again = await one.get(f"/v1/decisions/{held['event_id']}/replay")
+        assert (again["same"], again["exact"], again["model"]) == (True, True, f"{NAME}/2")

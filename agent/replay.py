@@ -1,0 +1,288 @@
+"""Decisions on record, computed again: the same file, given the same row, must answer the same, bit by bit.
+
+What follows from the record alone is compared: the answer of the model, its reasons, whether the bar was passed, and
+whether the route fits that. What other rules said of it (limits, tolerances, live facts) stands in the reasons.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent import authority, record, registry, selfcheck
+from agent.errors import GatepostError, ModelUnfit
+from agent.inference import Model
+from agent.ports import Features, Route
+from agent.registry import Keys
+from agent.settings import AuthorityMode
+from agent.store.decisions import Decided
+
+ROUNDING: Final = 1e-6  # between float32 answers of one model: where a record does not say which row of a run it was
+OFF: Final = "off for the target"  # ends the reason of what would have gone to a target that takes nothing of its kind
+
+
+class Difference(NamedTuple):
+    """What is on record, and what it is now."""
+
+    field: str
+    recorded: Any
+    now: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of computing one decision again. `problem` says why it could not be computed."""
+
+    decided: Decided
+    model: str = ""  # name/version; empty: none was asked
+    exact: bool = True  # to the last bit; else within rounding: an older release kept less
+    differences: tuple[Difference, ...] = ()
+    problem: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether it is as it was."""
+        return not self.differences and not self.problem
+
+
+# ── the very file ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Versions:
+    """Models by the hash of their file, each loaded once, wherever in the folder of models it lies."""
+
+    def __init__(self, models: Path, keys: Keys) -> None:
+        self._models = models
+        self._keys = keys
+        self._loaded: dict[str, Model | ModelUnfit] = {}
+
+    def find(self, name: str, sha256: str) -> Model:
+        """The version that had this name and file. Raises ModelUnfit, saying what to do."""
+        if sha256 not in self._loaded:
+            try:
+                self._loaded[sha256] = Model.load(self._folder(name, sha256), self._keys, explain_below=0.0)
+            except GatepostError as error:
+                self._loaded[sha256] = ModelUnfit(str(error))
+        found = self._loaded[sha256]
+        if isinstance(found, ModelUnfit):
+            raise ModelUnfit(str(found))
+        return found
+
+    def close(self) -> None:
+        """End their threads."""
+        for one in self._loaded.values():
+            if isinstance(one, Model):
+                one.close()
+
+    def _folder(self, name: str, sha256: str) -> Path:
+        own = self._models / name
+        others = (self._models / model / one for model in registry.names(self._models)
+                  for one in registry.versions(self._models, model))  # fmt: skip
+        for folder in (own, *others):
+            if _holds(folder, sha256):
+                return folder
+        back = "put the folder of that version back, from a backup or from where it was trained, with its signature"
+        if not (own / registry.MANIFEST).exists():
+            raise ModelUnfit(f"{name} (SHA-256 {sha256[:12]}…) is not in {self._models} any more: {back}")
+        raise ModelUnfit(
+            f"{own} is another file now than the one that decided (SHA-256 {sha256[:12]}…): {back}; "
+            "a version that was trained again needs another number"
+        )
+
+
+def _holds(folder: Path, sha256: str) -> bool:
+    """Whether the manifest names this file. Whether it is believed is seen when it is loaded."""
+    try:
+        return sha256.encode() in (folder / registry.MANIFEST).read_bytes()
+    except OSError:
+        return False
+
+
+# ── computing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def replay(found: Sequence[Decided], versions: Versions) -> list[Replayed]:
+    """Each of these decisions computed again. Of few, or of one after the other as they were made, this is quick."""
+    answers = _answers(found, versions)
+    return [_compared(one, answers.get(one.seq), versions) for one in found]
+
+
+class _Asked(NamedTuple):
+    seq: int
+    row: Features
+    at: int
+    of: int
+
+
+Answer = tuple[float, ...] | ModelUnfit
+
+
+def _answers(found: Iterable[Decided], versions: Versions) -> dict[int, Answer]:
+    """By row of the trail what the model says now."""
+    answers: dict[int, Answer] = {}
+    asked: dict[tuple[str, str], list[_Asked]] = defaultdict(list)
+    for one in found:
+        if score := one.detail.get("score"):
+            at, of = score.get("run", (0, 1))
+            question = _Asked(one.seq, record.values(score["features"]), at, of)
+            asked[score["model"], score["sha256"]].append(question)
+    for (name, sha256), questions in asked.items():
+        try:
+            model = versions.find(name, sha256)
+            for run in _runs(questions):
+                answers |= _run(model, run)
+        except ModelUnfit as error:
+            answers |= {one.seq: error for one in questions if one.seq not in answers}
+    return answers
+
+
+def _runs(questions: Iterable[_Asked]) -> Iterator[dict[int, _Asked]]:
+    """Rows that can share a run, by their place in it: what was decided together comes together again."""
+    open_: dict[int, dict[int, _Asked]] = {}  # by number of rows
+    for one in questions:
+        run = open_.setdefault(one.of, {})
+        if one.at in run:
+            yield run
+            run = open_[one.of] = {}
+        run[one.at] = one
+    yield from open_.values()
+
+
+def _run(model: Model, run: Mapping[int, _Asked]) -> dict[int, Answer]:
+    """One run with as many rows as then: the last bit of some graphs depends on place and number, not on the others."""
+    some = next(iter(run.values()))
+    rows = [run.get(at, some).row for at in range(some.of)]
+    outputs = model.run(np.array(rows, np.float32)).tolist()
+    return {one.seq: tuple(outputs[at]) for at, one in run.items()}
+
+
+# ── comparing ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _compared(one: Decided, answer: Answer | None, versions: Versions) -> Replayed:
+    if not one.detail:
+        return Replayed(one, problem="its record is damaged: `gatepost audit verify` shows which rows are")
+    unfit = one.detail.get("unfit")
+    if unfit and unfit["sha256"]:  # else there was no model that fitted
+        return _still_unfit(one, unfit, versions)
+    score = one.detail.get("score")
+    if score is None:
+        return Replayed(one)
+    if answer is None or isinstance(answer, ModelUnfit):
+        return Replayed(one, score["model"], problem=str(answer))
+    model = versions.find(score["model"], score["sha256"])
+    differences = [*_outputs(score, answer, model.manifest.output.column)]
+    if not differences:
+        differences += [*_reasons(score, model), *_route(one.detail, score)]
+    return Replayed(one, score["model"], "outputs" in score, tuple(differences))
+
+
+def _outputs(score: Mapping[str, Any], now: tuple[float, ...], column: int) -> Iterator[Difference]:
+    """Every column that is not what it was."""
+    if "outputs" not in score:
+        if not abs(score["confidence"] - now[column]) <= ROUNDING:
+            yield Difference("confidence", score["confidence"], now[column])
+        return
+    then = record.values(score["outputs"])
+    if len(then) != len(now):
+        yield Difference("outputs", list(then), list(now))
+        return
+    for at, (old, new) in enumerate(zip(then, now, strict=True)):
+        if bits(old) != bits(new):
+            yield Difference(f"outputs[{at}]", old, new)
+    if not score.get("calibrated") and bits(score["confidence"]) != bits(now[column]):
+        yield Difference("confidence", score["confidence"], now[column])
+
+
+def bits(value: float) -> str:
+    """The four bytes of a float32, in hexadecimal."""
+    return np.array([value], ">f4").tobytes().hex()
+
+
+def _reasons(score: Mapping[str, Any], model: Model) -> Iterator[Difference]:
+    """Where a person read reasons: whether they are the same."""
+    then = tuple(score["reasons"])
+    if then:
+        (now,) = model.reasons(_table(record.values(score["features"])))
+        if now != then:
+            yield Difference("score.reasons", list(then), list(now))
+
+
+def _table(row: Features) -> NDArray[np.float32]:
+    return np.array([row], np.float32)
+
+
+def _route(detail: Mapping[str, Any], score: Mapping[str, Any]) -> Iterator[Difference]:
+    """Whether bar, reasons and route fit each other, where there was anything to post."""
+    if "bar" not in score or detail["route"] == Route.IGNORE:
+        return
+    below = authority.below(detail["confidence"], score["bar"])
+    told = next((one for one in detail["reasons"] if one.startswith("confidence ")), None)
+    if told != below:
+        yield Difference("reasons", told, below)
+    possible = _possible(detail, held=below is not None)
+    if detail["route"] not in possible:
+        yield Difference("route", detail["route"], " or ".join(possible))
+
+
+def _possible(detail: Mapping[str, Any], *, held: bool) -> Sequence[str]:
+    """Where a decision may have gone by mode and bar; other rules can only hold it."""
+    if detail["mode"] == AuthorityMode.ADVISE or any(one.endswith(OFF) for one in detail["reasons"]):
+        return ("advised",)
+    if held or detail["mode"] == AuthorityMode.ASSIST:
+        return ("held",)
+    return ("posted", "held")
+
+
+def _still_unfit(one: Decided, unfit: Mapping[str, Any], versions: Versions) -> Replayed:
+    """A row that the model had no answer for must still have none."""
+    try:
+        model = versions.find(unfit["model"], unfit["sha256"])
+    except ModelUnfit as error:
+        return Replayed(one, unfit["model"], problem=str(error))
+    (now,) = model.score([record.values(unfit["features"])])
+    if isinstance(now, ModelUnfit):
+        return Replayed(one, unfit["model"])
+    return Replayed(one, unfit["model"], differences=(Difference("score", None, now.confidence),))
+
+
+def alone(found: Decided, models: Path, keys: Path, ran_with: Mapping[str, str]) -> dict[str, Any]:
+    """One decision, as programs read it. `keys` is the folder of those whose models are believed."""
+    versions = Versions(models, registry.trusted(keys))
+    try:
+        (replayed,) = replay([found], versions)
+    finally:
+        versions.close()
+    return as_data(replayed, ran_with)
+
+
+def as_data(replayed: Replayed, ran_with: Mapping[str, str]) -> dict[str, Any]:
+    """One replay, as programs read it. `ran_with` is what the agent computed with then."""
+    decided = replayed.decided
+    return {
+        "event": decided.event, "decided_at": decided.at.isoformat(), "model": replayed.model or None,
+        "same": replayed.same, "exact": replayed.exact, "problem": replayed.problem or None,
+        "differences": [one._asdict() for one in replayed.differences],
+        "likely": likely(replayed, ran_with, selfcheck.computes_with()),
+    }  # fmt: skip
+
+
+def likely(replayed: Replayed, then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Why it may differ. `then` and `now` say what the agent computed with."""
+    if not replayed.differences:
+        return []
+    changed = [f"{name} {value} then, {now.get(name, 'none')} now" for name, value in then.items()
+               if value != now.get(name)]  # fmt: skip
+    if any(one.field in ("route", "reasons") for one in replayed.differences):
+        return ["the row of the trail is not as it was written: `gatepost audit verify` tells"]
+    if any(one.field == "score" for one in replayed.differences):
+        return ["the model was cut off at its deadline then, or was short of memory", *changed]
+    if changed or not then:
+        return changed or ["another onnxruntime, numpy or processor: the record does not say which there were"]
+    return ["packages and processor are the same: the record is not as it was written (`gatepost audit verify`)"]
