@@ -246,6 +246,7 @@ class Agent:
             else promotion.promote(self.desk, shelf, name, version, act)
         )
         await self.reload(await self.fresh())
+        log.info("model %s/%s decides from now on, by %s: %s", name, done["version"], act.by, act.reason)
         return done
 
     async def _rules(self, config: Config, known: Facts, may_be_absent: Collection[str]) -> Rules:

@@ -69,7 +69,7 @@ class Tail:
 
 
 async def tell(ticker: Ticker, truth: Path, books: Path, log: Path) -> None:
-    """Say what the line reports, what SAP books and what the agent warns of, as the files grow, until cancelled."""
+    """Say what the line reports, what SAP books and what people should see of the agent's log, until cancelled."""
     with closing(Tail(truth)) as line, closing(Tail(books)) as sap, closing(Tail(log)) as agent:
         while True:
             documents = sap.fresh()  # read first and said last: no document is told before its report
@@ -77,8 +77,8 @@ async def tell(ticker: Ticker, truth: Path, books: Path, log: Path) -> None:
                 ticker.happened("line", reported(json.loads(report)))
             for document in documents:
                 ticker.happened("SAP", booked(json.loads(document)))
-            for warning in filter(None, map(warned, agent.fresh())):
-                ticker.happened("agent", warning)
+            for line_of_log in filter(None, map(logged, agent.fresh())):
+                ticker.happened("agent", line_of_log)
             await asyncio.sleep(READ_SECONDS)
 
 
@@ -121,12 +121,18 @@ def _moved(item: Mapping[str, Any]) -> str:
     return f"{item.get('QuantityInEntryUnit')} {item.get('EntryUnit')} of {item.get('Material')} {verb} ({movement})"
 
 
-def warned(logged: str) -> str:
-    """What the agent's log warns of, in its own words; errors with their level before them; else empty."""
-    return found[1] if (found := _WARNING.match(logged)) else ""
+def logged(line: str) -> str:
+    """What a line of the agent's log says that people should see, in its own words; else empty.
+
+    Warnings, errors with their level before them, and what is well again or has changed on purpose.
+    """
+    return next(filter(None, found.groups())) if (found := _FOR_PEOPLE.match(line)) else ""
 
 
-_WARNING = re.compile(r"\S+ (?:WARNING +)?((?<=WARNING ).*|(?:ERROR|CRITICAL) .*)")
+_FOR_PEOPLE = re.compile(
+    r"\S+ (?:WARNING +(.+)|((?:ERROR|CRITICAL) .+)"
+    r"|INFO +((?:source \S+ (?:back|connected)|sparkplug_node connected|model \S+ decides|configuration reloaded).*))"
+)
 WATCHED = {
     "gatepost_events_total": "{result} from {source}",
     "gatepost_decisions_total": "{workflow}(s) {route}",

@@ -3,7 +3,20 @@
 import asyncio
 import json
 
-from simulators.ticker import LINES_PER_SECOND, Tail, Ticker, booked, progress, reported, tell, totals, unconnected
+import pytest
+
+from simulators.ticker import (
+    LINES_PER_SECOND,
+    Tail,
+    Ticker,
+    booked,
+    logged,
+    progress,
+    reported,
+    tell,
+    totals,
+    unconnected,
+)
 
 CONSUMPTION = {
     "kind": "consumption",
@@ -124,6 +137,24 @@ def test_a_held_posting_is_told_with_the_command_that_shows_it():
     """Whoever reads that something is held also reads how to look at it."""
     after = totals(SCRAPE.replace('"held"} 1.0', '"held"} 2.0'))
     assert progress(totals(SCRAPE), after) == "1 consumption held   [gatepost approvals list]"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("WARNING source line lost: keep-alive", "source line lost: keep-alive"),
+        ("INFO    source line back: mqtt://127.0.0.1:18830", "source line back: mqtt://127.0.0.1:18830"),
+        ("INFO    configuration reloaded config=0c54", "configuration reloaded config=0c54"),
+        ("INFO    model consumption_anomaly/2 decides from now on, by anna: better", None),
+        ("ERROR   the configuration was not reloaded, the old one goes on: x", None),
+        ("INFO    archived 12 events and 3 postings to x", ""),
+        ("INFO    ready", ""),
+    ],
+)
+def test_what_people_should_see_of_the_log_is_told(line: str, told: str | None):
+    """Warnings and errors, sources that are back, promotions and reloads; what is routine is not."""
+    expected = line if line.startswith("ERROR") else line.split(maxsplit=1)[1]
+    assert logged(f"2026-11-20T19:03:11.120Z {line}") == (expected if told is None else told)
 
 
 def test_a_source_that_is_not_connected_is_seen():
