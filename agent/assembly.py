@@ -76,7 +76,7 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be
             model=flow.model or "",
             version=config.version,
             currency=config.plant.currency,
-            called=known.units.shown,
+            units=known.units,
         )
         workflow = _plug_in("workflows", flow.kind)(flow.options)
         model: Scores | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ from agent.facts import day_text
 from agent.ports import Decision, Draft, Posting, Proposal, Route, Score
 from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
+from agent.units import UnitTable
 
 __all__ = ["Mode", "Rule", "below", "closed", "decide", "posting_date", "recheck", "redated"]
 
@@ -43,16 +44,20 @@ class Rule:
         model: str,
         version: str,
         currency: str = "",
-        called: Callable[[str], str] = str,
+        units: UnitTable | None = None,
     ) -> Rule:
-        """The rule of a configuration; `model` is empty where nothing scores. People read what units are `called`."""
+        """The rule of a configuration; `model` is empty where nothing scores. Without `units` limits are as written.
+
+        Raises BadPayload for a limit in a unit that is not known.
+        """
+        most = settings.max_quantity if units is None else units.limits(settings.max_quantity)
         return cls(
             mode=settings.mode,
             min_confidence=float(settings.min_confidence),
             max_value=settings.max_value,
             currency=currency,
-            max_quantity=settings.max_quantity,
-            units={unit: called(unit) for unit in settings.max_quantity},
+            max_quantity=most,
+            units={unit: units.shown(unit) for unit in most} if units else {},
             model=model,
             posting_date=posting_date,
             four_eyes=settings.four_eyes,

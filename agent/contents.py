@@ -46,6 +46,7 @@ def contents(examined: Examined) -> list[Finding]:
             work_centers = {record.fact.key for record in files.records if record.fact.kind == "work_center"}
             findings += fresh_where_reported(examined.wiring, work_centers)
             findings += _units_of_live(examined.wiring, table)
+        findings += _units_of_limits(tree, table)
         read = _tried(findings, lambda: mapping.load(places.mappings, table))
         if read is not None and examined.wiring is not None:
             findings += wired(examined.wiring, read)
@@ -62,6 +63,18 @@ def _units_of_live(wiring: Wiring, table: UnitTable) -> Iterator[Finding]:
             table.code(unit.text) if unit is not None else None
         except GatepostError as error:
             yield (unit or one).finding(str(error))
+
+
+def _units_of_limits(tree: Node, table: UnitTable) -> Iterator[Finding]:
+    """A limit in a unit that nobody knows would never hold anything."""
+    rules = tree.get("authority")
+    for rule in rules.mapping.values() if rules else ():
+        written = rule.get("max_quantity")
+        for unit, most in written.mapping.items() if written else ():
+            try:
+                table.code(unit)
+            except GatepostError as error:
+                yield most.finding(str(error), unit)
 
 
 def wired(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:
@@ -100,7 +113,9 @@ def _unread_topics(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:
 def identities(config: Config) -> Iterator[Finding]:
     """The part that the agent itself checks at its start; the rest shows when it reads its files."""
     try:
-        yield from wired(config, mapping.load(config.mappings, UnitTable.of(parse(config.units, UnitsFile))))
+        table = UnitTable.of(parse(config.units, UnitsFile))
+        yield from _units_of_limits(config.tree, table)
+        yield from wired(config, mapping.load(config.mappings, table))
     except ConfigError as error:
         yield from error.findings
 

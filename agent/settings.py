@@ -190,7 +190,9 @@ class Authority(Settings):
         default=None, ge=0, description="Largest value of one posting, in the plant's currency"
     )
     max_quantity: Mapping[str, Decimal] = Field(
-        default={}, description="Largest quantity of one posting, by unit (UN/ECE Rec 20), for example KGM"
+        default={},
+        description="Largest quantity of one posting, by unit, for example KG; it counts for all units that measure "
+        "the same, converted",
     )
     four_eyes: bool = Field(default=False, description="Two different people must approve what is held")
     needs_fresh: Mapping[LiveKind, Annotated[int, Field(ge=1, le=86_400)]] = Field(

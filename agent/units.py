@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Protocol
@@ -206,6 +206,21 @@ class UnitTable:
         return {
             name: code for name, code in self._names.items() if not dimension or self.units[code].dimension == dimension
         }
+
+    def limits(self, written: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+        """Limits of quantities by every code that measures the same, so that none is evaded by another unit.
+
+        What is written for a unit itself counts for it; elsewhere the lowest. Raises BadPayload (``unknown_unit``).
+        """
+        own = {self.code(name, name): most for name, most in written.items()}
+        found: dict[str, Decimal] = {}
+        for unit, most in own.items():
+            for other in {*self.names(self.dimension(unit)).values()}:
+                factor = self.factor(unit, other)
+                with localcontext(prec=12):  # digits; for people to read, too
+                    limit = most * factor.numerator / factor.denominator
+                found[other] = min(limit, found.get(other, limit))
+        return found | own
 
     def dimension(self, unit: str) -> str:
         """What the unit measures: ``mass``, ``count``, ``time`` …"""

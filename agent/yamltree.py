@@ -227,9 +227,17 @@ class _Reading:
         written = self.lines[line - 1] if line <= len(self.lines) else ""
         indent = written[: len(written) - len(written.lstrip())]
         message = f"is no valid YAML: {error.problem}; look at the indentation and quotes here and one line above"
+        opens = next((number for number, text in enumerate(self.lines[:line], 1) if _opens_a_quote(text)), line)
+        if opens < line:
+            message += f"; does the quote of line {opens} end?"
         if "\t" in indent:
             message = "a tab in the indentation; use spaces"
         self.findings.append(Finding(self.file, line, "", message))
+
+
+def _opens_a_quote(line: str) -> bool:
+    """Whether a double quote of this line is not closed in it; comments aside."""
+    return re.sub(r"(^|\s)#.*", "", line).count('"') % 2 == 1
 
 
 def _line(event: Any) -> int:

@@ -155,7 +155,7 @@ def describe(found: dict[str, Any], place: Place) -> None:
     if found["error"]:
         show.say(f"  the ERP said: {found['error']}")
     show.say(f"  key in the document: {found['idempotency_key']}   tries: {found['attempts']}")
-    show.say(show.pairs(found["payload"], "    "))
+    show.say(show.payload(found, place.unit_table()))
     show.say(f"  more: gatepost trace posting:{found['id']}")
 
 

@@ -175,6 +175,16 @@ def money(value: str | None, currency: str) -> str:
     return f"{Decimal(value):.2f} {currency}" if value is not None else ""
 
 
+def payload(posting: Mapping[str, Any], units: UnitTable, indent: str = "    ") -> str:
+    """The content that is signed, as `pairs`; beside the code of a unit what people call it."""
+    return pairs({name: _called(name, value, units) for name, value in posting["payload"].items()}, indent)
+
+
+def _called(name: str, value: Any, units: UnitTable) -> Any:
+    called = units.shown(value) if name.endswith("unit") and isinstance(value, str) else value
+    return value if called == value else f"{value} ({called})"
+
+
 def pairs(found: Mapping[str, Any], indent: str = "  ") -> str:
     """A small document as lines of ``name: value``, without what is empty."""
     return "\n".join(

@@ -116,7 +116,7 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     )
     shrinks = f"drained in {show.roughly(drained)}" if drained else "it does not shrink"
     waits = "nothing waits" if drained == 0 else shrinks
-    waits += " once it goes on: something is paused" if found["paused"] and drained else ""
+    waits += _once(found) if drained else ""
     show.folded(
         f"backlog {waits}; lately {show.rate(coming['events_per_s'])} events/s, "
         f"{show.rate(coming['documents_per_s'])} documents/s"
@@ -146,6 +146,14 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
         show.say("")
         rows = [[show.moment(one["at"]), one["action"], _detail(one)] for one in found["alarms"]]
         show.table(["last alarms", "", ""], rows)
+
+
+def _once(found: dict[str, Any]) -> str:
+    """What keeps the backlog from being drained at all."""
+    if found["paused"]:
+        return " once it goes on: something is paused"
+    down = [name for name, one in found["targets"].items() if connection(one) == "down"]
+    return f" once {' and '.join(down)} takes postings again" if down else ""
 
 
 def disk_full(seconds: float | None, *, young: bool) -> str:

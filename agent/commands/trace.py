@@ -205,7 +205,7 @@ def _advice(would_post: Sequence[Mapping[str, Any]], in_auto: str, shown: Shown)
     """What was not posted, because the workflow only advises."""
     for one in would_post:
         yield f"    would post: {show.content(one, shown.units)}, {show.money(one['value'], shown.currency)}"
-        yield show.pairs(one["payload"], "      ")
+        yield show.payload(one, shown.units, "      ")
     if in_auto:
         yield f"    in mode auto: {IN_AUTO[in_auto]}"
 
@@ -232,4 +232,4 @@ def _posting(posting: Mapping[str, Any], shown: Shown) -> Iterator[str]:
         yield from (f"  held: {reason}" for reason in posting["reasons"])
     value = show.money(posting["value"], shown.currency)
     yield f"  tries: {posting['attempts']}   value: {value}   version: {posting['version']}"
-    yield show.pairs(posting["payload"], "    ")
+    yield show.payload(posting, shown.units)

@@ -159,13 +159,14 @@ class ErpOrders:
 
     def _lost(self, error: Exception) -> None:
         if not self._error:
-            log.warning("%s: lost SAP: %s; orders and stock stay as they were read last", self.name, error)
+            log.warning("source %s lost: %s; orders and stock stay as they were read last", self.name, error)
             self._since = self._clock()
         self._error = str(error) or type(error).__name__
 
     def _heard(self) -> None:
         if self._error or self._heard_at is None:
-            log.info("%s: reading orders of plant %s", self.name, self.config.plant)
+            again = "back" if self._error else "connected"
+            log.info("source %s %s: orders of plant %s", self.name, again, self.config.plant)
             self._since = self._clock()
         self._error = ""
         self._heard_at = self._clock()

@@ -13,6 +13,7 @@ from agent.authority import Mode, Rule, closed, decide, posting_date, recheck, r
 from agent.errors import ModelUnfit
 from agent.ports import Draft, Kind, Posting, Proposal, Route, Score
 from agent.settings import Authority, DatePolicy, PostingDate
+from agent.units import SapUnit, UnitTable
 
 TODAY = date(2026, 11, 20)
 AUTO = Rule(mode=Mode.AUTO, version="v7")
@@ -114,15 +115,39 @@ def test_a_rule_takes_its_limits_from_the_configuration():
         model="m",
         version="v1",
         currency="EUR",
-        called=lambda unit: {"C62": "PC"}[unit],
+        units=UnitTable(sap={"C62": SapUnit(external="PC", internal="ST", iso="PCE")}),
     )
-    assert (rule.currency, rule.units) == ("EUR", {"C62": "PC"})
+    assert (rule.currency, rule.units["C62"], rule.max_quantity["C62"]) == ("EUR", "PC", Decimal(3))
     assert (rule.mode, rule.min_confidence, rule.max_value, rule.posting_date.closes_on_day) == (
         Mode.AUTO,
         0.8,
         Decimal(5),
         5,
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "unit", "limit"),
+    [
+        ({"KG": 5}, "KGM", "5"),
+        ({"KG": 5}, "GRM", "5000"),
+        ({"KGM": 5}, "LBR", "11.0231131092"),
+        ({"PC": 3}, "C62", "3"),
+        ({"KGM": 5, "GRM": 100}, "GRM", "100"),
+        ({"KGM": 5, "GRM": 100}, "KGM", "5"),
+        ({"KGM": 5, "GRM": 100}, "TNE", "0.0001"),
+        ({"KGM": 5}, "MTR", None),
+    ],
+)
+def test_a_limit_counts_for_every_unit_that_measures_the_same(written, unit, limit):
+    """Whoever reports grams is held by a limit in kilograms, under whatever name that was written."""
+    settings = Authority(mode=Mode.AUTO, max_quantity={name: Decimal(most) for name, most in written.items()})
+    table = UnitTable(aliases={"KG": "KGM", "PC": "H87"})
+    rule = Rule.of(settings, PostingDate(closes_on_day=5), model="", version="v1", units=table)
+    assert rule.max_quantity.get(unit) == (Decimal(limit) if limit else None)
+    if limit:
+        payload = {"quantity": str(Decimal(limit) * 2), "unit": unit}
+        assert f"is above the limit of {limit}" in decide(proposal(payload=payload), rule, TODAY).reasons[0]
 
 
 @given(

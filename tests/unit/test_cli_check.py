@@ -168,6 +168,8 @@ def test_a_topic_that_no_mapping_reads_is_refused(config):
         ("mode: auto, min", "mode: automatic, min", "must be 'advise', 'assist' or 'auto' (automatic)"),
         ("min_confidence: 0.9", "min_confidence: 90", "must be less than or equal to 1 (90)"),
         ("    topics:\n", "   topics:\n", "look at the indentation"),
+        ('site: "1710"', 'site: "1710', "does the quote of line 7 end?"),
+        ("max_value: 5000", "max_quantity: {KGS: 5}", "authority.consumption.max_quantity.KGS: unit 'KGS' is unknown"),
     ],
 )
 def test_the_first_answer_is_enough_to_mend_it(config, before, after, told):

@@ -225,7 +225,9 @@ def test_an_order_leads_to_its_postings(config, name):
 def test_people_read_units_as_the_users_of_the_erp_call_them(config, command):
     """What a posting would do says KG; what is stored and signed keeps the code, also where it is shown."""
     config.write_text(config.read_text() + f"units: {UNITS}\n")
-    assert "12.500 KG RM-RESIN" in gatepost_(config, *command).out
+    out = gatepost_(config, *command).out
+    assert "12.500 KG RM-RESIN" in out
+    assert ("unit: KGM (KG)" in out) == (command[-1] != "list")
     assert "KGM" in gatepost_(config, *command, "--json").out
 
 
@@ -394,6 +396,19 @@ def test_status_says_what_the_checks_found():
 def test_a_silent_connection_is_not_called_up(told, shown):
     """`status` tells silence for as long as nobody knows whether the other side is there."""
     assert status.connection(told) == shown
+
+
+@pytest.mark.parametrize(
+    ("paused", "trouble", "told"),
+    [
+        ([], "", ""),
+        ([], "SAP cannot answer now", " once s4 takes postings again"),
+        ([{"scope": "line"}], "", " once it goes on: something is paused"),
+    ],
+)
+def test_a_backlog_behind_a_closed_target_is_not_called_drained_soon(paused, trouble, told):
+    """What it waits for stands beside the forecast."""
+    assert status._once({"paused": paused, "targets": {"s4": {"waiting": trouble}}}) == told
 
 
 LISTS = (("approvals", "list"), ("deadletter", "list"), ("quarantine", "list"), ("status",))
