@@ -261,7 +261,7 @@ class Agent:
             raise
         for name, one in rules.models.items():
             if one.unfit:
-                log.error("no version of model %s fits, what asks it is held: %s", name, one.unfit)
+                log.error("no version of model %s fits, reports that need it are held: %s", name, one.unfit)
                 await self._model_refused(one.unfit, config)
         return rules
 

@@ -74,7 +74,10 @@ async def _let_decide(desk: Desk, shelf: Shelf, name: str, version: str, act: Ac
     def record(tx: Transaction) -> Mapping[str, Any]:
         before = registry.aliases(folder) if (folder / registry.ALIASES).exists() else None
         if before is not None and before.champion == version:
-            raise Conflict(f"{name}/{version} decides already; `gatepost models list` shows the versions")
+            raise Conflict(
+                f"{name}/{version} is the champion already; files of it that were restored are taken by a reload "
+                "(SIGHUP); `gatepost models list` shows the versions"
+            )
         said = {**answer, "before": before and before.champion, "sha256": model.digest, "reason": act.reason}
         tx.audit(action, said, actor=act.by)
         return {**answer, "before": before and before.champion}

@@ -138,6 +138,7 @@ WATCHED = {
     "gatepost_decisions_total": "{workflow}(s) {route}",
     "gatepost_postings_total": "{kind}(s) {result} at {target}",
 }
+LOOK = {" held": "gatepost approvals list", " advised": "gatepost advised"}  # by the end of a phrase
 _SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -157,7 +158,9 @@ def progress(before: Counter[str], after: Counter[str]) -> str:
     """What the agent did between two scrapes; empty when nothing. What needs a person names the command."""
     gained = after - before
     done = ", ".join(f"{count} {phrase.replace('(s)', '' if count == 1 else 's')}" for phrase, count in gained.items())
-    return done + ("   [gatepost approvals list]" if any(phrase.endswith(" held") for phrase in gained) else "")
+    return done + "".join(
+        f"   [{command}]" for end, command in LOOK.items() if any(one.endswith(end) for one in gained)
+    )
 
 
 def unconnected(metrics: str) -> list[str]:

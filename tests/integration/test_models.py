@@ -69,7 +69,7 @@ async def test_a_promoted_version_decides_from_the_next_batch_on(line: Plant):
     done = await line.agent.promote(NAME, "2", act)
     assert done == {"model": NAME, "version": "2", "before": "1", "signed_by": "test", "by": "anna"}
     assert await scored_by(line) == f"{NAME}/2"
-    with pytest.raises(Conflict, match="decides already"):
+    with pytest.raises(Conflict, match="is the champion already"):
         await line.agent.promote(NAME, "2", PERSON)
     await line.agent.promote(NAME, None, PERSON)
     assert await scored_by(line) == f"{NAME}/1"

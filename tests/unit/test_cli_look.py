@@ -161,7 +161,7 @@ def test_status_says_which_model_is_missed_and_why():
         "other": {"scores": "other/2", "error": None},
     }
     (line,) = status.absent_models(told)
-    assert line == "model   consumption_anomaly: manifest.json is not signed; what asks it is held"
+    assert line == "model   consumption_anomaly: manifest.json is not signed; reports that need it are held"
 
 
 @pytest.mark.parametrize("name", ["1", "A-1", DOCUMENT, "posting:1"])

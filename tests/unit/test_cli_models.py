@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_not_promoted(config):
     assert "has SHA-256" in ran.out
     ran = models(config, "promote", NAME, "1", "--reason", "x")
     assert ran.code == 1
-    assert "decides already" in ran.out
+    assert "is the champion already" in ran.out
     ran = models(config, "promote", NAME, "9", "--reason", "x")
     assert ran.code == 1
     assert "has no version '9'; known: 1, 2" in ran.out

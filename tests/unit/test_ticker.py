@@ -137,6 +137,8 @@ def test_a_held_posting_is_told_with_the_command_that_shows_it():
     """Whoever reads that something is held also reads how to look at it."""
     after = totals(SCRAPE.replace('"held"} 1.0', '"held"} 2.0'))
     assert progress(totals(SCRAPE), after) == "1 consumption held   [gatepost approvals list]"
+    advised = totals(SCRAPE + 'gatepost_decisions_total{workflow="consumption",route="advised"} 1.0\n')
+    assert progress(totals(SCRAPE), advised) == "1 consumption advised   [gatepost advised]"
 
 
 @pytest.mark.parametrize(
