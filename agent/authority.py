@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from agent.errors import ModelUnfit
 from agent.facts import day_text
@@ -66,6 +66,7 @@ class Rule:
         )
 
 
+EVERY: Final = "every posting of this workflow is approved"  # why `assist` holds what is as expected
 _ADVISE, _ASSIST = Mode.ADVISE, Mode.ASSIST
 _POST, _HOLD = Route.POST, Route.HOLD
 _QUANTITIES = ("quantity", "yield", "scrap", "rework")
@@ -90,7 +91,7 @@ def decide(
     if rule.mode is _ADVISE:
         return Decision(Route.ADVISE, reasons, rule.version, in_auto)
     if rule.mode is _ASSIST:
-        return Decision(_HOLD, (*reasons, "every posting of this workflow is approved"), rule.version, in_auto)
+        return Decision(_HOLD, (*reasons, EVERY), rule.version, in_auto)
     return Decision(in_auto, reasons, rule.version, in_auto)
 
 

@@ -48,6 +48,21 @@ def unique_tokens(wiring: Wiring) -> Findings:
         yield digest.finding(f"is the token in line {line} too; make one of its own with `gatepost token`", "")
 
 
+def gateways_can_sign(wiring: Wiring) -> Findings:
+    """A gateway has a secret to sign with, nobody else has, and somebody's role may do something."""
+    for token in _items(wiring.tree.get("api", "tokens")):
+        scopes, secret = token.get("scopes"), token.get("signing_secret")
+        is_gateway = "gateway" in [one.text for one in (scopes.items if scopes else ())]
+        if scopes is not None and is_gateway and secret is None:
+            yield scopes.finding(
+                "a gateway needs a signing_secret, which its library has too: add it to this token", ""
+            )
+        if scopes is not None and is_gateway and not _items(wiring.tree.get("rights")):
+            yield scopes.finding("nobody could sign at this gateway: say under rights what which role may do", "")
+        if secret is not None and not is_gateway:
+            yield secret.finding("is for the scope gateway only; add that scope, or leave this out", "")
+
+
 def known_targets(wiring: Wiring) -> Findings:
     """Whoever names a target names one that exists."""
     known = [name.text for name in _values(wiring.tree.get("targets"), "name")]
@@ -193,6 +208,7 @@ def existing_paths(wiring: Wiring) -> Findings:
 CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
     unique_names,
     unique_tokens,
+    gateways_can_sign,
     known_targets,
     known_authority,
     told_once,

@@ -52,7 +52,7 @@ class Desk:
         self.writer = writer
         self._clock = clock
         self._wake = wake
-        self._four_eyes = four_eyes
+        self.four_eyes = four_eyes
 
     # ── look ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -67,7 +67,7 @@ class Desk:
         request = {"act": "decide", "id": posting_id, "version": expected_version, **asdict(signature)}
 
         def job(tx: Transaction) -> Any:
-            return approvals.decide(tx, posting_id, expected_version, signature, self._four_eyes())
+            return approvals.decide(tx, posting_id, expected_version, signature, self.four_eyes())
 
         return await self._act(key, request, job)
 
@@ -146,6 +146,12 @@ class Desk:
             return {"id": posting_id, "state": state, "by": act.by}
 
         return await self._act(act.key, {"act": name, "id": posting_id, "by": act.by, "reason": act.reason}, job)
+
+    async def act(self, job: Job[T]) -> T:
+        """One act of a person, by a job of its own."""
+        answer: T = await self.writer.run(job)
+        self._wake()
+        return answer
 
     async def _act(self, key: str, request: Mapping[str, Any], act: Job[Any]) -> Any:
         answer = await self.writer.run(lambda tx: once(tx, key, request, lambda: act(tx)) if key else act(tx))

@@ -183,6 +183,7 @@ class Proposal(NamedTuple):
     reasons: tuple[str, ...] = ()  # why it looks as it does: for people
     subject: Mapping[str, str] = MappingProxyType({})  # order, line, material
     alarm: str = ""  # what somebody should see although this report may be right: a shift over many reports
+    expected: Mapping[str, str] = MappingProxyType({})  # quantity, least, most, unit: for people who look at it
 
 
 class Route(StrEnum):
@@ -286,6 +287,14 @@ class ErpTarget(Protocol):
         """Look for the document that carries the key. Raises ErpUnavailable; ErpRejected when there are two."""
 
     def status(self) -> Mapping[str, Any]: ...
+
+
+@runtime_checkable
+class SaysInErpWords(Protocol):
+    """A target that can show people what it would send."""
+
+    def in_its_words(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        """Field → value as the ERP calls them, in its order; empty where it cannot be said. Pure, never raises."""
 
 
 # ── plug-ins ────────────────────────────────────────────────────────────────────────────────────────────────

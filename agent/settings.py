@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -26,7 +26,11 @@ from pydantic import (
 
 from agent.brokers import BrokerConnection
 from agent.ports import Kind
+from agent.rights import Right
 from agent.schema import Settings as Settings  # plug-ins take it from here
+from agent.secrets import Secret
+
+LEAST_SIGNING_SECRET: Final = 32  # characters
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
@@ -73,6 +77,7 @@ class Scope(StrEnum):
     PAUSE = "pause"
     REVERSE = "reverse"
     INGEST = "ingest"
+    GATEWAY = "gateway"
     ADMIN = "admin"
 
 
@@ -242,6 +247,16 @@ class Token(Settings):
         default=False,
         description="It may name whom it acts for (`on_behalf_of`): only for a gateway that logs people on itself",
     )
+    signing_secret: Secret | None = Field(
+        default=None, description="For the scope `gateway`: what signs its envelopes, at least 32 characters"
+    )
+
+    @field_validator("signing_secret")
+    @classmethod
+    def _cannot_be_guessed(cls, secret: Secret | None) -> Secret | None:
+        if secret is not None and len(secret.reveal()) < LEAST_SIGNING_SECRET:
+            raise ValueError(f"has fewer than {LEAST_SIGNING_SECRET} characters; make one with `openssl rand -hex 32`")
+        return secret
 
 
 class Api(Settings):
@@ -363,6 +378,14 @@ class Document(Settings):
     )
     secrets_dir: Path | None = Field(
         default=None, description="Folder of secret files, after systemd's and the container's"
+    )
+    rights: tuple[Right, ...] = Field(
+        default=(), description="What people's roles may do with held postings; what is not granted nobody may"
+    )
+    sensitive: tuple[str, ...] = Field(
+        default=(),
+        description="Fields of payloads (for example `personnel`) that are masked in what is shown, except for tokens "
+        "with the scope `read` and roles with `read_sensitive`",
     )
     api: Api | None = Field(default=None, description="The HTTP API; absent: none")
     opcua_server: OpcuaServer | None = Field(default=None, description="The OPC UA server; absent: none")

@@ -22,6 +22,7 @@ from agent.sap.lookup import KEYS, Lookup, document_kind, document_number
 from agent.sap.metadata import Metadata, drift, read_metadata
 from agent.sap.session import SapSession, not_authorised, unavailable
 from agent.sap.verdict import AlreadyPosted, booked, success_details, warnings
+from agent.sap.words import said
 from agent.schema import Settings
 
 Keep = Callable[[str, bytes], None]  # keeps the $metadata of a service on disk
@@ -227,6 +228,14 @@ class SapS4:
         if made.arguments:
             return metadata.check_function(made.resource, made.arguments)
         return metadata.check(made.resource, made.body)
+
+    def in_its_words(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        """The fields of the call that would be sent, by SAP's own names. Pure."""
+        try:
+            stamps = frozenset((*self.rules.issue_stamps, *self.rules.confirmation_stamps))
+            return said(call(kind, payload, ANY_KEY, self.rules), stamps)
+        except Unfit:
+            return ()
 
     def freeze(self, posting: Posting) -> bytes:
         """Method, path, headers and body that are sent for this posting, now and at every retry. Raises ValueError."""

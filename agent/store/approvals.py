@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -13,6 +13,7 @@ import apsw
 from agent.errors import Conflict, NotFound
 from agent.store import outbox
 from agent.store.encode import encode, from_us, readable
+from agent.store.postings import held_before
 from agent.store.transaction import Act, Transaction
 
 AGENT = "agent"  # the actor of what nobody did
@@ -29,6 +30,7 @@ class Signature:
     roles: tuple[str, ...] = ()
     session: str = ""
     record_hash: str = ""  # SHA-256 of the payload that was shown; empty: the caller did not say
+    more: Mapping[str, Any] = field(default_factory=dict)  # what else is kept of it, as a gateway tells it
 
 
 def decide(
@@ -39,19 +41,14 @@ def decide(
     `four_eyes` are the workflows whose postings two people must approve by the rule of today: that counts also for
     what was held before the rule, and what was held under it keeps it.
     """
-    row = tx.execute(
+    require_held(tx, posting_id, expected_version)
+    row: Any = tx.execute(
         "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow FROM posting "
         "WHERE id = ?",
         (posting_id,),
     ).fetchone()
-    if row is None:
-        raise NotFound(f"there is no posting {posting_id}")
     state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow = row
     signers = max(signers, 2 if workflow in four_eyes else 1)
-    if state != "held":
-        raise _decided(tx, posting_id, state, version)
-    if version != expected_version:
-        raise _changed(tx, posting_id, version, expected_version)
     if signature.record_hash and signature.record_hash != payload_hash.hex():
         raise Conflict(
             f"posting {posting_id} is not what was shown when it was signed; look at it again",
@@ -60,7 +57,7 @@ def decide(
         )
     detail = {
         "meaning": signature.meaning, "reason": signature.reason, "roles": list(signature.roles),
-        "session": signature.session, "record_sha256": payload_hash.hex(), "version": version,
+        "session": signature.session, "record_sha256": payload_hash.hex(), "version": version, **signature.more,
     }  # fmt: skip
     if signature.meaning == "refuse":
         outbox.refuse(tx, posting_id, by=signature.by, reason=signature.reason, detail=detail)
@@ -75,6 +72,18 @@ def decide(
     outbox.approved(tx, posting_id, detail, by=signature.by)
     outbox.release_waiting(tx, ordering_key)
     return {"id": posting_id, "state": "ready", "by": signature.by}
+
+
+def require_held(tx: Transaction, posting_id: int, expected_version: int) -> None:
+    """It waits for a person, as it was shown. Raises NotFound, and Conflict naming who was first."""
+    row: Any = tx.execute("SELECT state, version FROM posting WHERE id = ?", (posting_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no posting {posting_id}")
+    state, version = row
+    if state != "held":
+        raise _decided(tx, posting_id, state, version)
+    if version != expected_version:
+        raise _changed(tx, posting_id, version, expected_version)
 
 
 def person(actor: str) -> str:
@@ -126,12 +135,9 @@ def _refuse_out_of_turn(tx: Transaction, posting_id: int, ordering_key: str, *, 
     """A final confirmation may not overtake the held consumption of its order."""
     if not waits:
         return
-    row = tx.execute(
-        "SELECT id FROM posting WHERE state = 'held' AND ordering_key = ? AND id < ? ORDER BY id LIMIT 1",
-        (ordering_key, posting_id),
-    ).fetchone()
-    if row is not None:
-        raise Conflict(f"posting {posting_id} closes its operation: approve or refuse posting {row[0]} first")
+    first = held_before(tx, ordering_key, posting_id)
+    if first is not None:
+        raise Conflict(f"posting {posting_id} closes its operation: approve or refuse posting {first} first")
 
 
 def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
@@ -162,6 +168,11 @@ def shown(row: tuple[Any, ...]) -> dict[str, Any]:
         "document": document, "error": error, "idempotency_key": key, "supersedes": supersedes, "waits": bool(waits),
         "signers": signers, "signed_by": json.loads(signed_by),
     }  # fmt: skip
+
+
+def first_reason(reasons: str) -> str:
+    """What a posting is held for first, of the column's JSON."""
+    return next(iter(json.loads(reasons)), "")
 
 
 def once(tx: Transaction, key: str, request: Mapping[str, Any], act: Any) -> Any:

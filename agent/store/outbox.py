@@ -87,7 +87,7 @@ def release_waiting(transaction: Transaction, ordering_key: str) -> None:
     ).fetchall()
     for posting_id, reasons in held:
         only_waited = json.loads(reasons) == [WAITS]
-        if only_waited and not held_before(transaction, ordering_key, posting_id):
+        if only_waited and held_before(transaction, ordering_key, posting_id) is None:
             _make_ready(transaction, posting_id, "released", {"why": "nothing before it is held"}, actor="agent")
 
 
@@ -116,7 +116,7 @@ def claim(tx: Transaction, target: str, limit: int, admit: Admit) -> list[Waitin
 def _admission(tx: Transaction, waiting: Waiting, admit: Admit) -> Admission:
     if not waiting.intact:
         return HoldBack(("its content is not what was decided: the file was changed or damaged; refuse it",))
-    if waiting.waits and held_before(tx, waiting.posting.ordering_key, waiting.posting.id):
+    if waiting.waits and held_before(tx, waiting.posting.ordering_key, waiting.posting.id) is not None:
         return HoldBack((WAITS,))  # what it depends on was held back after this was ready
     admission = admit(waiting)  # authority may have become tighter since; bytes that were frozen stay what they were
     frozen = waiting.posting.wire

@@ -79,7 +79,7 @@ def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]
         state, reasons, lane_seq = "ready", new.reasons, None
         if reasons:
             state = "held"
-        elif new.waits and (new.ordering_key in held_keys or held_before(tx, new.ordering_key, None)):
+        elif new.waits and (new.ordering_key in held_keys or held_before(tx, new.ordering_key, None) is not None):
             state, reasons = "held", (WAITS,)
         if state == "held":
             held_keys.add(new.ordering_key)
@@ -128,15 +128,19 @@ def _last_id(tx: Transaction) -> int:
     return row[0] if row else 0
 
 
-def held_before(transaction: Transaction, ordering_key: str, posting_id: int | None) -> bool:
-    """Whether anything of this ordering key is held that was made before `posting_id` (None: anything at all)."""
-    return (
-        transaction.execute(
-            "SELECT 1 FROM posting WHERE state = 'held' AND ordering_key = ? AND id < ? LIMIT 1",
-            (ordering_key, posting_id if posting_id is not None else 1 << 62),
-        ).fetchone()
-        is not None
-    )
+def held_before(transaction: Transaction, ordering_key: str, posting_id: int | None) -> int | None:
+    """The first of this ordering key that is held and stands before `posting_id` (None: anywhere).
+
+    A correction stands where what it replaced stood.
+    """
+    row: Any = transaction.execute(
+        "SELECT posting.id, coalesce(mine.place, posting.id) AS place FROM posting "
+        "LEFT JOIN correction AS mine ON mine.posting_id = posting.id WHERE state = 'held' AND ordering_key = ?1 AND "
+        "coalesce(mine.place, posting.id) < coalesce((SELECT place FROM correction WHERE posting_id = ?2), ?2) "
+        "ORDER BY 2 LIMIT 1",
+        (ordering_key, posting_id if posting_id is not None else 1 << 62),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def read(connection: apsw.Connection, posting_id: int) -> Waiting:

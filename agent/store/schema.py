@@ -185,7 +185,33 @@ WHEN old.seq > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'ar
 BEGIN SELECT raise(ABORT, 'audit rows leave only into an archive'); END;
 """
 
-MIGRATIONS = (VERSION_1,)
+VERSION_2 = """
+-- Nonces of signatures (challenges.py): given for one decision about one posting as it was shown; good once.
+CREATE TABLE challenge (
+  nonce TEXT PRIMARY KEY,
+  posting_id INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  decision TEXT NOT NULL CHECK (decision = 'approve' OR decision = 'refuse' OR decision = 'correct'),
+  shown_sha256 TEXT NOT NULL CHECK (length(shown_sha256) = 64),
+  session_user TEXT NOT NULL,
+  bearer TEXT NOT NULL,
+  expires_us INTEGER NOT NULL,
+  used_us INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX challenge_expires ON challenge (expires_us);
+CREATE TRIGGER challenge_is_good_once BEFORE UPDATE ON challenge WHEN old.used_us IS NOT NULL
+BEGIN SELECT raise(ABORT, 'a nonce is used once'); END;
+
+-- A correction stands where what it replaces stood: behind what was held before that, before what was held after it.
+CREATE TABLE correction (posting_id INTEGER PRIMARY KEY, place INTEGER NOT NULL) STRICT;
+
+-- Held postings that waited so long that somebody else was told.
+CREATE TABLE escalation (posting_id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL) STRICT;
+
+INSERT INTO meta (key, value) VALUES ('oldest_reader', '1');
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

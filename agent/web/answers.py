@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.callers import Forbidden
+from agent.envelope import SignatureRefused
 from agent.errors import BadPayload, ConfigError, Conflict, ErpError, GatepostError, ModelUnfit, NotFound, StoreError
 from agent.sources.http import IntakeFull
 
@@ -63,6 +64,8 @@ def answer(error: Exception) -> Answer:
     """The answer to an error; what is no deliberate error is logged and says nothing about the inside."""
     if isinstance(error, Refused):
         return _answer(error.status, error.code, str(error), retry_after=error.retry_after)
+    if isinstance(error, SignatureRefused):
+        return _answer(error.status, error.code, str(error), **_more(error))
     for kind, status, code in _KNOWN:
         if isinstance(error, kind):
             waits = COME_BACK_S if status == 503 else None
@@ -72,7 +75,7 @@ def answer(error: Exception) -> Answer:
 
 
 def _more(error: GatepostError) -> dict[str, Any]:
-    if isinstance(error, Conflict):
+    if isinstance(error, Conflict | SignatureRefused):
         return {"decided_by": error.by or None, "state": error.state or None, "version": error.version or None}
     if isinstance(error, BadPayload):
         return {"field": error.field or None, "reason": error.reason}

@@ -16,10 +16,11 @@ from starlette.exceptions import HTTPException
 from agent import __version__
 from agent.app import Agent
 from agent.callers import Identity
+from agent.envelope import SignatureRefused
 from agent.errors import GatepostError
 from agent.settings import Api
 from agent.users import FILE, Users
-from agent.web import acts, looks, models, reports, trail
+from agent.web import acts, gateway, looks, models, reports, trail
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
 from agent.web.console import site
@@ -90,7 +91,7 @@ def routes(agent: Agent | None, *, docs: bool) -> FastAPI:
         generate_unique_id_function=_operation,
     )
     api.state.agent = agent
-    for one in (looks, trail, acts, reports, site):
+    for one in (looks, gateway, trail, acts, reports, site):
         api.include_router(one.router)
     for kind in (GatepostError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _refuse)
@@ -126,7 +127,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
         told = _of_http(error)
     else:
         told = answer(error)
-        if told.status == 403:
+        if told.status == 403 and not isinstance(error, SignatureRefused):  # that is on record already
             await request.app.state.refusals.note(request.scope, error, request.state.identity)
     return Response(told.encoded(), told.status, headers=dict(told.headers), media_type="application/problem+json")
 

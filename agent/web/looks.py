@@ -13,7 +13,6 @@ from pydantic import AwareDatetime
 
 from agent import registry, replay
 from agent.app import Agent
-from agent.approving import visible
 from agent.callers import Identity
 from agent.desk import lists, trace
 from agent.errors import ModelUnfit, NotFound
@@ -27,6 +26,7 @@ from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, every
 
 router = APIRouter(route_class=StrictRoute)
 Reader = Annotated[Identity, Depends(Needs(Scope.READ))]
+TraceReader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.GATEWAY))]
 PostingId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the posting")]
 EventId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the event")]
 Line = Annotated[str, Query(max_length=128, description="Only postings of this line")]
@@ -64,13 +64,6 @@ async def list_approvals(
 ) -> models.Postings:
     """Postings that wait for a person, oldest first."""
     return await _postings(agent, caller, ["held"], line, after, limit)
-
-
-@router.get("/v1/approvals/{id}", tags=["approvals"])
-async def show_approval(id: PostingId, agent: TheAgent, caller: Reader) -> models.Posting:
-    """One posting as a person decides about it, in whatever state it is now; `version` and `record_hash` are signed."""
-    found = await look(agent, lambda connection: visible(connection, id, caller))
-    return models.Posting(**found, currency=agent.config.plant.currency)
 
 
 @router.get("/v1/advised", tags=["approvals"])
@@ -119,7 +112,7 @@ async def show_trace(
         ),
     ],
     agent: TheAgent,
-    caller: Reader,
+    caller: TraceReader,
 ) -> models.Trace:
     """One event's whole life: message, decision and why, signatures, every try, the document."""
     found = _of_lines(await look(agent, lambda connection: trace(connection, name)), name, caller)

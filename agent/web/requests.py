@@ -61,15 +61,17 @@ def agent_of(request: Request) -> Agent:
 
 
 class Needs:
-    """A dependency: the caller, who must hold this scope. Raises Forbidden (403)."""
+    """A dependency: the caller, who must hold this scope, or one of these. Raises Forbidden (403)."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, *others: Scope) -> None:
         self.scope = scope
+        self.others = others
 
     async def __call__(self, request: Request, _: Annotated[Any, Security(_bearer)]) -> Identity:
         """The caller."""
         identity: Identity = request.state.identity
-        identity.require(self.scope)
+        if not any(map(identity.may, self.others)):
+            identity.require(self.scope)
         return identity
 
 

@@ -40,6 +40,7 @@ _PRODUCED: Final = MaterialUse.PRODUCED
 _GOODS_ISSUE: Final = Kind.GOODS_ISSUE
 ZERO: Final = Decimal(0)
 ONE: Final = Decimal(1)
+NOTHING: Final[Mapping[str, str]] = {}
 EXACT: Final = Tolerance("", "", ZERO, ZERO)  # where no tolerance is configured
 USES_KEPT: Final = 1000  # more than a batch has reports
 FEATURES: Final = ("deviation", "distance", "log_expected", "counted", "share_of_required")
@@ -173,7 +174,9 @@ class Consumption:
         confidence, reasons = (score.confidence, score.reasons) if score else (1.0, ())
         if alarm:
             reasons = (*reasons, alarm)
-        proposal = Proposal((draft,), confidence, (*holds, *doubts), reasons, need.subject, alarm)
+        proposal = Proposal(
+            (draft,), confidence, (*holds, *doubts), reasons, need.subject, alarm, _expected(use, set_up)
+        )
         # A doubtful quantity does not count as used: the ERP's own figure tells when a person released it.
         total, count = (used, 0) if doubts else (used + quantity, 1)
         last = remember(last, fingerprint, at)
@@ -338,6 +341,16 @@ def _deviation(report: SegmentResponse, use: Use, quantity: Decimal, facts: Fact
     percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
     words = f"{shown(quantity, unit, facts.units)} reported, {shown(expected, unit, facts.units)} expected{percent}"
     return (f"{words}; {cause}" if cause else words,)
+
+
+def _expected(use: Use, set_up: Decimal) -> Mapping[str, str]:
+    """What the lot should take, and within what tolerance, in the ERP's unit; empty where nothing tells."""
+    need, expected = use.need, use.expected
+    if expected is None:
+        return NOTHING
+    usual = expected + set_up
+    figures = {"quantity": usual, "least": usual * need.least, "most": usual * need.most}
+    return {name: f"{value.quantize(need.into_unit.step):f}" for name, value in figures.items()} | {"unit": need.unit}
 
 
 def _instead(report: SegmentResponse, use: Use, facts: Facts) -> tuple[str, ...]:

@@ -160,11 +160,13 @@ async def test_a_signature_needs_the_password_once_more(plant):
 
 
 async def test_a_signature_for_another_record_is_void(plant):
-    """What was shown is what is signed."""
+    """What was shown is what is signed: the hash of a list's payload, or that of the whole record on its page."""
     headers, one = await entered(plant), await held(plant, "X-3")
     answer = await sign(plant, headers, signing(one, shown_sha256="0" * 64))
     assert answer.status_code == 409
-    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
+    page = await plant.get(f"/v1/approvals/{one['id']}")
+    assert page["state"] == "held"
+    assert (await sign(plant, headers, signing(one, shown_sha256=page["shown_sha256"]))).status_code == 200
 
 
 async def test_who_may_only_look_signs_nothing(plant):

@@ -265,8 +265,9 @@ def test_a_checkpoint_that_cannot_leave_is_named(tmp_path: Path):
 def _as_newer(path: Path, oldest_reader: int | None) -> None:
     with apsw.Connection(str(path)) as connection:
         connection.pragma("user_version", len(schema.MIGRATIONS) + 1)
+        connection.execute("DELETE FROM meta WHERE key = 'oldest_reader'")
         if oldest_reader is not None:
-            connection.execute("INSERT INTO meta VALUES ('oldest_reader', ?)", (str(oldest_reader),))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('oldest_reader', ?)", (str(oldest_reader),))
 
 
 def test_a_file_of_a_newer_release_is_refused_and_kept(path: Path):
@@ -285,7 +286,7 @@ def test_the_way_back_with_a_full_backlog(path: Path, monkeypatch: pytest.Monkey
     with opened(path) as writer:
         fill(writer, 30)
     known = schema.MIGRATIONS
-    newer = "ALTER TABLE posting ADD COLUMN shift TEXT; INSERT INTO meta VALUES ('oldest_reader', '1')"
+    newer = "ALTER TABLE posting ADD COLUMN shift TEXT; INSERT OR REPLACE INTO meta VALUES ('oldest_reader', '1')"
     with monkeypatch.context() as upgraded:
         upgraded.setattr(schema, "MIGRATIONS", (*known, newer))
         with opened(path) as writer:

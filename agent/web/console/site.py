@@ -19,10 +19,11 @@ from agent.app import Agent
 from agent.approving import Asked, decide
 from agent.settings import Scope
 from agent.users import User
+from agent.web import gateway
 from agent.web.answers import Refused
 from agent.web.console.sessions import COOKIE, Session, Sessions
 from agent.web.models import Reason
-from agent.web.requests import AGAIN, Key, StrictRoute, TheAgent
+from agent.web.requests import AGAIN, Key, StrictRoute, TheAgent, look
 
 KINDS: Final = {
     ".html": "text/html; charset=utf-8",
@@ -115,7 +116,10 @@ async def sign(asked: Signing, request: Request, sessions: TheSessions, agent: T
     caller.require(Scope.APPROVE)
     async with _on_record(agent, "signature_refused", caller.name, _address(request)):
         await asyncio.to_thread(sessions.proven, caller.name, asked.password, _address(request))
-    wanted = Asked(asked.decision, asked.id, asked.version, asked.reason, None, asked.shown_sha256, key)
+    shown = await look(
+        agent, lambda connection: gateway.payload_hash(connection, agent, caller, asked.id, asked.shown_sha256)
+    )
+    wanted = Asked(asked.decision, asked.id, asked.version, asked.reason, None, shown, key)
     return JSONResponse(dict(await decide(agent.desk, wanted, caller, AGAIN)))
 
 

@@ -1,0 +1,155 @@
+"""The board: everything that lives on a gateway's screens in one small answer; its version says whether it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import apsw
+
+from agent.authority import EVERY
+from agent.callers import Identity
+from agent.facts import Facts
+from agent.judge import Rules
+from agent.rights import module_of
+from agent.shown import hashed, made
+from agent.store import approvals, balance, lists
+from agent.store.encode import from_us
+from agent.store.postings import WAITS
+
+MOST: Final = 500  # held postings that are listed
+MOST_ORDERS: Final = 200
+UNSURE: Final = 0.5  # confidence below which the model is more wrong than right
+_EXPECTED: Final = frozenset({EVERY, WAITS})
+_OPEN: Final = ("dead", "doubtful", "held", "in_doubt", "sending", "ready")  # what blocks first
+
+
+def board(connection: apsw.Connection, rules: Rules, caller: Identity, around: Mapping[str, Any]) -> dict[str, Any]:
+    """The board as this caller may see it. `around` is what the loops know of sources, targets and readiness."""
+    events, postings = balance.running(connection)
+    held = _held(connection, rules, caller)
+    shown = held[:MOST]
+    waits = {one: postings.by_state[one] for one in ("ready", "sending", "in_doubt")}
+    found = {
+        "health": {
+            **around,
+            "models": _models(rules),
+            "backlog": events.by_state["undecided"] + sum(waits.values()),
+            "quarantined": events.by_state["quarantined"],
+            "dead": postings.by_state["dead"],
+            "doubtful": postings.by_state["doubtful"],
+            "oldest_at": _oldest(connection),
+        },
+        "counts": {
+            "held": len(held),
+            "high_risk": sum(one["risk"] == "high" for one in held),
+            "dead": postings.by_state["dead"],
+            "doubtful": postings.by_state["doubtful"],
+            "quarantined": events.by_state["quarantined"],
+        },
+        "approvals": shown,
+        "left_out": len(held) - len(shown),
+        "orders": _orders(connection, rules.facts, caller),
+    }
+    return {"version": hashed(found)[:16], **found}
+
+
+def _oldest(connection: apsw.Connection) -> str | None:
+    """When the oldest of what is undecided or under way came."""
+    ages = lists.oldest(connection)
+    known = [at for state in ("undecided", "ready", "sending", "in_doubt") if (at := ages[state]) is not None]
+    return from_us(min(known)).isoformat() if known else None
+
+
+def _models(rules: Rules) -> list[dict[str, Any]]:
+    return [
+        {"workflow": one.workflow.name, "model": one.model.name, "drift": ""}
+        for one in rules.assignments.values()
+        if one.model is not None
+    ]
+
+
+# ── what is held ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _held(connection: apsw.Connection, rules: Rules, caller: Identity) -> list[dict[str, Any]]:
+    limits = {one.workflow.name: one.rule.max_value for one in rules.assignments.values()}
+    told = {one for (one,) in connection.execute("SELECT posting_id FROM escalation")}
+    rows = connection.execute(
+        f"SELECT {approvals.SHOWN} FROM posting INDEXED BY posting_held WHERE state = 'held' ORDER BY id"  # noqa: S608
+    )
+    return [
+        _line(one, rules.facts, limits.get(one["workflow"]), escalated=one["id"] in told)
+        for one in map(approvals.shown, rows)
+        if caller.sees(one["line"])
+    ]
+
+
+def _line(one: Mapping[str, Any], facts: Facts, limit: Decimal | None, *, escalated: bool) -> dict[str, Any]:
+    payload = one["payload"]
+    order = facts.orders.get(payload.get("order", ""))
+    material = payload.get("material") or (order.material if order else "")
+    known = facts.materials.get(material)
+    return {
+        "id": one["id"], "version": one["version"], "kind": one["kind"],
+        "module": module_of(one["kind"], payload).value, "workflow": one["workflow"], "line": one["line"],
+        "order": payload.get("order", ""), "operation": payload.get("operation", ""), "material": material,
+        "material_text": known.text if known else "", "quantity": made(payload),
+        "unit": facts.units.shown(payload.get("unit", "")), "value": one["value"], "currency": facts.plant.currency,
+        "risk": risk(one["reasons"], one["confidence"], Decimal(one["value"]), limit), "created_at": one["created_at"],
+        "escalated": escalated, "signers": one["signers"], "signed_by": one["signed_by"],
+        "reason": next(iter(one["reasons"]), ""),
+    }  # fmt: skip
+
+
+def risk(reasons: Sequence[str], confidence: float | None, value: Decimal, limit: Decimal | None) -> str:
+    """How much a posting wants a careful look: high, medium or low."""
+    if (confidence is not None and confidence < UNSURE) or (limit is not None and value > limit):
+        return "high"
+    return "low" if _EXPECTED.issuperset(reasons) else "medium"
+
+
+# ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _orders(connection: apsw.Connection, facts: Facts, caller: Identity) -> list[dict[str, Any]]:
+    """Orders with something open, those first that cannot go on."""
+    open_of: dict[str, dict[str, Any]] = {}
+    for state in _OPEN:
+        rows = connection.execute(
+            "SELECT id, line, json_extract(payload, '$.order'), created_us, reasons, error FROM posting "
+            "INDEXED BY posting_state WHERE state <> 'acknowledged' AND state = ? ORDER BY id LIMIT ?",
+            (state, MOST),
+        )
+        for posting, line, order, created, reasons, error in rows:
+            if order and caller.sees(line):
+                _count(open_of.setdefault(order, _empty(order, facts)), state, posting, created, reasons, error)
+    found = sorted(open_of.values(), key=lambda one: (not one["constraint"], one["since"]))
+    return found[:MOST_ORDERS]
+
+
+def _empty(number: str, facts: Facts) -> dict[str, Any]:
+    order = facts.orders.get(number)
+    material = facts.materials.get(order.material) if order else None
+    return {
+        "order": number, "material": order.material if order else "",
+        "material_text": material.text if material else "",
+        "quantity": f"{order.quantity:f}" if order else "",
+        "unit": facts.units.shown(order.unit) if order else "",
+        "status": order.status if order else "unknown", "held": 0, "waiting": 0, "dead": 0, "doubtful": 0,
+        "since": "", "constraint": "",
+    }  # fmt: skip
+
+
+def _count(order: dict[str, Any], state: str, posting: int, created: int, reasons: str, error: str | None) -> None:
+    order[state if state in ("held", "dead", "doubtful") else "waiting"] += 1
+    since = from_us(created).isoformat()
+    order["since"] = min(order["since"] or since, since)
+    if order["constraint"]:
+        return
+    if state in ("dead", "doubtful"):
+        verb = "was refused" if state == "dead" else "may be booked or not"
+        order["constraint"] = f"posting {posting} {verb}: {error}"
+    elif state == "held":
+        order["constraint"] = f"posting {posting} waits for a person: {approvals.first_reason(reasons)}"

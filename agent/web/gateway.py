@@ -1,0 +1,213 @@
+"""What a gateway asks: the board, one posting as it is shown, a challenge, and what a person signed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Final
+
+import apsw
+from fastapi import APIRouter, Depends, Header, Query, Request
+
+from agent import approving, shown
+from agent.app import Agent
+from agent.board import board as board_of
+from agent.callers import Identity
+from agent.envelope import SignatureRefused, verify
+from agent.ports import Kind, SaysInErpWords
+from agent.rights import Action, allowed, module_of
+from agent.settings import Scope
+from agent.shown import Around
+from agent.signatures import Signatures, Signed, Signer, told
+from agent.store.challenges import Bound
+from agent.web import gateway_models as models
+from agent.web.looks import PostingId
+from agent.web.probes import unready
+from agent.web.requests import Needs, StrictRoute, TheAgent, look
+
+router = APIRouter(route_class=StrictRoute)
+Reader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.GATEWAY))]
+Gateway = Annotated[Identity, Depends(Needs(Scope.GATEWAY))]
+Timestamp = Annotated[str, Header(alias="X-Gatepost-Timestamp", max_length=20, description="Unix time, whole seconds")]
+Mac = Annotated[
+    str, Header(alias="X-Gatepost-Signature", max_length=128, description="HMAC-SHA256, 64 hexadecimal digits")
+]
+Roles = Annotated[
+    list[Annotated[str, Query(max_length=128)]],
+    Query(max_length=64, description="The roles of whoever looks: what they may do, and what is masked for them"),
+]
+NO_ROLES: Final[list[str]] = []
+
+
+# ── look ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.get("/v1/board", tags=["gateway"], response_model_exclude_unset=True)
+async def board(
+    agent: TheAgent,
+    caller: Reader,
+    since: Annotated[str, Query(max_length=64, description="The `version` of the answer before")] = "",
+) -> models.Board:
+    """Everything that lives on a gateway's screens, in one answer; nothing but the version while nothing changed."""
+    known = around(agent)
+    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known))
+    now = agent.clock().isoformat()
+    if found["version"] == since:
+        return models.Board(version=since, now=now, unchanged=True)
+    return models.Board.model_validate({**found, "now": now, "unchanged": False})
+
+
+def around(agent: Agent) -> dict[str, Any]:
+    """What the loops know of the agent's health."""
+    sources = [(one.name, one.status()) for one in agent.sources]
+    return {
+        "ready": agent.health.ready,
+        "reason": unready(agent),
+        "chain_ok": agent.health.chain_ok,
+        "sources": [
+            {"name": name, "connected": bool(status.get("connected")), "error": str(status.get("error") or "")}
+            for name, status in sources
+        ],
+        "targets": [
+            {
+                "name": name,
+                "available": not one.availability.trouble,
+                "trouble": str(one.availability.trouble or ""),
+                "in_the_air": one.in_the_air,
+            }
+            for name, one in agent.dispatches.items()
+        ],
+    }
+
+
+@router.get("/v1/approvals/{id}", tags=["approvals"])
+async def show_approval(id: PostingId, agent: TheAgent, caller: Reader, roles: Roles = NO_ROLES) -> models.Approval:
+    """One posting as a person decides about it, in whatever state it is now, and what came before it."""
+    known = surroundings(agent)
+    found = await look(agent, lambda connection: _shown(connection, id, caller, roles, known, agent))
+    return models.Approval.model_validate(found)
+
+
+def _shown(
+    connection: apsw.Connection, id: int, caller: Identity, roles: Sequence[str], known: Around, agent: Agent
+) -> dict[str, Any]:
+    posting = approving.visible(connection, id, caller)
+    module = module_of(posting["kind"], posting["payload"])
+    may = allowed(agent.config.rights, roles, module, posting["line"], shown.value_of(posting))
+    whole = shown.record(connection, posting, known)
+    all_of_it = caller.may(Scope.READ) or Action.READ_SENSITIVE in may
+    content, digest = whole.shown(all_of_it=all_of_it)
+    held = posting["state"] == "held"
+    return {
+        **posting,
+        "currency": known.facts.plant.currency,
+        "payload": content["payload"],
+        "shown_sha256": digest,
+        "allowed": [one.value for one in may if held and one is not Action.READ_SENSITIVE],
+        "masked": [] if all_of_it else list(whole.masked),
+        "record": content,
+        "history": shown.history(connection, posting, known.facts),
+    }
+
+
+def payload_hash(connection: apsw.Connection, agent: Agent, caller: Identity, id: int, shown_sha256: str) -> str:
+    """The hash of the payload that belongs to a `shown_sha256` of now; what is none of these is returned as it is."""
+    posting = approving.visible(connection, id, caller)
+    whole = shown.record(connection, posting, surroundings(agent))
+    return str(posting["record_hash"]) if shown_sha256 in whole.hashes else shown_sha256
+
+
+# ── sign ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@router.post("/v1/approvals/{id}/challenge", tags=["gateway"])
+async def challenge(id: PostingId, asked: models.Challenge, agent: TheAgent, caller: Gateway) -> models.Given:
+    """A nonce for one signature: good once, for five minutes, for this decision about the posting as it was shown."""
+    wanted = Bound(id, asked.version, asked.decision, asked.shown_sha256 or "", asked.session_user, caller.name)
+    return models.Given(**await signatures(agent).challenge(wanted, caller))
+
+
+@router.post("/v1/approvals/{id}/sign", tags=["gateway"])
+async def sign(
+    id: PostingId,
+    asked: models.Sign,
+    request: Request,
+    agent: TheAgent,
+    caller: Gateway,
+    timestamp: Timestamp = "",
+    signature: Mac = "",
+) -> models.SignedAnswer:
+    """Approve or refuse as a person signed it. Of several who decide one wins; the others get 409 and by whom."""
+    done = await _signed(agent, request, _words(id, asked, {}), caller, timestamp, signature)
+    return models.SignedAnswer(**done)
+
+
+@router.post("/v1/approvals/{id}/correct", tags=["gateway"])
+async def correct(
+    id: PostingId,
+    asked: models.Correct,
+    request: Request,
+    agent: TheAgent,
+    caller: Gateway,
+    timestamp: Timestamp = "",
+    signature: Mac = "",
+) -> models.Corrected:
+    """Put a posting with other figures in the place of this one, as a person signed it; that approves it, too."""
+    done = await _signed(agent, request, _words(id, asked, asked.changes), caller, timestamp, signature)
+    return models.Corrected(**done)
+
+
+async def _signed(
+    agent: Agent, request: Request, asked: Signed, caller: Identity, timestamp: str, signature: str
+) -> Mapping[str, Any]:
+    """Verify the envelope, then do it. Raises SignatureRefused, which is on record."""
+    body, door = await request.body(), signatures(agent)
+    try:
+        verify(_secret(agent, caller), timestamp, signature, asked.nonce, body, agent.clock())
+    except SignatureRefused as error:
+        burnt = asked.nonce if error.code == "clock_off" else ""  # only who knows the secret can use up a nonce
+        await door.refused(error, caller, asked.posting_id, told(asked), burnt)
+        raise
+    return await door.sign(asked, caller)
+
+
+def _words(id: int, asked: models.Sign, changes: Mapping[str, str]) -> Signed:
+    signer = Signer(asked.signer.user, asked.signer.full_name, tuple(asked.signer.roles), asked.signer.idp)
+    return Signed(
+        id, asked.nonce, asked.version, asked.decision, asked.shown_sha256, asked.meaning, asked.reason, asked.comment,
+        signer, asked.session_user, asked.gateway, asked.signed_at, changes,
+    )  # fmt: skip
+
+
+def _secret(agent: Agent, caller: Identity) -> str:
+    """What this token signs with. Raises SignatureRefused (403) for one that has none, as the operator's."""
+    tokens = agent.config.api.tokens if agent.config.api else ()
+    for one in tokens:
+        if one.name == caller.name and one.signing_secret is not None:
+            return one.signing_secret.reveal()
+    raise SignatureRefused("no_right", f"token {caller.name} has no signing_secret: it signs for nobody", 403)
+
+
+# ── what counts now ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def signatures(agent: Agent) -> Signatures:
+    """The door for signatures as the configuration has it now."""
+    return Signatures(agent.desk, agent.config.rights, surroundings(agent), partial(_refusals, agent))
+
+
+def surroundings(agent: Agent) -> Around:
+    """What a record is made of beside the store."""
+    return Around(agent.rules.facts, partial(_words_of, agent), agent.config.sensitive)
+
+
+def _refusals(agent: Agent, target: str, kind: Kind, payload: Mapping[str, Any]) -> Sequence[str]:
+    return agent.targets[target].check(kind, payload)
+
+
+def _words_of(agent: Agent, target: str, kind: str, payload: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """A payload in the words of its ERP; as it is, where the target has none of its own."""
+    found = agent.targets.get(target)
+    if isinstance(found, SaysInErpWords):
+        return found.in_its_words(Kind(kind), payload)
+    return [(name, str(value)) for name, value in payload.items() if value not in ("", None, {})]
