@@ -22,6 +22,7 @@ MEASUREMENTS = (
     "backlog",
     "start",
     "opcua",
+    "outage",
     "sparkplug",
     "models",
     "idle",

@@ -48,6 +48,7 @@ GOALS: Mapping[str, tuple[Goal, str]] = {
     "opcua_ratio": (Goal(least=0.5), "x"),
     "opcua_cpu_s_per_10k": (Goal(most=0.5), "s"),
     "opcua_subscribe_20k_s": (Goal(most=60.0, beyond=True), "s"),
+    "opcua_outage_s": (Goal(most=15.0), "s"),
     "sparkplug_ratio": (Goal(least=0.5), "x"),
     "model_score_us": (Goal(most=50.0, beyond=True), "µs"),
     "model_score_ratio": (Goal(least=25.0), "x"),
