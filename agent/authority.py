@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
 from agent.units import UnitTable
 
-__all__ = ["Mode", "Rule", "below", "closed", "decide", "posting_date", "recheck", "redated"]
+__all__ = ["SAMPLED", "Mode", "Rule", "below", "closed", "decide", "drawn", "posting_date", "recheck", "redated"]
+
+SAMPLED: Final = "audit sample"  # so begins the reason of what a person sees although nothing speaks against it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Rule:
     posting_date: PostingDate = field(default_factory=PostingDate)
     four_eyes: bool = False  # two different people must approve what is held
     needs_fresh: Mapping[LiveKind, int] = field(default_factory=lambda: MappingProxyType({}))  # live fact → seconds
+    audit_sample: float = 0.0  # share of what would be posted by itself that a person sees all the same
     version: str = ""
 
     @classmethod
@@ -62,6 +66,7 @@ class Rule:
             posting_date=posting_date,
             four_eyes=settings.four_eyes,
             needs_fresh=settings.needs_fresh,
+            audit_sample=settings.sample(scored=bool(model)),
             version=version,
         )
 
@@ -78,15 +83,19 @@ def decide(
     today: date,
     score: Score | ModelUnfit | None = None,
     not_fresh: tuple[str, ...] = (),
+    message_key: str = "",
 ) -> Decision:
     """Where the proposal goes, and why. `today` is the plant's day; `score` is what inference returned, None without.
 
-    `not_fresh` says which of the live facts that the rule asks for are not (see `freshness`). The posting dates of the
-    drafts are taken as they are: see `redated`, which comes first.
+    `not_fresh` says which of the live facts that the rule asks for are not (see `freshness`). `message_key` is the
+    identity of the message, by which the audit sample is drawn. The posting dates of the drafts are taken as they are:
+    see `redated`, which comes first.
     """
     if not proposal.drafts:
         return Decision(Route.IGNORE, proposal.holds + proposal.reasons, rule.version, Route.IGNORE)
     why = _why_not(proposal, rule, today, score) + not_fresh
+    if not why and rule.audit_sample and rule.mode is not _ASSIST and drawn(message_key, rule.audit_sample):
+        why = (f"{SAMPLED}: {100 * rule.audit_sample:g} % of what would be posted by itself is shown to a person",)
     in_auto, reasons = _HOLD if why else _POST, why + proposal.reasons
     if rule.mode is _ADVISE:
         return Decision(Route.ADVISE, reasons, rule.version, in_auto)
@@ -109,6 +118,11 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUn
         if draft.payload.get("posting_date", now) != now:
             why += tuple(_out_of_period(draft.payload, rule, today))
     return why
+
+
+def drawn(message_key: str, share: float) -> bool:
+    """Whether this message is one of the share that is drawn: by its identity alone, so each time alike."""
+    return int.from_bytes(sha256(f"{SAMPLED} {message_key}".encode()).digest()[:8]) < share * 2**64
 
 
 def below(confidence: float, bar: float) -> str | None:

@@ -268,7 +268,9 @@ def _decide(
         for one in proposed:
             if one.report.final:
                 _overtake_nothing_unseen(one, waiting | Judgement([*verdicts.values()]).in_quarantine())
-            one.decision = authority.decide(one.proposal, one.assignment.rule, today, one.score, one.not_fresh)
+            one.decision = authority.decide(
+                one.proposal, one.assignment.rule, today, one.score, one.not_fresh, one.message_key
+            )
         fresh = [one for one in proposed if _acceptable(one, verdicts)]
         if len(fresh) == len(proposed):
             return proposed, states

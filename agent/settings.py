@@ -205,6 +205,15 @@ class Authority(Settings):
         description="Live fact → how many seconds ago its source may last have vouched for it; older, or of another "
         "quality than good, the report is held",
     )
+    audit_sample: float | None = Field(
+        default=None, ge=0, le=0.2,
+        description="Share of what would be posted by itself that is held all the same, so that people see what nobody "
+        "doubts: 0 none, at most 0.2; absent: 0.02 where a model scores, else 0",
+    )  # fmt: skip
+
+    def sample(self, *, scored: bool) -> float:
+        """The share that is in force; `scored` says whether a model looks at it."""
+        return (0.02 if scored else 0.0) if self.audit_sample is None else self.audit_sample
 
 
 class PostingDate(Settings):

@@ -94,7 +94,7 @@ class Stage:
                 "confirmation": {"target": "s4", "options": {"backflush": False}},
             },
             "authority": {
-                "consumption": {"mode": "auto", "min_confidence": 0.9, "max_value": 5000},
+                "consumption": {"mode": "auto", "min_confidence": 0.9, "max_value": 5000, "audit_sample": 0},
                 "confirmation": {"mode": "auto"},
             },
             "mappings": str(edge / "mappings"), "masterdata": str(edge / "masterdata"),

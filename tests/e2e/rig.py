@@ -312,7 +312,9 @@ def configured(
     sources[source] |= {**where, **HASTY.get(source, {})}
     content["sources"] = [sources[source], sources["erp_orders"]]
     content["targets"][0] |= {"url": sap, **target}
-    content["authority"] = {name: {"mode": "auto", "min_confidence": 0} for name in content["workflows"]}
+    content["authority"] = {
+        name: {"mode": "auto", "min_confidence": 0, "audit_sample": 0} for name in content["workflows"]
+    }
     content |= {"mappings": str(EDGE / "mappings"), "units": str(EDGE / "units.yaml"), "models": str(ROOT / "models")}
     content["model_keys"] = str(EDGE / "trust/models")
     content["masterdata"] = str(_tolerant(folder / "masterdata"))

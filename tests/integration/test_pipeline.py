@@ -24,7 +24,7 @@ def mode(name: str, **limits: Any) -> Change:
     """The consumption workflow under another authority."""
 
     def change(content: dict[str, Any]) -> None:
-        content["authority"]["consumption"] = {"mode": name, "min_confidence": 0, **limits}
+        content["authority"]["consumption"] = {"mode": name, "min_confidence": 0, "audit_sample": 0, **limits}
 
     return change
 

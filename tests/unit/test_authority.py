@@ -1,6 +1,7 @@
 """Authority: nothing is posted by itself unless every limit allows it."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.authority import Mode, Rule, closed, decide, posting_date, recheck, redated
+from agent.authority import SAMPLED, Mode, Rule, closed, decide, drawn, posting_date, recheck, redated
 from agent.errors import ModelUnfit
 from agent.ports import Draft, Kind, Posting, Proposal, Route, Score
 from agent.settings import Authority, DatePolicy, PostingDate
@@ -164,6 +165,54 @@ def test_only_auto_inside_of_its_limits_ever_posts(confidence, value, mode, limi
     decision = decide(proposal(confidence=confidence, value=value, holds=holds), rule, TODAY)
     allowed = mode is Mode.AUTO and confidence >= least and (limit is None or value <= limit) and not holds
     assert (decision.route is Route.POST) == allowed
+
+
+# ── audit sample ────────────────────────────────────────────────────────────────────────────────────────────
+
+SAMPLING = Rule(mode=Mode.AUTO, min_confidence=0.9, audit_sample=0.1)
+KEYS = [f"consumption:M-{number}" for number in range(5000)]
+
+
+def test_a_share_of_what_nobody_doubts_is_shown_to_a_person():
+    """About the share that is configured, each with a reason that says so, and the same ones every time."""
+    routes = [decide(proposal(), SAMPLING, TODAY, message_key=key) for key in KEYS]
+    held = [one for one in routes if one.route is Route.HOLD]
+    assert 430 <= len(held) <= 570
+    assert {one.reasons for one in held} == {
+        ("audit sample: 10 % of what would be posted by itself is shown to a person",)
+    }
+    assert routes == [decide(proposal(), SAMPLING, TODAY, message_key=key) for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    ("doubt", "rule"),
+    [
+        ({"confidence": 0.5}, SAMPLING),
+        ({"holds": ("odd",)}, SAMPLING),
+        ({}, replace(SAMPLING, mode=Mode.ASSIST)),
+        ({}, replace(SAMPLING, audit_sample=0.0)),
+    ],
+)
+def test_nothing_is_drawn_that_a_person_sees_anyway(doubt, rule):
+    """The sample is of what would be posted by itself, or it would say nothing about that."""
+    decisions = [decide(proposal(**doubt), rule, TODAY, message_key=key) for key in KEYS[:300]]
+    assert len({one.reasons for one in decisions}) == 1
+    assert not any(SAMPLED in reason for one in decisions for reason in one.reasons)
+
+
+@given(st.text(), st.floats(0, 0.2), st.floats(0, 0.2))
+def test_a_larger_sample_has_the_smaller_one_in_it(key, one, other):
+    """What is drawn depends on the message alone: nothing else that is known of it moves it in or out."""
+    assert drawn(key, min(one, other)) <= drawn(key, max(one, other))
+    assert not drawn(key, 0.0)
+    assert drawn(key, 1.0)
+
+
+def test_by_itself_the_sample_is_where_a_model_scores():
+    """2 % with a model, none without one, and what is configured in any case."""
+    assert [Authority().sample(scored=one) for one in (True, False)] == [0.02, 0.0]
+    assert [Authority(audit_sample=0.05).sample(scored=one) for one in (True, False)] == [0.05, 0.05]
+    assert Rule.of(Authority(), PostingDate(), model="m", version="1").audit_sample == 0.02
 
 
 # ── posting dates ───────────────────────────────────────────────────────────────────────────────────────────

@@ -53,7 +53,8 @@ def test_a_right_configuration_shows_what_would_run(config):
 )
 def test_what_a_workflow_writes_is_told_by_its_authority(config, authority, told):
     """Nobody reads "posts live" of a workflow that writes nothing, or that asks a person first."""
-    change(config, "consumption: {mode: auto, min_confidence: 0.9, max_value: 5000}", f"consumption: {{{authority}}}")
+    shipped = "consumption: {mode: auto, min_confidence: 0.9, max_value: 5000, audit_sample: 0.02}"
+    change(config, shipped, f"consumption: {{{authority}}}")
     ran = gatepost_(config, "check", str(config))
     assert ran.code == 0, ran.out
     assert told in ran.out

@@ -92,6 +92,20 @@ def ends(judgement: Judgement) -> list[str]:
     return [one.state for one in judgement.verdicts]
 
 
+def test_the_audit_sample_goes_by_the_identity_of_a_message():
+    """A fifth of these reports is held whatever else they say; judged alone or together, it is the same fifth."""
+    ids = [f"S-{number}" for number in range(40)]
+    events = [event(number, id) for number, id in enumerate(ids, 1)]
+    rules = rules_of(audit_sample=0.2)
+    alone = [judge([one], rules, Nothing(), TODAY).verdicts[0] for one in events]
+    held = [one.event.id for one in alone if one.state == "held"]
+    assert 2 <= len(held) <= 16
+    assert all("audit sample" in one.postings[0].reasons[0] for one in alone if one.state == "held")
+    together = judge(events, rules, Nothing(), TODAY).verdicts
+    sampled = [one.event.id for one in together if "audit sample" in str(one.detail["reasons"])]
+    assert set(sampled) <= set(held)
+
+
 def test_the_same_again_is_held_as_a_double_report():
     """Two ids, one weight, one moment: the first is posted, a person looks at the second."""
     assert ends(judged("A", "B")) == ["posted", "held"]
