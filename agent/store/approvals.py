@@ -78,7 +78,7 @@ def require_held(tx: Transaction, posting_id: int, expected_version: int) -> Non
     """It waits for a person, as it was shown. Raises NotFound, and Conflict naming who was first."""
     row: Any = tx.execute("SELECT state, version FROM posting WHERE id = ?", (posting_id,)).fetchone()
     if row is None:
-        raise NotFound(f"there is no posting {posting_id}")
+        raise NotFound(f"there is no posting {posting_id}; `gatepost approvals list` shows those that are held")
     state, version = row
     if state != "held":
         raise _decided(tx, posting_id, state, version)
@@ -144,7 +144,7 @@ def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
     """One posting as a person decides about it. Raises NotFound."""
     row = connection.execute(f"SELECT {SHOWN} FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # own columns
     if row is None:
-        raise NotFound(f"there is no posting {posting_id}")
+        raise NotFound(f"there is no posting {posting_id}; `gatepost approvals list` shows those that are held")
     return shown(row)
 
 
