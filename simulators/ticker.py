@@ -22,6 +22,7 @@ class Ticker:
 
     def __init__(self, write: Callable[[str], None] = print, clock: Callable[[], float] = time.monotonic) -> None:
         self.counts = Counter[str]()
+        self.reported = asyncio.Event()  # the line has said something
         self._write, self._clock = write, clock
         self._second = 0
         self._shown, self._hidden = Counter[str](), Counter[str]()
@@ -33,6 +34,8 @@ class Ticker:
     def happened(self, who: str, what: str) -> None:
         """Count one event, and print it unless its speaker has said enough in this second."""
         self.counts[who] += 1
+        if who == "line":
+            self.reported.set()
         self._turn_of_second()
         if self._shown[who] < LINES_PER_SECOND:
             self._shown[who] += 1
