@@ -82,7 +82,8 @@ def _make_ready(transaction: Transaction, posting_id: int, action: str, detail: 
 def release_waiting(transaction: Transaction, ordering_key: str) -> None:
     """Let go of what only waited for the held postings before it."""
     held: list[Any] = transaction.execute(
-        "SELECT id, reasons FROM posting WHERE state = 'held' AND ordering_key = ? AND waits = 1 ORDER BY id",
+        "SELECT id, reasons FROM posting LEFT JOIN correction ON correction.posting_id = posting.id "
+        "WHERE state = 'held' AND ordering_key = ? AND waits = 1 ORDER BY coalesce(place, id)",
         (ordering_key,),
     ).fetchall()
     for posting_id, reasons in held:

@@ -100,6 +100,43 @@ async def test_of_two_supervisors_one_wins_and_the_other_learns_who(plant: Bench
     assert await refusals(plant, id) == ["conflict"]
 
 
+async def test_a_corrected_quantity_is_what_the_erp_books(plant: Bench, gateway: Gateway):
+    """The correction is a posting of its own that supersedes the old one; the trail has both figures and who signed."""
+    id = await held(plant, "correct-4", quantity=26)
+    answer = await gateway.sign(id, "correct", changes={"quantity": "13.100"}, reason="scale not tared")
+    assert answer.status_code == 200, answer.text
+    new = answer.json()
+    assert (new["supersedes"], new["state"]) == (id, "ready")
+    assert (await plant.get(f"/v1/approvals/{id}"))["state"] == "superseded"
+
+    async def booked() -> Any:
+        found = await plant.get(f"/v1/approvals/{new['id']}")
+        return found if found["document"] else None
+
+    done = await until(booked)
+    assert (done["payload"]["quantity"], done["payload"]["floor_quantity"]) == ("13.100", "26")
+    assert done["record"]["supersedes"] == id
+    history = (await plant.get(f"/v1/trace/posting:{new['id']}"))["history"]
+    (row,) = [one for one in history if one["action"] == "corrected"]
+    assert (row["actor"], row["detail"]["changes"]) == ("maria via gateway", {"quantity": ["26.000", "13.100"]})
+    assert [one["detail"]["full_name"] for one in history if one["action"] == "approved"] == ["Maria Huber"]
+
+
+async def test_a_correction_is_bound_by_the_same_rules(plant: Bench, gateway: Gateway):
+    """What the ERP would refuse, what is none, and a role that may only approve change nothing and are on record."""
+    id = await held(plant, "correct-5", quantity=26)
+    for changes, error in (({"quantity": "13.10001"}, "erp_would_refuse"), ({"batch": "1"}, "bad_request")):
+        answer = await gateway.sign(id, "correct", changes=changes)
+        assert (answer.status_code, answer.json()["error"]) == (422, error), answer.text
+    answer = await Gateway(plant, roles=("Operator",)).sign(id, "correct", changes={"quantity": "1"})
+    assert (answer.status_code, answer.json()["error"]) == (403, "no_right")
+    shown = await gateway.open(id)
+    words = gateway.words(shown, (await gateway.challenge(shown)).json()["nonce"], changes={"quantity": "1"})
+    assert (await gateway.send(id, words)).status_code == 422, "an approval changes nothing"
+    assert await still_held(plant, id)
+    assert await refusals(plant, id) == ["erp_would_refuse", "bad_request", "no_right"]
+
+
 # ── what is not signed as it must be is refused, and on record ──────────────────────────────────────────────
 
 

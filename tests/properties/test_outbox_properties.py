@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent.errors import Conflict, NotFound
 from agent.ports import Acknowledgement, Kind
-from agent.store import approvals, lanes, outbox, pauses, postings
+from agent.store import approvals, corrections, lanes, outbox, pauses, postings
 from agent.store.approvals import Signature
 from agent.store.writer import Writer
 from tests.stores import Clock, assert_sound, posting, reading, send
@@ -33,9 +34,12 @@ class Known:
     state: str
     waits: bool = False  # held for nothing but what is held before it
     final: bool = False  # never before what is held of its order
+    stands: int = 0  # among the held ones: where it was made, or where what it corrects stood
     place: int = 0  # in its lane
     looking: bool = False  # a lookup is under way
     tries: int = 0
+    signers: int = 1
+    signed: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -61,12 +65,16 @@ class Model:
 
     def release(self, order: str) -> None:
         """What only waited for held ones before it goes."""
-        held = [id for id in sorted(self.postings) if self.postings[id].order == order]
-        for id in held:
+        for id in sorted(self.postings, key=lambda id: self.postings[id].stands):
             one = self.postings[id]
-            before = [other for other in held if other < id and self.postings[other].state == "held"]
-            if one.state == "held" and one.waits and not before:
+            if one.order == order and one.state == "held" and one.waits and not self.before(id):
                 self.ready(id)
+
+    def before(self, id: int) -> list[int]:
+        """What is held of its order and stands before it."""
+        mine = self.postings[id]
+        held = [(other, self.postings[other]) for other in self.in_state("held")]
+        return [other for other, one in held if one.order == mine.order and one.stands < mine.stands]
 
 
 class Outbox(RuleBasedStateMachine):
@@ -115,7 +123,7 @@ class Outbox(RuleBasedStateMachine):
         made = self._do(lambda tx: postings.add_all(tx, news))
         for (id, state), one in zip(made, known, strict=True):
             assert state == one.state
-            self.model.postings[id] = one
+            self.model.postings[id], one.stands = one, id
             if state == "ready":
                 self.model.ready(id)
 
@@ -159,7 +167,7 @@ class Outbox(RuleBasedStateMachine):
             if one.state == "in_doubt":
                 one.looking = True
                 told.append(id)
-            elif one.final and self._held_before(id):
+            elif one.final and self.model.before(id):
                 one.state, one.waits = "held", True
             elif answer == "send":
                 one.state, one.tries = "sending", one.tries + 1
@@ -167,12 +175,9 @@ class Outbox(RuleBasedStateMachine):
                 self.sent.append((one.order, one.place, id))
             else:
                 one.state, one.waits = {"hold": "held", "simulate": "simulated"}[answer], False
+                one.signed = []
         assert [waiting.posting.id for waiting in claimed] == told
         assert all(waiting.posting.wire == b"wire" for waiting in claimed)
-
-    def _held_before(self, id: int) -> bool:
-        order = self.model.postings[id].order
-        return any(other < id and self.model.postings[other].order == order for other in self.model.in_state("held"))
 
     def _in_the_air(self, data: st.DataObject, *states: str) -> int:
         found = [
@@ -224,19 +229,48 @@ class Outbox(RuleBasedStateMachine):
         id = data.draw(st.sampled_from(sorted(self.model.in_state("held"))))
         one = self.model.postings[id]
         version = self._do(lambda tx: self._posting(tx, id).version)
-        signature = Signature("ann", "approve" if approve else "refuse", "looked")
+        person = "bob" if "ann" in one.signed else "ann"
+        signature = Signature(person, "approve" if approve else "refuse", "looked")
         try:
             self._do(lambda tx: approvals.decide(tx, id, version, signature))
         except Conflict:
-            before = [other for other in self.model.in_state("held") if other < id]
             assert approve
-            assert any(self.model.postings[other].order == one.order for other in before)
+            assert self.model.before(id)
             return
         if approve:
+            one.signed.append(person)
+            if len(one.signed) < one.signers:
+                return
             self.model.ready(id)
         else:
             one.state = "refused"
         self.model.release(one.order)
+
+    @precondition(lambda self: self.model.in_state("held"))
+    @rule(data=st.data(), two=st.booleans())
+    def correct(self, data: st.DataObject, two: bool) -> None:
+        """Another posting stands where the held one stood; with four eyes it is held for the second person."""
+        id = data.draw(st.sampled_from(sorted(self.model.in_state("held"))))
+        old = self.model.postings[id]
+        now = self._do(lambda tx: self._posting(tx, id))
+        payload, signature = {**now.payload, "quantity": "1.000"}, Signature("ann", "approve", "not tared")
+        four_eyes = ("consumption",) if two else ()
+        try:
+            answer = self._do(
+                lambda tx: corrections.correct(tx, id, now.version, payload, Decimal(1), signature, four_eyes)
+            )
+        except Conflict:
+            assert self.model.before(id)
+            return
+        new = answer["id"]
+        old.state = "superseded"
+        signers = 2 if two else old.signers
+        made = Known(0, old.order, "held", final=old.final, stands=old.stands, signers=signers, signed=["ann"])
+        self.model.postings[new] = made
+        if signers == 1:
+            self.model.ready(new)
+        self.model.release(old.order)
+        assert answer["state"] == self.model.postings[new].state
 
     @precondition(lambda self: self.model.in_state("dead"))
     @rule(data=st.data())

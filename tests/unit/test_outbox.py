@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import apsw
 import pytest
 
 from agent.desk import Act, reverse
-from agent.errors import Conflict, NotFound
+from agent.errors import BadPayload, Conflict, NotFound
 from agent.ports import Acknowledgement, Kind
-from agent.store import approvals, balance, outbox, pauses, postings
+from agent.store import approvals, balance, corrections, outbox, pauses, postings
 from agent.store.approvals import Signature
 from agent.store.backup import changed_payloads
 from agent.store.keys import idempotency_key, request_id
@@ -386,3 +387,83 @@ def test_finished_rows_are_not_walked_at_a_start(writer: Writer):
     """A year of finished postings costs a start nothing: what was being sent is found by the index of what is open."""
     plan = writer.call(lambda tx: tx.execute(f"EXPLAIN QUERY PLAN {outbox.SENDING}").fetchall())
     assert [row[3] for row in plan] == ["SEARCH posting USING COVERING INDEX posting_state (state=?)"]
+
+
+# ── corrections ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _correct(writer: Writer, id: int, quantity: str, who: Signature = YES, four_eyes: tuple[str, ...] = ()) -> Any:
+    def job(tx: Transaction) -> Any:
+        one = postings.read(tx.connection, id).posting
+        name = "quantity" if one.kind is Kind.GOODS_ISSUE else "yield"
+        payload, value = corrections.corrected(one.kind, one.payload, Decimal(40), {name: quantity})
+        return corrections.correct(tx, id, one.version, payload, value, who, four_eyes)
+
+    return writer.call(job)
+
+
+def test_a_correction_goes_in_the_place_of_the_held_one(writer: Writer):
+    """The old posting is kept as superseded, the new one is sent with its figure; once, and by one person."""
+    (held,) = add(writer, posting(1, reasons=("200 % usage",)))
+    made = _correct(writer, held, "6.250")
+    assert (made["state"], made["supersedes"], state(writer, held)) == ("ready", held, "superseded")
+    (sent,) = claim(writer)
+    assert (sent.posting.id, sent.posting.payload["quantity"], sent.value) == (made["id"], "6.250", Decimal("20.00"))
+    with pytest.raises(Conflict, match="replaced by a correction by ann"):
+        _correct(writer, held, "7")
+
+
+def test_a_final_confirmation_does_not_overtake_a_correction_that_waits(writer: Writer):
+    """A correction that waits for a second person stands where the old one stood, also when it is corrected again."""
+    held, final = add(writer, posting(1, reasons=("value",)), posting(2, kind=Kind.CONFIRMATION, waits=True))
+    once = _correct(writer, held, "6", four_eyes=("consumption",))
+    again = _correct(writer, once["id"], "7")
+    assert (again["state"], state(writer, final)) == ("held", "held")
+    with pytest.raises(Conflict, match="another person must"):
+        writer.call(lambda tx: approvals.decide(tx, again["id"], 2, YES))
+    writer.call(lambda tx: approvals.decide(tx, again["id"], 2, replace(YES, by="bob")))
+    (first,) = claim(writer)
+    assert first.posting.id == again["id"]
+    _acknowledge(writer, first)
+    assert [one.posting.id for one in claim(writer)] == [final]
+
+
+def test_what_waits_is_let_go_in_the_order_in_which_it_stands(writer: Writer):
+    """A corrected confirmation goes before one that was made after the old one, and neither is forgotten."""
+    first, old, last = add(
+        writer,
+        posting(1),
+        posting(2, kind=Kind.CONFIRMATION, waits=True, reasons=("value",)),
+        posting(3, kind=Kind.CONFIRMATION, waits=True),
+    )
+    made = _correct(writer, old, "6")
+    for _ in range(3):  # authority became tighter: the goods issue is held back, and what is behind it waits for it
+        claim(writer, admit=lambda _: outbox.HoldBack(("mode is now assist",)))
+    assert {state(writer, one) for one in (first, made["id"], last)} == {"held"}
+    version = writer.call(lambda tx: postings.read(tx.connection, first).posting.version)
+    writer.call(lambda tx: approvals.decide(tx, first, version, YES))
+    went = []
+    while sent := claim(writer):
+        went += [one.posting.id for one in sent]
+        _acknowledge(writer, sent[0], f"2026/{sent[0].posting.id}")
+    assert went == [first, made["id"], last]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (Kind.GOODS_ISSUE, {"quantity": "0"}),
+        (Kind.GOODS_ISSUE, {"quantity": "-1"}),
+        (Kind.GOODS_ISSUE, {"quantity": "NaN"}),
+        (Kind.GOODS_ISSUE, {"quantity": "1e3"}),
+        (Kind.GOODS_ISSUE, {"quantity": "12.500"}),
+        (Kind.GOODS_ISSUE, {"material": "RM-OTHER"}),
+        (Kind.CONFIRMATION, {"quantity": "1"}),
+        (Kind.REVERSAL, {"document": "2026/1"}),
+    ],
+)
+def test_what_is_no_correction_is_refused(kind, changes):
+    """No quantity, nothing that differs, or a field that is not for people to change: the field is named."""
+    payload = {"material": "RM-RESIN", "quantity": "12.500", "yield": "5"}
+    with pytest.raises(BadPayload, match="changes"):
+        corrections.corrected(kind, payload, Decimal(40), changes)
