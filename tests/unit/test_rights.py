@@ -1,0 +1,86 @@
+"""Who may do what by role: the rule itself, and configurations under which nobody could sign."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import assembly, config
+from agent.rights import Action, Module, Right, allowed, module_of, why_not
+from tests.api_bench import write
+
+RIGHTS = (
+    Right(role="Supervisor", modules=(Module.MM,), actions=(Action.APPROVE, Action.REFUSE), max_value=Decimal(100)),
+    Right(role="Mixing", modules=(Module.MM,), actions=(Action.APPROVE,), lines=("mixing",)),
+    Right(role="Planner", modules=(Module.PP,), actions=(Action.APPROVE, Action.CORRECT)),
+)
+
+
+@pytest.mark.parametrize(
+    ("roles", "action", "module", "line", "value", "may"),
+    [
+        (["Supervisor"], Action.APPROVE, Module.MM, "molding", 100, True),
+        (["Supervisor"], Action.APPROVE, Module.MM, "molding", "100.01", False),
+        (["Supervisor"], Action.REFUSE, Module.MM, "molding", 1000, True),
+        (["Supervisor"], Action.CORRECT, Module.MM, "molding", 1, False),
+        (["Supervisor"], Action.APPROVE, Module.PP, "molding", 1, False),
+        (["Mixing"], Action.APPROVE, Module.MM, "mixing", 1000, True),
+        (["Mixing"], Action.APPROVE, Module.MM, "molding", 1, False),
+        (["Supervisor", "Mixing"], Action.APPROVE, Module.MM, "mixing", 1000, True),
+        (["supervisor"], Action.APPROVE, Module.MM, "mixing", 1, False),
+        (["Planner"], Action.APPROVE, Module.QM, "mixing", 1, False),
+        ([], Action.APPROVE, Module.MM, "mixing", 1, False),
+    ],
+)
+def test_what_is_not_granted_nobody_may(roles, action, module, line, value, may):
+    """Role, module, line, action and value must all fit one right; the largest of several counts."""
+    assert bool(why_not(RIGHTS, roles, action, module, line, Decimal(value))) is not may
+
+
+def test_without_any_right_nobody_may_anything():
+    """Deny by default."""
+    assert allowed((), ["Administrator", "*", ""], Module.MM, "", Decimal(0)) == ()
+
+
+def test_a_reversal_is_of_the_module_of_what_it_takes_back():
+    """Goods issues are MM, confirmations PP."""
+    assert module_of("goods_issue", {}) is Module.MM
+    assert module_of("confirmation", {}) is Module.PP
+    assert module_of("reversal", {"of_kind": "goods_issue"}) is Module.MM
+
+
+def gateway(**changes: Any) -> dict[str, Any]:
+    return {"name": "gateway", "sha256": "0" * 64, "scopes": ["gateway"], "signing_secret": {"secret": "s"}, **changes}
+
+
+RIGHT = {"role": "R", "modules": ["MM"], "actions": ["approve"]}
+
+
+@pytest.mark.parametrize(
+    ("token", "rights", "says"),
+    [
+        (gateway(), [RIGHT], ""),
+        (gateway(), [], "nobody could sign"),
+        (
+            {key: value for key, value in gateway().items() if key != "signing_secret"},
+            [RIGHT],
+            "needs a signing_secret",
+        ),
+        (gateway(scopes=["read"]), [RIGHT], "for the scope gateway only"),
+        (gateway(signing_secret={"secret": "short"}), [RIGHT], "fewer than 32 characters"),
+        (gateway(signing_secret="written into the file, which nobody may do"), [RIGHT], "in the file itself"),
+    ],
+)
+def test_a_gateway_that_cannot_sign_is_told_before_it_starts(tmp_path: Path, token, rights, says):
+    """`check` names the token that lacks a secret, or has a weak one, and says when no role may do anything."""
+    path = write(tmp_path, "http://127.0.0.1:1", api={"tokens": [token]}, rights=rights)
+    for name, value in (("s", "x" * 32), ("short", "x" * 31)):
+        secret = tmp_path / "secrets" / name
+        secret.write_text(value)
+        secret.chmod(0o600)
+    found = config.examine(path, assembly.resolver(), {}).findings
+    assert (says in str(found[0])) if says else (found == []), list(map(str, found))
+    assert not any("x" * 31 in str(one) for one in found)
