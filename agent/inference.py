@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from agent import onnxsession, registry
 from agent.errors import ModelUnfit
 from agent.ports import Classified, Features, Forecast, Score
-from agent.reasons import Reasons
+from agent.reasons import Effect, Reasons
 from agent.registry import Keys, Manifest, Version
 
 PARITY: Final = 1e-5
@@ -129,6 +129,11 @@ class Model:
         """For each row what a person should know, worst first. Raises ModelUnfit."""
         column = self.manifest.output.column
         return self._reasons.of(rows, lambda asked: self.run(asked)[:, column])
+
+    def effects(self, row: Table) -> list[Effect]:
+        """What every input of this one row does, with sixteen usual values in its place. Raises ModelUnfit."""
+        column = self.manifest.output.column
+        return self._reasons.closely(row, lambda asked: self.run(asked)[:, column])
 
     def close(self) -> None:
         """End the watch thread."""

@@ -1,7 +1,7 @@
 """Decisions on record, computed again: the same file, given the same row, must answer the same, bit by bit.
 
-What follows from the record alone is compared: the answer of the model, its reasons, whether the bar was passed, and
-whether the route fits that. What other rules said of it (limits, tolerances, live facts) stands in the reasons.
+What follows from the record alone is compared: the answer of the model, whether the bar was passed, and whether the
+route fits that. What other rules said of it (limits, tolerances, live facts) stands in the reasons.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent import authority, record, registry, selfcheck
 from agent.errors import GatepostError, ModelUnfit
@@ -44,6 +43,7 @@ class Replayed:
     exact: bool = True  # to the last bit; else within rounding: an older release kept less
     differences: tuple[Difference, ...] = ()
     problem: str = ""
+    reasons: tuple[str, ...] = ()  # as they would be told now, where another release worded them
 
     @property
     def same(self) -> bool:
@@ -177,10 +177,8 @@ def _compared(one: Decided, answer: Answer | None, versions: Versions) -> Replay
     if answer is None or isinstance(answer, ModelUnfit):
         return Replayed(one, score["model"], problem=str(answer))
     model = versions.find(score["model"], score["sha256"])
-    differences = [*_outputs(score, answer, model.manifest.output.column)]
-    if not differences:
-        differences += [*_reasons(score, model), *_route(one.detail, score)]
-    return Replayed(one, score["model"], "outputs" in score, tuple(differences))
+    differences = (*_outputs(score, answer, model.manifest.output.column), *_route(one.detail, score))
+    return Replayed(one, score["model"], "outputs" in score, differences, reasons=_reworded(score, model))
 
 
 def _outputs(score: Mapping[str, Any], now: tuple[float, ...], column: int) -> Iterator[Difference]:
@@ -205,17 +203,11 @@ def bits(value: float) -> str:
     return np.array([value], ">f4").tobytes().hex()
 
 
-def _reasons(score: Mapping[str, Any], model: Model) -> Iterator[Difference]:
-    """Where a person read reasons: whether they are the same."""
+def _reworded(score: Mapping[str, Any], model: Model) -> tuple[str, ...]:
+    """The reasons as they are told now where a person read others: words, and the last figure, are no decision."""
     then = tuple(score["reasons"])
-    if then:
-        (now,) = model.reasons(_table(record.values(score["features"])))
-        if now != then:
-            yield Difference("score.reasons", list(then), list(now))
-
-
-def _table(row: Features) -> NDArray[np.float32]:
-    return np.array([row], np.float32)
+    (now,) = model.reasons(np.array([record.values(score["features"])], np.float32)) if then else ((),)
+    return now if now != then else ()
 
 
 def _route(detail: Mapping[str, Any], score: Mapping[str, Any]) -> Iterator[Difference]:
@@ -268,7 +260,7 @@ def as_data(replayed: Replayed, ran_with: Mapping[str, str]) -> dict[str, Any]:
     return {
         "event": decided.event, "decided_at": decided.at.isoformat(), "model": replayed.model or None,
         "same": replayed.same, "exact": replayed.exact, "problem": replayed.problem or None,
-        "differences": [one._asdict() for one in replayed.differences],
+        "differences": [one._asdict() for one in replayed.differences], "reasons_now": list(replayed.reasons),
         "likely": likely(replayed, ran_with, selfcheck.computes_with()),
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ from agent.commands import show
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
 from agent.store import approvals as store
-from agent.store import lists
+from agent.store import decisions, lists
 
 VERSION = click.option(
     "--version",
@@ -130,12 +130,27 @@ def signatures(one: dict[str, Any]) -> list[str]:
 
 
 def shown(place: Place, id: int, *, json: bool) -> None:
-    """One posting, for people or for programs."""
+    """One posting, for people or for programs; of what waits for a person also why its model scored it so."""
     found = place.look(lambda connection: store.show(connection, id))
+    told = _explained(place, found["event_id"]) if found["state"] == "held" else None
     if json:
-        show.data(priced(found, place))
-    else:
-        describe(found, place)
+        show.data({**priced(found, place), "score": told})
+        return
+    describe(found, place)
+    if told:
+        show.folded(f"  {told['model']} is {told['confidence']:.0%} sure that it is normal; asked again, closely:")
+        for line in told["reasons"] or (f"cannot be asked: {told['problem']}",):
+            show.folded(f"    {line}")
+
+
+def _explained(place: Place, event: int | None) -> dict[str, Any] | None:
+    """What the model that scored this event says about it; None: none did."""
+    decided = place.look(lambda connection: decisions.of_event(connection, event)) if event is not None else None
+    if decided is None or "score" not in decided.detail:
+        return None
+    from agent.explaining import explained  # only where there is a model: it takes a while
+
+    return explained(decided.detail, place.models, place.model_keys)
 
 
 def priced(found: dict[str, Any], place: Place) -> dict[str, Any]:

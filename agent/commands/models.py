@@ -11,16 +11,18 @@ from typing import Any
 
 import click
 
-from agent import checkpoints, desk, inference, registry
+from agent import checkpoints, registry, replay
 from agent.commands import show
 from agent.commands.approvals import YES
 from agent.commands.place import ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
 from agent.config import read_yaml
 from agent.errors import GatepostError, ModelUnfit, NotFound
+from agent.explaining import explained
 from agent.promotion import Shelf
 from agent.promotion import promote as to_champion
 from agent.promotion import roll_back as to_previous
+from agent.store import decisions
 
 
 def folder_name(_context: click.Context, argument: click.Parameter, text: str | None) -> str | None:
@@ -294,29 +296,23 @@ def explain(*, name: str | None, version: str | None, event: int | None, place: 
 
 
 def _explain_event(place: Place, event: int, *, json: bool) -> None:
-    """The score on record beside the score now, and why. Raises NotFound, ModelUnfit."""
-    history = place.look(lambda connection: desk.trace(connection, f"event:{event}"))["history"]
-    scores = [one["detail"]["score"] for one in history if isinstance(one["detail"], dict) and "score" in one["detail"]]
-    if not scores:
+    """What made the difference, asked of the very version that scored. Raises NotFound, ModelUnfit."""
+    found = place.look(lambda connection: decisions.of_event(connection, event))
+    if found is None or not ("score" in found.detail or "unfit" in found.detail):
         raise NotFound(f"no model has scored event {event}; `gatepost trace {event}` tells what became of it")
-    recorded = scores[-1]
-    model = inference.Model.load(place.models / recorded["model"], registry.trusted(place.model_keys))
-    try:
-        if model.digest != recorded["sha256"]:
-            raise ModelUnfit(f"{recorded['model']} is another file now than when it scored; restore that version")
-        (now,) = model.score([tuple(map(float, recorded["features"]))])
-    finally:
-        model.close()
-    if isinstance(now, ModelUnfit):
-        raise now
-    same = now.confidence == recorded["confidence"]
+    again = replay.alone(found, place.models, place.model_keys, {})
+    told = explained(found.detail, place.models, place.model_keys)
     if json:
-        show.data({"event": event, "recorded": recorded, "now": now._asdict(), "same": same})
+        show.data({"event": event, "recorded": found.detail.get("score"), "same": again["same"], **told})
         return
-    verdict = "the same" if same else f"NOT the same: {recorded['confidence']!r} is on record"
-    show.say(f"event {event}: {now.confidence:.4f} by {recorded['model']}, asked again: {verdict}")
-    for reason in now.reasons or ("nothing in it makes a difference: it is like what training saw",):
-        show.say(f"  because: {reason}")
+    if told["problem"]:
+        raise ModelUnfit(told["problem"])
+    verdict = "the same" if again["same"] else f"NOT the same: `gatepost replay {event}` shows the difference"
+    show.say(f"event {event}: {told['confidence']:.4f} by {told['model']}, asked again: {verdict}")
+    for reason in told["reasons"]:
+        show.folded(f"  because: {reason}")
+    rows = [(one["text"], one["value"], one["usual"], f"{one['points']:+.1f}") for one in told["inputs"]]
+    show.table(["what it saw", "here", "usually", "points of 100 if it were as usual"], rows)
 
 
 def _explain_version(place: Place, name: str, version: str | None, *, json: bool) -> None:

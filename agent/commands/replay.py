@@ -132,9 +132,15 @@ def told(replayed: Replayed, causes: Iterable[str]) -> Iterator[str]:
     elif "unfit" in detail:
         yield f"{head} the same: {replayed.model} has no answer to this row{went}"
     else:
-        score, how = detail["score"], "bit by bit" if replayed.exact else "within rounding (its record keeps no more)"
-        bar = f"; the bar was {score['bar']:.2f}" if "bar" in score else ""
-        yield f"{head} the same: {replayed.model} answers {score['confidence']:.4f} again, {how}{bar}{went}"
+        yield from _the_same(replayed, head, went)
+
+
+def _the_same(replayed: Replayed, head: str, went: str) -> Iterator[str]:
+    score = replayed.decided.detail["score"]
+    how = "bit by bit" if replayed.exact else "within rounding (its record keeps no more)"
+    bar = f"; the bar was {score['bar']:.2f}" if "bar" in score else ""
+    yield f"{head} the same: {replayed.model} answers {score['confidence']:.4f} again, {how}{bar}{went}"
+    yield from (f"    its reason reads now: {reason}" for reason in replayed.reasons)
 
 
 def _value(value: Any) -> str:

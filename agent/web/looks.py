@@ -16,6 +16,7 @@ from agent.app import Agent
 from agent.callers import Identity
 from agent.desk import lists, trace
 from agent.errors import ModelUnfit, NotFound
+from agent.explaining import explained, silent
 from agent.settings import Scope
 from agent.store import decisions
 from agent.store.advised import advised
@@ -23,6 +24,8 @@ from agent.web import models
 from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready
 from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
+
+EXPLAIN_S = 5.0  # how long whoever opens a posting waits for the model's reasons
 
 router = APIRouter(route_class=StrictRoute)
 Reader = Annotated[Identity, Depends(Needs(Scope.READ))]
@@ -129,12 +132,33 @@ async def replay_decision(event: EventId, agent: TheAgent, caller: Reader) -> mo
     folder, keys = agent.config.models, agent.config.model_keys
 
     def again(connection: apsw.Connection) -> dict[str, Any]:
-        found = decisions.of_event(connection, event)
-        if found is None or not caller.sees(found.detail.get("subject", {}).get("line", "")):
-            raise NotFound(f"no decision is on record for event {event}")
+        found = _decision(connection, event, caller)
         return replay.alone(found, folder, keys, decisions.ran_with(connection, found.seq))
 
     return models.Recomputed(**await look(agent, again))
+
+
+@router.get("/v1/decisions/{event}/reasons", tags=["state"])
+async def explain_decision(event: EventId, agent: TheAgent, caller: Reader) -> models.Explained:
+    """Why the model scored this event as it did, in the words and units of people, for whoever opens what is held.
+
+    The version that scored is asked again, with usual values in the place of each input; the answer is kept.
+    """
+    found = await look(agent, lambda connection: _decision(connection, event, caller))
+    asked = asyncio.to_thread(explained, found.detail, agent.config.models, agent.config.model_keys)
+    try:
+        told = await asyncio.wait_for(asked, EXPLAIN_S)
+    except TimeoutError:  # it goes on, and whoever asks again finds the answer
+        told = silent(found.detail, f"the model was not asked within {EXPLAIN_S:g} s; ask again in a while")
+    return models.Explained(event=event, **told)
+
+
+def _decision(connection: apsw.Connection, event: int, caller: Identity) -> decisions.Decided:
+    """The decision about this event; one of another line does not exist for this caller. Raises NotFound."""
+    found = decisions.of_event(connection, event)
+    if found is None or not caller.sees(found.detail.get("subject", {}).get("line", "")):
+        raise NotFound(f"no decision is on record for event {event}")
+    return found
 
 
 @router.get("/v1/quarantine", tags=["quarantine"])

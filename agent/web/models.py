@@ -307,7 +307,29 @@ class Recomputed(Shown):
     exact: bool = Field(description="To the last bit; false: a record of an older release, compared within rounding")
     problem: str | None = Field(description="Why it could not be computed")
     differences: list[Difference]
+    reasons_now: list[str] = Field(description="The model's reasons, where this release tells them otherwise")
     likely: list[str] = Field(description="What may have caused the differences")
+
+
+class Influence(Shown):
+    """One input of a model, as people read it."""
+
+    text: str
+    value: str = Field(description="With its unit")
+    usual: str = Field(description="What training mostly saw")
+    points: float = Field(description="Points of 100 that usual values in its place would add to the confidence")
+    beyond: bool = Field(description="Outside of what training mostly saw")
+
+
+class Explained(Shown):
+    """Why a model scored one event as it did."""
+
+    event: int
+    model: str | None = Field(description="The version that scored; null: none did")
+    confidence: float | None
+    reasons: list[str] = Field(description="What matters most, as sentences")
+    inputs: list[Influence] = Field(description="Every input that people can read, the worst first")
+    problem: str | None = Field(description="Why there is nothing to tell")
 
 
 class Done(Shown):

@@ -267,8 +267,14 @@ async def test_a_token_of_a_line_sees_and_does_nothing_elsewhere(plant: Bench):
     assert (await plant.get("/v1/approvals?line=mixing", "moulder"))["items"] == []
     assert (await plant.get("/v1/events/recent", "moulder"))["items"] == []
     assert one["id"] in [each["id"] for each in (await plant.get("/v1/approvals", "mixer"))["items"]]
-    again, event = f"/v1/decisions/{one['event_id']}/replay", f"/v1/trace/{one['event_id']}"
-    for path in (f"/v1/approvals/{one['id']}", event, f"/v1/trace/posting:{one['id']}", again):
+    event, again, why = (
+        f"/v1/{of}"
+        for of in (
+            f"trace/{one['event_id']}",
+            *(f"decisions/{one['event_id']}/{what}" for what in ("replay", "reasons")),
+        )
+    )
+    for path in (f"/v1/approvals/{one['id']}", event, f"/v1/trace/posting:{one['id']}", again, why):
         assert (await plant.ask("GET", path, "moulder")).status_code == 404
         assert (await plant.ask("GET", path, "mixer")).status_code == 200
     assert (await approve(plant, one, "moulder")).status_code == 404

@@ -317,3 +317,10 @@ async def test_a_model_is_promoted_through_the_api_and_from_the_command_line(tmp
         (held,) = await one.held()
         again = await one.get(f"/v1/decisions/{held['event_id']}/replay")
         assert (again["same"], again["exact"], again["model"]) == (True, True, f"{NAME}/2")
+        told = await one.get(f"/v1/decisions/{held['event_id']}/reasons")
+        assert (told["model"], told["problem"]) == (f"{NAME}/2", None)
+        assert told["reasons"]
+        assert {each["text"] for each in told["inputs"]} == {"used over expected", "share of the order's requirement"}
+        ran = await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", "approvals", "show", str(held["id"]))
+        assert f"{NAME}/2 is" in ran.out
+        assert told["reasons"][0] in ran.out

@@ -361,6 +361,34 @@ def test_a_category_is_put_back_as_a_whole(tmp_path):
     assert score.reasons == ("machine is B, not A: that makes 70 points of 100",)
 
 
+def test_whoever_looks_closely_sees_what_sixteen_usual_values_would_make(tmp_path):
+    """As often as training saw each, numbers by deciles, categories by shares; told in words, the worst first."""
+    features = ("machine=A", "machine=B", "warm", "silent")
+    weights = np.array([[0.9], [0.1], [-0.02], [0.0]], np.float32)
+    words = {"machine=A": {"text": "machine A"}, "machine=B": {"text": "machine B"}}
+    folder = put(
+        tmp_path,
+        graph([helper.make_node("Gemm", ["x", "weights"], ["y"])], {"weights": weights}, width=4, columns=1),
+        features=features,
+        categories={"machine": ("A", "B")},
+        shares={"machine": {"A": 0.75, "B": 0.25}},
+        deciles=[1.0] * 5 + [5.0] * 4,
+        inputs=words | {"warm": {"text": "heat", "unit": "mm", "low": 0.0, "high": 9.0}},
+        output={"name": "y", "columns": 1},
+        parity=([[1.0, 0.0, 0.0, 0.0]], [[0.9]]),
+    )
+    model = Model.load(folder, KEYS)
+    machine, heat = model.effects(np.array([[0.0, 1.0, 3.0, 0.0]], np.float32))
+    (beyond, _) = model.effects(np.array([[1.0, 0.0, 10.0, 0.0]], np.float32))
+    model.close()
+    assert machine.points == pytest.approx(100 * 0.8 * 0.75)
+    assert machine.sentence() == "machine is B, usually A, B: that costs 60 points of 100"
+    usual = [0.0] + [1.0] * 7 + [5.0] * 7 + [9.0]  # at sixteen levels, of least, nine deciles and most
+    assert heat.points == pytest.approx(100 * -0.02 * (np.mean(usual) - 3), abs=1)
+    assert (beyond.text, beyond.beyond) == ("heat", True)
+    assert beyond.sentence() == "heat is 10 mm, usually 0 to 9: that costs 14 points of 100"
+
+
 # ── files that do not fit ───────────────────────────────────────────────────────────────────────────────────
 
 

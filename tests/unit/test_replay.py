@@ -14,6 +14,7 @@ import pytest
 
 from agent import record, registry
 from agent.authority import Mode, Rule, decide
+from agent.explaining import explained
 from agent.inference import Model
 from agent.ports import Draft, Features, Kind, Proposal, Score
 from agent.replay import Replayed, Versions, likely, replay
@@ -22,7 +23,7 @@ from agent.store.decisions import Decided
 from agent.store.encode import encode
 from tests import stores
 from tests.command_line import folder, gatepost_
-from tests.trained import KEYS, ROOT, SHIPPED, copied
+from tests.trained import KEYS, ROOT, SHIPPED, copied, trust
 
 USUAL = (0.001, 0.001, 2.5, 0.0, 0.005)
 DOUBLE = (0.693, 0.693, 2.5, 0.0, 0.01)
@@ -112,17 +113,25 @@ def test_one_bit_is_a_difference_with_both_values_and_its_likely_cause(model, ve
     assert likely(replay([one], versions)[0], then, now) == []
 
 
-def test_reasons_bar_and_route_must_follow_from_the_record(model, versions):
+def test_bar_and_route_must_follow_from_the_record(model, versions):
     """A row that says otherwise than its own figures was not written like that."""
     good, bad = on_record(model, USUAL, DOUBLE)
     posted = decided(2, {**bad.detail, "route": "posted"})
     silent = decided(2, {**bad.detail, "reasons": []})
     raised = changed(good, bar=0.99999)
-    others = changed(bad, reasons=["it is Friday"])
-    found = replay([posted, silent, raised, others], versions)
-    assert [fields(one) for one in found] == [["route"], ["reasons"], ["reasons", "route"], ["score.reasons"]]
+    found = replay([posted, silent, raised], versions)
+    assert [fields(one) for one in found] == [["route"], ["reasons"], ["reasons", "route"]]
     assert found[0].differences[0] == ("route", "posted", "held")
     assert "audit verify" in likely(found[0], {}, {})[0]
+
+
+def test_reasons_that_read_otherwise_are_told_and_are_no_difference(model, versions):
+    """Another release may have better words; what was decided is the same."""
+    (bad,) = on_record(model, DOUBLE)
+    same, reworded = replay([bad, changed(bad, reasons=["it is Friday"])], versions)
+    assert same.reasons == ()
+    assert reworded.same
+    assert list(reworded.reasons) == bad.detail["score"]["reasons"]
 
 
 @pytest.mark.parametrize("mode", [Mode.ASSIST, Mode.ADVISE])
@@ -190,6 +199,23 @@ def test_what_no_model_decided_has_nothing_to_compute_and_damage_is_told(version
     assert not rules.model
     assert not nothing.model
     assert "is damaged" in damaged.problem
+
+
+def test_whoever_opens_a_decision_reads_why_or_why_not(model, tmp_path):
+    """From the record alone; a version that is gone is told, and asked again once it is back."""
+    keys = trust(tmp_path / "keys")
+    (one,) = on_record(model, DOUBLE)
+    told = explained(one.detail, tmp_path, keys)
+    assert told["reasons"] == []
+    assert "is not in" in told["problem"]
+    copied(tmp_path, "1")
+    told = explained(one.detail, tmp_path, keys)
+    assert told["problem"] is None
+    assert told["reasons"][0].startswith("used over expected is 2, usually 0.98 to 1.02")
+    assert told["inputs"][0]["beyond"]
+    assert explained({"route": "held"}, tmp_path, keys)["problem"] == "no model has scored it"
+    unfit = record.unfit(model.name, model.digest, USUAL)
+    assert "no answer" in explained({"unfit": unfit}, tmp_path, keys)["problem"]
 
 
 def test_a_decision_is_found_in_its_archive(model, tmp_path):

@@ -36,9 +36,20 @@ export function heldOne(main, id) {
     const one = await look(`/v1/approvals/${id}`);
     if (`${one.version}${one.state}` === version) return;
     version = `${one.version}${one.state}`;
+    const why = h("div");
     fill(main, h("div.head", h("h1", `${content(one)}`), h("span.site", `posting ${one.id}, ${kind(one.kind)}`), h("a", { href: "#/held" }, "all that is held")),
-      buttons(one), h("div.columns", reasons(one), h("div", details(one))));
+      buttons(one), h("div.columns", h("div", reasons(one), why), h("div", details(one))));
+    if (one.event_id && one.state === "held") closely(why, one.event_id);
   };
+}
+
+/** What the model says when it is asked again, closely; the posting is shown without waiting for it. */
+async function closely(place, event) {
+  const told = await look(`/v1/decisions/${event}/reasons`).catch((error) => ({ model: "", reasons: [], problem: error.message }));
+  if (told.model === null) return;
+  fill(place, h("section.card", h("h2", "What the model says"),
+    told.problem ? h("p.hint", told.problem) : h("ul", told.reasons.map((text) => h("li", text))),
+    told.model && h("p.quiet", `${told.model}: ${(told.confidence * 100).toFixed(0)} % sure that it is normal`)));
 }
 
 function buttons(one) {
