@@ -27,8 +27,10 @@ from agent.housekeeping import Health, Housekeeping
 from agent.judge import Rules
 from agent.pipeline import Dispatch, Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
+from agent.promotion import Shelf
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
+from agent.shadow import Shadow
 from agent.store import balance, file, lanes, masterdata, outbox, postings
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -59,6 +61,7 @@ class Agent:
         self.sources: list[Source] = assembly.sources(config, clock, self.targets)
         self.desk = Desk(self.writer, clock, self.wake, lambda: self.rules.four_eyes)
         self.housekeeping = Housekeeping(config, self.desk, clock, self.health)
+        self.shadow = Shadow(self.desk, lambda: assembly.shelf(self.config))
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None
         self.intake: Intake | None = None
@@ -132,6 +135,7 @@ class Agent:
                     *(group.create_task(one.run(self.intake), name=f"source {one.name}") for one in self.sources),
                     group.create_task(self._watch(), name="watch"),
                     group.create_task(self.housekeeping.run(), name="housekeeping"),
+                    group.create_task(self.shadow.run(), name="shadow"),
                 ]
                 if serve is not None:
                     tasks.append(group.create_task(_as_coroutine(serve(self)), name="http"))
@@ -231,22 +235,32 @@ class Agent:
         checks = [contents.identities]
         return await asyncio.to_thread(load, self.config.file, assembly.resolver(), checks=checks)
 
-    async def promote(self, name: str, version: str | None, act: Act) -> Mapping[str, Any]:
-        """Let this version of a model decide (None: the one before) from the next batch on.
+    async def promote(self, name: str, version: str | None, act: Act, *, anyway: bool = False) -> Mapping[str, Any]:
+        """Let this version of a model decide (None: the one before) from the next batch on; see `promotion`.
 
-        Raises NotFound, ModelUnfit, ConfigError, and Conflict where it does already or other files have changed, too:
-        then nothing is changed.
+        Raises NotFound, ModelUnfit, ConfigError, and Conflict where it does already, has not shown that it is better
+        (unless `anyway`), or other files have changed, too: then nothing is changed.
         """
+        gate = self.config.promotion
+        done = await self._with_models(
+            lambda shelf: (
+                promotion.roll_back(self.desk, shelf, name, act)
+                if version is None
+                else promotion.promote(self.desk, shelf, name, version, act, gate, anyway=anyway)
+            )
+        )
+        log.info("model %s/%s decides from now on, by %s: %s", name, done["version"], act.by, act.reason)
+        return done
+
+    async def challenge(self, name: str, version: str | None, act: Act) -> Mapping[str, Any]:
+        """Ask this version of a model in shadow (None: no more); see `promotion`. Raises as `promote`."""
+        return await self._with_models(lambda shelf: promotion.challenge(self.desk, shelf, name, version, act))
+
+    async def _with_models(self, act: Callable[[Shelf], Awaitable[Mapping[str, Any]]]) -> Mapping[str, Any]:
         if (await self.fresh()).version != self.config.version:
             raise Conflict("the files of the configuration have changed since they were read; reload them first")
-        shelf = assembly.shelf(self.config)
-        done = await (
-            promotion.roll_back(self.desk, shelf, name, act)
-            if version is None
-            else promotion.promote(self.desk, shelf, name, version, act)
-        )
+        done = await act(assembly.shelf(self.config))
         await self.reload(await self.fresh())
-        log.info("model %s/%s decides from now on, by %s: %s", name, done["version"], act.by, act.reason)
         return done
 
     async def _rules(self, config: Config, known: Facts, may_be_absent: Collection[str]) -> Rules:

@@ -50,8 +50,8 @@ COMMANDS = {
     "resume": ("control:resume", "Let it go on."),
     "reverse": ("control:reverse", "Take back a booked document, by a posting of its own that you sign."),
     "models": (
-        "training:models",
-        "The models that score: list, verify, promote, rollback, explain, train, evaluate, key.",
+        "feedback:models",
+        "The models that score: list, verify, explain, train, evaluate, challenge, compare, promote, rollback.",
     ),
     "audit": ("audit:audit", "The audit trail: verify, export, checkpoint."),
     "export": ("export:export", "Write events, postings or the audit trail to FILE, or the tags of Ignition."),

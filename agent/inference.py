@@ -59,6 +59,7 @@ class Model:
         self.name = f"{self.manifest.name}/{self.manifest.version}"
         self.digest = self.manifest.files["model.onnx"]
         self.signer = version.signer
+        self.proven = 0  # rows: so many at once it has computed here within its memory
         self._session = session
         self._watch = onnxsession.Watch(deadline_s)
         weakref.finalize(self, self._watch.close)  # after a reload nobody asks it any more
@@ -82,21 +83,27 @@ class Model:
         explain_below: float = 1.0,
         deadline_s: float = DEADLINE_S,
         patience_s: float = PATIENCE_S,
+        apart: bool = False,
     ) -> Model:
         """The model of a version's folder, after every check. Raises ModelUnfit naming the file and what to do.
 
         `keys` are those that may have signed it. `features` are the names that the workflow computes, `kind` is what
         it asks for; they must be the manifest's. Reasons for people are given for scores below `explain_below`.
+        `apart`: what it needs at work is not taken from what all models may have together, so it is to be asked about
+        no more than `proven` rows at once.
         """
         version = registry.read(folder, keys)
         _check_fit(version.manifest, features, kind, folder)
-        session = onnxsession.session(version.files["model.onnx"], version.manifest, folder / "model.onnx")
+        graph, path = version.files["model.onnx"], folder / "model.onnx"
+        session = onnxsession.session(graph, version.manifest, path)
         model = cls(version, session, explain_below=explain_below, deadline_s=deadline_s)
         watch = onnxsession.Watch(patience_s)
         try:
-            model._replay(version, watch)
+            model.proven = model._replay(version, watch)
         finally:
             watch.close()
+        if apart:  # only after it has shown within the limit what it needs
+            model._session = onnxsession.session(graph, version.manifest, path, apart=True)
         return model
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────────────────
@@ -243,8 +250,8 @@ class Model:
         ]
         return ModelUnfit(f"model {self.name} was not trained for this: {'; '.join(wrong) or 'a value at the edge'}")
 
-    def _replay(self, version: Version, watch: onnxsession.Watch) -> None:
-        """The cases of training, computed here. Raises ModelUnfit at a difference above PARITY."""
+    def _replay(self, version: Version, watch: onnxsession.Watch) -> int:
+        """The cases of training, computed here; returns how many. Raises ModelUnfit at a difference above PARITY."""
         parity, width, columns = version.parity, len(self.manifest.features), self.manifest.output.columns
         if (
             len(parity.rows) != len(parity.outputs)
@@ -261,6 +268,7 @@ class Model:
                 f"{version.folder / 'model.onnx'} computes something else here than in training (difference "
                 f"{difference:.2g}, allowed {PARITY:g}); train the model again with the pinned packages"
             )
+        return len(rows)
 
 
 def _inside(value: float, limits: tuple[float, float, bool]) -> bool:

@@ -17,10 +17,11 @@ PROVIDERS: Final = ["CPUExecutionProvider"]
 MOST_MEMORY: Final = 64 * 1024 * 1024  # of all models together, for weights and what is between the nodes
 
 
-def session(data: bytes, manifest: Manifest, path: Path) -> ort.InferenceSession:
+def session(data: bytes, manifest: Manifest, path: Path, *, apart: bool = False) -> ort.InferenceSession:
     """The session from the bytes that were hashed, if the graph is allowed and as the manifest says.
 
     Raises ModelUnfit, naming `path`. Nothing of the graph is computed here: what it costs is told by its parity cases.
+    `apart`: its memory is not taken from the share of those that decide, nor limited.
     """
     try:
         found = onnxfile.read(data)
@@ -35,7 +36,8 @@ def session(data: bytes, manifest: Manifest, path: Path) -> ort.InferenceSession
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is raised, and told once
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # folding constants is computing
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.use_env_allocators", "0" if apart else "1")
+    options.enable_cpu_mem_arena = not apart  # without one it gives back what it took
     try:
         opened = ort.InferenceSession(data, options, providers=PROVIDERS)
     except Exception as error:  # noqa: BLE001  # onnxruntime's exceptions have no other common base

@@ -1,4 +1,5 @@
-"""Which version of a model decides, changed by a person: verified first, then on record, then named on disk.
+"""Which version of a model decides, and which is asked in shadow: changed by a person, verified first, then on record,
+then named on disk.
 
 Whoever reads the aliases next (a reload, the next start) takes the new champion. The version before stays for the way
 back, which is one step: after it there is no further one, so that going back twice does not bring the bad one again.
@@ -8,16 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent import registry
+import apsw
+
+from agent import contest, registry
+from agent.comparison import Comparison
 from agent.desk import Act, Desk
-from agent.errors import Conflict, GatepostError, ModelUnfit
+from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.inference import Model
+from agent.settings import Promotion
+from agent.store import shadow
 from agent.store.approvals import once
 from agent.store.transaction import Transaction
 from agent.workflows import WORKFLOWS
@@ -36,12 +43,23 @@ class Shelf:
         """From kind and model of every workflow."""
         return cls(models, keys, {model: _features(kind) for kind, model in flows if model and kind in WORKFLOWS})
 
-    def load(self, name: str, version: str) -> Model:
+    def load(self, name: str, version: str, *, explain_below: float = 1.0, apart: bool = False) -> Model:
         """The version as the agent would load it, after every check. Raises ModelUnfit, NotFound."""
         folder = registry.located(self.models, name, version)
         features = self.features.get(name)
         kind = "probability" if features is not None else None  # what workflows ask for
-        return Model.load(folder, registry.trusted(self.keys), features, kind=kind)
+        keys = registry.trusted(self.keys)
+        return Model.load(folder, keys, features, kind=kind, explain_below=explain_below, apart=apart)
+
+    def compare(
+        self, connection: apsw.Connection, name: str, champion: str, challenger: str, gate: Promotion
+    ) -> Comparison:
+        """Two versions on what the store has on record. Raises ModelUnfit, NotFound."""
+        with (
+            closing(self.load(name, champion, explain_below=0.0)) as one,
+            closing(self.load(name, challenger, explain_below=0.0)) as other,
+        ):
+            return contest.held(connection, one, other, gate)
 
 
 def _features(kind: str) -> Sequence[str]:
@@ -50,18 +68,76 @@ def _features(kind: str) -> Sequence[str]:
     return names
 
 
-async def promote(desk: Desk, shelf: Shelf, name: str, version: str, act: Act) -> Mapping[str, Any]:
-    """Let this version decide. Raises NotFound, ModelUnfit (nothing is changed), Conflict where it does already."""
-    return await _let_decide(desk, shelf, name, version, act, "model_promoted")
+async def promote(
+    desk: Desk, shelf: Shelf, name: str, version: str, act: Act, gate: Promotion, *, anyway: bool = False
+) -> Mapping[str, Any]:
+    """Let this version decide. Raises NotFound, ModelUnfit (nothing is changed), Conflict where it does already.
+
+    Conflict, too, where it has not shown that it is better, unless `anyway`: then the trail says so.
+    """
+    model = await _verified(desk, shelf, name, version, act)
+    against = await asyncio.to_thread(_against, desk, shelf, name, version, gate)
+    if against and not anyway:
+        champion = registry.champion(shelf.models / name).name
+        raise Conflict(
+            f"{name}/{version} has not shown here that it is better: {'; '.join(against)}. Look: `gatepost models "
+            f"compare {name} {champion} {version}`; --anyway promotes it all the same, with your reason on record"
+        )
+    more = {"against": against, "anyway": anyway} if against else {}
+    write = partial(registry.name_champion, version=version)
+    return await _named(desk, shelf.models / name, model, act, _Change("model_promoted", write, more))
 
 
 async def roll_back(desk: Desk, shelf: Shelf, name: str, act: Act) -> Mapping[str, Any]:
     """Let the version before the champion decide again. Raises NotFound, ModelUnfit (nothing is changed)."""
-    return await _let_decide(desk, shelf, name, registry.previous(shelf.models / name), act, "model_rolled_back")
-
-
-async def _let_decide(desk: Desk, shelf: Shelf, name: str, version: str, act: Act, action: str) -> Mapping[str, Any]:
     folder = shelf.models / name
+    model = await _verified(desk, shelf, name, registry.previous(folder), act)
+    return await _named(desk, folder, model, act, _Change("model_rolled_back", registry.roll_back))
+
+
+async def challenge(desk: Desk, shelf: Shelf, name: str, version: str | None, act: Act) -> Mapping[str, Any]:
+    """Let this version be asked in shadow, or none any more.
+
+    Raises NotFound, ModelUnfit (nothing is changed), Conflict where it decides, is asked already, or none is.
+    """
+    model = await _verified(desk, shelf, name, version, act) if version is not None else None
+    write = partial(registry.name_challenger, version=version)
+    if version is None:
+        change = _Change("challenger_removed", write, part="challenger")
+    else:
+        change = _Change(
+            "challenger_named", write, part="challenger", also=partial(shadow.begin, model=name, version=version)
+        )
+    return await _named(desk, shelf.models / name, model, act, change)
+
+
+def _against(desk: Desk, shelf: Shelf, name: str, version: str, gate: Promotion) -> tuple[str, ...]:
+    """Why the gate does not let this version pass; nothing is asked of the first one, nor where no workflow asks it."""
+    folder = shelf.models / name
+    if name not in shelf.features or not (folder / registry.ALIASES).exists():
+        return ()
+    champion = registry.aliases(folder).champion
+    if champion == version:
+        return ()
+    try:
+        return desk.look(lambda connection: shelf.compare(connection, name, champion, version, gate)).against
+    except (ModelUnfit, NotFound) as error:
+        return (f"it cannot be compared: {error}",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What an act does to the aliases: its name in the trail, how it is written, and which part it is about."""
+
+    action: str
+    write: Callable[[Path], object]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    part: str = "champion"
+    also: Callable[[Transaction], object] = lambda _: None  # done in the same commit
+
+
+async def _verified(desk: Desk, shelf: Shelf, name: str, version: str, act: Act) -> Model:
+    """Loaded as the agent would; only its names are needed any more. Raises NotFound, and ModelUnfit: on record."""
     try:
         model = await asyncio.to_thread(shelf.load, name, version)
     except ModelUnfit as error:
@@ -69,26 +145,42 @@ async def _let_decide(desk: Desk, shelf: Shelf, name: str, version: str, act: Ac
         await desk.writer.run(lambda tx: tx.audit("model_refused", detail, actor=act.by, alarm=True))
         raise
     model.close()
-    answer = {"model": name, "version": version, "signed_by": model.signer, "by": act.by}
+    return model
+
+
+async def _named(desk: Desk, folder: Path, model: Model | None, act: Act, change: _Change) -> Mapping[str, Any]:
+    """On record, then on disk: this version (None: no version) has this part. Raises Conflict where it is so already.
+
+    Where the aliases cannot be written the trail says that, too.
+    """
+    name, version = folder.name, model.manifest.version if model is not None else None
+    answer = {"model": name, "version": version, "by": act.by}
+    if model is not None:
+        answer["signed_by"] = model.signer
 
     def record(tx: Transaction) -> Mapping[str, Any]:
-        before = registry.aliases(folder) if (folder / registry.ALIASES).exists() else None
-        if before is not None and before.champion == version:
+        told = registry.aliases(folder) if (folder / registry.ALIASES).exists() else None
+        before: str | None = getattr(told, change.part, None)
+        if told is not None and told.champion == version:
             raise Conflict(
                 f"{name}/{version} is the champion already; files of it that were restored are taken by a reload "
                 "(SIGHUP); `gatepost models list` shows the versions"
             )
-        said = {**answer, "before": before and before.champion, "sha256": model.digest, "reason": act.reason}
-        tx.audit(action, said, actor=act.by)
-        return {**answer, "before": before and before.champion}
+        if before == version:
+            what = f"{name}/{version} is the {change.part} already" if version else f"{name} has no {change.part}"
+            raise Conflict(f"{what}; `gatepost models list` shows the versions")
+        sha256 = model.digest if model is not None else None
+        tx.audit(change.action, {**answer, "before": before, "sha256": sha256, "reason": act.reason, **change.more},
+                 actor=act.by)  # fmt: skip
+        change.also(tx)
+        return {**answer, "before": before}
 
-    request = {"act": action, "model": name, "version": version, **asdict(act)}
+    request = {"act": change.action, "model": name, "version": version, **asdict(act)}
     done: Mapping[str, Any] = await desk.writer.run(
         lambda tx: once(tx, act.key, request, partial(record, tx)) if act.key else record(tx)
     )
-    write = registry.roll_back if action == "model_rolled_back" else partial(registry.name_champion, version=version)
     try:
-        await asyncio.to_thread(write, folder)
+        await asyncio.to_thread(change.write, folder)
     except OSError as error:
         detail = {"model": name, "version": version, "why": str(error.strerror)}
         await desk.writer.run(lambda tx: tx.audit("model_not_named", detail, actor=act.by, alarm=True))

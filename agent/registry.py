@@ -404,6 +404,11 @@ def name_champion(folder: Path, version: str) -> Aliases:
     )
 
 
+def name_challenger(folder: Path, version: str | None) -> Aliases:
+    """Let this version be asked in shadow, or none. The caller has verified it. Durable. Raises ModelUnfit."""
+    return name_aliases(folder, aliases(folder).model_copy(update={"challenger": version}))
+
+
 def roll_back(folder: Path) -> Aliases:
     """Let the version before the champion decide again; after that there is no previous one. Raises NotFound."""
     before = aliases(folder)

@@ -238,6 +238,26 @@ class Quarantine(Settings):
     )  # fmt: skip
 
 
+class Promotion(Settings):
+    """What another version of a model must show on this plant's own reports before it may decide."""
+
+    min_labels: int = Field(default=100, ge=1, description="About so many reports people must have decided")
+    min_wrong: int = Field(default=10, ge=1, description="So many of these must have been wrong")
+    wrong_costs: Decimal = Field(
+        default=Decimal(20), gt=0, description="What a wrong posting costs, as a multiple of showing a good one in vain"
+    )
+    max_recall_drop: Decimal = Field(
+        default=Decimal("0.02"), ge=0, le=1, description="So much less of either kind it may tell right, as a share"
+    )
+    max_ece: Decimal = Field(
+        default=Decimal("0.05"), ge=0, le=1,
+        description="How far what it says may lie from how often it is so, unless the champion is further off",
+    )  # fmt: skip
+    max_p99_ms: Decimal = Field(
+        default=Decimal(5), gt=0, description="Milliseconds that 99 of 100 single answers must not exceed"
+    )
+
+
 class Tls(Settings):
     """A server certificate."""
 
@@ -385,6 +405,7 @@ class Document(Settings):
     model_keys: Path = Field(
         default=Path("trust/models"), description="Folder of the public keys (`*.pub`, PEM) that models are signed with"
     )
+    promotion: Promotion = Field(default=Promotion(), description="When another version of a model may decide")
     secrets_dir: Path | None = Field(
         default=None, description="Folder of secret files, after systemd's and the container's"
     )

@@ -38,7 +38,7 @@ VERSION = click.argument("version", callback=folder_name)
 
 @click.group()
 def models() -> None:
-    """The models that score: list, verify, promote, rollback, explain, train, evaluate, key.
+    """The models that score: list, verify, explain, train, evaluate, challenge, compare, promote, rollback.
 
     A model scores what a workflow proposes; it never posts. A version is believed when its manifest is signed by a key
     that the plant trusts (`model_keys`), and loaded when its files and answers are what the manifest says.
@@ -185,14 +185,16 @@ def shelf_of(place: Place) -> Shelf:
 @models.command()
 @NAME
 @VERSION
+@click.option("--anyway", is_flag=True, help="Also where it has not shown here that it is better; the trail says so.")
 @YES
 @at_place
 @signed
-def promote(*, name: str, version: str, yes: bool, place: Place, asked: Asked) -> None:
+def promote(*, name: str, version: str, anyway: bool, yes: bool, place: Place, asked: Asked) -> None:
     """Let VERSION of the model NAME decide, after every check.
 
     A running agent takes it between two batches; without one the next start does. The version before stays for the
-    way back. What does not fit changes nothing.
+    way back. What does not fit changes nothing. Where a workflow asks the model, VERSION must be better on what people
+    decided here (`gatepost models compare`).
 
     \b
     Example:
@@ -204,8 +206,8 @@ def promote(*, name: str, version: str, yes: bool, place: Place, asked: Asked) -
         click.confirm(f"Let {name}/{version} decide, as {asked.by}?", abort=True)
     answer = Reach(place, asked).act(
         f"/v1/models/{name}/promote",
-        {"version": version},
-        lambda desk, act: to_champion(desk, shelf, name, version, act),
+        {"version": version, "anyway": anyway},
+        lambda desk, act: to_champion(desk, shelf, name, version, act, place.promotion, anyway=anyway),
     )
     _told(answer, asked, shelf)
 

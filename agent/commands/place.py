@@ -20,7 +20,7 @@ from pydantic import Field
 from agent import desk
 from agent.config import Settings, did_you_mean, moved, parse, read_yaml
 from agent.errors import ConfigError, NotFound, StoreCorrupt, StoreError, StoreUnfit
-from agent.settings import Api, Audit, Authority, Document, Plant, Store
+from agent.settings import Api, Audit, Authority, Document, Plant, Promotion, Store
 from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 from agent.units import UnitsFile, UnitTable
 
@@ -42,6 +42,7 @@ class Sections(Settings):
     units: Path = Document.model_fields["units"].default
     models: Path = Document.model_fields["models"].default
     model_keys: Path = Document.model_fields["model_keys"].default
+    promotion: Promotion = Promotion()
     secrets_dir: Path | None = None
 
 
@@ -69,6 +70,7 @@ class Place:
     units: Path
     models: Path
     model_keys: Path
+    promotion: Promotion
     secrets_dir: Path | None
 
     @classmethod

@@ -66,7 +66,8 @@ def train(
     """Train a version of the model NAME out of a CSV, prove that ONNX computes the same, judge it and sign it.
 
     Rows are judged that it did not learn from: the last ones in time where the columns file names a time, else a
-    share of each class. The first version of a model decides; a later one waits for `gatepost models promote`.
+    share of each class. The first version of a model decides; a later one waits for `gatepost models challenge`
+    and `promote`.
     Nothing is written when anything is wrong. How to: docs/training.md.
 
     \b
@@ -97,7 +98,9 @@ def train(
             "the agent believes it, then: gatepost models verify"
         )
     else:
-        show.say(f"{name}/{champion} stays the champion; to change it: gatepost models promote {name} {folder.name}")
+        show.say(
+            f"{name}/{champion} stays the champion; ask it in shadow: gatepost models challenge {name} {folder.name}"
+        )
 
 
 def _private(key: Path) -> Ed25519PrivateKey:

@@ -3,7 +3,7 @@
 Only what is finished leaves: settled events without open postings, postings in a final state, and the oldest part
 of the audit chain. First the archive is committed and synced, then the rows are deleted, in the same transaction
 that moves the `archived_to` mark; a crash between the two repeats the copy and loses nothing. De-duplication ids
-and idempotency keys are never archived.
+and idempotency keys are never archived; what a challenger said about an event goes with it.
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ def _delete(
         for row in found:
             tx.execute(f"DELETE FROM {table} WHERE id = ?", (row[0],))  # noqa: S608  # own table names
             tx.count(f"archived {table}s {row[state]}")
+    tx.executemany("DELETE FROM shadow WHERE event_id = ?", [(row[0],) for row in events])
     if rows:
         head = audit.Head(rows[-1][0], rows[-1][9])
         tx.executemany(

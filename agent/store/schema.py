@@ -211,7 +211,30 @@ CREATE TABLE escalation (posting_id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL)
 INSERT INTO meta (key, value) VALUES ('oldest_reader', '1');
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2)
+VERSION_3 = """
+-- What a challenger said about what the champion decided (shadow.py); it leaves with its event.
+CREATE TABLE shadow (
+  event_id INTEGER NOT NULL,
+  model TEXT NOT NULL,
+  version TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  said REAL,
+  why TEXT NOT NULL,
+  ms REAL NOT NULL,
+  at_us INTEGER NOT NULL,
+  PRIMARY KEY (event_id, model, version),
+  CHECK ((said IS NULL) = (why <> ''))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE shadow_mark (
+  model TEXT PRIMARY KEY,
+  version TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  trouble TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

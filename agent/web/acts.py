@@ -149,9 +149,13 @@ async def reverse(asked: models.Document, agent: TheAgent, caller: Reverser, key
 async def promote(
     name: ModelName, asked: models.Promotion, agent: TheAgent, caller: Admin, key: Key = ""
 ) -> models.Promoted:
-    """Let this version of a model decide from the next batch on, after every check. What is unfit changes nothing."""
+    """Let this version of a model decide from the next batch on, after every check. What is unfit changes nothing.
+
+    409 where it has not shown on the plant's own reports that it is better: the message says what is missing.
+    """
     everywhere(caller)
-    return models.Promoted(**await agent.promote(name, asked.version, act_of(caller, asked, key)))
+    act = act_of(caller, asked, key)
+    return models.Promoted(**await agent.promote(name, asked.version, act, anyway=asked.anyway))
 
 
 @router.post("/v1/models/{name}/rollback", tags=["models"])
@@ -161,6 +165,15 @@ async def roll_back(
     """Let the version before the champion decide again."""
     everywhere(caller)
     return models.Promoted(**await agent.promote(name, None, act_of(caller, asked, key)))
+
+
+@router.post("/v1/models/{name}/challenge", tags=["models"])
+async def ask_in_shadow(
+    name: ModelName, asked: models.Challenge, agent: TheAgent, caller: Admin, key: Key = ""
+) -> models.Challenged:
+    """Ask this version in shadow about everything the champion decides; it has no effect. `null` ends it."""
+    everywhere(caller)
+    return models.Challenged(**await agent.challenge(name, asked.version, act_of(caller, asked, key)))
 
 
 async def _require_line(agent: Agent, asked: models.Stop, caller: Identity) -> None:

@@ -77,10 +77,21 @@ class Promotion(Reasoned):
     """The version of a model that shall decide."""
 
     version: Name = Field(description="A version that `gatepost models list` shows")
+    anyway: bool = Field(
+        default=False, description="Also where it has not shown on this plant's reports that it is better; on record"
+    )
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"version": "2", "reason": "fewer good lots held in shadow"}]}
     )
+
+
+class Challenge(Reasoned):
+    """The version of a model that shall be asked in shadow."""
+
+    version: Name | None = Field(description="A version that `gatepost models list` shows; null: none any more")
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": "2", "reason": "trained on October"}]})
 
 
 # ── what is answered ────────────────────────────────────────────────────────────────────────────────────────
@@ -135,6 +146,15 @@ class Promoted(Shown):
     version: str
     before: str | None = Field(description="The version that decided before")
     signed_by: str = Field(description="The key that signed it, as its file in `model_keys` is called")
+    by: str
+
+
+class Challenged(Shown):
+    """Which version of a model is asked in shadow now."""
+
+    model: str
+    version: str | None
+    before: str | None = Field(description="The version that was asked in shadow before")
     by: str
 
 

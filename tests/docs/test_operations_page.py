@@ -24,7 +24,7 @@ MOVES = {
     "ServerRefused": 0,
     "Verdict": 2,
     "_make_ready": 2,
-    "_let_decide": 5,
+    "_Change": 0,
     "_end": 4,
     "_moved": 5,
 }

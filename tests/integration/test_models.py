@@ -66,7 +66,9 @@ async def test_a_promoted_version_decides_from_the_next_batch_on(line: Plant):
     copied(line.folder / "models", "2")
     assert await scored_by(line) == f"{NAME}/1"
     act = Act("anna", "held fewer good lots", "key-1")
-    done = await line.agent.promote(NAME, "2", act)
+    with pytest.raises(Conflict, match="has not shown here that it is better: people have decided about 0 reports"):
+        await line.agent.promote(NAME, "2", act)
+    done = await line.agent.promote(NAME, "2", act, anyway=True)
     assert done == {"model": NAME, "version": "2", "before": "1", "signed_by": "test", "by": "anna"}
     assert await scored_by(line) == f"{NAME}/2"
     with pytest.raises(Conflict, match="is the champion already"):
@@ -78,6 +80,8 @@ async def test_a_promoted_version_decides_from_the_next_batch_on(line: Plant):
     (promoted,), (back,) = line.audited("model_promoted"), line.audited("model_rolled_back")
     assert promoted["before"] == "1"
     assert promoted["reason"] == "held fewer good lots"
+    assert promoted["anyway"]
+    assert "people have decided about 0 reports" in promoted["against"][0]
     assert promoted["sha256"] == back["sha256"]
     assert line.rows("SELECT actor FROM audit WHERE action = 'model_promoted'") == [("anna",)]
 
@@ -160,7 +164,7 @@ async def test_a_folder_that_cannot_be_written_to_changes_nothing(line: Plant):
     blocked = line.folder / "models" / NAME / "aliases.json.new"
     blocked.mkdir()
     with pytest.raises(Exception, match=r"aliases\.json cannot be written: .* nothing was changed"):
-        await line.agent.promote(NAME, "2", PERSON)
+        await line.agent.promote(NAME, "2", PERSON, anyway=True)
     blocked.rmdir()
     assert [one["alarm"] for one in line.audited("model_not_named")] == [True]
     assert await scored_by(line) == f"{NAME}/1"
@@ -293,20 +297,21 @@ async def test_a_model_is_promoted_through_the_api_and_from_the_command_line(tmp
     where = f"/v1/models/{NAME}"
     async with bench(tmp_path, model_keys=str(trust(tmp_path / "keys")), workflows=flows) as one:
         operator = {"Authorization": f"Bearer {(tmp_path / 'data' / 'operator.token').read_text().strip()}"}
-        for token, version, status in (
-            ("anna", "2", 403),
-            ("", "9", 404),
-            ("", "bad", 422),
-            ("", "2", 200),
-            ("", "2", 409),
+        for token, version, anyway, status in (
+            ("anna", "2", True, 403),
+            ("", "9", True, 404),
+            ("", "bad", True, 422),
+            ("", "2", False, 409),
+            ("", "2", True, 200),
+            ("", "2", True, 409),
         ):
-            body = {"version": version, "reason": "held fewer good lots"}
+            body = {"version": version, "reason": "held fewer good lots", "anyway": anyway}
             answer = await one.client.post(f"{where}/promote", json=body, headers=one.of(token) if token else operator)
             assert answer.status_code == status, answer.text
             assert status != 422 or answer.json()["error"] == "model_unfit"
         answer = await one.client.post(f"{where}/rollback", json={"reason": "held more"}, headers=operator)
         assert answer.json()["version"] == "1", answer.text
-        words = ["models", "promote", NAME, "2", "--reason", "better after all"]
+        words = ["models", "promote", NAME, "2", "--anyway", "--reason", "better after all"]
         ran = await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", *words)
         assert ran.code == 0, ran.out
         assert f"{NAME}/2 (signed by test) is the champion instead of 1" in ran.out

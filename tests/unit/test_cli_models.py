@@ -112,6 +112,10 @@ def test_aliases_that_lead_nowhere_are_found(config, content):
 def test_a_promotion_is_signed_and_can_be_taken_back(config):
     """The alias moves, the trail says who and why, and one step leads back."""
     ran = models(config, "promote", NAME, "2", "--reason", "better", "--by", "anna")
+    assert ran.code == 1
+    assert "has not shown here that it is better: people have decided about 0 reports" in ran.out
+    assert "--anyway promotes it all the same" in ran.out
+    ran = models(config, "promote", NAME, "2", "--reason", "better", "--by", "anna", "--anyway")
     assert ran.code == 0, ran.out
     assert f"{NAME}/2 (signed by test) is the champion instead of 1 (by anna via {login()}: better)" in ran.out
     assert "no workflow" not in ran.out
@@ -126,6 +130,55 @@ def test_a_promotion_is_signed_and_can_be_taken_back(config):
     ran = models(config, "rollback", NAME, "--reason", "again")
     assert ran.code == 1
     assert "names no previous version" in ran.out
+
+
+def test_a_challenger_is_named_by_a_signed_act_and_taken_away(config):
+    """The alias moves, the trail says who and why; what decides already, or is asked already, is told."""
+    ran = models(config, "challenge", NAME, "2", "--reason", "trained on October", "--by", "anna")
+    assert ran.code == 0, ran.out
+    assert f"asked: {NAME}/2 in shadow (by anna via {login()}: trained on October)" in ran.out
+    assert aliases(config) == registry.Aliases(champion="1", challenger="2")
+    assert "challenger" in models(config, "list").out
+    for version, told in (
+        ("2", "is the challenger already"),
+        ("1", "is the champion already"),
+        ("9", "has no version '9'"),
+    ):
+        ran = models(config, "challenge", NAME, version, "--reason", "x")
+        assert ran.code == 1
+        assert told in ran.out
+    assert models(config, "challenge", NAME, "--none", "--reason", "no better").code == 0
+    assert aliases(config) == registry.Aliases(champion="1")
+    assert f"{NAME} has no challenger" in models(config, "challenge", NAME, "--none", "--reason", "x").out
+    for words in (["--none", "2"], []):
+        assert models(config, "challenge", NAME, *words, "--reason", "x").code == 2
+    trail = config.parent / "trail.jsonl"
+    assert gatepost_(config, "export", "audit", str(trail)).code == 0
+    assert '"challenger_named"' in trail.read_text()
+    assert '"challenger_removed"' in trail.read_text()
+
+
+def test_an_unfit_challenger_is_not_named(config):
+    """The same checks as at a promotion."""
+    spoil(config)
+    ran = models(config, "challenge", NAME, "2", "--reason", "x")
+    assert ran.code == 1
+    assert "has SHA-256" in ran.out
+    assert aliases(config).challenger is None
+
+
+def test_without_labels_a_comparison_says_what_is_missing(config):
+    """And that there is nothing to export yet."""
+    ran = models(config, "compare", NAME, "1", "2")
+    assert ran.code == 0, ran.out
+    assert "2 does not pass the gate:" in ran.out
+    assert "people have decided about 0 reports that neither has learnt from" in ran.out
+    assert models(config, "compare", NAME, "1").code == 2
+    assert "has no challenger; name two versions" in models(config, "compare", NAME).out
+    ran = models(config, "export-labels", NAME, "--out", str(config.parent / "labels.csv"))
+    assert ran.code == 1
+    assert "people have decided about no report that" in ran.out
+    assert not (config.parent / "labels.csv").exists()
 
 
 def test_a_champion_that_nobody_asks_is_said_to_be_one(config):

@@ -71,7 +71,7 @@ def test_a_csv_becomes_a_version_that_the_agent_takes(place):
     assert json.loads(again.out)["folder"].endswith("/scrap/2")
     assert registry.aliases(place / "models" / "scrap").champion == "1"
     later = train(place).out
-    assert "gatepost models promote scrap 3" in later
+    assert "gatepost models challenge scrap 3" in later
     assert "first version" not in later
 
 

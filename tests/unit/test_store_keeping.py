@@ -262,19 +262,19 @@ def test_a_checkpoint_that_cannot_leave_is_named(tmp_path: Path):
 # ── other releases ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _as_newer(path: Path, oldest_reader: int | None) -> None:
+def _as_newer(path: Path) -> None:
+    """As a release leaves it that changed more than it added."""
+    newer = len(schema.MIGRATIONS) + 1
     with apsw.Connection(str(path)) as connection:
-        connection.pragma("user_version", len(schema.MIGRATIONS) + 1)
-        connection.execute("DELETE FROM meta WHERE key = 'oldest_reader'")
-        if oldest_reader is not None:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('oldest_reader', ?)", (str(oldest_reader),))
+        connection.pragma("user_version", newer)
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('oldest_reader', ?)", (str(newer),))
 
 
 def test_a_file_of_a_newer_release_is_refused_and_kept(path: Path):
     """The message says which versions, and the file is as it was."""
     with opened(path) as writer:
         fill(writer, 3)
-    _as_newer(path, None)
+    _as_newer(path)
     with pytest.raises(StoreUnfit, match="written by a newer release"):
         Writer(path, Clock()).start()
     with reading(path) as connection:

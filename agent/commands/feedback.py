@@ -1,0 +1,260 @@
+"""`gatepost models export-labels`, `challenge`, `compare`: from what people decided to a version that may decide."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import yaml
+
+from agent import comparison, contest, registry
+from agent.commands import show
+from agent.commands.approvals import YES
+from agent.commands.export import harmless
+from agent.commands.models import NAME, folder_name, shelf_of
+from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.reach import Reach
+from agent.commands.training import models
+from agent.errors import Conflict, GatepostError, NotFound
+from agent.promotion import challenge as to_challenger
+from agent.registry import Manifest
+from agent.store import labels as people
+from agent.store import shadow
+from agent.store.encode import from_us
+from agent.store.labels import Label
+
+SHOWN: Final = 10  # events that are named
+LABEL: Final = "label"
+TIME: Final = "decided_at"
+
+__all__ = ["challenge", "compare", "export_labels", "models"]
+
+
+# ── labels ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@models.command("export-labels")
+@NAME
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The CSV to write; none is replaced."
+)
+@click.option("--with-names", is_flag=True, help="Also who decided, and what they gave as their reason.")
+@at_place
+def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> None:
+    """Write what people decided about reports that the model NAME has scored, with what it saw at that time.
+
+    A row per report: approved is normal; refused, corrected or taken back is wrong. The columns file that `gatepost
+    models train` wants is written beside it, under the same name with .yaml, where there is none. What was archived is
+    not in it.
+
+    \b
+    Example:
+      gatepost models export-labels consumption_anomaly --out labels.csv
+      gatepost models train consumption_anomaly --data labels.csv --columns labels.yaml --key ~/keys/models.pem
+    """
+    manifest = _champion(place, name)
+    found = place.look(lambda connection: people.labels(connection, name))
+    rows = [one for one in found if len(one.scored.features) == len(manifest.features)]
+    if out.exists():
+        raise Conflict(f"{out} is there already; name another file")
+    if not rows:
+        raise NotFound(
+            f"people have decided about no report that {name} has scored; approve or refuse what is held "
+            "(`gatepost approvals list`), then export"
+        )
+    described = out.with_suffix(".yaml")
+    kept = described.exists()
+    try:
+        with out.open("x", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(_sheet(rows, manifest, with_names=with_names))
+        if not kept:
+            text = yaml.safe_dump(_columns(rows, manifest, with_names=with_names), sort_keys=False, allow_unicode=True)
+            described.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise GatepostError(f"{out}: {error.strerror}; the export is not complete") from error
+    wrong = sum(not one.normal for one in rows)
+    unbiased = sum(contest.unbiased(one.scored) for one in rows)
+    show.say(
+        f"{len(rows)} reports in {out}: {len(rows) - wrong} normal, {wrong} wrong; {unbiased} of them were shown to"
+    )
+    show.say(
+        f"a person whatever their score was. {described} {'is kept as it was' if kept else 'says what the columns are'}"
+    )
+    if left := len(found) - len(rows):
+        show.say(f"{left} are left out: another version scored them, with other features")
+
+
+def _champion(place: Place, name: str) -> Manifest:
+    return registry.read(registry.champion(place.models / name), registry.trusted(place.model_keys)).manifest
+
+
+def _beside(*, with_names: bool) -> list[str]:
+    """The columns that are not learnt from."""
+    names = ["by", "reason"] if with_names else []
+    return ["event", "how", "labelled_at", "unbiased", "model", "said", "held_because", *names]
+
+
+def _sheet(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> list[list[Any]]:
+    """Numbers as they are, so that they come back bit by bit; text as no spreadsheet takes for a formula."""
+    table: list[list[Any]] = [
+        [TIME, *(one.name for one in manifest.features), LABEL, *_beside(with_names=with_names)],
+    ]
+    for one in rows:
+        scored = one.scored
+        features = ["" if isnan(value) else repr(value) for value in scored.features]
+        told: list[Any] = [
+            scored.event_id,
+            one.how,
+            from_us(one.at_us).isoformat(),
+            "yes" if contest.unbiased(scored) else "no",
+            scored.model,
+            repr(scored.said),
+            harmless("; ".join(scored.reasons)),
+        ]
+        told += [harmless(one.by), harmless(one.why)] if with_names else []
+        label = "normal" if one.normal else "wrong"
+        table.append([from_us(scored.at_us).isoformat(), *features, label, *told])
+    return table
+
+
+def _columns(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> dict[str, Any]:
+    """The columns file for `gatepost models train`: the features in the order in which the workflow computes them."""
+    numbers: dict[str, Any] = {}
+    for at, one in enumerate(manifest.features):
+        seen = [row.scored.features[at] for row in rows if not isnan(row.scored.features[at])]
+        told = {"text": one.text, "unit": one.unit, "scale": one.scale if one.scale != "plain" else ""}
+        limits = {"least": min([one.least, *seen]), "most": max([one.most, *seen])}
+        numbers[one.name] = {name: value for name, value in told.items() if value} | limits
+    ignored = _beside(with_names=with_names)
+    return {"target": LABEL, "positive": "normal", "time": TIME, "numbers": numbers, "ignore": ignored}
+
+
+# ── challenge ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@models.command()
+@NAME
+@click.argument("version", required=False, callback=folder_name)
+@click.option("--none", is_flag=True, help="No version is asked in shadow any more.")
+@YES
+@at_place
+@signed
+def challenge(*, name: str, version: str | None, none: bool, yes: bool, place: Place, asked: Asked) -> None:
+    """Ask VERSION of the model NAME in shadow, about everything that the champion decides from now on.
+
+    It sees the same features, behind the champion and without any effect; what it says is kept, for `gatepost models
+    compare`. With --none the shadow ends.
+
+    \b
+    Examples:
+      gatepost models challenge consumption_anomaly 2 --reason "trained on what was refused in October"
+      gatepost models challenge consumption_anomaly --none --reason "no better"
+    """
+    if (version is None) != none:
+        raise click.UsageError("name a version, or say --none")
+    shelf = shelf_of(place)
+    if version is not None:
+        shelf.load(name, version).close()  # here first: what ends a process must not end the agent
+    what = f"{name}/{version} in shadow" if version else f"no version of {name} in shadow any more"
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Ask {what}, as {asked.by}?", abort=True)
+    answer = Reach(place, asked).act(
+        f"/v1/models/{name}/challenge",
+        {"version": version},
+        lambda desk, act: to_challenger(desk, shelf, name, version, act),
+    )
+    by = answer.get("by", asked.by) if isinstance(answer, dict) else asked.by
+    unasked = "" if name in shelf.features else "; no workflow of the configuration asks this model"
+    show.say(f"asked: {what} (by {by}: {asked.reason}){unasked}")
+
+
+# ── compare ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@models.command()
+@NAME
+@click.argument("champion", required=False, callback=folder_name)
+@click.argument("challenger", required=False, callback=folder_name)
+@at_place
+@as_json
+def compare(*, name: str, champion: str | None, challenger: str | None, place: Place, json: bool) -> None:
+    """Compare two versions of the model NAME on what this plant has on record, and tell whether the newer may decide.
+
+    Without versions: the champion and the challenger. Both are taken at their word where they decided or were asked in
+    shadow, and are asked now about the rest. Below zero a difference is in the challenger's favour; its interval holds
+    95 of 100 differences that chance would make of the same reports. What the gate wants is set under `promotion`.
+
+    \b
+    Examples:
+      gatepost models compare consumption_anomaly
+      gatepost models compare consumption_anomaly 1 3 --json
+    """
+    if (champion is None) != (challenger is None):
+        raise click.UsageError("name both versions, or none of them")
+    if champion is None or challenger is None:
+        told = registry.aliases(place.models / name)
+        if told.challenger is None:
+            raise NotFound(f"{name} has no challenger; name two versions, or: gatepost models challenge {name} VERSION")
+        champion, challenger = told.champion, told.challenger
+    shelf = shelf_of(place)
+    found = place.look(lambda connection: shelf.compare(connection, name, champion, challenger, place.promotion))
+    asked = place.look(lambda connection: shadow.counted(connection, name, challenger))
+    if json:
+        passes = not found.against
+        show.data({"champion": champion, "challenger": challenger, "passes": passes, **asdict(found), "shadow": asked})
+        return
+    _told(name, champion, challenger, found, asked)
+
+
+def _told(
+    name: str, champion: str, challenger: str, found: comparison.Comparison, asked: dict[str, int | float]
+) -> None:
+    """For people: agreement, figures, and the gate."""
+    share = found.agree / found.reports if found.reports else 0.0
+    show.say(f"{name}: {champion} decides, {challenger} would; the latest {found.reports} reports of this plant")
+    show.say(f"  they agree about {found.agree} ({share:.1%})")
+    show.folded(f"  only {challenger} would let pass: {_named(found.would_post)}")
+    show.folded(f"  only {challenger} would hold: {_named(found.would_hold)}")
+    show.say(
+        f"  in shadow: asked {asked['asked']} times, {asked['no_answer']} without an answer, {asked['ms']:.2g} ms each"
+    )
+    show.say(f"people decided about {found.normal + found.wrong} reports: {found.normal} normal, {found.wrong} wrong")
+    if found.seen:
+        show.say(f"  {found.seen} earlier ones do not count: one of the two has learnt from that time")
+    if found.judged is not None:
+        _figures(champion, challenger, found.judged)
+    if not found.against:
+        show.say(f"{challenger} passes the gate: gatepost models promote {name} {challenger}")
+        return
+    show.say(f"{challenger} does not pass the gate:")
+    for why in found.against:
+        show.folded(f"  - {why}")
+
+
+def _named(events: Sequence[int]) -> str:
+    """How many, and the latest of them."""
+    more = " and more" if len(events) > SHOWN else ""
+    return f"{len(events)}" + (f" (event {', '.join(map(str, events[:SHOWN]))}{more})" if events else "")
+
+
+def _figures(champion: str, challenger: str, one: comparison.Judged) -> None:
+    rows: list[list[str]] = []
+    for words, of in (("Brier score", one.brier), ("log loss", one.log_loss), ("cost of a report", one.cost)):
+        told = "better" if of.better else "worse" if of.worse else "may be chance"
+        between = f"{of.low:+.2g} to {of.high:+.2g}"
+        rows.append([words, f"{of.champion:.4f}", f"{of.challenger:.4f}", between, told])
+    for words, share in (("found of what is wrong", one.caught), ("let pass of what is normal", one.passed)):
+        rows.append([words, f"{share.champion:.1%}", f"{share.challenger:.1%}", "", ""])
+    error = one.calibration
+    rows.append(["calibration error", f"{error.champion:.4f}", f"{error.challenger:.4f}", "", ""])
+    show.table(["figure", champion, challenger, "difference", ""], rows)
+    show.folded(
+        f"{one.unbiased} of these reports came to a person whatever their score was. The others came because of a "
+        "doubt or were taken back: the figures are about such reports, not about all."
+    )

@@ -1,0 +1,71 @@
+"""Labels: what people decided about postings, joined with what the model saw when it scored their report.
+
+A label is the last word of a person: an approval says that the report was normal; a refusal, a correction or a reversal
+of what was booked says that it was wrong. What was posted and never looked at has no label. Neither has a report in
+quarantine, which no model has scored, nor a dead letter that was given up: that is about the ERP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from agent.store import scored
+from agent.store.encode import readable
+from agent.store.scored import Scored
+
+SAYS: Final = {"approved": "normal", "refused": "wrong", "superseded": "wrong", "reversal_signed": "wrong"}
+_ACTS: Final = (
+    "SELECT action, event_id, at_us, actor, CAST(detail AS BLOB) FROM audit WHERE seq > ? AND seq <= ? "
+    "AND event_id IS NOT NULL AND actor <> 'agent' AND (action = 'approved' OR action = 'refused' "
+    "OR action = 'superseded' OR action = 'reversal_signed') ORDER BY seq"
+)
+
+
+class Label(NamedTuple):
+    """One report about which a person decided."""
+
+    scored: Scored
+    normal: bool
+    how: str  # the act, an action of the trail
+    at_us: int
+    by: str
+    why: str
+
+
+class _Said(NamedTuple):
+    how: str
+    at_us: int
+    by: str
+    why: str
+
+
+def labels(connection: apsw.Connection, model: str, most: int | None = None) -> list[Label]:
+    """The labels for this model (its name), the newest `most`, in the order in which the reports were decided."""
+    acts = _acts(connection)
+    found: list[Label] = []
+    for event_id, said in sorted(acts.items(), reverse=True):
+        if most is not None and len(found) >= most:
+            break
+        if (decided := scored.of_event(connection, event_id, model)) is not None:
+            found.append(Label(decided, SAYS[said.how] == "normal", *said))
+    return sorted(found, key=lambda one: one.scored.seq)
+
+
+def _acts(connection: apsw.Connection) -> dict[int, _Said]:
+    """Event → what a person said about it: the last that says wrong, else the last."""
+    first: int = connection.execute("SELECT coalesce(min(seq), 1) FROM audit").get
+    head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").get
+    found: dict[int, _Said] = {}
+    for seq in range(first - 1, head, scored.PIECE):
+        rows: Iterable[Any] = connection.execute(_ACTS, (seq, min(head, seq + scored.PIECE)))
+        for how, event_id, at_us, by, raw in rows:
+            detail = readable(raw)
+            if how == "refused" and detail.get("meaning") != "refuse":
+                continue  # a dead or doubtful posting was given up
+            before = found.get(event_id)
+            if before is None or SAYS[how] == "wrong" or SAYS[before.how] == "normal":
+                found[event_id] = _Said(how, at_us, by, str(detail.get("reason", "")))
+    return found

@@ -1,0 +1,76 @@
+"""What models said: the decisions of the audit trail that carry a score, read back for comparing and learning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from math import nan
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from agent.store.encode import readable
+
+PIECE: Final = 5000  # rows of the trail looked at by one statement: no long read holds up the write-ahead log
+_COLUMNS: Final = "seq, event_id, at_us, CAST(detail AS BLOB)"
+_OF_MODEL: Final = "action = 'decided' AND json_extract(detail, '$.score.model') GLOB ?"
+
+
+class Scored(NamedTuple):
+    """One decision with the features of its moment."""
+
+    seq: int  # of its row in the trail
+    event_id: int
+    at_us: int
+    model: str  # name/version
+    sha256: str  # of its graph
+    said: float
+    bar: float | None  # that was applied; None: the record does not say
+    features: tuple[float, ...]  # a value that is missing is NaN
+    mode: str  # of the workflow's authority; empty: the record does not say
+    reasons: tuple[str, ...]
+
+
+def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple[list[Scored], int]:
+    """Decisions of this model (its name) behind a row of the trail, oldest first, and how far was looked."""
+    head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").get
+    found: list[Scored] = []
+    while seq < head and len(found) < most:
+        end = min(head, seq + PIECE)
+        rows = _rows(connection, f"seq > ? AND seq <= ? AND {_OF_MODEL} ORDER BY seq", (seq, end, f"{model}/*"))
+        found += islice(rows, most - len(found))
+        seq = found[-1].seq if len(found) >= most else end
+    return found, seq
+
+
+def newest(connection: apsw.Connection, model: str, most: int) -> list[Scored]:
+    """The last decisions of this model in the live file, oldest first."""
+    end: int = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").get
+    first: int = connection.execute("SELECT coalesce(min(seq), 0) FROM audit").get
+    found: list[Scored] = []
+    while end >= first > 0 and len(found) < most:
+        where = f"seq > ? AND seq <= ? AND {_OF_MODEL} ORDER BY seq DESC"
+        found += islice(_rows(connection, where, (end - PIECE, end, f"{model}/*")), most - len(found))
+        end -= PIECE
+    return found[::-1]
+
+
+def of_event(connection: apsw.Connection, event_id: int, model: str) -> Scored | None:
+    """The last decision about this event, if this model scored it and it is in the live file."""
+    where = f"event_id = ? AND {_OF_MODEL} ORDER BY seq DESC LIMIT 1"
+    return next(iter(_rows(connection, where, (event_id, f"{model}/*"))), None)
+
+
+def _rows(connection: apsw.Connection, where: str, values: Sequence[Any]) -> Iterator[Scored]:
+    for seq, event_id, at_us, raw in connection.execute(f"SELECT {_COLUMNS} FROM audit WHERE {where}", values):  # noqa: S608
+        detail = readable(raw)
+        try:
+            told = _score(detail["score"])
+            yield Scored(seq, event_id, at_us, *told, detail.get("mode", ""), tuple(detail.get("reasons", ())))
+        except (KeyError, TypeError, ValueError):  # no release writes such a record: it says nothing here
+            continue
+
+
+def _score(told: dict[str, Any]) -> tuple[str, str, float, float | None, tuple[float, ...]]:
+    features = tuple(nan if value is None else float(value) for value in told["features"])
+    return told["model"], told["sha256"], float(told["confidence"]), told.get("bar"), features

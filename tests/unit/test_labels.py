@@ -1,0 +1,164 @@
+"""What people decided, joined with what the model saw: who says what a label is, and what is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.desk import Act, reverse
+from agent.ports import Acknowledgement
+from agent.store import approvals, archive, corrections, outbox, postings, scored, shadow
+from agent.store.approvals import Signature
+from agent.store.labels import Label, labels
+from agent.store.shadow import Mark, Said
+from agent.store.writer import Writer
+from tests.stores import START, Clock, add, arrive, claim, opened, posting, reading
+
+MODEL = "consumption_anomaly"
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[Writer]:
+    with opened(tmp_path / "gatepost.db") as started:
+        yield started
+
+
+def decided(writer: Writer, event: int, *, held: bool = True, model: str = MODEL, **score: Any) -> int:
+    """An event that this model has scored, and its posting."""
+    arrive(writer, b"{}")
+    told = {"model": f"{model}/1", "sha256": "ab", "confidence": 0.25, "features": [0.5, None], "bar": 0.9} | score
+    detail = {"reasons": ["confidence 0.25 is below 0.90"] if held else [], "score": told}
+    writer.call(lambda tx: tx.audit("decided", detail, event_id=event))
+    (made,) = add(writer, posting(event, f"order/{event}", event_id=event, reasons=("doubt",) if held else ()))
+    return made
+
+
+def said(writer: Writer, posting_id: int, meaning: str, by: str = "anna") -> None:
+    signature = Signature(by, meaning, "weighed again")
+    writer.call(lambda tx: approvals.decide(tx, posting_id, 1, signature))
+
+
+def found(writer: Writer, most: int | None = None) -> list[Label]:
+    with reading(writer.path) as connection:
+        return labels(connection, MODEL, most)
+
+
+def booked(writer: Writer, event: int) -> str:
+    """Its posting, posted and acknowledged; returns the document."""
+    decided(writer, event, held=False)
+    (one,) = claim(writer)
+    document = f"2026/{event}"
+    writer.call(lambda tx: outbox.acknowledged(tx, one.posting, Acknowledgement(document)))
+    return document
+
+
+def test_an_approval_says_normal_and_a_refusal_wrong(writer: Writer):
+    """With the features of that moment, who said it and why."""
+    said(writer, decided(writer, 1), "approve")
+    said(writer, decided(writer, 2), "refuse", by="ben")
+    one, two = found(writer)
+    assert (one.scored.event_id, one.normal, one.how, one.by) == (1, True, "approved", "anna")
+    assert (two.scored.event_id, two.normal, two.how, two.by, two.why) == (2, False, "refused", "ben", "weighed again")
+    assert (one.scored.model, one.scored.said, one.scored.bar) == (f"{MODEL}/1", 0.25, 0.9)
+    assert one.scored.features[0] == 0.5
+    assert isnan(one.scored.features[1])
+
+
+def test_what_was_booked_and_taken_back_was_wrong(writer: Writer):
+    """Also where nobody had looked at it, and also where a person had approved it before."""
+    document = booked(writer, 1)
+    writer.call(lambda tx: reverse(tx, document, Act("anna", "wrong lot")))
+    approved = decided(writer, 2)
+    said(writer, approved, "approve")
+    one = next(one for one in claim(writer) if one.posting.id == approved)
+    writer.call(lambda tx: outbox.acknowledged(tx, one.posting, Acknowledgement("2026/2")))
+    writer.call(lambda tx: reverse(tx, "2026/2", Act("ben", "wrong lot after all")))
+    assert [(one.normal, one.how, one.by) for one in found(writer)] == [
+        (False, "reversal_signed", "anna"),
+        (False, "reversal_signed", "ben"),
+    ]
+
+
+def test_a_correction_says_that_the_report_was_wrong(writer: Writer):
+    """Although the posting that takes its place is approved by the same signature."""
+    first = decided(writer, 1)
+    signature = Signature("anna", "approve", "12.5, not 125")
+    payload = {"material": "RM-RESIN", "quantity": "125", "unit": "KGM", "number": 1}
+    writer.call(lambda tx: corrections.correct(tx, first, 1, payload, Decimal(400), signature))
+    assert [(one.normal, one.how) for one in found(writer)] == [(False, "superseded")]
+
+
+def test_what_nobody_judged_has_no_label(writer: Writer):
+    """Booked and left alone, held and waiting, signed by the first of two, given up because SAP refused it."""
+    booked(writer, 1)
+    decided(writer, 2)
+    arrive(writer, b"{}")
+    (twice,) = add(writer, posting(3, "order/3", event_id=3, reasons=("four eyes",), signers=2))
+    said(writer, twice, "approve")
+    decided(writer, 4, held=False)
+    (one,) = claim(writer)
+    writer.call(lambda tx: outbox.dead(tx, one.posting, "period closed"))
+    writer.call(lambda tx: outbox.refuse(tx, one.posting.id, by="anna", reason="booked by hand", only=("dead",)))
+    assert found(writer) == []
+
+
+def test_another_models_reports_are_not_this_models(writer: Writer):
+    """Nor those that no model scored."""
+    said(writer, decided(writer, 1, model="other"), "approve")
+    said(writer, decided(writer, 2, model=f"{MODEL}_2"), "approve")
+    arrive(writer, b"{}")
+    writer.call(lambda tx: tx.audit("decided", {"reasons": []}, event_id=3))
+    said(writer, add(writer, posting(3, "order/3", event_id=3, reasons=("x",)))[0], "approve")
+    assert found(writer) == []
+
+
+def test_the_newest_labels_are_taken_where_there_are_too_many(writer: Writer):
+    """In the order in which the reports were decided."""
+    for event in range(1, 6):
+        said(writer, decided(writer, event), "approve")
+    assert [one.scored.event_id for one in found(writer, 2)] == [4, 5]
+
+
+def test_decisions_are_found_from_either_end(writer: Writer, monkeypatch: pytest.MonkeyPatch):
+    """Behind a mark as they come, or the latest, also where the trail is looked at in many pieces."""
+    monkeypatch.setattr(scored, "PIECE", 3)
+    for event in range(1, 8):
+        decided(writer, event)
+        strange = {"score": {"model": f"{MODEL}/1"}}  # not as any release writes it: it says nothing here
+        writer.call(lambda tx: tx.audit("decided", strange, event_id=1))  # noqa: B023  # called at once
+        writer.call(lambda tx: tx.audit("noted", {}))
+    with reading(writer.path) as connection:
+        seen, mark = scored.after(connection, MODEL, 0, 4)
+        assert [one.event_id for one in seen] == [1, 2, 3, 4]
+        rest, mark = scored.after(connection, MODEL, mark, 10)
+        assert [one.event_id for one in rest] == [5, 6, 7]
+        assert scored.after(connection, MODEL, mark, 10) == ([], mark)
+        assert [one.event_id for one in scored.newest(connection, MODEL, 3)] == [5, 6, 7]
+        assert [one.event_id for one in scored.newest(connection, MODEL, 99)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_a_challenger_said_leaves_with_its_event(tmp_path: Path):
+    """The archive takes the event and its decision; the live file keeps nothing about it."""
+    clock = Clock(START)
+    with opened(tmp_path / "gatepost.db", clock) as writer:
+        for event in (1, 2):
+            decided(writer, event)
+        writer.call(lambda tx: tx.execute("UPDATE event SET state = 'ignored', settled_us = received_us WHERE id = 1"))
+        writer.call(lambda tx: tx.execute("UPDATE posting SET event_id = NULL WHERE event_id = 1"))
+        writer.call(lambda tx: shadow.put(tx, MODEL, "2", "ab", [Said(1, 0.5), Said(2, None, "out of range")], 0.1))
+        writer.call(lambda tx: shadow.put_mark(tx, MODEL, Mark("2", 4)))
+        clock.forward(days=10)
+        with reading(writer.path) as connection:
+            assert shadow.said(connection, MODEL, "2", "ab") == {1: 0.5, 2: None}
+            moved = archive.archive(writer, connection, tmp_path / "archive", clock(), clock() - START)
+            assert moved.events == 0
+            archive.archive(writer, connection, tmp_path / "archive", clock(), (clock() - START) / 2)
+            assert shadow.said(connection, MODEL, "2", "ab") == {2: None}
+            assert shadow.said(connection, MODEL, "2", "another file") == {}
+            assert shadow.mark(connection, MODEL) == Mark("2", 4)
+            assert postings.read(connection, 2).posting.event_id == 2
