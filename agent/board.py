@@ -75,7 +75,12 @@ def _models(rules: Rules) -> list[dict[str, Any]]:
 
 def _held(connection: apsw.Connection, rules: Rules, caller: Identity) -> list[dict[str, Any]]:
     limits = {one.workflow.name: one.rule.max_value for one in rules.assignments.values()}
-    told = {one for (one,) in connection.execute("SELECT posting_id FROM escalation")}
+    told = {
+        one
+        for (one,) in connection.execute(
+            "SELECT id FROM escalation JOIN posting ON id = posting_id WHERE state = 'held' AND at_us >= changed_us"
+        )
+    }
     rows = connection.execute(
         f"SELECT {approvals.SHOWN} FROM posting INDEXED BY posting_held WHERE state = 'held' ORDER BY id"  # noqa: S608
     )

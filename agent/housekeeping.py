@@ -17,14 +17,17 @@ from agent.desk import Desk
 from agent.errors import GatepostError, StoreError
 from agent.ports import Clock
 from agent.settings import Document
-from agent.store import archive, audit, awaited, balance, file
+from agent.store import archive, audit, awaited, balance, file, overdue
 from agent.store.encode import to_us
+from agent.store.transaction import Transaction
 
 log = logging.getLogger("gatepost")
 
 TICK_S = 1.0
 FULL_CHECK_S = 24 * 3600.0
 BALANCE_S = 3600.0
+OVERDUE_S = 10.0
+STEADY_S = 3600.0  # nothing expires sooner after a start or a jump of the clock: it may be wrong
 PROBLEMS = 10  # how many of the last are shown
 
 
@@ -49,11 +52,20 @@ class Health:
 class Housekeeping:
     """The slow jobs of one agent, each in its time; one that fails is shown, and tried again when it is due."""
 
-    def __init__(self, settings: Document, desk: Desk, clock: Clock, health: Health) -> None:
+    def __init__(
+        self,
+        settings: Document,
+        desk: Desk,
+        clock: Clock,
+        health: Health,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
         self._desk = desk
         self._clock = clock
         self._health = health
+        self._monotonic = monotonic  # of what a wrong wall clock must not decide
+        self._steps, self._steady_since = 0, monotonic()
         self._signed_seq = 0  # the row of the last checkpoint
         self._signed_at = float("-inf")  # monotonic
 
@@ -63,6 +75,7 @@ class Housekeeping:
             "chain": (FULL_CHECK_S, self._check_chain),
             "balance": (BALANCE_S, self._check_balance),
             "quarantine": (BALANCE_S, self._end_waits),
+            "overdue": (OVERDUE_S, self.end_holds),
             "checkpoint": (TICK_S, self._checkpoint),
             "archive": (FULL_CHECK_S, self._archive),
         }
@@ -116,6 +129,29 @@ class Housekeeping:
         oldest = to_us(self._clock() - timedelta(hours=self.settings.quarantine.unknown_hours))
         while rows := await asyncio.to_thread(self._desk.look, lambda reader: awaited.expired(reader, oldest)):
             await self._desk.writer.run(lambda tx, rows=rows: awaited.forget(tx, rows))  # type: ignore[misc]
+
+    async def end_holds(self) -> None:
+        """What nobody decides about is told to somebody else, and refused in the end, where that is configured."""
+        for workflow, rule in self.settings.authority.items():
+            if rule.escalate_hours is not None:
+                await self._of_overdue(workflow, rule.escalate_hours, overdue.escalate, told=False)
+            if rule.expire_hours is not None and self._clock_is_steady(rule.expire_hours * 3600):
+                await self._of_overdue(workflow, rule.expire_hours, overdue.expire, told=True)
+
+    async def _of_overdue(
+        self, workflow: str, hours: float, act: Callable[[Transaction, list[int], float], None], *, told: bool
+    ) -> None:
+        def find(reader: apsw.Connection) -> list[int]:
+            return overdue.overdue(reader, workflow, self._clock(), hours, told=told)
+
+        while found := await asyncio.to_thread(self._desk.look, find):
+            await self._desk.act(lambda tx, found=found: act(tx, found, hours))  # type: ignore[misc]
+
+    def _clock_is_steady(self, longest: float) -> bool:
+        """Whether an age can be trusted: an hour without a jump, or all of `longest` where that is shorter."""
+        if self._steps != self._health.clock_steps:
+            self._steps, self._steady_since = self._health.clock_steps, self._monotonic()
+        return self._monotonic() - self._steady_since >= min(STEADY_S, longest)
 
     async def _checkpoint(self) -> None:
         """A checkpoint leaves the box after so many rows, or so many seconds in which there were rows at all."""

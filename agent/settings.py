@@ -200,6 +200,16 @@ class Authority(Settings):
         "the same, converted",
     )
     four_eyes: bool = Field(default=False, description="Two different people must approve what is held")
+    escalate_hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=8760,
+        description="Held so long without a signature is an alarm and marked; absent: never",
+    )
+    expire_hours: float | None = Field(
+        default=None, gt=0, le=8760,
+        description="Held so long without a signature is refused, an alarm: it is never posted; absent: it waits",
+    )  # fmt: skip
     needs_fresh: Mapping[LiveKind, Annotated[int, Field(ge=1, le=86_400)]] = Field(
         default={},
         description="Live fact → how many seconds ago its source may last have vouched for it; older, or of another "

@@ -252,6 +252,13 @@ def refuse(
     release_waiting(tx, one.ordering_key)
 
 
+def expire(tx: Transaction, posting_id: int, why: str) -> None:
+    """Nobody decided about a held posting in time: it is never posted. Raises NotFound, Conflict."""
+    one = _expect(tx, posting_id, ("held",), "expired")
+    _end(tx, one, "held", "refused", "expired", {"why": why}, error=why, alarm=True)
+    release_waiting(tx, one.ordering_key)
+
+
 def name_document(tx: Transaction, posting_id: int, document: str, *, by: str, reason: str) -> None:
     """A person found the document of a doubtful posting in the ERP. Raises NotFound, Conflict."""
     one = _expect(tx, posting_id, ("doubtful",), "given a document")
