@@ -76,8 +76,8 @@ def _labelled(label: Label, said: Sequence[Answers], bar: float) -> Case:
 def _said(connection: apsw.Connection, model: Model, rows: Sequence[Scored]) -> Answers:
     """What this very version said or says about each row."""
     manifest = model.manifest
-    shadowed = shadow.said(connection, manifest.name, manifest.version, model.digest)
-    known = {one.event_id: shadowed[one.event_id] for one in rows if one.event_id in shadowed}
+    events = [one.event_id for one in rows]
+    known = shadow.said(connection, manifest.name, manifest.version, model.digest, events)
     known |= {one.event_id: one.said for one in rows if (one.model, one.sha256) == (model.name, model.digest)}
     missing = [one for one in rows if one.event_id not in known]
     return known | dict(_asked(model, missing))

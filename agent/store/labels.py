@@ -7,8 +7,7 @@ quarantine, which no model has scored, nor a dead letter that was given up: that
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
 
@@ -17,10 +16,10 @@ from agent.store.encode import readable
 from agent.store.scored import Scored
 
 SAYS: Final = {"approved": "normal", "refused": "wrong", "superseded": "wrong", "reversal_signed": "wrong"}
-_ACTS: Final = (
-    "SELECT action, event_id, at_us, actor, CAST(detail AS BLOB) FROM audit WHERE seq > ? AND seq <= ? "
-    "AND event_id IS NOT NULL AND actor <> 'agent' AND (action = 'approved' OR action = 'refused' "
-    "OR action = 'superseded' OR action = 'reversal_signed') ORDER BY seq"
+_ACTS: Final = (  # by the index of what the agent did not do itself: the trail is not walked
+    "SELECT seq, action, event_id, at_us, actor, CAST(detail AS BLOB) FROM audit WHERE seq > ? AND actor <> 'agent' "
+    "AND event_id IS NOT NULL AND (action = 'approved' OR action = 'refused' OR action = 'superseded' "
+    "OR action = 'reversal_signed') ORDER BY seq LIMIT ?"
 )
 
 
@@ -56,12 +55,10 @@ def labels(connection: apsw.Connection, model: str, most: int | None = None) -> 
 
 def _acts(connection: apsw.Connection) -> dict[int, _Said]:
     """Event → what a person said about it: the last that says wrong, else the last."""
-    first: int = connection.execute("SELECT coalesce(min(seq), 1) FROM audit").get
-    head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").get
     found: dict[int, _Said] = {}
-    for seq in range(first - 1, head, scored.PIECE):
-        rows: Iterable[Any] = connection.execute(_ACTS, (seq, min(head, seq + scored.PIECE)))
-        for how, event_id, at_us, by, raw in rows:
+    seq = 0
+    while rows := list(connection.execute(_ACTS, (seq, scored.PIECE))):
+        for seq, how, event_id, at_us, by, raw in rows:  # noqa: B007  # the last one begins the next piece
             detail = readable(raw)
             if how == "refused" and detail.get("meaning") != "refuse":
                 continue  # a dead or doubtful posting was given up

@@ -232,6 +232,9 @@ CREATE TABLE shadow_mark (
   seq INTEGER NOT NULL,
   trouble TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What people (and sources) did is little beside what the agent does: labels are read from it (labels.py).
+CREATE INDEX audit_of_others ON audit (seq) WHERE actor <> 'agent';
 """
 
 MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3)

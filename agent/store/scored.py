@@ -12,6 +12,7 @@ import apsw
 from agent.store.encode import readable
 
 PIECE: Final = 5000  # rows of the trail looked at by one statement: no long read holds up the write-ahead log
+LOOKED_BACK: Final = 200_000  # rows of the trail at most, for the latest decisions
 _COLUMNS: Final = "seq, event_id, at_us, CAST(detail AS BLOB)"
 _OF_MODEL: Final = "action = 'decided' AND json_extract(detail, '$.score.model') GLOB ?"
 
@@ -44,11 +45,11 @@ def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple
 
 
 def newest(connection: apsw.Connection, model: str, most: int) -> list[Scored]:
-    """The last decisions of this model in the live file, oldest first."""
+    """The last decisions of this model among the last rows of the trail, oldest first."""
     end: int = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").get
-    first: int = connection.execute("SELECT coalesce(min(seq), 0) FROM audit").get
+    stop = max(0, end - LOOKED_BACK)
     found: list[Scored] = []
-    while end >= first > 0 and len(found) < most:
+    while end > stop and len(found) < most:
         where = f"seq > ? AND seq <= ? AND {_OF_MODEL} ORDER BY seq DESC"
         found += islice(_rows(connection, where, (end - PIECE, end, f"{model}/*")), most - len(found))
         end -= PIECE

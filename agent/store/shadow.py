@@ -52,12 +52,12 @@ def mark(connection: apsw.Connection, model: str) -> Mark | None:
     return Mark(*row) if row else None
 
 
-def said(connection: apsw.Connection, model: str, version: str, sha256: str) -> dict[int, float | None]:
-    """Event → what this very file said in shadow; None: nothing."""
-    rows = connection.execute(
-        "SELECT event_id, said FROM shadow WHERE model = ? AND version = ? AND sha256 = ?", (model, version, sha256)
-    )
-    return dict(rows)
+def said(
+    connection: apsw.Connection, model: str, version: str, sha256: str, events: Iterable[int]
+) -> dict[int, float | None]:
+    """What this very file said in shadow about these events, where it was asked; None: it had no answer."""
+    sql = "SELECT event_id, said FROM shadow WHERE event_id = ? AND model = ? AND version = ? AND sha256 = ?"
+    return dict(row for event in events for row in connection.execute(sql, (event, model, version, sha256)))
 
 
 def counted(connection: apsw.Connection, model: str, version: str) -> dict[str, int | float]:

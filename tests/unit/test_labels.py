@@ -13,6 +13,7 @@ import pytest
 from agent.desk import Act, reverse
 from agent.ports import Acknowledgement
 from agent.store import approvals, archive, corrections, outbox, postings, scored, shadow
+from agent.store import labels as people
 from agent.store.approvals import Signature
 from agent.store.labels import Label, labels
 from agent.store.shadow import Mark, Said
@@ -124,6 +125,17 @@ def test_the_newest_labels_are_taken_where_there_are_too_many(writer: Writer):
     assert [one.scored.event_id for one in found(writer, 2)] == [4, 5]
 
 
+def test_labels_are_found_without_walking_the_trail(writer: Writer, monkeypatch: pytest.MonkeyPatch):
+    """By the index of what others than the agent did, in as many pieces as it takes."""
+    with reading(writer.path) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {people._ACTS}", (0, 1)).fetchall()
+    assert [row[3] for row in plan] == ["SEARCH audit USING INDEX audit_of_others (seq>?)"]
+    monkeypatch.setattr(scored, "PIECE", 2)
+    for event in range(1, 6):
+        said(writer, decided(writer, event), "approve")
+    assert len(found(writer)) == 5
+
+
 def test_decisions_are_found_from_either_end(writer: Writer, monkeypatch: pytest.MonkeyPatch):
     """Behind a mark as they come, or the latest, also where the trail is looked at in many pieces."""
     monkeypatch.setattr(scored, "PIECE", 3)
@@ -154,11 +166,11 @@ def test_what_a_challenger_said_leaves_with_its_event(tmp_path: Path):
         writer.call(lambda tx: shadow.put_mark(tx, MODEL, Mark("2", 4)))
         clock.forward(days=10)
         with reading(writer.path) as connection:
-            assert shadow.said(connection, MODEL, "2", "ab") == {1: 0.5, 2: None}
+            assert shadow.said(connection, MODEL, "2", "ab", (1, 2)) == {1: 0.5, 2: None}
             moved = archive.archive(writer, connection, tmp_path / "archive", clock(), clock() - START)
             assert moved.events == 0
             archive.archive(writer, connection, tmp_path / "archive", clock(), (clock() - START) / 2)
-            assert shadow.said(connection, MODEL, "2", "ab") == {2: None}
-            assert shadow.said(connection, MODEL, "2", "another file") == {}
+            assert shadow.said(connection, MODEL, "2", "ab", (1, 2)) == {2: None}
+            assert shadow.said(connection, MODEL, "2", "another file", (1, 2)) == {}
             assert shadow.mark(connection, MODEL) == Mark("2", 4)
             assert postings.read(connection, 2).posting.event_id == 2
