@@ -32,7 +32,10 @@ Answers = Mapping[int, float | None]  # event → what a version said
 
 
 def held(connection: apsw.Connection, champion: Model, challenger: Model, gate: Promotion) -> Comparison:
-    """Compare two versions of one model, loaded with `explain_below` 0. Raises ModelUnfit: not the same features."""
+    """Compare two versions of one model, loaded apart and with `explain_below` 0.
+
+    Raises ModelUnfit where they do not take the same features.
+    """
     named = [[one.name for one in model.manifest.features] for model in (champion, challenger)]
     if named[0] != named[1]:
         raise ModelUnfit(f"{champion.name} and {challenger.name} take different features; no row fits both")
@@ -84,8 +87,9 @@ def _said(connection: apsw.Connection, model: Model, rows: Sequence[Scored]) -> 
 
 
 def _asked(model: Model, rows: Sequence[Scored]) -> Iterator[tuple[int, float | None]]:
-    for at in range(0, len(rows), BATCH):
-        part = rows[at : at + BATCH]
+    most = min(BATCH, model.proven)
+    for at in range(0, len(rows), most):
+        part = rows[at : at + most]
         for one, answer in zip(part, model.score([row.features for row in part]), strict=True):
             yield one.event_id, answer.confidence if isinstance(answer, Score) else None
 

@@ -56,8 +56,8 @@ class Shelf:
     ) -> Comparison:
         """Two versions on what the store has on record. Raises ModelUnfit, NotFound."""
         with (
-            closing(self.load(name, champion, explain_below=0.0)) as one,
-            closing(self.load(name, challenger, explain_below=0.0)) as other,
+            closing(self.load(name, champion, explain_below=0.0, apart=True)) as one,
+            closing(self.load(name, challenger, explain_below=0.0, apart=True)) as other,
         ):
             return contest.held(connection, one, other, gate)
 
