@@ -60,6 +60,7 @@ class Signed:
     gateway: str
     signed_at: str
     changes: Mapping[str, str] = field(default_factory=dict)  # of a correction
+    proven: bool = False  # the agent itself has checked who it is: no gateway stands between, so no nonce is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +101,18 @@ class Signatures:
             raise
 
     def _sign(self, tx: Transaction, asked: Signed, caller: Identity) -> Mapping[str, Any]:
-        self._require_nonce(tx, asked, caller)
-        challenges.use(tx, asked.nonce)
+        if not asked.proven:
+            self._require_nonce(tx, asked, caller)
+            challenges.use(tx, asked.nonce)
         shown = self._record(tx, asked.posting_id, asked.version, caller)
         _require_shown(shown, asked.shown_sha256)
         posting = approvals.show(tx.connection, asked.posting_id)
         kind, value = Kind(posting["kind"]), Decimal(posting["value"])
         if asked.decision == "correct":
             payload, worth = self._corrected(posting, asked)
-            self._require_right(posting, asked.signer, Action.CORRECT, max(value, worth))
+            self._require_right(posting, asked, Action.CORRECT, max(value, worth))
         else:
-            self._require_right(posting, asked.signer, Action(asked.decision), value)
+            self._require_right(posting, asked, Action(asked.decision), value)
         self._require_another(posting, asked)
         signature = self._signature(asked, caller, shown)
         four_eyes = self.desk.four_eyes()
@@ -149,8 +151,10 @@ class Signatures:
         approvals.require_held(tx, posting_id, version)
         return record(tx.connection, posting, self.around)
 
-    def _require_right(self, posting: Mapping[str, Any], signer: Signer, action: Action, value: Decimal) -> None:
-        module = module_of(posting["kind"], posting["payload"])
+    def _require_right(self, posting: Mapping[str, Any], asked: Signed, action: Action, value: Decimal) -> None:
+        if asked.proven and not self.rights:
+            return  # the scope of the agent's own user was asked for at the door
+        module, signer = module_of(posting["kind"], posting["payload"]), asked.signer
         if why := why_not(self.rights, signer.roles, action, module, posting["line"], value):
             raise SignatureRefused("no_right", f"{signer.user} may not do this: {why}", 403)
 
@@ -173,11 +177,11 @@ class Signatures:
         signer = asked.signer
         masked = shown.masked if asked.shown_sha256 == shown.hashes[1] else ()
         return Signature(
-            f"{signer.user} via {caller.name}",
+            signer.user if asked.proven else f"{signer.user} via {caller.name}",
             "refuse" if asked.decision == "refuse" else "approve",
             asked.reason,
             roles=signer.roles,
-            session=f"token {caller.name}",
+            session=caller.session,
             more={
                 "full_name": signer.full_name, "said": asked.meaning, "comment": asked.comment, "idp": signer.idp,
                 "session_user": asked.session_user, "gateway": asked.gateway, "signed_at": asked.signed_at,

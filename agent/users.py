@@ -29,6 +29,7 @@ class User(Settings):
     full_name: Annotated[str, AfterValidator(person)] = Field(min_length=1, max_length=LONGEST_NAME)
     password: Annotated[str, AfterValidator(checked)]  # argon2id, PHC form
     scopes: tuple[Scope, ...] = Field(min_length=1)
+    roles: tuple[str, ...] = ()  # as `rights` in the configuration name them
     lines: tuple[str, ...] = ()  # none: all
 
 

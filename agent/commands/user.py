@@ -31,12 +31,13 @@ def user() -> None:
     "--scope", "scopes", type=click.Choice([one.value for one in Scope]), multiple=True, required=True,
     help="What they may do; give it several times for several.",
 )  # fmt: skip
+@click.option("--role", "roles", multiple=True, help="As `rights` in the configuration name it; give it several times.")
 @click.option("--line", "lines", multiple=True, help="Only for this line; give it several times.  [default: all]")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input, for scripts.")
 @click.option("--replace", is_flag=True, help="Give somebody who is there already this password, name and rights.")
 @at_place
 def add(
-    *, name: str, full_name: str, scopes: tuple[str, ...], lines: tuple[str, ...],
+    *, name: str, full_name: str, scopes: tuple[str, ...], roles: tuple[str, ...], lines: tuple[str, ...],
     password_stdin: bool, replace: bool, place: Place,
 ) -> None:  # fmt: skip
     """Add somebody; the password is asked for.
@@ -48,7 +49,7 @@ def add(
     try:
         made = users.User(
             name=name, full_name=full_name, password=hashed(_password(name, from_stdin=password_stdin)),
-            scopes=tuple(map(Scope, scopes)), lines=lines,
+            scopes=tuple(map(Scope, scopes)), roles=roles, lines=lines,
         )  # fmt: skip
     except ValidationError as error:
         wrong = error.errors()[0]
@@ -73,10 +74,9 @@ def list_(*, json: bool, place: Place) -> None:
     if not found:
         show.say("nobody can log in at the console yet; `gatepost user add NAME` adds somebody")
         return
-    show.table(
-        ("user", "name", "may", "lines"),
-        [(one["name"], one["full_name"], ", ".join(one["scopes"]), ", ".join(one["lines"]) or "all") for one in found],
-    )
+    parts = ("scopes", "roles", "lines")
+    rows = [(one["name"], one["full_name"], *(", ".join(one[part]) for part in parts)) for one in found]
+    show.table(("user", "name", "may", "roles", "only lines"), rows)
 
 
 @user.command()

@@ -27,7 +27,13 @@ PEOPLE = {
     "anna": ("Anna Berg", (Scope.READ, Scope.APPROVE, Scope.REPLAY, Scope.PAUSE)),
     "ben": ("Ben Alt", (Scope.READ, Scope.APPROVE)),
     "vera": ("Vera Neu", (Scope.READ,)),
+    "olga": ("Olga Ohm", (Scope.READ, Scope.APPROVE)),
 }
+ROLES = {"anna": ("Supervisor",), "ben": ("Supervisor",), "olga": ("Operator",)}
+RIGHTS = [
+    {"role": "Supervisor", "modules": ["MM", "PP"], "actions": ["approve", "refuse", "correct"]},
+    {"role": "Operator", "modules": ["MM"], "actions": ["refuse"]},
+]
 SCRIPT = "<img src=x onerror=\"document.title='taken'\">"
 
 
@@ -36,11 +42,11 @@ async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
     folder = tmp_path_factory.mktemp("plant")
     (folder / "data").mkdir()
     known = [
-        User(name=name, full_name=full, password=hashed(PASSWORD), scopes=scopes)
+        User(name=name, full_name=full, password=hashed(PASSWORD), scopes=scopes, roles=ROLES.get(name, ()))
         for name, (full, scopes) in PEOPLE.items()
     ]
     users.write(folder / "data" / users.FILE, known)
-    async with bench(folder, api={"rate_per_second": 2000}) as one:
+    async with bench(folder, api={"rate_per_second": 2000}, rights=RIGHTS) as one:
         yield one
 
 
@@ -74,13 +80,14 @@ async def held(plant: Bench, id: str) -> dict[str, Any]:
         items = (await plant.get("/v1/approvals?limit=500"))["items"]
         return next((one for one in items if one["payload"]["text"] == id), None)
 
-    waiting: dict[str, Any] = await until(found)
-    return waiting
+    waiting = await until(found)
+    shown: dict[str, Any] = await plant.get(f"/v1/approvals/{waiting['id']}")
+    return shown
 
 
 def signing(one: dict[str, Any], decision: str = "approve", **changes: Any) -> dict[str, Any]:
     return {
-        "id": one["id"], "version": one["version"], "decision": decision, "shown_sha256": one["record_hash"],
+        "id": one["id"], "version": one["version"], "decision": decision, "shown_sha256": one["shown_sha256"],
         "reason": "weighed again", "password": PASSWORD, **changes,
     }  # fmt: skip
 
@@ -176,6 +183,27 @@ async def test_who_may_only_look_signs_nothing(plant):
     assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
 
 
+async def test_a_role_that_may_only_refuse_approves_nothing(plant):
+    """The console asks for the same rights as a gateway; what was refused is on record."""
+    headers, one = await entered(plant, "olga"), await held(plant, "X-8")
+    answer = await sign(plant, headers, signing(one))
+    assert (answer.status_code, answer.json()["error"]) == (403, "no_right")
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
+    rows = (await plant.get("/v1/audit?alarms=true&limit=20"))["items"]
+    assert any(row["action"] == "signature_refused" and row["detail"].get("signer") == "olga" for row in rows)
+    assert (await sign(plant, headers, signing(one, "refuse"))).status_code == 200
+
+
+async def test_a_correction_takes_the_place_of_what_was_held(plant):
+    """Another quantity, signed: the old posting is superseded, the new one is booked."""
+    headers, one = await entered(plant), await held(plant, "X-9")
+    answer = await sign(plant, headers, signing(one, "correct", changes={"quantity": "12.4"}))
+    assert answer.status_code == 200, answer.text
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "superseded"
+    booked = await until(lambda: _acknowledged(plant, answer.json()["id"]))
+    assert booked["payload"]["quantity"] == "12.4"
+
+
 async def test_who_comes_second_hears_who_was_first(plant):
     """Two people at two desks: one decides, the other gets 409 with the name."""
     anna, ben, one = await entered(plant, "anna"), await entered(plant, "ben"), await held(plant, "X-5")
@@ -209,9 +237,13 @@ async def _points(plant: Bench) -> list[Any]:
 # ── in a browser ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+expect.set_options(timeout=60_000)  # a busy machine is no defect
+
+
 async def at_the_console(plant: Bench, chromium: Browser, name: str) -> tuple[Page, list[str]]:
     """A browser in which this person has logged in, and what it complained of."""
     page = await (await chromium.new_context()).new_page()
+    page.set_default_timeout(60_000)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)

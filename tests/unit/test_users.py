@@ -103,11 +103,22 @@ def test_who_is_not_there_cannot_be_removed(tmp_path):
 def test_the_command_adds_lists_and_removes(tmp_path):
     """What an engineer types at commissioning."""
     config = folder(tmp_path)
-    more = ("--full-name", "Anna Berg", "--scope", "read", "--scope", "approve", "--line", "mixing", "--password-stdin")
-    assert "anna can log in" in gatepost_(config, "user", "add", "anna", *more, input=f"{PASSWORD}\n").out
+    more = ("--full-name", "Anna Berg", "--scope", "read", "--scope", "approve", "--line", "mixing")
+    assert (
+        "anna can log in"
+        in gatepost_(
+            config, "user", "add", "anna", *more, "--role", "Supervisor", "--password-stdin", input=f"{PASSWORD}\n"
+        ).out
+    )
     listed = gatepost_(config, "user", "list", "--json").out
     assert json.loads(listed) == [
-        {"name": "anna", "full_name": "Anna Berg", "scopes": ["read", "approve"], "lines": ["mixing"]}
+        {
+            "name": "anna",
+            "full_name": "Anna Berg",
+            "scopes": ["read", "approve"],
+            "roles": ["Supervisor"],
+            "lines": ["mixing"],
+        }
     ]
     (found,) = users.read(tmp_path / "data" / users.FILE)
     assert matches(PASSWORD, found.password)

@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent import __version__
 from agent.app import Agent
-from agent.approving import Asked, decide
 from agent.settings import Scope
+from agent.signatures import Signed, Signer
 from agent.users import User
 from agent.web import gateway
 from agent.web.answers import Refused
 from agent.web.console.sessions import COOKIE, Session, Sessions
 from agent.web.models import Reason
-from agent.web.requests import AGAIN, Key, StrictRoute, TheAgent, look
+from agent.web.requests import Key, StrictRoute, TheAgent
 
 KINDS: Final = {
     ".html": "text/html; charset=utf-8",
@@ -35,6 +35,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
 )
+MEANINGS: Final = {"approve": "approved", "refuse": "refused", "correct": "corrected and approved"}
 router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 
 
@@ -45,9 +46,10 @@ class Signing(BaseModel):
 
     id: int = Field(ge=1, lt=2**63)
     version: int = Field(ge=1, lt=2**63)
-    decision: Literal["approve", "refuse"]
+    decision: Literal["approve", "refuse", "correct"]
     shown_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     reason: Reason
+    changes: dict[str, str] = Field(default={}, max_length=8)  # of a correction
     password: str = Field(max_length=256)
 
 
@@ -115,12 +117,13 @@ async def sign(asked: Signing, request: Request, sessions: TheSessions, agent: T
         raise Refused(401, "unauthorized", "log in first")
     caller.require(Scope.APPROVE)
     async with _on_record(agent, "signature_refused", caller.name, _address(request)):
-        await asyncio.to_thread(sessions.proven, caller.name, asked.password, _address(request))
-    shown = await look(
-        agent, lambda connection: gateway.payload_hash(connection, agent, caller, asked.id, asked.shown_sha256)
-    )
-    wanted = Asked(asked.decision, asked.id, asked.version, asked.reason, None, shown, key)
-    return JSONResponse(dict(await decide(agent.desk, wanted, caller, AGAIN)))
+        user = await asyncio.to_thread(sessions.proven, caller.name, asked.password, _address(request))
+    signer = Signer(user.name, user.full_name, user.roles or tuple(one.value for one in user.scopes), "console")
+    signed = Signed(
+        asked.id, "", asked.version, asked.decision, asked.shown_sha256, MEANINGS[asked.decision], asked.reason, "",
+        signer, user.name, "", agent.clock().isoformat(), asked.changes, proven=True,
+    )  # fmt: skip
+    return JSONResponse(dict(await gateway.signatures(agent).sign(signed, caller)))
 
 
 @router.get("/console/me")
@@ -163,7 +166,7 @@ def _me(session: Session, user: User, agent: Agent) -> dict[str, Any]:
     scopes = [one.value for one in (Scope if Scope.ADMIN in user.scopes else user.scopes)]
     return {
         "user": user.name, "full_name": user.full_name, "scopes": scopes, "lines": list(user.lines),
-        "page": session.page, "about": _about(agent),
+        "roles": list(user.roles), "page": session.page, "about": _about(agent),
     }  # fmt: skip
 
 

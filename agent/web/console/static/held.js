@@ -1,10 +1,10 @@
 // What waits for a person: the queue, and one of it with everything that a decision needs.
 
-import { act, look, may } from "/console/api.js";
+import { act, look, may, me } from "/console/api.js";
 import { confirmAct } from "/console/ask.js";
 import { fill, h, table } from "/console/dom.js";
-import { COLUMNS, details, everything, reasons } from "/console/postings.js";
-import { content, kind } from "/console/words.js";
+import { around, COLUMNS, details, everything, reasons } from "/console/postings.js";
+import { content, field, kind, unit } from "/console/words.js";
 
 export function held(main) {
   const list = h("div"), filter = h("input", { type: "search", placeholder: "line, order, material, reason", "aria-label": "filter" });
@@ -33,12 +33,12 @@ function ages(list, found) {
 export function heldOne(main, id) {
   let version = 0;
   return async () => {
-    const one = await look(`/v1/approvals/${id}`);
+    const one = await look(`/v1/approvals/${id}?${(me.roles ?? []).map((one) => `roles=${encodeURIComponent(one)}`).join("&")}`);
     if (`${one.version}${one.state}` === version) return;
     version = `${one.version}${one.state}`;
     const why = h("div");
     fill(main, h("div.head", h("h1", `${content(one)}`), h("span.site", `posting ${one.id}, ${kind(one.kind)}`), h("a", { href: "#/held" }, "all that is held")),
-      buttons(one), h("div.columns", h("div", reasons(one), why), h("div", details(one))));
+      buttons(one), h("div.columns", h("div", reasons(one), why, around(one)), h("div", details(one))));
     if (one.event_id && one.state === "held") closely(why, one.event_id);
   };
 }
@@ -57,20 +57,24 @@ function buttons(one) {
   if (!may("approve")) return h("p.hint", "You may look at it, and not decide.");
   return h("div.buttons",
     h("button.main", { type: "button", onclick: () => decide(one, "approve") }, "Approve…"),
+    one.record?.correctable?.length > 0 && h("button.main.plain", { type: "button", onclick: () => decide(one, "correct") }, "Correct…"),
     h("button.main.danger", { type: "button", onclick: () => decide(one, "refuse") }, "Refuse…"));
 }
 
-const SUGGESTED = {
-  approve: ["weighed again, it is right", "checked with the line, it is right"],
-  refuse: ["reported twice", "wrong unit, is reported again", "not used for this order"],
+const ASKED = {
+  approve: { title: "Approve", about: (one) => `It is posted to ${one.target}.`, verb: "Sign and approve", signs: "Approved by", reasons: ["weighed again, it is right", "checked with the line, it is right"] },
+  refuse: { title: "Refuse", about: () => "It is never posted. The report stays in the trail.", verb: "Sign and refuse", signs: "Refused by", reasons: ["reported twice", "wrong unit, is reported again", "not used for this order"] },
+  correct: { title: "Correct", about: (one) => `A posting with these figures takes its place, and goes to ${one.target}.`, verb: "Sign the correction", signs: "Corrected and approved by", reasons: ["weighed again", "typed wrong"] },
 };
 
-const decide = (one, meaning) => confirmAct({
-  title: `${meaning === "approve" ? "Approve" : "Refuse"} ${content(one)}`,
-  about: meaning === "approve" ? `It is posted to ${one.target}.` : "It is never posted. The report stays in the trail.",
-  verb: meaning === "approve" ? "Sign and approve" : "Sign and refuse", danger: meaning === "refuse",
-  reasons: SUGGESTED[meaning], signs: meaning === "approve" ? "Approved by" : "Refused by",
-  done: (reason, _, password) => act("/console/sign", {
-    id: one.id, version: one.version, decision: meaning, shown_sha256: one.shown_sha256 ?? one.record_hash, reason, password,
-  }),
-});
+const decide = (one, decision) => {
+  const { title, about, verb, signs, reasons: words } = ASKED[decision];
+  const fields = decision === "correct" ? one.record.correctable.map((name) => ({ name, label: `${field(name)} in ${unit(one.payload.unit)}`, value: one.payload[name] ?? "" })) : [];
+  return confirmAct({
+    title: `${title} ${content(one)}`, about: about(one), verb, danger: decision === "refuse", reasons: words, signs, fields,
+    done: (reason, given, password) => act("/console/sign", {
+      id: one.id, version: one.version, decision, shown_sha256: one.shown_sha256, reason, password,
+      changes: Object.fromEntries(Object.entries(given).filter(([name, value]) => value !== (one.payload[name] ?? ""))),
+    }),
+  });
+};

@@ -1,7 +1,7 @@
 // A posting as a person decides about it: shared by what is held and what is dead.
 
 import { look, me } from "/console/api.js";
-import { badge, h, pairs } from "/console/dom.js";
+import { badge, h, pairs, table } from "/console/dom.js";
 import { bars } from "/console/plot.js";
 import { age, content, field, kind, money, moment, unit } from "/console/words.js";
 
@@ -18,7 +18,8 @@ export const COLUMNS = [
 export function details(one) {
   const shown = Object.entries(one.payload).filter(([, value]) => value !== "" && value !== null);
   return [
-    h("section.card", h("h2", "What will be posted"), pairs([
+    one.record?.will_post?.length > 0 && h("section.card", h("h2", `What ${one.target} will get`), pairs(one.record.will_post.map(({ name, value }) => [name, value]))),
+    h("section.card", h("h2", "What is posted"), pairs([
       ["what", kind(one.kind)], ["to", one.target], ...shown.map(([name, value]) => [field(name), name === "unit" || name === "floor_unit" ? unit(value) : String(value)]),
       ["value", money(one.value, me.about.currency)],
     ])),
@@ -34,8 +35,21 @@ export function details(one) {
 /** Why a person must look at it, and how far it is from what was expected. */
 export const reasons = (one) => h("section.card.reasons", h("h2", "Why it is held"),
   h("ul", one.reasons.map((text) => h("li", text))),
-  one.expected && bars([["expected", one.expected, "plain"], ["reported", one.payload.quantity, "warn"]], unit(one.payload.unit)),
+  one.record?.expected?.quantity && bars([["expected", one.record.expected.quantity, "plain"], ["reported", one.record.quantity, "warn"]], one.record.unit),
   one.confidence !== null && h("p.quiet", `confidence ${(one.confidence * 100).toFixed(one.confidence < 0.01 ? 2 : 0)} %`));
+
+/** What the floor said, and what became of postings like it. */
+export const around = (one) => [
+  one.record?.floor && h("section.card", h("h2", "What the floor said"), pairs([
+    ["quantity", one.record.floor.quantity && `${one.record.floor.quantity} ${one.record.floor.unit}`], ["from", one.record.floor.source], ["topic", h("code", one.record.floor.topic)],
+    ["message", one.record.floor.message], ["at", moment(one.record.floor.received_at)],
+    ...(one.record.floor.live ?? []).map((fact) => [field(fact.name ?? fact.kind ?? "live"), `${fact.value} (${age(fact.at ?? fact.since)})`]),
+  ])),
+  one.history?.length > 0 && h("section.card", h("h2", "Others of the same cause"), table([
+    ["posting", (other) => h("a", { href: `#/held/${other.id}` }, String(other.id))], ["when", (other) => moment(other.created_at).slice(0, 10)],
+    ["what", (other) => `${other.quantity} ${other.unit} of ${other.material}`], ["became", (other) => badge(other.state)], ["why", (other) => other.why ?? ""],
+  ], one.history, { label: "history" })),
+];
 
 /** All pages of a list. */
 export async function everything(path) {
