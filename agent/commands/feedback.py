@@ -24,8 +24,8 @@ from agent.commands.training import models
 from agent.errors import Conflict, GatepostError, NotFound
 from agent.promotion import challenge as to_challenger
 from agent.registry import Manifest
+from agent.store import archive, shadow
 from agent.store import labels as people
-from agent.store import shadow
 from agent.store.encode import from_us
 from agent.store.labels import Label
 
@@ -50,8 +50,8 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     """Write what people decided about reports that the model NAME has scored, with what it saw at that time.
 
     A row per report: approved is normal; refused, corrected or taken back is wrong. The columns file that `gatepost
-    models train` wants is written beside it, under the same name with .yaml, where there is none. What was archived is
-    not in it.
+    models train` wants is written beside it, under the same name with .yaml, where there is none. Archives are read,
+    too.
 
     \b
     Example:
@@ -59,7 +59,8 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
       gatepost models train consumption_anomaly --data labels.csv --columns labels.yaml --key ~/keys/models.pem
     """
     manifest = _champion(place, name)
-    found = place.look(lambda connection: people.labels(connection, name))
+    with archive.readers(place.store.archive) as archives:
+        found = place.look(lambda connection: people.labels(connection, name, archives=archives))
     rows = [one for one in found if len(one.scored.features) == len(manifest.features)]
     if out.exists():
         raise Conflict(f"{out} is there already; name another file")

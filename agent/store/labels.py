@@ -7,6 +7,7 @@ quarantine, which no model has scored, nor a dead letter that was given up: that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import apsw
@@ -41,21 +42,28 @@ class _Said(NamedTuple):
     why: str
 
 
-def labels(connection: apsw.Connection, model: str, most: int | None = None) -> list[Label]:
-    """The labels for this model (its name), the newest `most`, in the order in which the reports were decided."""
-    acts = _acts(connection)
+def labels(
+    live: apsw.Connection, model: str, most: int | None = None, archives: Sequence[apsw.Connection] = ()
+) -> list[Label]:
+    """The labels for this model (its name), the newest `most`, in the order in which the reports were decided.
+
+    `archives` are read too, from the oldest on: a decision may lie in one and what a person said of it in the next.
+    """
+    acts: dict[int, _Said] = {}
+    for file in (*archives, live):
+        _read_acts(file, acts)
+    archived = {one.event_id: one for file in archives for one in scored.every(file, model) if one.event_id in acts}
     found: list[Label] = []
     for event_id, said in sorted(acts.items(), reverse=True):
         if most is not None and len(found) >= most:
             break
-        if (decided := scored.of_event(connection, event_id, model)) is not None:
+        if (decided := scored.of_event(live, event_id, model) or archived.get(event_id)) is not None:
             found.append(Label(decided, SAYS[said.how] == "normal", *said))
     return sorted(found, key=lambda one: one.scored.seq)
 
 
-def _acts(connection: apsw.Connection) -> dict[int, _Said]:
-    """Event → what a person said about it: the last that says wrong, else the last."""
-    found: dict[int, _Said] = {}
+def _read_acts(connection: apsw.Connection, found: dict[int, _Said]) -> None:
+    """Add what people said, event by event: the last that says wrong, else the last."""
     seq = 0
     while rows := list(connection.execute(_ACTS, (seq, scored.PIECE))):
         for seq, how, event_id, at_us, by, raw in rows:  # noqa: B007  # the last one begins the next piece
@@ -65,4 +73,3 @@ def _acts(connection: apsw.Connection) -> dict[int, _Said]:
             before = found.get(event_id)
             if before is None or SAYS[how] == "wrong" or SAYS[before.how] == "normal":
                 found[event_id] = _Said(how, at_us, by, str(detail.get("reason", "")))
-    return found

@@ -56,6 +56,15 @@ def newest(connection: apsw.Connection, model: str, most: int) -> list[Scored]:
     return found[::-1]
 
 
+def every(connection: apsw.Connection, model: str) -> Iterator[Scored]:
+    """Every decision of this model in a file, oldest first; one piece after the other."""
+    head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").get
+    first: int = connection.execute("SELECT coalesce(min(seq), 1) FROM audit").get
+    for seq in range(first - 1, head, PIECE):
+        where = f"seq > ? AND seq <= ? AND {_OF_MODEL} ORDER BY seq"
+        yield from _rows(connection, where, (seq, seq + PIECE, f"{model}/*"))
+
+
 def of_event(connection: apsw.Connection, event_id: int, model: str) -> Scored | None:
     """The last decision about this event, if this model scored it and it is in the live file."""
     where = f"event_id = ? AND {_OF_MODEL} ORDER BY seq DESC LIMIT 1"

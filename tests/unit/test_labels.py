@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from math import isnan
 from pathlib import Path
@@ -152,6 +153,24 @@ def test_decisions_are_found_from_either_end(writer: Writer, monkeypatch: pytest
         assert scored.after(connection, MODEL, mark, 10) == ([], mark)
         assert [one.event_id for one in scored.newest(connection, MODEL, 3)] == [5, 6, 7]
         assert [one.event_id for one in scored.newest(connection, MODEL, 99)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_labels_are_read_from_archives_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where the decision was archived, and where what a person said of it was, or only one of both."""
+    monkeypatch.setattr(scored, "PIECE", 2)
+    clock = Clock(START)
+    with opened(tmp_path / "gatepost.db", clock) as writer:
+        said(writer, decided(writer, 1), "refuse")
+        waiting = decided(writer, 2)
+        clock.forward(days=5)
+        said(writer, waiting, "approve")
+        said(writer, decided(writer, 3), "approve")
+        with reading(writer.path) as live:
+            archive.archive(writer, live, tmp_path / "archive", clock(), timedelta(days=2))
+            with archive.readers(tmp_path / "archive") as archives:
+                every = labels(live, MODEL, archives=archives)
+            assert [(one.scored.event_id, one.normal) for one in every] == [(1, False), (2, True), (3, True)]
+            assert [one.scored.event_id for one in labels(live, MODEL)] == [3]
 
 
 def test_what_a_challenger_said_leaves_with_its_event(tmp_path: Path):
