@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import apsw
 
-from agent.callers import Identity
+from agent.callers import Identity, NoRight
 from agent.desk import Desk
 from agent.errors import NotFound, StoreError
+from agent.rights import Action, Right, module_of, why_not
 from agent.store import approvals
 from agent.store.approvals import Signature
 from agent.store.writer import Writer
@@ -33,17 +35,19 @@ class Asked:
     key: str = ""  # makes a repetition harmless; keys of different callers never meet
 
 
-async def decide(desk: Desk, asked: Asked, caller: Identity, again: str) -> Mapping[str, Any]:
+async def decide(desk: Desk, asked: Asked, caller: Identity, rights: Sequence[Right], again: str) -> Mapping[str, Any]:
     """Sign it, on disk. The caller's scope is the door's business; `again` see `committed`.
 
     Raises Forbidden, NotFound, Conflict, StoreError.
     """
-    await asyncio.to_thread(desk.look, lambda connection: visible(connection, asked.posting_id, caller))
+    found = await asyncio.to_thread(desk.look, lambda connection: visible(connection, asked.posting_id, caller))
+    if caller.roles:
+        await _require_right(desk, found, asked, caller, rights)
     signature = Signature(
         caller.actor(asked.on_behalf_of),
         asked.meaning,
         asked.reason,
-        roles=tuple(sorted(scope.value for scope in caller.scopes)),
+        roles=tuple(sorted(caller.roles or (scope.value for scope in caller.scopes))),
         session=caller.session,
         record_hash=asked.record_hash,
     )
@@ -52,6 +56,20 @@ async def decide(desk: Desk, asked: Asked, caller: Identity, again: str) -> Mapp
         desk.writer, desk.decide(asked.posting_id, asked.expected_version, signature, key), again
     )
     return answer
+
+
+async def _require_right(
+    desk: Desk, found: Mapping[str, Any], asked: Asked, caller: Identity, rights: Sequence[Right]
+) -> None:
+    """Raises NoRight where none of the caller's roles may do it, and puts that on record."""
+    module = module_of(found["kind"], found["payload"])
+    why = why_not(rights, caller.roles, Action(asked.meaning), module, found["line"], Decimal(found["value"]))
+    if not why:
+        return
+    detail = {"error": "no_right", "why": why, "decision": asked.meaning, "roles": sorted(caller.roles)}
+    actor, id = caller.actor(asked.on_behalf_of), asked.posting_id
+    await desk.act(lambda tx: tx.audit("signature_refused", detail, actor=actor, posting_id=id, alarm=True))
+    raise NoRight(f"{caller.name} may not do this: {why}")
 
 
 def visible(connection: apsw.Connection, posting_id: int, caller: Identity) -> dict[str, Any]:

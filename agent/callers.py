@@ -15,6 +15,10 @@ class Forbidden(GatepostError):  # noqa: N818  # named by what happened, as all 
     """Whoever asks is known, and may not do this."""
 
 
+class NoRight(Forbidden):
+    """None of their roles may do this; that they tried is on record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who asks. Without `lines` all lines are theirs; `admin` holds every scope."""
@@ -23,6 +27,7 @@ class Identity:
     scopes: frozenset[Scope]
     lines: frozenset[str] = frozenset()
     acts_for_people: bool = False
+    roles: frozenset[str] = frozenset()  # as in `rights`, which then limit it; none: its scopes are all that counts
     door: str = ""  # how they came in, for the audit trail; empty: with the token of their name
 
     @property
@@ -65,4 +70,6 @@ def bearer_of(given: bytes, tokens: Iterable[Token]) -> Identity | None:
 
 def identity_of(token: Token) -> Identity:
     """What the configuration gives to the bearer of this token."""
-    return Identity(token.name, frozenset(token.scopes), frozenset(token.lines), token.acts_for_people)
+    return Identity(
+        token.name, frozenset(token.scopes), frozenset(token.lines), token.acts_for_people, frozenset(token.roles)
+    )

@@ -286,6 +286,9 @@ class Token(Settings):
         default=False,
         description="It may name whom it acts for (`on_behalf_of`): only for a gateway that logs people on itself",
     )
+    roles: tuple[str, ...] = Field(
+        default=(), description="Roles as in `rights`, which then limit what it decides and reads; none: its scopes do"
+    )
     signing_secret: Secret | None = Field(
         default=None, description="For the scope `gateway`: what signs its envelopes, at least 32 characters"
     )

@@ -23,6 +23,7 @@ TOKENS: dict[str, dict[str, Any]] = {
     "gateway": {"scopes": ["gateway"], "signing_secret": {"secret": "gateway_signing"}},
     "other": {"scopes": ["gateway"], "lines": ["molding"], "signing_secret": {"secret": "other_signing"}},
     "anna": {"scopes": ["read", "approve"]},
+    "omar": {"scopes": ["read", "approve"], "roles": ["Operator"]},
     "scale": {"scopes": ["ingest"]},
 }
 

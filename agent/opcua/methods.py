@@ -100,7 +100,8 @@ class Methods:
         except ValueError as error:
             return [False, _json({"error": "bad_request", "message": str(error)})]
         try:
-            answer = await decide(self._agent.desk, Asked(meaning, posting, version, why, whom), caller, AGAIN)
+            wanted, rights = Asked(meaning, posting, version, why, whom), self._agent.config.rights
+            answer = await decide(self._agent.desk, wanted, caller, rights, AGAIN)
         except (NotFound, Conflict, StoreError) as error:
             return [False, _json(_refusal(error))]
         return [True, _json(answer)]

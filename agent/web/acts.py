@@ -48,7 +48,7 @@ async def _decide(
     meaning: str, id: int, asked: models.Decide, agent: Agent, caller: Identity, key: str
 ) -> models.Acted:
     wanted = Asked(meaning, id, asked.expected_version, asked.reason, asked.on_behalf_of, asked.record_hash or "", key)
-    return models.Acted(**await decide(agent.desk, wanted, caller, AGAIN))
+    return models.Acted(**await decide(agent.desk, wanted, caller, agent.config.rights, AGAIN))
 
 
 # ── dead letters, doubt ─────────────────────────────────────────────────────────────────────────────────────

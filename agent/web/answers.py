@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.callers import Forbidden
+from agent.callers import Forbidden, NoRight
 from agent.envelope import SignatureRefused
 from agent.errors import BadPayload, ConfigError, Conflict, ErpError, GatepostError, ModelUnfit, NotFound, StoreError
 from agent.sources.http import IntakeFull
@@ -48,6 +48,7 @@ class Answer:
 
 
 _KNOWN: Final[tuple[tuple[type[GatepostError], int, str], ...]] = (  # the first that fits counts
+    (NoRight, 403, "no_right"),
     (Forbidden, 403, "forbidden"),
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),

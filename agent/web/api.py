@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from agent import __version__
 from agent.app import Agent
-from agent.callers import Identity
+from agent.callers import Identity, NoRight
 from agent.envelope import SignatureRefused
 from agent.errors import GatepostError
 from agent.settings import Api
@@ -127,7 +127,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
         told = _of_http(error)
     else:
         told = answer(error)
-        if told.status == 403 and not isinstance(error, SignatureRefused):  # that is on record already
+        if told.status == 403 and not isinstance(error, SignatureRefused | NoRight):  # that is on record already
             await request.app.state.refusals.note(request.scope, error, request.state.identity)
     return Response(told.encoded(), told.status, headers=dict(told.headers), media_type="application/problem+json")
 

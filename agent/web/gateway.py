@@ -24,6 +24,7 @@ from agent.web import gateway_models as models
 from agent.web.looks import PostingId
 from agent.web.probes import unready
 from agent.web.requests import Needs, StrictRoute, TheAgent, look
+from agent.web.veil import covered
 
 router = APIRouter(route_class=StrictRoute)
 Reader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.GATEWAY))]
@@ -93,9 +94,9 @@ def _shown(
 ) -> dict[str, Any]:
     posting = approving.visible(connection, id, caller)
     module = module_of(posting["kind"], posting["payload"])
-    may = allowed(agent.config.rights, roles, module, posting["line"], shown.value_of(posting))
+    may = allowed(agent.config.rights, caller.roles or roles, module, posting["line"], shown.value_of(posting))
     whole = shown.record(connection, posting, known)
-    all_of_it = caller.may(Scope.READ) or Action.READ_SENSITIVE in may
+    all_of_it = not covered(agent, caller, roles)
     content, digest = whole.shown(all_of_it=all_of_it)
     held = posting["state"] == "held"
     return {
@@ -108,13 +109,6 @@ def _shown(
         "record": content,
         "history": shown.history(connection, posting, known.facts),
     }
-
-
-def payload_hash(connection: apsw.Connection, agent: Agent, caller: Identity, id: int, shown_sha256: str) -> str:
-    """The hash of the payload that belongs to a `shown_sha256` of now; what is none of these is returned as it is."""
-    posting = approving.visible(connection, id, caller)
-    whole = shown.record(connection, posting, surroundings(agent))
-    return str(posting["record_hash"]) if shown_sha256 in whole.hashes else shown_sha256
 
 
 # ── sign ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,7 @@ from agent.web import models
 from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready
 from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
+from agent.web.veil import covered, veiled, without_message
 
 EXPLAIN_S = 5.0  # how long whoever opens a posting waits for the model's reasons
 
@@ -87,7 +88,9 @@ async def list_advised(
         ),
     )
     following = found[-1]["event_id"] if found else after or None
-    return models.Advised.model_validate({"items": _priced(agent, found), "next": following})
+    return models.Advised.model_validate(
+        {"items": veiled(_priced(agent, found), covered(agent, caller)), "next": following}
+    )
 
 
 @router.get("/v1/deadletters", tags=["dead letters"])
@@ -119,6 +122,10 @@ async def show_trace(
 ) -> models.Trace:
     """One event's whole life: message, decision and why, signatures, every try, the document."""
     found = _of_lines(await look(agent, lambda connection: trace(connection, name)), name, caller)
+    fields = covered(agent, caller)
+    if found["event"]:
+        found["event"] = without_message(found["event"], fields)
+    found = {"event": found.pop("event"), **veiled(found, fields)}
     return models.Trace.model_validate({**found, "postings": _priced(agent, found["postings"])})
 
 
@@ -166,6 +173,8 @@ async def list_quarantine(agent: TheAgent, caller: Reader, after: After = 0, lim
     """Events that could not be read or were refused, with the reason and what arrived."""
     everywhere(caller)
     found = await look(agent, lambda connection: lists.quarantined(connection, after=after, limit=limit))
+    fields = covered(agent, caller)
+    found = [without_message(one, fields) for one in found]
     return models.Quarantine.model_validate({"items": found, "next": _next(found, limit)})
 
 
@@ -211,7 +220,9 @@ async def _postings(
         return sorted((one for page in pages for one in page), key=lambda one: one["id"])[:limit]
 
     found = await look(agent, read)
-    return models.Postings.model_validate({"items": _priced(agent, found), "next": _next(found, limit)})
+    return models.Postings.model_validate(
+        {"items": veiled(_priced(agent, found), covered(agent, caller)), "next": _next(found, limit)}
+    )
 
 
 def _priced(agent: Agent, found: list[dict[str, Any]]) -> list[dict[str, Any]]:

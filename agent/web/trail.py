@@ -16,8 +16,10 @@ from agent.store import audit as trail
 from agent.store import file
 from agent.store.encode import from_us
 from agent.web import models
+from agent.web.answers import Refused
 from agent.web.looks import Reader
 from agent.web.requests import After, Limit, StrictRoute, TheAgent, everywhere, look
+from agent.web.veil import covered, veiled
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -34,6 +36,7 @@ async def list_audit(
     """The audit trail behind row `after`; without it the newest rows."""
     everywhere(caller)
     found = await look(agent, lambda at: lists.history(at, after=after, limit=limit, alarms_only=alarms))
+    found = veiled(found, covered(agent, caller))
     return models.AuditRows.model_validate({"items": found, "next": found[-1]["seq"] if found else after or None})
 
 
@@ -52,6 +55,8 @@ async def verify_audit(agent: TheAgent, caller: Reader) -> models.Verified:
 async def export_audit(agent: TheAgent, caller: Reader) -> StreamingResponse:
     """The whole live trail as lines of JSON, with the hashes that chain its rows."""
     everywhere(caller)
+    if covered(agent, caller):  # the hashes are over what is masked, too
+        raise Refused(403, "forbidden", "the export has everything in it: it needs a role with read_sensitive")
     return StreamingResponse(_lines(agent.config.store.path), media_type="application/x-ndjson")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.api_bench import Bench, bench, until
+from tests.api_bench import CONSUMPTION, Bench, bench, until
 from tests.gateway_bench import RIGHTS, SECRET, Gateway, held, refusals, tokens
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -310,3 +310,54 @@ async def test_what_is_sensitive_is_masked_for_who_may_not_read_it(plant: Bench,
     assert answer.status_code == 200, answer.text
     history = (await plant.get(f"/v1/trace/posting:{id}"))["history"]
     assert [one["detail"]["not_shown"] for one in history if one["action"] == "approved"] == [["batch"]]
+
+
+async def test_roles_limit_tokens_too(plant: Bench):
+    """A token with roles approves and reads only as far as these may; one without does as its scopes say."""
+    dear, cheap = await held(plant, "roles-17"), await held(plant, "roles-18", quantity=1, lot_quantity=1)
+
+    async def decide(id: int, meaning: str) -> tuple[int, str]:
+        asked = {"expected_version": 1, "reason": "looked at it"}
+        answer = await plant.ask("POST", f"/v1/approvals/{id}/{meaning}", "omar", json=asked)
+        return answer.status_code, answer.json().get("message", "")
+
+    status, why = await decide(dear, "approve")
+    assert (status, "above 10.00" in why) == (403, True), why
+    assert (await decide(cheap, "approve"))[0] == 200
+    assert (await decide(dear, "refuse"))[0] == 200
+    assert await refusals(plant, dear) == ["no_right"]
+
+
+async def test_what_is_sensitive_stays_where_it_is_allowed(plant: Bench, caplog: pytest.LogCaptureFixture):
+    """Neither lists, traces, the trail nor raw messages show it to a role without the right; logs and metrics never."""
+    caplog.set_level("DEBUG")
+    secret = "LOT-OF-A-SECRET-SUPPLIER"[:10]
+    id = await held(plant, "veil-19", batch=secret)
+    await plant.ask(
+        "POST", f"/v1/events/{CONSUMPTION}", "scale", content=b'{"id": "half", "batch": "%s"' % secret.encode()
+    )
+
+    async def quarantined() -> Any:
+        return any(secret in one["payload"] for one in (await plant.get("/v1/quarantine"))["items"])
+
+    await until(quarantined)
+    for path in (
+        f"/v1/approvals/{id}",
+        "/v1/approvals?limit=500",
+        f"/v1/trace/posting:{id}",
+        "/v1/quarantine",
+        "/v1/audit?limit=9",
+    ):
+        assert secret in (await plant.ask("GET", path, "anna")).text or "audit" in path, path
+        for token in ("omar", "gateway"):
+            answer = await plant.ask("GET", path, token)
+            assert secret not in answer.text, (path, token)
+            assert answer.status_code == (200 if token == "omar" or id_in(path, id) else 403), answer.text
+    assert (await plant.ask("GET", "/v1/audit/export", "omar")).status_code == 403
+    assert secret not in (await plant.client.get(f"{plant.management}/metrics")).text
+    assert [one for one in caplog.messages if secret in one] == []
+
+
+def id_in(path: str, id: int) -> bool:
+    """Whether the path is of this one posting: what a gateway may read."""
+    return str(id) in path.rpartition("/")[2]

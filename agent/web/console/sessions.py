@@ -101,7 +101,10 @@ class Sessions:
         if user is None:  # taken out of the file
             return None
         session.seen = self._monotonic()
-        return Identity(user.name, frozenset(user.scopes), frozenset(user.lines), door=f"console session {session.id}")
+        door = f"console session {session.id}"
+        return Identity(
+            user.name, frozenset(user.scopes), frozenset(user.lines), roles=frozenset(user.roles), door=door
+        )
 
     def log_out(self, headers: Headers) -> None:
         """End the session of this cookie, if there is one."""
