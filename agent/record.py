@@ -18,8 +18,8 @@ value that was missing. Rows of releases before this one have no ``mode``, ``rou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from math import inf, nan
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf, isnan, nan
 from typing import Any
 
 from agent import freshness
@@ -84,8 +84,10 @@ def unfit(model: str, sha256: str, features: Features) -> dict[str, Any]:
     return {"model": model, "sha256": sha256, "features": given}
 
 
-def numbers(values: Iterable[float]) -> list[float | None]:
+def numbers(values: Sequence[float]) -> Sequence[float | None]:
     """Numbers for JSON, which knows no NaN: what is missing becomes null. Infinite ones `encode` refuses."""
+    if not isnan(sum(values)):  # as nearly always: then they are as they are
+        return values
     return [None if value != value else value for value in values]
 
 
