@@ -21,11 +21,12 @@ import apsw
 from agent import assembly, authority, contents, freshness, promotion, selfcheck
 from agent.config import Config, load
 from agent.desk import Act, Desk, lists
+from agent.dispatch import Dispatch
 from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
 from agent.facts import Fact, Facts, LiveState, TellsLive
 from agent.housekeeping import Health, Housekeeping
 from agent.judge import Rules
-from agent.pipeline import Dispatch, Intake, Process
+from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.promotion import Shelf
 from agent.reload import fixed, needs_restart, refuse_while_open

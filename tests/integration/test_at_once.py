@@ -14,7 +14,8 @@ import apsw
 import pytest
 
 from agent import pipeline
-from agent.pipeline import Dispatch, Intake, Process
+from agent.dispatch import ALL_FREE, Dispatch
+from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery
 from agent.store import awaited, file, outbox, postings
 from agent.store.keys import idempotency_key
@@ -90,7 +91,7 @@ class Watched(Dispatch):
         super().__init__(*args, **options)
         self.reserved: list[int] = []
 
-    def reserve(self, most: int = pipeline.ALL_FREE) -> int:
+    def reserve(self, most: int = ALL_FREE) -> int:
         self.reserved.append(most)
         return super().reserve(most)
 
@@ -258,7 +259,7 @@ async def test_places_at_the_target_are_taken_only_for_what_is_decided_at_once(t
     async with served(tmp_path) as one:
         one.put(report(1)._replace(properties={"dup": "1"}))
         assert await one.settled(1) == ["posted"]
-        assert set(one.dispatch.reserved) == {pipeline.ALL_FREE}, "by the process, behind the commit that stored it"
+        assert set(one.dispatch.reserved) == {ALL_FREE}, "by the process, behind the commit that stored it"
         await until(lambda: not one.process._has_turn, "the process waits")
         one.dispatch.reserved.clear()
         one.put(report(2), report(3))

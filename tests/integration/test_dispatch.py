@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+from agent.dispatch import Claimed, Dispatch
 from agent.errors import ErpUnavailable
-from agent.pipeline import Claimed, Dispatch
 from agent.ports import Acknowledgement, Kind, Posting
 from agent.store import file, outbox, postings
 from agent.store.encode import to_us

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
-from agent.pipeline import Dispatch
+from agent.dispatch import Dispatch
 from agent.ports import Acknowledgement, Posting
 from agent.store import file
 from tests.integration.test_dispatch import Told
