@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq
 HASHED := $(PIP) --require-hashes --no-deps
 # Threads of scikit-learn wait by spinning: on a machine that is not idle they cost many times what they save.
 TRAINING := ORT_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1
-SOURCES := agent simulators tests models
+SOURCES := agent simulators tests models ignition_project
 
 # What is asked for on the command line: make run SOURCE=mqtt, make e2e SEED=7, make test TESTS=tests/unit,
 # make evaluate DATA=folder-of-public-data PARTS="steel nab"
@@ -87,7 +87,7 @@ format: $(VENV)/.dev ## mend what ruff can mend by itself
 .PHONY: tools
 tools:
 	@.ci/need mosquitto
-	@.ci/need chromium strace gcc unshare setpriv || echo "going on without: tests that need them are skipped with a reason"
+	@.ci/need chromium strace gcc unshare setpriv jython || echo "going on without: tests that need them are skipped with a reason"
 
 .PHONY: test
 test: check tools ## set up what the tests need, check, run the tests (TESTS=tests/unit for some of them)
@@ -122,6 +122,10 @@ evaluate: $(VENV)/.dev ## measure the models on simulated data, and on public da
 models: $(VENV)/.dev ## train the models on the simulated line
 	for name in consumption_anomaly scrap_classification order_feasibility shortage_forecast posting_classification; do \
 	  $(TRAINING) $(BIN)/python -m models.$$name.train; done
+
+.PHONY: ignition
+ignition: $(VENV)/.made ## build what Ignition 8.3 and 8.1 import, in build/ignition
+	@$(BIN)/python ignition_project/build.py
 
 .PHONY: docs
 docs: $(VENV)/.dev ## write the generated pages and run what the pages say

@@ -1,0 +1,188 @@
+# One posting as the Approval view shows it: the agent's record in words, and bars for what was expected.
+
+NO_BARS = {
+	"known": False, "actual": 0, "expected": 0, "from": 0, "width": 0, "share": "", "actual_text": "",
+	"expected_text": "", "range_text": "", "outside": False,
+}
+
+
+def opened(id, roles):
+	"""What the view keeps in `custom.it`. Never raises: what went wrong is in `said`."""
+	try:
+		return shown(gatepost.agent.approval(int(id), roles), gatepost.gateway.now_ms())
+	except gatepost.gateway.Unreachable:
+		return _nothing("The agent does not answer. This posting cannot be shown now; nothing is lost.")
+	except gatepost.agent.Refused as error:
+		return _nothing(error.message)
+
+
+def shown(found, now_ms):
+	"""The answer of the agent as the view binds it. Pure."""
+	words, record = gatepost.words, found["record"]
+	floor = record["floor"]
+	return {
+		"known": True,
+		"said": "",
+		"id": found["id"],
+		"version": found["version"],
+		"held": found["state"] == "held",
+		"state": words.state(found["state"]),
+		"shown_sha256": found["shown_sha256"],
+		"can": dict([(one, one in found["allowed"]) for one in ("approve", "refuse", "correct")]),
+		"title": "%s %d" % (words.kind(record["kind"]), found["id"]),
+		"amount": words.amount(record["quantity"], record["unit"]),
+		"material": _material(record),
+		"value": words.money(record["value"], record["currency"]),
+		"facts": _facts(record, floor, words, now_ms),
+		"reasons": [{"text": one} for one in _reasons(record)],
+		"bars": bars(floor, record["expected"], record["quantity"], record["unit"]),
+		"will_post": [{"name": one["name"], "value": one["value"]} for one in record["will_post"]],
+		"history": [_before(one, words) for one in found["history"]],
+		"correctable": [{"value": one, "label": words.FIELDS.get(one, one)} for one in record["correctable"]],
+		"signed": _signed(record),
+		"masked": u"Not shown to your role: " + u", ".join(found["masked"]) if found["masked"] else "",
+	}
+
+
+def bars(floor, expected, quantity, unit):
+	"""What was reported beside what was expected, each as a share of the widest; empty without an expectation."""
+	if not expected or not quantity:
+		return NO_BARS
+	words = gatepost.words
+	actual, usual = float(quantity), float(expected["quantity"])
+	least, most = float(expected["least"]), float(expected["most"])
+	widest = max(actual, usual, most) or 1.0
+	return {
+		"known": True,
+		"actual": _percent(actual, widest),
+		"expected": _percent(usual, widest),
+		"from": _percent(least, widest),
+		"width": max(_percent(most, widest) - _percent(least, widest), 1),
+		"share": "%d %% of what was expected" % round(100 * actual / usual) if usual else "none was expected",
+		"actual_text": words.amount(quantity, unit),
+		"expected_text": words.amount(expected["quantity"], expected["unit"]),
+		"range_text": u"%s to %s is usual" % (words.amount(expected["least"], ""), words.amount(expected["most"], expected["unit"])),
+		"outside": actual < least or actual > most,
+	}
+
+
+def _nothing(said):
+	found = {"known": False, "held": False, "said": said, "bars": NO_BARS}
+	found.update(dict([(name, []) for name in ("facts", "reasons", "will_post", "history", "correctable")]))
+	found.update(dict([(name, "") for name in ("state", "title", "amount", "material", "value", "signed", "masked")]))
+	found["can"] = {"approve": False, "refuse": False, "correct": False}
+	return found
+
+
+def _percent(value, widest):
+	return int(round(100.0 * max(value, 0.0) / widest))
+
+
+def _material(record):
+	if record["material_text"] and record["material"]:
+		return u"%s  %s" % (record["material_text"], record["material"])
+	return record["material_text"] or record["material"]
+
+
+def _facts(record, floor, words, now_ms):
+	waited = words.age((now_ms - words.moment(floor["received_at"])) // 1000) if floor["received_at"] else "?"
+	rows = [
+		("Order", u"%s  operation %s" % (record["order"], record["operation"]) if record["operation"] else record["order"]),
+		("Line", record["line"]),
+		("Reported", words.amount(floor["quantity"], floor["unit"])),
+		("When", waited if waited == "now" else waited + " ago"),
+		("From", u"%s  %s" % (floor["source"], floor["topic"])),
+		("Report", floor["message"]),
+	]
+	return [{"name": name, "value": value} for name, value in rows + [_live(one) for one in floor["live"]] if value]
+
+
+def _live(one):
+	"""A fact of the plant that the decision looked at: what of what, and how it was."""
+	value = one.get("value")
+	told = "unknown" if value is None else u"%s %s" % (value, one.get("unit") or "")
+	return u"%s of %s" % (one["fact"].replace("_", " "), one["of"]), told.strip()
+
+
+def _reasons(record):
+	model = record["model"]
+	said = list(record["reasons"])
+	if model:
+		said += [one for one in model["reasons"] if one not in said]
+		said.append("%s is %d %% sure that this is as usual" % (model["name"], round(100 * model["confidence"])))
+	return said
+
+
+def _signed(record):
+	if record["signers"] < 2:
+		return ""
+	names = u", ".join(record["signed_by"]) or "nobody yet"
+	return u"%d people must sign; signed: %s" % (record["signers"], names)
+
+
+def _before(one, words):
+	return {
+		"when": words.moment(one["created_at"]),
+		"order": one["order"],
+		"quantity": words.amount(one["quantity"], one["unit"]),
+		"state": words.state(one["state"]),
+		"by": one["decided_by"] or "",
+		"why": one["why"] or "",
+		"document": one["document"] or "",
+	}
+
+
+# What the view's events call.
+
+
+def look(view):
+	"""Ask the agent for the posting once, as the session's user may see it."""
+	view.custom.it = opened(gatepost.words.number(view.params.id), roles(view.session))
+
+
+def changed(view, version):
+	"""The queue has another version of this posting, or none: look again, for it was changed or decided."""
+	it = view.custom.it
+	if it.known and it.held and version != it.version:
+		look(view)
+
+
+def choose(view, decision):
+	"""One of the three buttons."""
+	words, custom = gatepost.words, view.custom
+	custom.decision, custom.meaning, custom.reasons = decision, words.MEANINGS[decision], words.reasons(decision)
+	custom.reason, custom.said = "", ""
+
+
+def sign(component):
+	"""The button that opens the challenge."""
+	custom, it = component.view.custom, component.view.custom.it
+	wanted = {
+		"id": it.id, "version": it.version, "shown_sha256": it.shown_sha256, "decision": custom.decision,
+		"reason": custom.reason, "comment": custom.comment, "field": custom.field, "value": custom.value,
+	}
+	custom.ok = False
+	custom.said = gatepost.signing.begin(
+		user(component.session), component.session.props.id, component.page.props.pageId, wanted
+	)
+
+
+def told(view, session, payload):
+	"""What became of a signature on this page."""
+	if payload["id"] == view.custom.it.id:
+		view.custom.ok, view.custom.said = payload["ok"], payload["text"]
+		if payload["ok"]:
+			view.custom.decision, view.custom.comment = "", ""
+		look(view)
+
+
+def roles(session):
+	"""The roles of whoever is logged on to the session."""
+	known = session.props.auth.user
+	return [u"%s" % one for one in known.roles] if known and known.roles else []
+
+
+def user(session):
+	"""Who is logged on to the session; empty: nobody."""
+	known = session.props.auth.user
+	return u"%s" % known.userName if known and known.userName else ""

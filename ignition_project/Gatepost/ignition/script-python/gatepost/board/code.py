@@ -1,0 +1,69 @@
+# The board of the agent as values of tags. Pure: the same board makes the same values.
+
+APPROVALS = [
+	"id", "version", "risk", "kind", "line", "order", "material", "quantity", "worth", "age", "reason",
+]
+ORDERS = ["order", "material", "quantity", "status", "held", "waiting", "dead", "doubtful", "since", "constraint"]
+SOURCES = ["name", "state", "trouble"]
+TARGETS = ["name", "state", "trouble", "in_the_air"]
+MODELS = ["workflow", "model", "drift"]
+
+
+def tables(board):
+	"""Name of a tag -> columns and rows, of what is listed."""
+	words, now = gatepost.words, gatepost.words.moment(board["now"])
+	health = board["health"]
+	return {
+		"Board/Approvals": (APPROVALS, [_approval(one, now, words) for one in board["approvals"]]),
+		"Board/Orders": (ORDERS, [_order(one, now, words) for one in board["orders"]]),
+		"Board/Sources": (SOURCES, [_source(one) for one in health["sources"]]),
+		"Board/Targets": (TARGETS, [_target(one) for one in health["targets"]]),
+		"Board/Models": (MODELS, [[one["workflow"], one["model"], one["drift"] or "as trained"] for one in health["models"]]),
+	}
+
+
+def numbers(board):
+	"""Name of a tag -> value, of what is counted."""
+	health, counts = board["health"], board["counts"]
+	now, oldest = gatepost.words.moment(board["now"]), health["oldest_at"]
+	return {
+		"Board/Version": board["version"],
+		"Board/Held": counts["held"],
+		"Board/HighRisk": counts["high_risk"],
+		"Board/Dead": counts["dead"],
+		"Board/Doubtful": counts["doubtful"],
+		"Board/Quarantined": counts["quarantined"],
+		"Board/LeftOut": board["left_out"],
+		"Board/Backlog": health["backlog"],
+		"Board/OldestAge": gatepost.words.age((now - gatepost.words.moment(oldest)) // 1000) if oldest else "",
+		"Board/Ready": health["ready"],
+		"Board/Reason": health["reason"],
+		"Board/ChainOk": health["chain_ok"],
+	}
+
+
+def _approval(one, now, words):
+	waited = (now - words.moment(one["created_at"])) // 1000
+	signed = u"%d of %d signed: " % (len(one["signed_by"]), one["signers"]) if one["signers"] > 1 else u""
+	return [
+		one["id"], one["version"], one["risk"], words.kind(one["kind"]), one["line"], one["order"],
+		one["material_text"] or one["material"], words.amount(one["quantity"], one["unit"]),
+		words.money(one["value"], one["currency"]), words.age(waited) + (" !" if one["escalated"] else ""),
+		signed + one["reason"],
+	]
+
+
+def _order(one, now, words):
+	since = words.age((now - words.moment(one["since"])) // 1000) if one["since"] else ""
+	return [
+		one["order"], one["material_text"] or one["material"], words.amount(one["quantity"], one["unit"]), one["status"],
+		one["held"], one["waiting"], one["dead"], one["doubtful"], since, one["constraint"] or "nothing stands in the way",
+	]
+
+
+def _source(one):
+	return [one["name"], "connected" if one["connected"] else "not connected", one["error"]]
+
+
+def _target(one):
+	return [one["name"], "available" if one["available"] else "waits", one["trouble"], one["in_the_air"]]

@@ -1,0 +1,83 @@
+# From tag to ERP document: what the Trace view shows of one name.
+
+
+def found(name):
+	"""What the view keeps in `custom.it`. Never raises: what went wrong is in `said`."""
+	wanted = gatepost.words.one_line(name)
+	if not wanted:
+		return _nothing("Type an order, a material document, a report's id or posting:17.")
+	try:
+		return shown(gatepost.agent.trace(wanted))
+	except gatepost.gateway.Unreachable:
+		return _nothing("The agent does not answer. Try again when it is back.")
+	except gatepost.agent.Refused as error:
+		return _nothing(error.message)
+
+
+def shown(said):
+	"""The answer of the agent as the view binds it. Pure."""
+	words, event = gatepost.words, said["event"] or {}
+	return {
+		"known": True,
+		"said": said["found_as"],
+		"also": u"; ".join([u"%s: %s" % (one["name"], one["means"]) for one in said["also"]]),
+		"arrived": _arrived(event),
+		"history": [_row(one, words) for one in said["history"]],
+		"postings": [_posting(one, words) for one in said["postings"]],
+	}
+
+
+def _nothing(text):
+	return {"known": False, "said": text, "also": "", "arrived": [], "history": [], "postings": []}
+
+
+def _arrived(event):
+	names = [("Source", "source"), ("Topic or node", "topic"), ("Report", "message"), ("State", "state")]
+	return [{"name": label, "value": event[name]} for label, name in names if event.get(name)]
+
+
+def _row(one, words):
+	detail = one.get("detail") or {}
+	return {
+		"at": words.moment(one["at"]),
+		"what": one["action"].replace("_", " "),
+		"who": one["actor"],
+		"posting": one.get("posting") or "",
+		"detail": _told(detail),
+	}
+
+
+def _told(detail):
+	"""What a person asks first about a step: why, which score, which document, which hash."""
+	parts = []
+	for name in ("reason", "reasons", "said", "error", "message", "document", "status", "shown_sha256"):
+		value = detail.get(name)
+		if value:
+			text = u"; ".join([u"%s" % one for one in value]) if isinstance(value, list) else u"%s" % value
+			parts.append(u"%s: %s" % (name.replace("_", " "), text))
+	return u"  ".join(parts)
+
+
+def _posting(one, words):
+	payload = one["payload"]
+	quantity = payload.get("quantity") or payload.get("yield") or payload.get("scrap") or ""
+	return {
+		"id": one["id"],
+		"kind": words.kind(one["kind"]),
+		"order": payload.get("order", ""),
+		"quantity": words.amount(quantity, payload.get("unit", "")),
+		"state": words.state(one["state"]),
+		"document": one.get("document") or "",
+	}
+
+
+def begin(view):
+	"""When the view starts: look for what its address names."""
+	if view.params.name:
+		view.custom.name = view.params.name
+		look(view)
+
+
+def look(view):
+	"""Look for what is in the field."""
+	view.custom.it = found(view.custom.name)

@@ -1,0 +1,2 @@
+def handleTimerEvent():
+	gatepost.poll.run()

@@ -1,0 +1,140 @@
+"""The script library, as far as it is plain Python: words, boards, queues, envelopes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from agent.envelope import SignatureRefused, verify
+from simulators.gateway.project import Project
+from simulators.gateway.tags import Dataset
+
+PROJECT = Path(__file__).resolve().parents[2] / "ignition_project/Gatepost"
+gatepost: Any = Project(PROJECT).library(None)["gatepost"]
+words = gatepost.words
+SECRET = "s" * 40
+
+
+def approval(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": 1, "version": 1, "kind": "goods_issue", "module": "MM", "line": "mixing", "order": "1000100",
+        "material": "RM-RESIN", "material_text": "Resin", "quantity": "26.000", "unit": "KG", "value": "83.2",
+        "currency": "EUR", "risk": "high", "created_at": "2026-11-20T14:00:05.000000+00:00", "escalated": False,
+        "signers": 1, "signed_by": [], "reason": "twice as much", **changes,
+    }  # fmt: skip
+
+
+def board(*approvals: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": "v1", "now": "2026-11-20T14:10:09.120000+00:00", "unchanged": False, "left_out": 0, "orders": [],
+        "health": {"sources": [], "targets": [], "models": []}, "approvals": list(approvals),
+    }  # fmt: skip
+
+
+def queue(*approvals: dict[str, Any]) -> Dataset:
+    return Dataset(*gatepost.board.tables(board(*approvals))["Board/Approvals"])
+
+
+@given(some.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)))  # noqa: DTZ001  # made aware below
+def test_a_time_is_the_same_after_it_was_written(at: datetime):
+    """Milliseconds and ISO text in UTC tell the same moment, to the second that the agent's ages are counted in."""
+    aware = at.replace(tzinfo=UTC)
+    seconds = int(aware.timestamp())
+    assert words.moment(aware.isoformat()) == seconds * 1000
+    assert datetime.fromisoformat(words.iso(seconds * 1000)) == aware.replace(microsecond=0)
+
+
+@given(some.decimals(-(10**12), 10**12, places=3))
+def test_an_amount_loses_nothing_but_zeros(number: Decimal):
+    """What people read is the same number as what is posted."""
+    shown = words.amount(f"{number:f}", "KG")
+    assert Decimal(shown.removesuffix(" KG").replace(" ", "")) == number
+
+
+def test_amounts_money_and_ages_are_short():
+    """Trailing zeros and false precision are left out."""
+    assert words.amount("1234567.500", "KG") == "1 234 567.5 KG"
+    assert words.amount("26.000", "KG") == "26 KG"
+    assert words.amount("", "KG") == ""
+    assert words.money("83.2", "EUR") == "83.20 EUR"
+    assert [words.age(one) for one in (5, 90, 7300, 200000)] == ["now", "1 min", "2 h", "2 d"]
+
+
+def test_the_queue_is_filtered_by_line_risk_and_words():
+    """Each filter takes away; an empty one takes nothing away."""
+    table = queue(approval(), approval(id=2, line="molding", risk="low", reason="every posting is approved"))
+
+    def ids(*filters: str) -> list[int]:
+        return [one["id"] for one in gatepost.queue.shown(table, *filters)]
+
+    assert ids("", "", "") == [1, 2]
+    assert ids("molding", "", "") == [2]
+    assert ids("", "high", "") == [1]
+    assert ids("", "", "TWICE") == [1]
+    assert ids("molding", "high", "") == []
+    assert gatepost.queue.lines(table)[1:] == [{"value": one, "label": one} for one in ("mixing", "molding")]
+    assert (gatepost.queue.version(table, 2), gatepost.queue.version(table, 3)) == (1, 0)
+
+
+def test_a_row_tells_age_money_and_whose_signature_is_missing():
+    """The row of a posting that needs two signatures says so before its reason."""
+    (row,) = gatepost.queue.rows(queue(approval(signers=2, signed_by=["anna"], escalated=True)))
+    assert row["age"] == "10 min !"
+    assert row["worth"] == "83.20 EUR"
+    assert row["reason"] == "1 of 2 signed: twice as much"
+    assert "value" not in row, "a table takes a row with `value` and `style` for a dressed one"
+
+
+@given(some.text(max_size=60), some.text(max_size=30))
+def test_the_envelope_holds_for_every_text(comment: str, name: str):
+    """What the gateway seals the agent opens, whatever people write; one changed byte and it does not."""
+    body = gatepost.envelope.body({"nonce": "n", "comment": comment, "signer": {"full_name": name}})
+    now = datetime(2026, 11, 20, 14, tzinfo=UTC)
+    headers = gatepost.envelope.headers(body, "n", SECRET, int(now.timestamp() * 1000))
+    told = headers["X-Gatepost-Timestamp"], headers["X-Gatepost-Signature"], "n"
+    verify(SECRET, *told, body.encode(), now)
+    assert json.loads(body)["comment"] == comment
+    with pytest.raises(SignatureRefused):
+        verify(SECRET, *told, body.encode() + b" ", now)
+
+
+def test_bars_are_shares_of_the_widest():
+    """The widest bar is full; outside of the usual range is told."""
+    expected = {"quantity": "13", "least": "12", "most": "14", "unit": "KG"}
+    bars = gatepost.approval.bars({}, expected, "26", "KG")
+    assert (bars["actual"], bars["expected"], bars["outside"]) == (100, 50, True)
+    assert bars["share"] == "200 % of what was expected"
+    assert gatepost.approval.bars({}, expected, "13", "KG")["outside"] is False
+    assert gatepost.approval.bars({}, None, "13", "KG")["known"] is False
+
+
+def test_nothing_is_signed_without_a_reason():
+    """A reason, a comment where the reason is in it, and what a correction changes are asked for first."""
+    whole = {"decision": "approve", "reason": "Agreed with the shift lead", "comment": "", "field": "", "value": ""}
+    missing = gatepost.signing.missing
+    assert missing(whole) == ""
+    assert missing({**whole, "reason": ""}) == "Choose a reason first."
+    assert missing({**whole, "reason": words.OTHER}) == "Say the reason in the comment."
+    assert missing({**whole, "decision": "correct"}) == "Say what is to be corrected, and to what."
+    assert missing({**whole, "decision": "correct", "field": "quantity", "value": "12.5"}) == ""
+
+
+def test_what_is_typed_is_signed_in_one_line():
+    """Line breaks of a text field do not reach the record; a comment that is the reason is said once."""
+    wanted = {"reason": words.OTHER, "comment": "scale\n stuck ", "field": "quantity", "value": " 12,5 "}
+    asked = {"version": 3, "decision": "correct", "session_user": "panel"}
+    said = gatepost.signing.content(wanted, asked, {"nonce": "n", "shown_sha256": "0" * 64})
+    assert (said["reason"], said["comment"], said["changes"]) == ("scale stuck", "", {"quantity": "12.5"})
+
+
+def test_names_are_safe_in_an_address():
+    """Whatever somebody looks for stays one part of the path."""
+    assert gatepost.agent.quoted("order:1000100") == "order%3A1000100"
+    assert gatepost.agent.quoted("5000/2026?ü") == "5000%2F2026%3F%C3%BC"

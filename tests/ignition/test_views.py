@@ -1,0 +1,180 @@
+"""The views, drawn by the bench gateway from the project's own files, against a running agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from simulators.gateway.gateway import Gateway, User
+from simulators.gateway.sessions import Page
+from tests.api_bench import Bench, bench, free_port, until
+from tests.gateway_bench import RIGHTS, SECRET, held, tokens
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+FOLDER = Path(__file__).resolve().parents[2] / "ignition_project"
+PEOPLE = [User("anna", "Anna", "Berg", ("Supervisor",), "bench"), User("ben", "Ben", "Alt", ("Supervisor",), "bench")]
+ADDRESS = "[default]Gatepost/Settings/Address"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
+    folder = tmp_path_factory.mktemp("views")
+    for name, value in (("gateway_signing", SECRET), ("other_signing", "b" * 40)):
+        path = folder / "secrets" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(value)
+        path.chmod(0o600)
+    async with bench(folder, api={"tokens": tokens(), "rate_per_second": 2000}, rights=RIGHTS) as one:
+        yield one
+
+
+@pytest.fixture
+def gateway(plant: Bench) -> Gateway:
+    secrets = {"gatepost-token": "gateway-secret", "gatepost-signing": SECRET}
+    one = Gateway(FOLDER / "Gatepost", [FOLDER / "tags/gatepost.json"], PEOPLE, secrets)
+    one.tags.write(ADDRESS, plant.url)
+    return one
+
+
+class Screen:
+    """One page of one person, worked without a browser; scripts run beside the loop, for they ask the agent."""
+
+    def __init__(self, gateway: Gateway, user: str, path: str) -> None:
+        session = gateway.log_in(user, "bench")
+        assert session
+        self.gateway, self.path = gateway, path
+        self.page = Page(session, path)
+
+    def look(self) -> dict[str, dict[str, Any]]:
+        """Name → component of all that is shown; of several with one name the last."""
+        drawn = self.page.drawn()
+        while self.page.wait(0):  # a script of the view changed something after it was drawn
+            drawn = self.page.drawn()
+        assert drawn["complaints"] == {}
+        found: dict[str, dict[str, Any]] = {}
+        for root in (drawn["view"], *(one["view"] for one in drawn["docks"])):
+            found |= {one["name"]: one for one in components(root["root"])}
+        return found
+
+    def press(self, name: str) -> dict[str, dict[str, Any]]:
+        """A button."""
+        assert self.look()[name]["props"].get("enabled", True) is not False, name
+        self.page.event(self.look()[name]["id"], "component", "onActionPerformed", {})
+        return self.look()
+
+    def choose(self, name: str, prop: str, value: Any) -> None:
+        """Fill in an input."""
+        self.page.write(self.look()[name]["id"], f"props.{prop}", value)
+
+    def prove(self, user: str) -> dict[str, dict[str, Any]]:
+        """Answer the challenge."""
+        assert self.page.challenge
+        assert self.gateway.answer(self.page, self.page.challenge.id, user, "bench") == ""
+        return self.look()
+
+
+def components(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if one["position"].get("display") is False:
+        return
+    yield one
+    for kid in one.get("children", []):
+        yield from components(kid)
+    for view in one.get("views", []):
+        yield from components(view["root"])
+
+
+def texts(shown: dict[str, dict[str, Any]]) -> str:
+    return "\n".join(str(one["props"].get("text", "")) for one in shown.values())
+
+
+def poll(gateway: Gateway) -> None:
+    """What the timer does."""
+    for _, file, _ in gateway.project.events("ignition/timer"):
+        assert file.read_text().split("\n", 1)[1].strip() == "gatepost.poll.run()"
+    gateway.known["gatepost"].poll.run()
+
+
+async def beside(run: Callable[..., Any], *given: Any) -> Any:
+    return await asyncio.to_thread(run, *given)
+
+
+async def test_every_page_is_drawn_and_stays_readable_without_the_agent(plant: Bench, gateway: Gateway):
+    """No binding and no script fails; with the agent away a banner says since when, and nothing can be pressed."""
+    id = await held(plant, "page-1", quantity=26)
+    await beside(poll, gateway)
+    paths = ["/", f"/approval/{id}", "/approval/none", "/orders", "/scrap", "/trace", "/trace/page-1", "/health"]
+    screens = [await beside(Screen, gateway, "anna", path) for path in paths]
+    here = {one.path: await beside(one.look) for one in screens}
+    assert [one["order"] for one in here["/"]["Queue"]["props"]["data"]] == ["1000100"]
+    assert here[f"/approval/{id}"]["Amount"]["props"]["text"] == "26 KG"
+    assert here["/orders"]["Board"]["props"]["data"][0]["held"] == 1
+    assert here["/health"]["Agent"]["props"]["params"]["value"] == "Ready"
+    assert all("Since" not in one for one in here.values())
+    gateway.tags.write(ADDRESS, f"http://127.0.0.1:{free_port()}")
+    await beside(poll, gateway)
+    for one in screens:
+        shown = await beside(one.look)
+        assert shown["Since"]["props"]["text"] == "The agent has not answered since", one.path
+        assert shown["At"]["props"]["text"], one.path
+        assert "Agent away" in texts(shown), one.path
+        if one.path == "/":
+            assert shown["Queue"]["props"]["data"] == here["/"]["Queue"]["props"]["data"]
+        if one.path == f"/approval/{id}":
+            assert shown["Amount"]["props"]["text"] == "26 KG"
+            assert [shown[name]["props"]["enabled"] for name in ("Approve", "Refuse", "Correct")] == [False] * 3
+
+
+async def test_two_supervisors_at_one_posting(plant: Bench, gateway: Gateway):
+    """Both see it, one signs; whoever comes second is told by whom it was decided, and what is true now."""
+    id = await held(plant, "two-2", quantity=26)
+    await beside(poll, gateway)
+    anna, ben = [await beside(Screen, gateway, user, f"/approval/{id}") for user in ("anna", "ben")]
+    for screen in (anna, ben):
+        shown = await beside(screen.press, "Approve")
+        assert "Your signature means: I approve this posting as it is shown." in texts(shown)
+        assert "Choose a reason first." in texts(await beside(screen.press, "Sign"))
+        screen.choose("Reason", "value", "Agreed with the shift lead")
+        await beside(screen.press, "Sign")
+    shown = await beside(anna.prove, "anna")
+    assert f"posting {id} is approved by anna: it goes to the ERP" in texts(shown)
+    assert shown["Approve"]["props"]["enabled"] is False
+    shown = await beside(ben.prove, "ben")
+    assert "anna" in shown["Said"]["props"]["text"]
+    assert shown["Said"]["props"]["style"]["classes"] == "Gatepost/Said/Bad"
+    assert "This posting is decided" in texts(shown)
+
+    async def booked() -> Any:
+        return (await plant.get(f"/v1/approvals/{id}"))["document"]
+
+    document = await until(booked)
+    trace = await beside(Screen, gateway, "ben", "/trace/two-2")
+    assert document in str(await beside(trace.look))
+
+
+async def test_a_posting_that_was_decided_elsewhere_is_looked_at_again(plant: Bench, gateway: Gateway):
+    """Whoever has it open sees its new state with the next poll, without a request while nothing changed."""
+    id = await held(plant, "else-3", quantity=26)
+    await beside(poll, gateway)
+    screen = await beside(Screen, gateway, "anna", f"/approval/{id}")
+    assert (await beside(screen.look))["State"]["props"]["text"] == "waits for a person"
+    posting = await plant.get(f"/v1/approvals/{id}")
+    said = {"reason": "not ours", "expected_version": posting["version"], "record_hash": posting["record_hash"]}
+    answer = await plant.ask("POST", f"/v1/approvals/{id}/refuse", json=said)
+    assert answer.status_code == 200, answer.text
+    await beside(poll, gateway)
+    assert (await beside(screen.look))["State"]["props"]["text"] == "refused"
+
+
+async def test_the_queue_is_filtered_in_the_session(plant: Bench, gateway: Gateway):
+    """One person's filter is nobody else's."""
+    await held(plant, "filter-4", quantity=26)
+    await beside(poll, gateway)
+    mine, other = [await beside(Screen, gateway, user, "/") for user in ("anna", "ben")]
+    await beside(mine.choose, "Search", "text", "no such words")
+    assert (await beside(mine.look))["Queue"]["props"]["data"] == []
+    assert (await beside(other.look))["Queue"]["props"]["data"] != []
