@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from agent import onnxsession, registry
 from agent.errors import ModelUnfit
+from agent.modelfiles import Manifest
 from agent.ports import Classified, Features, Forecast, Score
 from agent.reasons import Effect, Reasons
-from agent.registry import Keys, Manifest, Version
+from agent.registry import Keys, Version
 
 PARITY: Final = 1e-5
 DEADLINE_S: Final = 0.25

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from agent import onnxfile
 from agent.errors import ModelUnfit
-from agent.registry import Manifest
+from agent.modelfiles import Manifest
 
 PROVIDERS: Final = ["CPUExecutionProvider"]
 MOST_MEMORY: Final = 64 * 1024 * 1024  # of all models together, for weights and what is between the nodes

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ModelUnfit
-from agent.registry import Input, Manifest, Reference
+from agent.modelfiles import Input, Manifest, Reference
 
 Table = NDArray[np.float32]
 MATTERS: Final = 0.05  # a smaller change of the probability is no reason

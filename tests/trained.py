@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from onnx import TensorProto, helper
 
-from agent import onnxfile, registry
-from agent.registry import Input, InputReference, Manifest, Output, Reference
+from agent import modelfiles, onnxfile, registry
+from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
 
 ROOT = Path(__file__).parents[1]
 KEY = Ed25519PrivateKey.generate()
@@ -85,7 +85,7 @@ def put(
             "name": "test",
             "version": version,
             "kind": "probability",
-            "files": dict.fromkeys(registry.FILES, "0" * 64),
+            "files": dict.fromkeys(modelfiles.FILES, "0" * 64),
             "input": "x",
             "features": [Input(name=one, **(usual | (inputs or {}).get(one, {}))) for one in features],
             "output": Output(name="y", column=0, columns=columns),

@@ -22,8 +22,8 @@ from agent.commands.place import Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
 from agent.commands.training import models
 from agent.errors import Conflict, GatepostError, NotFound
+from agent.modelfiles import Manifest
 from agent.promotion import challenge as to_challenger
-from agent.registry import Manifest
 from agent.store import archive, shadow
 from agent.store import labels as people
 from agent.store.encode import from_us

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from agent import checkpoints, registry, replay
+from agent import checkpoints, modelfiles, registry, replay
 from agent.commands import show
 from agent.commands.approvals import YES
 from agent.commands.place import ID, Asked, Place, as_json, at_place, signed
@@ -27,7 +27,7 @@ from agent.store import decisions
 
 def folder_name(_context: click.Context, argument: click.Parameter, text: str | None) -> str | None:
     """A name that is that of a folder, never a path. Raises click.UsageError."""
-    if text is not None and not re.fullmatch(registry.FOLDER_NAME, text):
+    if text is not None and not re.fullmatch(modelfiles.FOLDER_NAME, text):
         raise click.UsageError(f"{argument.name}: {text!r} is no name of a folder; `gatepost models list` shows them")
     return text
 
@@ -338,7 +338,7 @@ def _explain_version(place: Place, name: str, version: str | None, *, json: bool
         show.say(f"approved by {manifest.approved.by} at {manifest.approved.at}: {manifest.approved.reason}")
 
 
-def _ranges(one: registry.Input) -> str:
+def _ranges(one: modelfiles.Input) -> str:
     return f"taken from {one.least:.4g} to {one.most:.4g}, mostly from {one.low:.4g} to {one.high:.4g}"
 
 

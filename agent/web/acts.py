@@ -11,7 +11,7 @@ from agent.app import Agent
 from agent.approving import Asked, decide, visible
 from agent.callers import Identity
 from agent.errors import NotFound
-from agent.registry import FOLDER_NAME
+from agent.modelfiles import FOLDER_NAME
 from agent.settings import Scope
 from agent.web import models
 from agent.web.looks import PostingId

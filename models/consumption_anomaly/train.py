@@ -29,12 +29,13 @@ from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from agent import masterfiles, onnxfile, registry
+from agent import masterfiles, modelfiles, onnxfile, registry
 from agent.config import parse
 from agent.facts import Facts, Plant
 from agent.inference import PARITY, Model
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
-from agent.registry import MAX_BYTES, Input, InputReference, Manifest, Output, Reference
+from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
+from agent.registry import MAX_BYTES
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.consumption import FEATURES, features, use_of
 from models import shipped
@@ -272,7 +273,7 @@ def manifest(
         name=HERE.name,
         version=VERSION,
         kind="probability",
-        files=dict.fromkeys(registry.FILES, "0" * 64),  # filled in when they are written
+        files=dict.fromkeys(modelfiles.FILES, "0" * 64),  # filled in when they are written
         features=tuple(inputs),
         output=Output(name="probabilities", column=1, columns=2),
         bars={"auto": 0.9},

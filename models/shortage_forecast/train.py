@@ -17,9 +17,9 @@ from typing import Final
 
 import numpy as np
 
-from agent import onnxfile, registry
+from agent import modelfiles, onnxfile, registry
 from agent.features.shortage_forecast import FEATURES, QUANTILES
-from agent.registry import Input, InputReference, Manifest, Output, Reference
+from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
 from models import shipped
 from models.shortage_forecast.quantiles import OUTPUT, Rows, adapted, fit, joined, naive, pinball, rows
 from models.shortage_forecast.simulate import usage
@@ -159,7 +159,7 @@ def main() -> None:
         name=HERE.name,
         version=VERSION,
         kind="quantiles",
-        files=dict.fromkeys(registry.FILES, "0" * 64),  # filled in when they are written
+        files=dict.fromkeys(modelfiles.FILES, "0" * 64),  # filled in when they are written
         input=graph.INPUT,
         features=told_inputs,
         output=Output(name=OUTPUT, columns=len(QUANTILES)),

@@ -11,7 +11,8 @@ import numpy as np
 
 from agent.errors import ConfigError, Finding, ModelUnfit
 from agent.inference import Model
-from agent.registry import Manifest, Version
+from agent.modelfiles import Manifest
+from agent.registry import Version
 from models.training import judged, table
 from models.training.columns import Category, Columns, Number
 from models.training.encoding import Encoding

@@ -22,7 +22,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import onnxfile, registry
-from agent.registry import Input, Manifest, Output, Reference
+from agent.modelfiles import Input, Manifest, Output, Reference
 from models.training import doubt, graph, judged, learners, parity, split
 from models.training.card import card
 from models.training.columns import Columns

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from agent import registry
 from agent.inference import Model
-from agent.registry import Input
+from agent.modelfiles import Input
 from models.training import learners, pipeline, split
 from tests.bench.results import Result, median
 from tests.bench.stage import ROOT, Stage

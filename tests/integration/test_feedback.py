@@ -17,7 +17,7 @@ import pytest_asyncio
 from onnx import helper
 
 from agent import checkpoints, registry
-from agent.registry import Aliases
+from agent.modelfiles import Aliases
 from agent.shadow import Shadow
 from agent.store import scored
 from agent.workflows.consumption import FEATURES

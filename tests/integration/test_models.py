@@ -19,7 +19,7 @@ from onnx import helper
 from agent import assembly, registry
 from agent.desk import Act
 from agent.errors import Conflict, ModelUnfit, NotFound
-from agent.registry import Aliases
+from agent.modelfiles import Aliases
 from tests.api_bench import bench
 from tests.command_line import Ran, gatepost_
 from tests.plant import PERSON, SECRETS, Plant, plant, until

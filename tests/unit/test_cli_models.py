@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import checkpoints, registry
+from agent import checkpoints, modelfiles, registry
 from agent.commands.place import login
 from tests.command_line import Ran, filled, gatepost_
 from tests.trained import KEY, copied, trust
@@ -37,7 +37,7 @@ def models(config: Path, *words: str) -> Ran:
     return gatepost_(config, "models", *words)
 
 
-def aliases(config: Path) -> registry.Aliases:
+def aliases(config: Path) -> modelfiles.Aliases:
     return registry.aliases(config.parent / "models" / NAME)
 
 
@@ -119,10 +119,10 @@ def test_a_promotion_is_signed_and_can_be_taken_back(config):
     assert ran.code == 0, ran.out
     assert f"{NAME}/2 (signed by test) is the champion instead of 1 (by anna via {login()}: better)" in ran.out
     assert "no workflow" not in ran.out
-    assert aliases(config) == registry.Aliases(champion="2", previous="1")
+    assert aliases(config) == modelfiles.Aliases(champion="2", previous="1")
     ran = models(config, "rollback", NAME, "--reason", "worse")
     assert ran.code == 0, ran.out
-    assert aliases(config) == registry.Aliases(champion="1")
+    assert aliases(config) == modelfiles.Aliases(champion="1")
     trail = config.parent / "trail.jsonl"
     assert gatepost_(config, "export", "audit", str(trail)).code == 0
     assert "model_promoted" in trail.read_text()
@@ -137,7 +137,7 @@ def test_a_challenger_is_named_by_a_signed_act_and_taken_away(config):
     ran = models(config, "challenge", NAME, "2", "--reason", "trained on October", "--by", "anna")
     assert ran.code == 0, ran.out
     assert f"asked: {NAME}/2 in shadow (by anna via {login()}: trained on October)" in ran.out
-    assert aliases(config) == registry.Aliases(champion="1", challenger="2")
+    assert aliases(config) == modelfiles.Aliases(champion="1", challenger="2")
     assert "challenger" in models(config, "list").out
     for version, told in (
         ("2", "is the challenger already"),
@@ -148,7 +148,7 @@ def test_a_challenger_is_named_by_a_signed_act_and_taken_away(config):
         assert ran.code == 1
         assert told in ran.out
     assert models(config, "challenge", NAME, "--none", "--reason", "no better").code == 0
-    assert aliases(config) == registry.Aliases(champion="1")
+    assert aliases(config) == modelfiles.Aliases(champion="1")
     assert f"{NAME} has no challenger" in models(config, "challenge", NAME, "--none", "--reason", "x").out
     for words in (["--none", "2"], []):
         assert models(config, "challenge", NAME, *words, "--reason", "x").code == 2
@@ -217,7 +217,7 @@ def test_a_model_for_another_workflow_is_not_promoted(config):
     folder = config.parent / "models" / NAME / "2"
     found = registry.read(folder, registry.trusted(config.parent / "keys"))
     inputs = [one.model_dump() | {"name": f"my_{one.name}"} for one in found.manifest.features]
-    changed = registry.Manifest.model_validate(found.manifest.model_dump() | {"features": inputs})
+    changed = modelfiles.Manifest.model_validate(found.manifest.model_dump() | {"features": inputs})
     reference = json.loads(found.files["reference.json"])
     reference["inputs"] = {f"my_{name}": one for name, one in reference["inputs"].items()}
     files = {**found.files, "reference.json": json.dumps(reference).encode()}

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import helper
 
-from agent import registry
+from agent import modelfiles, registry
 from agent.errors import ModelUnfit, NotFound
-from agent.registry import Aliases, Manifest
+from agent.modelfiles import Aliases, Manifest
 from tests.trained import KEY, KEYS, ROOT, graph, put
 
 TRUST = ROOT / "edge_config" / "trust" / "models"
@@ -108,7 +108,7 @@ def test_a_hard_link_in_the_place_of_a_file_is_refused_by_its_hash(version):
 
 def changed(**changes: Any) -> dict[str, Any]:
     base = {
-        "name": "test", "version": "1", "kind": "probability", "files": dict.fromkeys(registry.FILES, "0" * 64),
+        "name": "test", "version": "1", "kind": "probability", "files": dict.fromkeys(modelfiles.FILES, "0" * 64),
         "features": [{"name": name, "least": 0, "most": 1, "low": 0, "high": 1} for name in ("a", "m=x")],
         "output": {"name": "y", "column": 1, "columns": 2}, "opsets": {"": 18}, "trained": {},
     }  # fmt: skip

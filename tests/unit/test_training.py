@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from agent import registry
+from agent import modelfiles, registry
 from agent.errors import ConfigError, ModelUnfit
 from models.training import doubt, graph, judged, learners, measures, page, pipeline, split
 from models.training.columns import Category, Columns, Number
@@ -113,7 +113,7 @@ def test_missing_values_are_allowed_only_where_training_saw_some(trained):
     nulls = {one.name: one.null for one in trained.manifest.features}
     assert nulls["temperature"] == "allowed"
     assert nulls["pressure"] == "refused"
-    rows = np.array(trained.files and registry.Parity.model_validate_json(trained.files["parity.json"]).rows, float)
+    rows = np.array(trained.files and modelfiles.Parity.model_validate_json(trained.files["parity.json"]).rows, float)
     assert np.isnan(rows[:, 0]).any()
     assert not np.isnan(rows[:, 1]).any()
     machines = rows[:, 2:].sum(axis=1)
@@ -163,7 +163,7 @@ def test_the_page_needs_nothing_but_itself(trained):
 
 def test_drift_is_seen_in_raw_inputs(trained):
     """A machine that training did not know and hotter melts stand first."""
-    reference = registry.Reference.model_validate_json(trained.files["reference.json"])
+    reference = modelfiles.Reference.model_validate_json(trained.files["reference.json"])
     rows = data().rows
     assert max(one.stability for one in judged.drift(reference, rows)) < 0.1
     moved = [{**one, "machine": "M9", "temperature": 260.0} for one in rows]
