@@ -10,7 +10,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Any, Final, Protocol
 
-from agent import authority, freshness, record, strictjson
+from agent import authority, freshness, numbering, record, strictjson
 from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Fact, Facts, LiveState, from_document, to_document
 from agent.isa95 import SegmentResponse
@@ -136,7 +136,7 @@ def judge(
     if live is not None:
         _look(fresh, live, facts, today)
     for one in fresh:  # also what ends in quarantine has arrived
-        one.gap = _follow_sequence(one, states)
+        one.gap = numbering.follow(states, one.sequence_key, one.report, one.event.id)
     finals = {one.report.order for one in fresh if one.report.final}
     waiting = memory.in_quarantine(finals) if finals else frozenset[tuple[str, int]]()
     decided, states = _decide(fresh, facts, states, today, waiting, verdicts)
@@ -401,23 +401,3 @@ def quarantined(event: Event, code: str, why: str, gap: dict[str, Any] | None = 
     if gap:
         detail["gap"] = gap
     return Verdict(event, "quarantined", "quarantined", detail, reason=why, alarm=True)
-
-
-def _follow_sequence(one: _Case, states: dict[str, Any]) -> dict[str, Any] | None:
-    """Follow the sender's numbering; returns the first and last missing number of a gap."""
-    key, number = one.sequence_key, one.report.sequence
-    if key is None or number is None:
-        return None
-    seen = states.get(key, {})
-    last = seen.get("last")
-    if one.event.id < seen.get("event", 0):  # read again out of quarantine: it was counted when it arrived
-        return None
-    if last is None or number == last + 1:
-        states[key] = {"last": number, "event": one.event.id}
-        return None
-    if number > last + 1:
-        states[key] = {"last": number, "event": one.event.id}
-        return {"sender": one.report.sender, "first_missing": last + 1, "last_missing": number - 1}
-    if number <= 1 < last:
-        states[key] = {"last": number, "event": one.event.id}  # the sender began anew
-    return None

@@ -142,7 +142,7 @@ async def replay_decision(event: EventId, agent: TheAgent, caller: Reader) -> mo
         found = _decision(connection, event, caller)
         return replay.alone(found, folder, keys, decisions.ran_with(connection, found.seq))
 
-    return models.Recomputed(**await look(agent, again))
+    return models.Recomputed(**veiled(await look(agent, again), covered(agent, caller)))
 
 
 @router.get("/v1/decisions/{event}/reasons", tags=["state"])
@@ -157,7 +157,7 @@ async def explain_decision(event: EventId, agent: TheAgent, caller: Reader) -> m
         told = await asyncio.wait_for(asked, EXPLAIN_S)
     except TimeoutError:  # it goes on, and whoever asks again finds the answer
         told = silent(found.detail, f"the model was not asked within {EXPLAIN_S:g} s; ask again in a while")
-    return models.Explained(event=event, **told)
+    return models.Explained(event=event, **veiled(told, covered(agent, caller)))
 
 
 def _decision(connection: apsw.Connection, event: int, caller: Identity) -> decisions.Decided:
