@@ -194,7 +194,7 @@ def _outputs(score: Mapping[str, Any], now: tuple[float, ...], column: int) -> I
     for at, (old, new) in enumerate(zip(then, now, strict=True)):
         if bits(old) != bits(new):
             yield Difference(f"outputs[{at}]", old, new)
-    if not score.get("calibrated") and bits(score["confidence"]) != bits(now[column]):
+    if bits(score["confidence"]) != bits(now[column]):
         yield Difference("confidence", score["confidence"], now[column])
 
 
