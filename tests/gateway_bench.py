@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +27,15 @@ TOKENS: dict[str, dict[str, Any]] = {
     "omar": {"scopes": ["read", "approve"], "roles": ["Operator"]},
     "scale": {"scopes": ["ingest"]},
 }
+
+
+def secrets(folder: Path) -> None:
+    """The signing secrets of this bench, where its agent looks for them."""
+    for name, value in (("gateway_signing", SECRET), ("other_signing", "b" * 40)):
+        path = folder / "secrets" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(value)
+        path.chmod(0o600)
 
 
 def tokens() -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.api_bench import CONSUMPTION, Bench, bench, until
-from tests.gateway_bench import RIGHTS, SECRET, Gateway, held, refusals, tokens
+from tests.gateway_bench import RIGHTS, Gateway, held, refusals, secrets, tokens
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,11 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
     folder = tmp_path_factory.mktemp("gateway")
-    for name, value in (("gateway_signing", SECRET), ("other_signing", "b" * 40)):
-        path = folder / "secrets" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(value)
-        path.chmod(0o600)
+    secrets(folder)
     api = {"tokens": tokens(), "rate_per_second": 2000}
     async with bench(folder, api=api, rights=RIGHTS, sensitive=["batch"]) as one:
         yield one
