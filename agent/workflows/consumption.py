@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from math import log
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.detectors import usage
 from agent.errors import BadPayload
-from agent.facts import BomItem, Component, Facts, Material, Order, Tolerance
-from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.facts import Facts
+from agent.isa95 import MaterialActual, Quantity, SegmentResponse
 from agent.ports import Draft, Features, Kind, Proposal, Score
 from agent.workflows import usual
 from agent.workflows.causes import Fits, likely_cause, lost_with_scrap, stand_in
 from agent.workflows.orders import (
-    Into,
-    bom_line,
     converted,
     erp_quantity,
-    into,
-    material_of,
-    order_holds,
-    order_of,
     remember,
     reported_before,
     shown,
     stale_orders,
-    subject_of,
 )
+from agent.workflows.use import ZERO, Need, Use, consumed_of, made_of, use_of
 
-_CONSUMED: Final = MaterialUse.CONSUMED
-_PRODUCED: Final = MaterialUse.PRODUCED
 _GOODS_ISSUE: Final = Kind.GOODS_ISSUE
-ZERO: Final = Decimal(0)
-ONE: Final = Decimal(1)
 NOTHING: Final[Mapping[str, str]] = {}
-EXACT: Final = Tolerance("", "", ZERO, ZERO)  # where no tolerance is configured
 USES_KEPT: Final = 1000  # more than a batch has reports
 FEATURES: Final = ("deviation", "distance", "log_expected", "counted", "share_of_required")
 
@@ -69,41 +57,6 @@ class Config(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What the facts say about one component at one place of one order: the same for every report from there."""
-
-    order: Order
-    material: Material
-    component: Component | None
-    unit: str  # of the ERP's posting: the component's, else the material's own
-    into_unit: Into
-    into_base: Into  # the unit that the material's price is for
-    counted: bool  # in pieces, not weighed or measured
-    item: BomItem | None  # what one of the product takes
-    into_lot: Into  # the unit of that one
-    required: float  # by the order, for the model
-    least: Decimal  # of what is expected, by the tolerance
-    most: Decimal
-    limit: Decimal  # of all reports together, by the order and the tolerance
-    half_step: Decimal  # of the ERP's precision, in its unit
-    grain: float  # the same, for statistics
-    holds: tuple[str, ...]
-    subject: Mapping[str, str]
-    payload: dict[str, str]  # of the goods issue, before the report's own words
-    lane: str  # in which it reaches the ERP
-
-
-class Use(NamedTuple):
-    """What was used of a component, in the ERP's unit, beside what the lot should take. None: nothing to compare."""
-
-    actual: MaterialActual
-    need: Need
-    lot: Decimal | None  # of the product, in the unit of its bill of material
-    expected: Decimal | None  # bill of material × lot
-    set_up: Decimal  # used once per order, on top of the first report
-
-
 class Consumption:
     """A report of kind ``consumption``: one consumed MaterialActual, and a produced one that tells the lot."""
 
@@ -117,7 +70,7 @@ class Consumption:
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """Reports of one material belong together: those of one order, and those of one work centre."""
-        consumed = _consumed(report)
+        consumed = consumed_of(report)
         if len(consumed) != 1:
             return ()  # `propose` refuses it
         material = consumed[0].material
@@ -187,93 +140,6 @@ class Consumption:
         return 0 if need.counted else self.config.double_report_seconds
 
 
-def use_of(report: SegmentResponse, facts: Facts) -> Use:
-    """What the report says beside what the bill of material lets expect. Raises BadPayload."""
-    consumed = _consumed(report)
-    if len(consumed) != 1:
-        what = f"a consumption report names one consumed material, this one {len(consumed)}"
-        raise BadPayload(what, field="material_actuals")
-    actual = consumed[0]
-    key = ("consumption", report.order, actual.material, report.operation, report.work_center)
-    need: Need = facts.memo.get(key) or facts.remember(key, _need(report, actual.material, facts))
-    _refuse_negative(*actual.quantity, "quantity")
-    made, item = _made(report, need.order), need.item
-    if made is not None:
-        _refuse_negative(*made, "lot quantity")
-    if made is None or item is None:
-        return Use(actual, need, None, None, ZERO)
-    lot = converted(*made, need.into_lot)
-    expected = converted(item.quantity * lot, item.unit, need.into_unit)
-    set_up = converted(item.set_up, item.unit, need.into_unit) if item.set_up else ZERO
-    return Use(actual, need, lot, expected, set_up)
-
-
-def _consumed(report: SegmentResponse) -> list[MaterialActual]:
-    return [actual for actual in report.material_actuals if actual.use is _CONSUMED]
-
-
-def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
-    """Look up what does not change from report to report. Raises BadPayload for what is unknown."""
-    order, material = order_of(report, facts), material_of(name, facts)
-    component, operation = order.component(name, report.operation), order.operation(report.operation)
-    unit = component.unit if component else material.base_unit
-    tolerance = facts.tolerance(name, report.work_center) or EXACT
-    into_unit = into(unit, material, facts)
-    product_unit, item = bom_line(order, name, component, facts) or ("", None)
-    payload = {
-        "plant": order.plant,
-        "material": name,
-        "order": order.order,
-        "operation": operation.operation if operation else report.operation,
-        "reservation": component.reservation if component else "",
-        "reservation_item": component.item if component else "",
-        "quantity": "",
-        "unit": unit,
-        "floor_quantity": "",
-        "floor_unit": "",
-        "storage_location": component.storage_location if component else "",
-        "batch": component.batch if component else "",
-        "posting_date": "",
-        "document_date": "",
-        "text": "",
-    }
-    return Need(
-        order=order,
-        material=material,
-        component=component,
-        unit=unit,
-        into_unit=into_unit,
-        into_base=into(material.base_unit, material, facts),
-        counted=not facts.units.decimals(unit),
-        item=item,
-        into_lot=into(product_unit, facts.materials.get(order.material), facts),
-        required=float(component.required) if component else 0.0,
-        least=ONE - tolerance.under,
-        most=ONE + tolerance.over,
-        limit=(component.required if component else ZERO) * (ONE + tolerance.over),
-        half_step=into_unit.step / 2,
-        grain=float(into_unit.step) / 2,
-        holds=(*order_holds(report, order, facts), *_component_holds(order, name, component)),
-        subject=subject_of(report, order, name, facts),
-        payload=payload,
-        lane=f"order/{order.order}",
-    )
-
-
-def _refuse_negative(value: Decimal, unit: str, field: str) -> None:
-    if not (value.is_finite() and value >= ZERO):
-        raise BadPayload(f"is {Quantity(value, unit)}: a return is no consumption", field=field, reason="negative")
-
-
-def _made(report: SegmentResponse, order: Order) -> tuple[Decimal, str] | None:
-    """The lot that was made of it. A bare number (C62, no material) counts in the order's own unit."""
-    for actual in report.material_actuals:
-        if actual.use is _PRODUCED and (not actual.material or actual.material == order.material):
-            value, unit = actual.quantity
-            return value, order.unit if unit == "C62" and not actual.material else unit
-    return None
-
-
 # ── what the model looks at ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -297,14 +163,6 @@ def features(use: Use) -> Features | None:
 
 
 # ── what is wrong without any model ─────────────────────────────────────────────────────────────────────────
-
-
-def _component_holds(order: Order, name: str, component: Component | None) -> list[str]:
-    if component is None:
-        return [f"{name} is no component of order {order.order}: an unplanned withdrawal"]
-    if component.backflush:
-        return [f"{name} is backflushed with the confirmation: it would be consumed twice"]
-    return []
 
 
 def _missing(use: Use) -> list[str]:
@@ -356,7 +214,7 @@ def _expected(use: Use, set_up: Decimal) -> Mapping[str, str]:
 def _instead(report: SegmentResponse, use: Use, facts: Facts) -> tuple[str, ...]:
     """What an unplanned withdrawal may be used instead of."""
     actual, need, *_ = use
-    made = _made(report, need.order)
+    made = made_of(report, need.order)
     same = stand_in(actual.quantity, need.material, need.order, Quantity(*made), facts) if made else ""
     return (same,) if same else ()
 

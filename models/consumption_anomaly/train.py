@@ -37,7 +37,8 @@ from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
 from agent.registry import MAX_BYTES
 from agent.units import UnitsFile, UnitTable
-from agent.workflows.consumption import FEATURES, features, use_of
+from agent.workflows.consumption import FEATURES, features
+from agent.workflows.use import use_of
 from models import shipped
 from models.training.graph import convert
 from simulators import scenario as plant
