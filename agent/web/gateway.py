@@ -16,6 +16,7 @@ from agent.callers import Identity
 from agent.envelope import SignatureRefused, verify
 from agent.ports import Kind, SaysInErpWords
 from agent.rights import Action, allowed, module_of
+from agent.scrap_reasons import suggested
 from agent.settings import Scope
 from agent.shown import Around
 from agent.signatures import Signatures, Signed, Signer, told
@@ -108,6 +109,7 @@ def _shown(
         "masked": [] if all_of_it else list(whole.masked),
         "record": content,
         "history": shown.history(connection, posting, known.facts),
+        "suggested": suggested(connection, posting),
     }
 
 

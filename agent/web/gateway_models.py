@@ -290,6 +290,15 @@ class Before(Shown):
     document: str | None
 
 
+class Suggestion(Shown):
+    """A correction that was usual here."""
+
+    field: str = Field(description="The field that it fills, as in `record.correctable`")
+    value: str
+    times: int = Field(description="How often it was told on this line lately")
+    of: int = Field(description="Of how many")
+
+
 class Approval(Posting):
     """One posting as a person decides about it."""
 
@@ -298,3 +307,4 @@ class Approval(Posting):
     masked: list[str] = Field(description="Fields that are masked for these roles")
     record: Record
     history: list[Before]
+    suggested: list[Suggestion] = Field(description="The reasons that scrap on this line had lately, at most three")

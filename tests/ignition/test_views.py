@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,9 @@ async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(value)
         path.chmod(0o600)
-    async with bench(folder, api={"tokens": tokens(), "rate_per_second": 2000}, rights=RIGHTS) as one:
+    every = {name: {"mode": "assist"} for name in ("consumption", "confirmation")}
+    api = {"tokens": tokens(), "rate_per_second": 2000}
+    async with bench(folder, api=api, rights=RIGHTS, authority=every) as one:
         yield one
 
 
@@ -168,6 +173,52 @@ async def test_a_posting_that_was_decided_elsewhere_is_looked_at_again(plant: Be
     assert answer.status_code == 200, answer.text
     await beside(poll, gateway)
     assert (await beside(screen.look))["State"]["props"]["text"] == "refused"
+
+
+async def scrapped(plant: Bench, number: int, reason: str | None) -> str:
+    """A confirmation with scrap, from the floor."""
+    at = datetime.now(UTC)
+    report = {
+        "start": (at - timedelta(minutes=3)).isoformat(), "end": at.isoformat(),
+        "id": f"scrap-{number}", "seq": number, "ts": at.isoformat(), "order": "1000100",
+        "operation": "0010", "yield": 1, "scrap": 0.5, "unit": "kg", "final": False, "operator": "4711",
+        "machine_minutes": 3, "labor_minutes": 2, "scrap_reason": reason,
+    }  # fmt: skip
+    content = json.dumps({name: value for name, value in report.items() if value is not None})
+    path = "/v1/events/plant/1710/mixing/MIX-01/confirmation"
+    answer = await plant.ask("POST", path, "scale", content=content.encode())
+    assert answer.status_code == 202, answer.text
+    return str(report["id"])
+
+
+async def test_scrap_without_a_reason_gets_one_of_the_usual(plant: Bench, gateway: Gateway):
+    """Three reasons that were usual on this line are suggested; one press and a signature correct the confirmation."""
+    for number, reason in enumerate(("0002", "0001", "0002")):
+        name = await scrapped(plant, number, reason)
+        await until(partial(decided, plant, name))
+    name = await scrapped(plant, 9, None)
+    (posting,) = await until(partial(decided, plant, name))
+    await beside(poll, gateway)
+    queue = (await beside((await beside(Screen, gateway, "anna", "/scrap")).look))["Queue"]["props"]["data"]
+    assert [(one["id"], one["reason"]) for one in queue] == [(posting["id"], "0.5 KG of scrap without a reason")]
+    screen = await beside(Screen, gateway, "anna", f"/approval/{posting['id']}")
+    offered = (await beside(screen.look))["Usual"]["props"]["instances"]
+    assert [one["text"] for one in offered] == ["0002  (2 of 3 here)", "0001  (1 of 3 here)"]
+    view = next(
+        one for one in screen.page.views() if one.path.endswith("Cause") and one.tree["params"]["value"] == "0002"
+    )
+    await beside(screen.page.event, view.root.kids[0].id, "component", "onActionPerformed", {})
+    await beside(screen.press, "Sign")
+    shown = await beside(screen.prove, "anna")
+    assert shown["Said"]["props"]["style"]["classes"] == "Gatepost/Said/Good", shown["Said"]["props"]["text"]
+    old, new = await decided(plant, name)
+    assert (old["state"], new["payload"]["scrap_reason"]) == ("superseded", "0002")
+
+
+async def decided(plant: Bench, name: str) -> Any:
+    """The postings of a report; nothing while there are none."""
+    answer = await plant.ask("GET", f"/v1/trace/{name}")
+    return answer.json().get("postings")
 
 
 async def test_the_queue_is_filtered_in_the_session(plant: Bench, gateway: Gateway):

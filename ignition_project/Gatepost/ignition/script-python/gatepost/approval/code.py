@@ -39,6 +39,7 @@ def shown(found, now_ms):
 		"will_post": [{"name": one["name"], "value": one["value"]} for one in record["will_post"]],
 		"history": [_before(one, words) for one in found["history"]],
 		"correctable": [{"value": one, "label": words.FIELDS.get(one, one)} for one in record["correctable"]],
+		"causes": [_cause(one) for one in found["suggested"]],
 		"signed": _signed(record),
 		"masked": u"Not shown to your role: " + u", ".join(found["masked"]) if found["masked"] else "",
 	}
@@ -68,7 +69,7 @@ def bars(floor, expected, quantity, unit):
 
 def _nothing(said):
 	found = {"known": False, "held": False, "said": said, "bars": NO_BARS}
-	found.update(dict([(name, []) for name in ("facts", "reasons", "will_post", "history", "correctable")]))
+	found.update(dict([(name, []) for name in ("facts", "reasons", "will_post", "history", "correctable", "causes")]))
 	found.update(dict([(name, "") for name in ("state", "title", "amount", "material", "value", "signed", "masked")]))
 	found["can"] = {"approve": False, "refuse": False, "correct": False}
 	return found
@@ -120,6 +121,10 @@ def _signed(record):
 	return u"%d people must sign; signed: %s" % (record["signers"], names)
 
 
+def _cause(one):
+	return {"value": one["value"], "text": "%s  (%d of %d here)" % (one["value"], one["times"], one["of"])}
+
+
 def _before(one, words):
 	return {
 		"when": words.moment(one["created_at"]),
@@ -152,6 +157,13 @@ def choose(view, decision):
 	words, custom = gatepost.words, view.custom
 	custom.decision, custom.meaning, custom.reasons = decision, words.MEANINGS[decision], words.reasons(decision)
 	custom.reason, custom.said = "", ""
+
+
+def caused(view, payload):
+	"""One of the usual causes of scrap was pressed: what is left is a reason and the signature."""
+	choose(view, "correct")
+	view.custom.field, view.custom.value = "scrap_reason", payload["value"]
+	view.custom.reason = "Reason was missing"
 
 
 def sign(component):
