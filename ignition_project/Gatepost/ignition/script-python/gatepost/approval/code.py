@@ -95,7 +95,16 @@ def _facts(record, floor, words, now_ms):
 		("From", u"%s  %s" % (floor["source"], floor["topic"])),
 		("Report", floor["message"]),
 	]
-	return [{"name": name, "value": value} for name, value in rows + [_live(one) for one in floor["live"]] if value]
+	rows += _made(record, words) + [_live(one) for one in floor["live"]]
+	return [{"name": name, "value": value} for name, value in rows if value]
+
+
+def _made(record, words):
+	"""What a confirmation tells beside its first quantity."""
+	payload = record["payload"]
+	told = [(name, payload.get(name)) for name in ("yield", "scrap", "rework") if name in payload]
+	rows = [(words.FIELDS[name], words.amount(value, record["unit"])) for name, value in told]
+	return rows + [(words.FIELDS["scrap_reason"], payload.get("scrap_reason") or "none told")] if rows else []
 
 
 def _live(one):
