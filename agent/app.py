@@ -22,6 +22,9 @@ from agent import assembly, authority, contents, freshness, promotion, selfcheck
 from agent.config import Config, load
 from agent.desk import Act, Desk, lists
 from agent.dispatch import Dispatch
+from agent.doubt import EVERY_S as DOUBT_S
+from agent.doubt import Doubt
+from agent.drift import shown
 from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
 from agent.facts import Fact, Facts, LiveState, TellsLive
 from agent.housekeeping import Health, Housekeeping
@@ -63,6 +66,8 @@ class Agent:
         self.desk = Desk(self.writer, clock, self.wake, lambda: self.rules.four_eyes)
         self.housekeeping = Housekeeping(config, self.desk, clock, self.health)
         self.shadow = Shadow(self.desk, lambda: assembly.shelf(self.config))
+        self.doubt = Doubt(self.desk, clock, lambda: self.config.drift, lambda: self.rules, self.process_rules)
+        self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None
         self.intake: Intake | None = None
@@ -111,7 +116,8 @@ class Agent:
             self.dispatches[one.name] = Dispatch(
                 self.targets[one.name], self.writer, reader, self.clock, window=one.concurrency, admit=self.admit
             )
-        self.process = Process(self.writer, reader, rules, self.clock, self.dispatches)
+        self.doubt.load(reader)
+        self.process = Process(self.writer, reader, self.doubt.applied(rules), self.clock, self.dispatches)
         self.process.order_sources = [source.name for source in self.sources if "heard_at" in source.status()]
         _settle_in()
         self.process.receipts = {
@@ -195,7 +201,7 @@ class Agent:
     def process_rules(self, rules: Rules) -> None:
         """Swap what decides, between two batches."""
         if self.process is not None:
-            self.process.rules = rules
+            self.process.rules = self.doubt.applied(rules)
             self.process.look_again = True
 
     @property
@@ -377,6 +383,7 @@ class Agent:
             },
             "faces": {name: dict(status()) for name, status in list(self.faces.items())},
             "models": {name: {"scores": one.name, "error": one.unfit or None} for name, one in models.items()},
+            "drift": shown(self.doubt.states, self.clock()),
             **self.desk.look(lists.overview),
         }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -17,7 +17,10 @@ from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
 from agent.units import UnitTable
 
-__all__ = ["SAMPLED", "Mode", "Rule", "below", "closed", "decide", "drawn", "posting_date", "recheck", "redated"]
+__all__ = [
+    "SAMPLED", "Mode", "Rule", "below", "closed", "decide", "drawn", "lowered", "posting_date", "raised", "recheck",
+    "redated",
+]  # fmt: skip
 
 SAMPLED: Final = "audit sample"  # so begins the reason of what a person sees although nothing speaks against it
 
@@ -36,6 +39,8 @@ class Rule:
     posting_date: PostingDate = field(default_factory=PostingDate)
     four_eyes: bool = False  # two different people must approve what is held
     needs_fresh: Mapping[LiveKind, int] = field(default_factory=lambda: MappingProxyType({}))  # live fact → seconds
+    raised_from: float | None = None  # min_confidence of the configuration, while a drift has raised it
+    raised_why: str = ""
     audit_sample: float = 0.0  # share of what would be posted by itself that a person sees all the same
     version: str = ""
 
@@ -110,7 +115,7 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUn
     if rule.model and not isinstance(score, Score):
         why += (f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}",)
     elif doubt := below(proposal.confidence, rule.min_confidence):
-        why += (doubt,)
+        why += (doubt, rule.raised_why) if rule.raised_from is not None else (doubt,)
     now = day_text(today)
     for draft in proposal.drafts:
         if rule.max_quantity or (rule.max_value is not None and not draft.value <= rule.max_value):
@@ -118,6 +123,22 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUn
         if draft.payload.get("posting_date", now) != now:
             why += tuple(_out_of_period(draft.payload, rule, today))
     return why
+
+
+def raised(rule: Rule, bar: float, why: str) -> Rule:
+    """The rule while what its model is asked has drifted: it asks for a higher score, if it asks for one at all."""
+    own = lowered(rule)
+    if not 0 < own.min_confidence < bar:
+        return own
+    said = f"the bar is raised from {own.min_confidence:.2f}: {why}"
+    return replace(own, min_confidence=bar, raised_from=own.min_confidence, raised_why=said)
+
+
+def lowered(rule: Rule) -> Rule:
+    """The rule as the configuration has it."""
+    if rule.raised_from is None:
+        return rule
+    return replace(rule, min_confidence=rule.raised_from, raised_from=None, raised_why="")
 
 
 def drawn(message_key: str, share: float) -> bool:

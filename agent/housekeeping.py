@@ -68,10 +68,7 @@ class Housekeeping:
         self._steps, self._steady_since = 0, monotonic()
         self._signed_seq = 0  # the row of the last checkpoint
         self._signed_at = float("-inf")  # monotonic
-
-    async def run(self) -> None:
-        """Until cancelled; nothing before the agent is ready."""
-        jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {
+        self.jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {  # seconds between two, and what is done
             "chain": (FULL_CHECK_S, self._check_chain),
             "balance": (BALANCE_S, self._check_balance),
             "quarantine": (BALANCE_S, self._end_waits),
@@ -79,9 +76,12 @@ class Housekeeping:
             "checkpoint": (TICK_S, self._checkpoint),
             "archive": (FULL_CHECK_S, self._archive),
         }
-        due = dict.fromkeys(jobs, 0.0)
+
+    async def run(self) -> None:
+        """Until cancelled; nothing before the agent is ready."""
+        due = dict.fromkeys(self.jobs, 0.0)
         while True:
-            for name, (every, job) in jobs.items():
+            for name, (every, job) in self.jobs.items():
                 if time.monotonic() >= due[name] and self._health.ready:
                     due[name] = time.monotonic() + every
                     await self._guarded(name, job)

@@ -65,7 +65,8 @@ class Model:
         self._watch = onnxsession.Watch(deadline_s)
         weakref.finalize(self, self._watch.close)  # after a reload nobody asks it any more
         self._explain_below = max(explain_below, 0.0)
-        self._reasons = Reasons(self.manifest, version.reference)
+        self.reference = version.reference
+        self._reasons = Reasons(self.manifest, self.reference)
         features = self.manifest.features
         self._least = np.array([one.least for one in features], np.float32)
         self._most = np.array([one.most for one in features], np.float32)
@@ -142,6 +143,10 @@ class Model:
         """What every input of this one row does, with sixteen usual values in its place. Raises ModelUnfit."""
         column = self.manifest.output.column
         return self._reasons.closely(row, lambda asked: self.run(asked)[:, column])
+
+    def explain_below(self, bar: float) -> None:
+        """Give reasons for scores below this from the next run on."""
+        self._explain_below = bar
 
     def close(self) -> None:
         """End the watch thread."""

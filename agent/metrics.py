@@ -54,6 +54,7 @@ class Snapshot:
     decisions_total: Counts = field(default_factory=_none)  # (workflow, route)
     model_score: Mapping[Labels, Buckets] = field(default_factory=_no_buckets)  # (model,)
     model_fits: One = field(default_factory=_nothing)  # model, as workflows name it → 1, or 0: what asks it is held
+    model_drift: One = field(default_factory=_nothing)  # model, as workflows name it → 0, 1 a warning, 2 an alarm
     held: int = 0
     # postings
     postings: One = field(default_factory=_nothing)  # state → rows
@@ -107,6 +108,8 @@ def _decisions(now: Snapshot) -> Iterator[Metric]:
     yield _histogram("model_score", "Confidence that a report is normal.", ("model",), now.model_score)
     fits = "Whether a version of the model fits; without one what asks it is held."
     yield _gauges("model_fits", fits, "model", now.model_fits)
+    far = "How far what the model is asked has drifted: 1 a warning, 2 an alarm; the bar is raised then."
+    yield _gauges("model_drift", far, "model", now.model_drift)
     yield _gauge("held", "Postings that wait for a person.", now.held)
 
 

@@ -6,6 +6,7 @@
         kind, model, sha256                    which file gave which kind of answer
         features, outputs, run                 all that it was given and gave; its place among the rows of the run
         confidence, bar, ms                    the probability that is meant, what it was held against, what it cost
+        raised_from                            the bar of the configuration, where a drift had raised it
         reasons                                in the user's words, where a person was to see them
     unfit                                      instead of a score, where the model was asked and had no answer
         model, sha256, features                which file was given what; the reasons say why
@@ -53,6 +54,8 @@ def of(
     }
     if isinstance(score, Score):
         record["score"] = scored(score, rule.min_confidence)
+        if rule.raised_from is not None:
+            record["score"]["raised_from"] = rule.raised_from
     if seen:
         record["live"] = freshness.recorded(seen)
     if gap:

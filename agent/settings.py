@@ -226,6 +226,24 @@ class Authority(Settings):
         return (0.02 if scored else 0.0) if self.audit_sample is None else self.audit_sample
 
 
+class Drift(Settings):
+    """What becomes of it when what a model is asked is no more like what it knows."""
+
+    rows: int = Field(
+        default=1000, ge=100, le=5000, description="So many of the newest reports of a model are looked at together"
+    )
+    compare_with: Literal["plant", "training"] = Field(
+        default="plant",
+        description="What they are held against: `training` what training saw; `plant` that, too, unless the first "
+        "reports here already lie otherwise: then these",
+    )
+    min_confidence: float = Field(
+        default=0.99, ge=0, le=1,
+        description="Least score while they have drifted, for workflows that ask for less than this and for more than "
+        "0; 0: as ever",
+    )  # fmt: skip
+
+
 class PostingDate(Settings):
     """The posting date of what waited past the end of an accounting period."""
 
@@ -409,6 +427,7 @@ class Document(Settings):
     plant: Plant = Field(description="The plant")
     store: Store = Field(description="The store")
     authority: Mapping[str, Authority] = Field(default={}, description="Workflow → what it may do; absent: `advise`")
+    drift: Drift = Field(default=Drift(), description="Inputs of models that drift away")
     posting_date: PostingDate = Field(default=PostingDate(), description="Posting dates past a closed period")
     quarantine: Quarantine = Field(default=Quarantine(), description="Messages that cannot be posted as they are")
     mappings: Path = Field(default=Path("mappings"), description="Folder of the message mappings")

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agent import checkpoints, modelfiles, registry, replay
+from agent import checkpoints, doubt, modelfiles, registry, replay
 from agent.commands import show
 from agent.commands.approvals import YES
 from agent.commands.place import ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
 from agent.config import read_yaml
+from agent.drift import State
 from agent.errors import GatepostError, ModelUnfit, NotFound
 from agent.explaining import explained
 from agent.promotion import Shelf
 from agent.promotion import promote as to_champion
 from agent.promotion import roll_back as to_previous
-from agent.store import decisions
+from agent.store import decisions, drifts
 
 
 def folder_name(_context: click.Context, argument: click.Parameter, text: str | None) -> str | None:
@@ -59,6 +60,7 @@ class Row:
     signed_by: str = ""
     trained_on: str = ""
     bytes: int = 0
+    drift: str = ""  # level of drift; empty: it never scored here
     trouble: str = ""
 
 
@@ -84,7 +86,7 @@ def list_(*, place: Place, json: bool) -> None:
         [
             (
                 [one.model, one.version, one.part, one.kind, f"{one.bytes / 1024:.0f}", one.signed_by],
-                [one.trouble or f"trained on {one.trained_on}"],
+                [one.trouble or f"trained on {one.trained_on}" + (f"; drift: {one.drift}" if one.drift else "")],
             )
             for one in rows
         ],
@@ -93,7 +95,7 @@ def list_(*, place: Place, json: bool) -> None:
 
 def rows_of(place: Place) -> Iterator[Row]:
     """Every version; what is wrong with one is told in its row."""
-    keys = registry.trusted(place.model_keys)
+    keys, states = registry.trusted(place.model_keys), _states(place)
     for name in registry.names(place.models):
         parts = _parts(place.models / name)
         for version in registry.versions(place.models, name):
@@ -105,9 +107,18 @@ def rows_of(place: Place) -> Iterator[Row]:
                 continue
             size = sum(map(len, found.files.values()))
             trained_on = str(found.manifest.trained.get("data", ""))
-            yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size)
+            state = states.get(f"{name}/{version}")
+            drift = state.level.value if state else ""
+            yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size, drift)
         if problem := _alias_problem(place.models / name):
             yield Row(name, "", "", trouble=problem)
+
+
+def _states(place: Place) -> Mapping[str, State]:
+    try:
+        return place.look(drifts.kept)
+    except GatepostError:  # no store yet, or one that cannot be read: the models are here all the same
+        return {}
 
 
 def _parts(folder: Path) -> dict[str, str]:
@@ -232,6 +243,30 @@ def rollback(*, name: str, yes: bool, place: Place, asked: Asked) -> None:
         f"/v1/models/{name}/rollback", {}, lambda desk, act: to_previous(desk, shelf, name, act)
     )
     _told(answer, asked, shelf)
+
+
+@models.command("accept-drift")
+@NAME
+@YES
+@at_place
+@signed
+def accept_drift(*, name: str, yes: bool, place: Place, asked: Asked) -> None:
+    """Say that what the model NAME is asked now is right: a new product, another sensor, another recipe.
+
+    The bar is the configuration's again, and the next reports become what later ones are held against. Whether the
+    model knows such reports is another question, which `gatepost models compare` answers.
+
+    \b
+    Example:
+      gatepost models accept-drift consumption_anomaly --reason "new resin since Monday, weighed and right"
+    """
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Take what {name} is asked now for right, as {asked.by}?", abort=True)
+    answer = Reach(place, asked).act(
+        f"/v1/models/{name}/accept-drift", {}, lambda desk, act: doubt.accept(desk, name, act)
+    )
+    found = answer if isinstance(answer, dict) else {}
+    show.say(f"accepted: {', '.join(found.get('versions', ()))} (by {found.get('by', asked.by)}: {asked.reason})")
 
 
 def _told(answer: Any, asked: Asked, shelf: Shelf) -> None:

@@ -12,8 +12,9 @@ import click
 
 from agent.commands import reach, show
 from agent.commands.place import Place, as_json, at_place, now
+from agent.drift import shown
 from agent.errors import GatepostError
-from agent.store import lists
+from agent.store import drifts, lists
 from agent.store.forecast import forecast
 
 ALARMS = 5
@@ -73,7 +74,8 @@ def gather(place: Place) -> dict[str, Any]:
     def read(connection: apsw.Connection) -> dict[str, Any]:
         coming = forecast(connection, now(), used=used, free=free)
         alarms = lists.history(connection, limit=ALARMS, alarms_only=True)
-        return {**lists.overview(connection), "forecast": asdict(coming), "alarms": alarms}
+        drift = shown(drifts.kept(connection), now())
+        return {**lists.overview(connection), "forecast": asdict(coming), "alarms": alarms, "drift": drift}
 
     found = place.look(read)
     running = _running(place) if owner else {}
@@ -127,7 +129,7 @@ def print_status(place: Place, found: dict[str, Any]) -> None:
     show.say(
         "balance " + (f"OFF: {', '.join(off)}; run gatepost audit verify" if off else "everything is accounted for")
     )
-    for line in (*stale_facts(found["live"]), *absent_models(found["models"])):
+    for line in (*stale_facts(found["live"]), *absent_models(found["models"]), *drifted(found["drift"])):
         show.folded(line)
     _connections(found)
     _states(found)
@@ -189,6 +191,13 @@ def absent_models(models: dict[str, Any]) -> Iterator[str]:
     for name, one in models.items():
         if one["error"]:
             yield f"model   {name}: {one['error']}; reports that need it are held"
+
+
+def drifted(states: dict[str, Any]) -> Iterator[str]:
+    """One line for each model that is asked about something else than before."""
+    for one in states.values():
+        if one["what"]:
+            yield f"drift   {one['what']}"
 
 
 def _headline(place: Place, found: dict[str, Any]) -> str:

@@ -176,6 +176,18 @@ async def ask_in_shadow(
     return models.Challenged(**await agent.challenge(name, asked.version, act_of(caller, asked, key)))
 
 
+@router.post("/v1/models/{name}/accept-drift", tags=["models"])
+async def accept_drift(
+    name: ModelName, asked: models.Reasoned, agent: TheAgent, caller: Admin, key: Key = ""
+) -> models.Accepted:
+    """Say that what the model is asked now is right: the bar comes down, later reports are held against these.
+
+    409 where nothing has drifted.
+    """
+    everywhere(caller)
+    return models.Accepted(**await agent.doubt.accept(name, act_of(caller, asked, key)))
+
+
 async def _require_line(agent: Agent, asked: models.Stop, caller: Identity) -> None:
     """A token limited to lines stops its own lines, and orders of which every posting is theirs."""
     if not caller.lines or (asked.scope == "line" and caller.sees(asked.key)):

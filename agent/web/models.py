@@ -158,6 +158,14 @@ class Challenged(Shown):
     by: str
 
 
+class Accepted(Shown):
+    """What a model is asked is right as it is now."""
+
+    model: str
+    versions: list[str] = Field(description="The versions, `name/version`, whose inputs had drifted")
+    by: str
+
+
 class Postings(Shown):
     """A page of postings, oldest first."""
 
@@ -411,6 +419,9 @@ class Status(Shown):
     faces: dict[str, dict[str, Any]] = Field(description="The OPC UA server and the Sparkplug node, where configured")
     models: dict[str, dict[str, Any]] = Field(
         description="By name: which version `scores`; `error`: why none fits, and then what asks it is held"
+    )
+    drift: dict[str, dict[str, Any]] = Field(
+        description="By `name/version`: `level` of drift, `since`, `bar_raised`, `figures`, and in words `what` to do"
     )
     events: dict[str, int] = Field(description="Received, and by state: they add up")
     postings: dict[str, int] = Field(description="Created, and by state: they add up")

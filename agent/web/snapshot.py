@@ -74,6 +74,7 @@ def _counted(agent: Agent) -> dict[str, Any]:
     events |= {(source, state): float(n) for (source, state), n in dict(seen.events).items() if state in KEPT_BACK}
     return {
         "model_fits": {name: float(not one.unfit) for name, one in process.rules.models.items()},
+        "model_drift": {name: agent.doubt.severity(one.name) for name, one in process.rules.models.items()},
         "events_total": events,
         "decisions_total": dict(seen.decisions),
         "model_score": dict(seen.scores),
