@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from operator import is_
 from typing import Any, Final
 
 import apsw
@@ -25,10 +26,41 @@ _EXPECTED: Final = frozenset({EVERY, WAITS})
 _OPEN: Final = ("dead", "doubtful", "held", "in_doubt", "sending", "ready")  # what blocks first
 
 
-def board(connection: apsw.Connection, rules: Rules, caller: Identity, around: Mapping[str, Any]) -> dict[str, Any]:
+class Lines:
+    """Lines of held postings, remembered by version: between two polls few are new, and each takes some reading."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], dict[str, Any]] = {}
+        self._rest_on: tuple[object, ...] = ()
+
+    def of_held(self, connection: apsw.Connection, rules: Rules) -> list[dict[str, Any]]:
+        """A line for each held posting, oldest first."""
+        facts = rules.facts
+        rest_on = rules.assignments, facts.materials, facts.orders
+        same = len(self._rest_on) == len(rest_on) and all(map(is_, self._rest_on, rest_on))
+        known = self._known if same else {}
+        limits = {one.workflow.name: one.rule.max_value for one in rules.assignments.values()}
+        lines: dict[tuple[int, int], dict[str, Any]] = {}
+        keys: list[Any] = connection.execute(HELD).fetchall()
+        for key in keys:
+            lines[key] = known.get(key) or _line(approvals.show(connection, key[0]), facts, limits)
+        self._known, self._rest_on = lines, rest_on
+        told = {one for (one,) in connection.execute(ESCALATED)}
+        return [{**one, "escalated": one["id"] in told} for one in lines.values()]
+
+
+HELD: Final = "SELECT id, version FROM posting INDEXED BY posting_held WHERE state = 'held' ORDER BY id"
+ESCALATED: Final = (
+    "SELECT id FROM escalation JOIN posting ON id = posting_id WHERE state = 'held' AND at_us >= changed_us"
+)
+
+
+def board(
+    connection: apsw.Connection, rules: Rules, caller: Identity, around: Mapping[str, Any], lines: Lines
+) -> dict[str, Any]:
     """The board as this caller may see it. `around` is what the loops know of sources, targets and readiness."""
     events, postings = balance.running(connection)
-    held = _held(connection, rules, caller)
+    held = [one for one in lines.of_held(connection, rules) if caller.sees(one["line"])]
     shown = held[:MOST]
     waits = {one: postings.by_state[one] for one in ("ready", "sending", "in_doubt")}
     found = {
@@ -73,25 +105,7 @@ def _models(rules: Rules) -> list[dict[str, Any]]:
 # ── what is held ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _held(connection: apsw.Connection, rules: Rules, caller: Identity) -> list[dict[str, Any]]:
-    limits = {one.workflow.name: one.rule.max_value for one in rules.assignments.values()}
-    told = {
-        one
-        for (one,) in connection.execute(
-            "SELECT id FROM escalation JOIN posting ON id = posting_id WHERE state = 'held' AND at_us >= changed_us"
-        )
-    }
-    rows = connection.execute(
-        f"SELECT {approvals.SHOWN} FROM posting INDEXED BY posting_held WHERE state = 'held' ORDER BY id"  # noqa: S608
-    )
-    return [
-        _line(one, rules.facts, limits.get(one["workflow"]), escalated=one["id"] in told)
-        for one in map(approvals.shown, rows)
-        if caller.sees(one["line"])
-    ]
-
-
-def _line(one: Mapping[str, Any], facts: Facts, limit: Decimal | None, *, escalated: bool) -> dict[str, Any]:
+def _line(one: Mapping[str, Any], facts: Facts, limits: Mapping[str, Decimal | None]) -> dict[str, Any]:
     payload = one["payload"]
     order = facts.orders.get(payload.get("order", ""))
     material = payload.get("material") or (order.material if order else "")
@@ -102,8 +116,8 @@ def _line(one: Mapping[str, Any], facts: Facts, limit: Decimal | None, *, escala
         "order": payload.get("order", ""), "operation": payload.get("operation", ""), "material": material,
         "material_text": known.text if known else "", "quantity": made(payload),
         "unit": facts.units.shown(payload.get("unit", "")), "value": one["value"], "currency": facts.plant.currency,
-        "risk": risk(one["reasons"], one["confidence"], Decimal(one["value"]), limit), "created_at": one["created_at"],
-        "escalated": escalated, "signers": one["signers"], "signed_by": one["signed_by"],
+        "risk": risk(one["reasons"], one["confidence"], Decimal(one["value"]), limits.get(one["workflow"])),
+        "created_at": one["created_at"], "signers": one["signers"], "signed_by": one["signed_by"],
         "reason": next(iter(one["reasons"]), ""),
     }  # fmt: skip
 
@@ -129,7 +143,9 @@ def _orders(connection: apsw.Connection, facts: Facts, caller: Identity) -> list
         )
         for posting, line, order, created, reasons, error in rows:
             if order and caller.sees(line):
-                _count(open_of.setdefault(order, _empty(order, facts)), state, posting, created, reasons, error)
+                if order not in open_of:
+                    open_of[order] = _empty(order, facts)
+                _count(open_of[order], state, posting, created, reasons, error)
     found = sorted(open_of.values(), key=lambda one: (not one["constraint"], one["since"]))
     return found[:MOST_ORDERS]
 

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from agent import __version__
 from agent.app import Agent
+from agent.board import Lines
 from agent.callers import Identity, NoRight
 from agent.envelope import SignatureRefused
 from agent.errors import GatepostError
@@ -91,6 +92,7 @@ def routes(agent: Agent | None, *, docs: bool) -> FastAPI:
         generate_unique_id_function=_operation,
     )
     api.state.agent = agent
+    api.state.board_lines = Lines()
     for one in (looks, gateway, trail, acts, reports, site):
         api.include_router(one.router)
     for kind in (GatepostError, RequestValidationError, HTTPException, Exception):

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 
 from agent import approving, shown
 from agent.app import Agent
+from agent.board import Lines
 from agent.board import board as board_of
 from agent.callers import Identity
 from agent.envelope import SignatureRefused, verify
@@ -48,11 +49,13 @@ NO_ROLES: Final[list[str]] = []
 async def board(
     agent: TheAgent,
     caller: Reader,
+    request: Request,
     since: Annotated[str, Query(max_length=64, description="The `version` of the answer before")] = "",
 ) -> models.Board:
     """Everything that lives on a gateway's screens, in one answer; nothing but the version while nothing changed."""
     known = around(agent)
-    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known))
+    lines: Lines = request.app.state.board_lines
+    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known, lines))
     now = agent.clock().isoformat()
     if found["version"] == since:
         return models.Board(version=since, now=now, unchanged=True)
