@@ -97,6 +97,7 @@ class Stage:
                 "consumption": {"mode": "auto", "min_confidence": 0.9, "max_value": 5000, "audit_sample": 0},
                 "confirmation": {"mode": "auto"},
             },
+            "drift": {"min_confidence": 0},  # what is held is not the bench's question
             "mappings": str(edge / "mappings"), "masterdata": str(edge / "masterdata"),
             "units": str(edge / "units.yaml"), "models": str(ROOT / "models"), "model_keys": str(edge / "trust/models"),
             "log": {"level": "info", "format": "text"},
