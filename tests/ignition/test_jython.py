@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +156,44 @@ async def test_the_trace_is_shown(plant: Bench, gateway: Jython):
     assert (await gateway("trace", "nothing-has-this-name"))["known"] is False
 
 
+async def test_an_answer_that_is_not_understood_is_no_board(plant: Bench, gateway: Jython):
+    """Whatever answers at the address, the tags keep what was shown and say that the agent is away, and why."""
+    before = await gateway.board()
+    answers = {
+        b"{}": "its answer is not understood: ",
+        b"<html>": "what answers with 200 at this address is not the agent",
+        b'{"unchanged": false, "now": "2026-11-20T14:00:09+00:00"}': "its answer is not understood: ",
+    }
+    for body, why in answers.items():
+        with answering(body) as address:
+            await gateway("set", "Settings/Address", address)
+            away = await gateway.board()
+        assert away["Online"] is False
+        assert away["Away"].startswith(why)
+        assert away["Approvals"] == before["Approvals"]
+    await gateway("set", "Settings/Address", plant.url)
+    assert (await gateway.board())["Online"] is True
+
+
+@contextlib.contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """Something that answers 200 with this to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # http.server's own name
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 async def test_with_the_network_down_all_is_kept_and_told(plant: Bench, gateway: Jython):
     """A Java exception ends no script: tags keep what was shown, say since when, and nothing can be signed."""
     id = await held(plant, "down-6")
@@ -171,4 +212,4 @@ async def test_with_the_network_down_all_is_kept_and_told(plant: Bench, gateway:
     assert (await plant.get(f"/v1/approvals/{id}"))["state"] == "held"
     await gateway("set", "Settings/Address", plant.url)
     assert (await gateway.board())["Online"] is True
-    assert len([one for one in await gateway("logged") if "is away" in one]) == 1
+    assert len([one for one in await gateway("logged") if "is away: no answer" in one]) == 1

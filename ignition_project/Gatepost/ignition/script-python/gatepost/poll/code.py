@@ -11,25 +11,24 @@ def run():
 	known = LAST["board"]
 	try:
 		heard = gatepost.agent.board(known["version"] if known else "")
+		_here(gateway, known, heard)
 	except gateway.Unreachable as error:
 		_away(gateway, u"no answer: %s" % error.message)
 	except gatepost.agent.Refused as error:
 		_away(gateway, u"%s (%s)" % (error.message, error.code))
-	else:
-		_here(gateway, known, heard)
+	except Exception as error:  # whatever it is, nobody shall take old tags for new ones
+		_away(gateway, u"its answer is not understood: %r" % error)
 
 
 def _here(gateway, known, heard):
 	board = known if heard["unchanged"] else heard
-	if board is None:
-		return
-	LAST["board"], LAST["away_since"] = board, None
 	ages = dict(board)
 	ages["now"] = heard["now"]
-	values = gatepost.board.numbers(ages)
+	values, tables = gatepost.board.numbers(ages), gatepost.board.tables(ages)
 	values.update({"Board/Online": True, "Board/Away": ""})
+	LAST["board"], LAST["away_since"] = board, None
 	fresh = _new(values)
-	for name, (columns, rows) in gatepost.board.tables(ages).items():
+	for name, (columns, rows) in tables.items():
 		if _new({name: rows}):
 			fresh[name] = gateway.table(columns, rows)
 	gateway.write(fresh)
