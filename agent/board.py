@@ -11,6 +11,7 @@ import apsw
 
 from agent.authority import EVERY
 from agent.callers import Identity
+from agent.drift import Level, State
 from agent.facts import Facts
 from agent.judge import Rules
 from agent.rights import module_of
@@ -56,9 +57,17 @@ ESCALATED: Final = (
 
 
 def board(
-    connection: apsw.Connection, rules: Rules, caller: Identity, around: Mapping[str, Any], lines: Lines
+    connection: apsw.Connection,
+    rules: Rules,
+    caller: Identity,
+    around: Mapping[str, Any],
+    drift: Mapping[str, str],
+    lines: Lines,
 ) -> dict[str, Any]:
-    """The board as this caller may see it. `around` is what the loops know of sources, targets and readiness."""
+    """The board as this caller may see it. `around` is what the loops know of sources, targets and readiness.
+
+    `drift` says of the models whose inputs have moved away from their training since when (version → words).
+    """
     events, postings = balance.running(connection)
     held = [one for one in lines.of_held(connection, rules) if caller.sees(one["line"])]
     shown = held[:MOST]
@@ -66,7 +75,7 @@ def board(
     found = {
         "health": {
             **around,
-            "models": _models(rules),
+            "models": _models(rules, drift),
             "backlog": events.by_state["undecided"] + sum(waits.values()),
             "quarantined": events.by_state["quarantined"],
             "dead": postings.by_state["dead"],
@@ -94,12 +103,18 @@ def _oldest(connection: apsw.Connection) -> str | None:
     return from_us(min(known)).isoformat() if known else None
 
 
-def _models(rules: Rules) -> list[dict[str, Any]]:
+def _models(rules: Rules, drift: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
-        {"workflow": one.workflow.name, "model": one.model.name, "drift": ""}
+        {"workflow": one.workflow.name, "model": one.model.name, "drift": drift.get(one.model.name, "")}
         for one in rules.assignments.values()
         if one.model is not None
     ]
+
+
+def drifted(state: State) -> str:
+    """How far a model's inputs are from its training, and since when; for a model of which that is so."""
+    told = state.level.value if state.level in (Level.WARN, Level.ALARM) else "its bar is still raised"
+    return f"{told} since {state.since[:16].replace('T', ' ')} UTC"
 
 
 # ── what is held ────────────────────────────────────────────────────────────────────────────────────────────

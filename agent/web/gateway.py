@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 
 from agent import approving, shown
 from agent.app import Agent
-from agent.board import Lines
+from agent.board import Lines, drifted
 from agent.board import board as board_of
 from agent.callers import Identity
 from agent.envelope import SignatureRefused, verify
@@ -54,8 +54,9 @@ async def board(
 ) -> models.Board:
     """Everything that lives on a gateway's screens, in one answer; nothing but the version while nothing changed."""
     known = around(agent)
+    drift = {name: drifted(one) for name, one in agent.doubt.states.items() if one.drifted}
     lines: Lines = request.app.state.board_lines
-    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known, lines))
+    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known, drift, lines))
     now = agent.clock().isoformat()
     if found["version"] == since:
         return models.Board(version=since, now=now, unchanged=True)
