@@ -86,10 +86,19 @@ def test_the_queue_is_filtered_by_line_risk_and_words():
 def test_a_row_tells_age_money_and_whose_signature_is_missing():
     """The row of a posting that needs two signatures says so before its reason."""
     (row,) = gatepost.queue.rows(queue(approval(signers=2, signed_by=["anna"], escalated=True)))
-    assert row["age"] == "10 min !"
+    assert row["age"] == "9 min !"
     assert row["worth"] == "83.20 EUR"
     assert row["reason"] == "1 of 2 signed: twice as much"
     assert "value" not in row, "a table takes a row with `value` and `style` for a dressed one"
+
+
+@given(some.lists(some.integers(0, 59), min_size=1), some.integers(0, 59), some.integers(0, 59))
+def test_ages_change_once_a_minute(created: list[int], one: int, other: int):
+    """Within a minute the tables stay the same, however many rows there are: nothing is sent to the sessions."""
+    rows = [approval(id=at, created_at=f"2026-11-20T14:00:{at:02}.000000+00:00") for at in created]
+    moments = [f"2026-11-20T14:10:{at:02}.500000+00:00" for at in (one, other)]
+    first, second = [gatepost.board.tables({**board(*rows), "now": now}) for now in moments]
+    assert first == second
 
 
 @given(some.text(max_size=60), some.text(max_size=30))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +232,36 @@ async def test_the_queue_is_filtered_in_the_session(plant: Bench, gateway: Gatew
     await beside(mine.choose, "Search", "text", "no such words")
     assert (await beside(mine.look))["Queue"]["props"]["data"] == []
     assert (await beside(other.look))["Queue"]["props"]["data"] != []
+
+
+async def test_fifty_sessions_cost_one_request_a_poll():
+    """Five hundred held postings are in fifty sessions after one poll; a poll without news is one request, too."""
+    page = (FOLDER.parent / "docs/ignition/contract.md").read_text()
+    printed = dict(re.findall(r"^```json ([\w-]+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    board = json.loads(printed["board"])
+    board["approvals"] = [{**board["approvals"][0], "id": number} for number in range(1, 501)]
+    asked: list[str] = []
+
+    class Agent(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # http.server's own name
+            asked.append(self.path)
+            known = self.path == f"/v1/board?since={board['version']}"
+            body = (printed["board-unchanged"] if known else json.dumps(board)).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Agent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        secrets = {"gatepost-token": "t", "gatepost-signing": SECRET}
+        one = Gateway(FOLDER / "Gatepost", [FOLDER / "tags/gatepost.json"], PEOPLE, secrets)
+        one.tags.write(ADDRESS, f"http://127.0.0.1:{server.server_port}")
+        screens = [Screen(one, "anna", "/") for _ in range(50)]
+        await beside(poll, one)
+        assert [len(screen.look()["Queue"]["props"]["data"]) for screen in screens] == [500] * 50
+        await beside(poll, one)
+        server.shutdown()
+    assert asked == ["/v1/board?since=", f"/v1/board?since={board['version']}"]
