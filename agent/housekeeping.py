@@ -144,8 +144,12 @@ class Housekeeping:
         def find(reader: apsw.Connection) -> list[int]:
             return overdue.overdue(reader, workflow, self._clock(), hours, told=told)
 
+        def job(tx: Transaction, found: list[int]) -> None:
+            still = find(tx.connection)  # somebody may have signed since
+            act(tx, [one for one in found if one in still], hours)
+
         while found := await asyncio.to_thread(self._desk.look, find):
-            await self._desk.act(lambda tx, found=found: act(tx, found, hours))  # type: ignore[misc]
+            await self._desk.act(lambda tx, found=found: job(tx, found))  # type: ignore[misc]
 
     def _clock_is_steady(self, longest: float) -> bool:
         """Whether an age can be trusted: an hour without a jump, or all of `longest` where that is shorter."""

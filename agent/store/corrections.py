@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 from agent.errors import BadPayload
@@ -20,7 +21,7 @@ CORRECTABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
 _COUNTS: Final = {Kind.GOODS_ISSUE: ("quantity",), Kind.CONFIRMATION: ("yield", "scrap")}  # towards the value
 _WORDS: Final = ("scrap_reason",)  # all others are quantities
 _CENT: Final = Decimal("0.01")
-_LARGEST: Final = 10  # digits before the point
+_QUANTITY: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")  # as it is sent: nothing else that Decimal would read
 
 
 def corrected(
@@ -38,17 +39,15 @@ def corrected(
     if all(new[name] == payload.get(name) for name in changes):
         raise BadPayload("nothing is different: name what shall be, or approve it as it is", field="changes")
     before, after = _counted(kind, payload), _counted(kind, new)
+    if after and not before:
+        raise BadPayload("nobody knows what that is worth: refuse it, and report it anew", field="changes")
     return new, (value * after / before).quantize(_CENT) if before else value
 
 
 def _quantity(name: str, text: str) -> None:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not (number.is_finite() and number >= 0 and number.adjusted() < _LARGEST and "e" not in text.lower()):
+    if not _QUANTITY.fullmatch(text):
         raise BadPayload(f'{text[:40]!r} is no quantity: write it like "12.500"', field=f"changes.{name}")
-    if name == "quantity" and not number:
+    if name == "quantity" and not Decimal(text):
         raise BadPayload("0 is nothing to post: refuse it instead", field="changes.quantity")
 
 

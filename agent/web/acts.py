@@ -14,6 +14,7 @@ from agent.errors import NotFound
 from agent.modelfiles import FOLDER_NAME
 from agent.settings import Scope
 from agent.web import models
+from agent.web.answers import Refused
 from agent.web.looks import PostingId
 from agent.web.requests import AGAIN, Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
@@ -47,6 +48,8 @@ async def refuse(id: PostingId, asked: models.Decide, agent: TheAgent, caller: A
 async def _decide(
     meaning: str, id: int, asked: models.Decide, agent: Agent, caller: Identity, key: str
 ) -> models.Acted:
+    if caller.door:
+        raise Refused(403, "signature_needed", "at the console a decision is signed: with the password, on its page")
     wanted = Asked(meaning, id, asked.expected_version, asked.reason, asked.on_behalf_of, asked.record_hash or "", key)
     return models.Acted(**await decide(agent.desk, wanted, caller, agent.config.rights, AGAIN))
 

@@ -118,6 +118,14 @@ async def test_the_cookie_is_kept_from_scripts_and_from_other_sites(plant):
     cookie = (await login(plant)).headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "samesite=strict" in cookie.lower()
+    assert "secure" not in cookie.lower(), "without TLS a browser would not send it back"
+
+
+async def test_behind_a_proxy_that_speaks_tls_the_cookie_is_for_tls_only(plant):
+    """What the page was loaded by, the browser says in Origin."""
+    body = {"user": "anna", "password": PASSWORD}
+    answer = await plant.client.post("/console/login", json=body, headers={"origin": "https://gatepost.example"})
+    assert "secure" in answer.headers["set-cookie"].lower()
 
 
 async def test_a_cookie_without_the_pages_secret_opens_nothing(plant):
@@ -143,10 +151,13 @@ async def test_a_wrong_password_is_refused_and_stands_in_the_trail(plant):
 
 
 async def test_logging_out_ends_it(plant):
-    """The same headers open nothing afterwards."""
+    """The same headers open nothing afterwards, and that is on record."""
     headers = await entered(plant)
     assert (await plant.client.post("/console/logout", headers=headers, json={})).status_code == 200
     assert (await plant.client.get("/v1/status", headers=headers)).status_code == 401
+    rows = (await plant.get("/v1/audit?limit=500"))["items"]
+    acts = [(row["action"], row["detail"].get("session")) for row in rows if row["action"].startswith("console_log")]
+    assert [("console_login", acts[-1][1]), ("console_logout", acts[-1][1])] == acts[-2:]
 
 
 # ── signatures ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,6 +213,16 @@ async def test_a_correction_takes_the_place_of_what_was_held(plant):
     assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "superseded"
     booked = await until(lambda: _acknowledged(plant, answer.json()["id"]))
     assert booked["payload"]["quantity"] == "12.4"
+
+
+async def test_a_session_that_stands_open_decides_at_no_other_door(plant):
+    """The API's own approve and refuse ask for no password and no record: a console session is sent to sign."""
+    headers, one = await entered(plant, "anna"), await held(plant, "X-10")
+    body = {"expected_version": one["version"], "reason": "nobody is at the desk"}
+    for act in ("approve", "refuse"):
+        answer = await plant.client.post(f"/v1/approvals/{one['id']}/{act}", headers=headers, json=body)
+        assert (answer.status_code, answer.json()["error"]) == (403, "signature_needed")
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "held"
 
 
 async def test_who_comes_second_hears_who_was_first(plant):

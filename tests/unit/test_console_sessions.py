@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections import Counter
+
 import pytest
+from pydantic import ValidationError
 
 from agent.passwords import hashed
 from agent.settings import Scope
 from agent.throttle import MOST_REFUSED
 from agent.users import User
 from agent.web.answers import Refused
-from agent.web.console.sessions import COOKIE, IDLE_S, LONGEST_S, MOST_OF_ONE, Sessions
+from agent.web.console.sessions import AT_ONCE, COOKIE, IDLE_S, LONGEST_S, MOST_OF_ONE, WAITING, Sessions
+from agent.web.console.site import Signing
 
 PASSWORD = "correct horse battery"
 ANNA = User(name="anna", full_name="Anna Berg", password=hashed(PASSWORD), scopes=(Scope.READ,), lines=("mixing",))
@@ -30,20 +36,20 @@ def headers(cookie: str, page: str = "") -> list[tuple[bytes, bytes]]:
     return [*found, (b"x-gatepost-console", page.encode())] if page else found
 
 
-def test_cookie_and_page_secret_together_are_the_user_with_their_rights():
+async def test_cookie_and_page_secret_together_are_the_user_with_their_rights():
     """Whoever sends both is the user, with scopes and lines of the file."""
     sessions = Sessions(lambda: [ANNA])
-    cookie, session, _ = sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    cookie, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     found = sessions.identify(headers(cookie, session.page))
     assert found is not None
     assert (found.name, found.scopes, found.lines) == ("anna", frozenset({Scope.READ}), frozenset({"mixing"}))
     assert found.session == f"console session {session.id}"
 
 
-def test_the_cookie_alone_asks_and_does_nothing():
+async def test_the_cookie_alone_asks_and_does_nothing():
     """What a browser sends by itself, also for a foreign page, is not enough."""
     sessions = Sessions(lambda: [ANNA])
-    cookie, session, _ = sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    cookie, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     assert sessions.identify(headers(cookie)) is None
     assert sessions.identify(headers(cookie, "guessed")) is None
     assert sessions.identify(headers("guessed", session.page)) is None
@@ -51,48 +57,48 @@ def test_the_cookie_alone_asks_and_does_nothing():
 
 
 @pytest.mark.parametrize(("name", "password"), [("anna", "wrong horse battery"), ("nobody", PASSWORD), ("anna", "")])
-def test_a_wrong_name_and_a_wrong_password_are_refused_alike(name, password):
+async def test_a_wrong_name_and_a_wrong_password_are_refused_alike(name, password):
     """The answer does not tell which of the two was wrong."""
     with pytest.raises(Refused) as refused:
-        Sessions(lambda: [ANNA]).log_in(name, password, "10.0.0.1")
+        await Sessions(lambda: [ANNA]).log_in(name, password, "10.0.0.1")
     assert (refused.value.status, str(refused.value)) == (401, "user and password do not belong together")
 
 
-def test_an_address_that_guesses_is_shut_out_and_others_are_not():
+async def test_an_address_that_guesses_is_shut_out_and_others_are_not():
     """After so many wrong passwords not even the right one counts from there for a while."""
     time = Time()
     sessions = Sessions(lambda: [ANNA], time)
     for _ in range(MOST_REFUSED):
         with pytest.raises(Refused):
-            sessions.proven("nobody", "x", "10.0.0.66")
+            await sessions.proven("nobody", "x", "10.0.0.66")
     with pytest.raises(Refused) as refused:
-        sessions.log_in("anna", PASSWORD, "10.0.0.66")
+        await sessions.log_in("anna", PASSWORD, "10.0.0.66")
     assert refused.value.status == 429
-    sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     time.now += 61
-    sessions.log_in("anna", PASSWORD, "10.0.0.66")
+    await sessions.log_in("anna", PASSWORD, "10.0.0.66")
 
 
-def test_a_session_ends_when_nobody_is_there_and_after_a_shift():
+async def test_a_session_ends_when_nobody_is_there_and_after_a_shift():
     """A quarter of an hour without a request, or twelve hours in all."""
     time = Time()
     sessions = Sessions(lambda: [ANNA], time)
-    cookie, session, _ = sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    cookie, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     for _ in range(int(LONGEST_S // (IDLE_S - 1))):
         time.now += IDLE_S - 1
         assert sessions.identify(headers(cookie, session.page)) is not None
     time.now += IDLE_S - 1  # now it is longer than a shift
     assert sessions.identify(headers(cookie, session.page)) is None
-    cookie, session, _ = sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    cookie, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     time.now += IDLE_S + 1
     assert sessions.identify(headers(cookie, session.page)) is None
 
 
-def test_who_is_taken_out_of_the_file_is_out_with_the_next_request():
+async def test_who_is_taken_out_of_the_file_is_out_with_the_next_request():
     """Rights are those of the file now, not those of the login."""
     users = [ANNA]
     sessions = Sessions(lambda: users)
-    cookie, session, _ = sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    cookie, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     users[:] = [ANNA.model_copy(update={"scopes": (Scope.READ, Scope.APPROVE)})]
     found = sessions.identify(headers(cookie, session.page))
     assert found is not None
@@ -101,27 +107,71 @@ def test_who_is_taken_out_of_the_file_is_out_with_the_next_request():
     assert sessions.identify(headers(cookie, session.page)) is None
 
 
-def test_logging_out_ends_the_session_at_the_agent():
+async def test_logging_out_ends_the_session_at_the_agent():
     """The cookie of a closed session opens nothing."""
     sessions = Sessions(lambda: [ANNA])
-    cookie, session, _ = sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    cookie, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     sessions.log_out(headers(cookie))
     assert sessions.identify(headers(cookie, session.page)) is None
 
 
-def test_one_person_has_a_bounded_number_of_sessions():
+async def test_one_person_has_a_bounded_number_of_sessions():
     """The oldest goes where one person logs in again and again."""
     sessions = Sessions(lambda: [ANNA])
-    first, session, _ = sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    first, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     for _ in range(MOST_OF_ONE):
-        sessions.log_in("anna", PASSWORD, "10.0.0.1")
+        await sessions.log_in("anna", PASSWORD, "10.0.0.1")
     assert sessions.identify(headers(first, session.page)) is None
 
 
 @pytest.mark.parametrize(
     "cookie", [b"", b"=", b"gatepost_console", b'gatepost_console="\xff', b"a=b; ;;;", b"\x00" * 50]
 )
-def test_a_broken_cookie_is_nobody(cookie):
+async def test_a_broken_cookie_is_nobody(cookie):
     """Whatever a client sends as a cookie, it is at most unknown."""
     sessions = Sessions(lambda: [ANNA])
     assert sessions.of([(b"cookie", cookie)]) is None
+
+
+async def test_who_gets_another_password_is_out_with_the_next_request():
+    """Whoever stole a session loses it when its user's password is changed."""
+    users = [ANNA]
+    sessions = Sessions(lambda: users)
+    cookie, session, _ = await sessions.log_in("anna", PASSWORD, "10.0.0.1")
+    users[:] = [ANNA.model_copy(update={"password": hashed("another horse battery")})]
+    assert sessions.identify(headers(cookie, session.page)) is None
+    assert sessions.whose(session) is None
+
+
+async def test_an_address_that_floods_the_door_takes_no_more_than_its_part(monkeypatch: pytest.MonkeyPatch):
+    """Of a hundred logins at once few are worked on, the rest is told to come again; at another desk one comes in."""
+    working, most, let_go = 0, 0, threading.Event()
+
+    def slowly(password: str, phc: str | None) -> bool:
+        nonlocal working, most
+        working += 1
+        most = max(most, working)
+        let_go.wait(10)
+        working -= 1
+        return password == PASSWORD and phc is not None
+
+    monkeypatch.setattr("agent.web.console.sessions.matches", slowly)
+    sessions = Sessions(lambda: [ANNA])
+    flood = [asyncio.create_task(sessions.proven("anna", "guess", "10.0.0.66")) for _ in range(100)]
+    anna = asyncio.create_task(sessions.log_in("anna", PASSWORD, "10.0.0.1"))
+    await asyncio.wait(flood[WAITING:], timeout=10)
+    assert all(isinstance(one.exception(), Refused) for one in flood[WAITING:])
+    let_go.set()
+    assert (await anna)[2] == ANNA
+    codes = Counter(getattr(one, "code", "") for one in await asyncio.gather(*flood, return_exceptions=True))
+    assert codes == {"wrong_password": WAITING, "too_many_at_once": 100 - WAITING}
+    assert most <= AT_ONCE
+
+
+@pytest.mark.parametrize("text", ["x" * 129, "burr\x1b[2J", "burr\u202e"])
+def test_what_is_signed_at_the_console_is_plain_text(text):
+    """A correction's words are as short and readable as a gateway's: what is shown is what is meant."""
+    body = {"id": 1, "version": 1, "decision": "correct", "shown_sha256": "0" * 64, "reason": "typed wrong"}
+    Signing.model_validate({**body, "password": PASSWORD, "changes": {"scrap_reason": "burr"}})
+    with pytest.raises(ValidationError):
+        Signing.model_validate({**body, "password": PASSWORD, "changes": {"scrap_reason": text}})

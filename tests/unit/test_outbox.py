@@ -396,7 +396,7 @@ def _correct(writer: Writer, id: int, quantity: str, who: Signature = YES, four_
     def job(tx: Transaction) -> Any:
         one = postings.read(tx.connection, id).posting
         name = "quantity" if one.kind is Kind.GOODS_ISSUE else "yield"
-        payload, value = corrections.corrected(one.kind, one.payload, Decimal(40), {name: quantity})
+        payload, value = corrections.corrected(one.kind, {"yield": "5", **one.payload}, Decimal(40), {name: quantity})
         return corrections.correct(tx, id, one.version, payload, value, who, four_eyes)
 
     return writer.call(job)
@@ -457,6 +457,15 @@ def test_what_waits_is_let_go_in_the_order_in_which_it_stands(writer: Writer):
         (Kind.GOODS_ISSUE, {"quantity": "NaN"}),
         (Kind.GOODS_ISSUE, {"quantity": "1e3"}),
         (Kind.GOODS_ISSUE, {"quantity": "12.500"}),
+        (Kind.GOODS_ISSUE, {"quantity": "1_000"}),
+        (Kind.GOODS_ISSUE, {"quantity": "+5"}),
+        (Kind.GOODS_ISSUE, {"quantity": "5."}),
+        (Kind.GOODS_ISSUE, {"quantity": "\u0663"}),  # an Arabic three, which Decimal reads
+        (Kind.GOODS_ISSUE, {"quantity": "\uff15"}),  # a wide five
+        (Kind.GOODS_ISSUE, {"quantity": "5\n"}),
+        (Kind.GOODS_ISSUE, {"quantity": "12345678901"}),
+        (Kind.GOODS_ISSUE, {"quantity": f"0.{'0' * 50}1"}),
+        (Kind.CONFIRMATION, {"yield": "-0"}),
         (Kind.GOODS_ISSUE, {"material": "RM-OTHER"}),
         (Kind.CONFIRMATION, {"quantity": "1"}),
         (Kind.REVERSAL, {"document": "2026/1"}),
@@ -467,3 +476,11 @@ def test_what_is_no_correction_is_refused(kind, changes):
     payload = {"material": "RM-RESIN", "quantity": "12.500", "yield": "5"}
     with pytest.raises(BadPayload, match="changes"):
         corrections.corrected(kind, payload, Decimal(40), changes)
+
+
+def test_what_was_worth_nothing_is_not_corrected_to_any_quantity():
+    """Of a posting of no yield nobody knows a price: it must not pass limits of value with a million pieces."""
+    payload = {"yield": "0", "scrap": "0", "rework": "3"}
+    with pytest.raises(BadPayload, match="report it anew"):
+        corrections.corrected(Kind.CONFIRMATION, payload, Decimal(0), {"yield": "1000000"})
+    assert corrections.corrected(Kind.CONFIRMATION, payload, Decimal(0), {"rework": "4"})[1] == 0

@@ -83,6 +83,24 @@ async def test_a_signature_begins_the_time_anew(tmp_path, writer, clock):
     assert state(writer, one) == "refused"
 
 
+@pytest.mark.parametrize("rule", [{"escalate_hours": 4}, {"expire_hours": 4}])
+async def test_who_signs_while_it_is_looked_for_is_not_overruled(tmp_path, writer, clock, monkeypatch, rule):
+    """Between the look and the commit somebody signs first: nothing expires, nobody else is told."""
+    keeper = Keeper(writer, clock, tmp_path, **rule)
+    (one,) = add(writer, posting(1, reasons=("value",), signers=2))
+    look = keeper.keeping._desk.look
+
+    def then_somebody_signs(at: Any) -> Any:
+        found = look(at)
+        if writer.call(lambda tx: tx.execute("SELECT signed_by FROM posting WHERE id = ?", (one,)).get) == "[]":
+            writer.call(lambda tx: approvals.decide(tx, one, 1, Signature("ann", "approve", "looked")))
+        return found
+
+    monkeypatch.setattr(keeper.keeping._desk, "look", then_somebody_signs)
+    await keeper.after(5)
+    assert (state(writer, one), keeper.trail("expired"), keeper.trail("escalated")) == ("held", [], [])
+
+
 async def test_a_clock_that_jumped_refuses_nothing(tmp_path, writer, clock):
     """An age counts only after an hour without a jump, so that a wrong clock can be set right before."""
     keeper = Keeper(writer, clock, tmp_path, expire_hours=4)

@@ -2,15 +2,19 @@
 
 A request counts as the user's only when it carries both the cookie, which no script can read, and the page's own secret
 in a header, which no other site can send (the synchronizer token of OWASP's CSRF cheat sheet). Sessions live in memory:
-a restart logs everybody out.
+a restart logs everybody out. All runs in the event loop but the work on a password, which has a few threads of its own:
+whoever floods the door takes neither the memory nor the threads of anybody else.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
@@ -28,6 +32,8 @@ IDLE_S: Final = 15 * 60.0  # without a request: somebody has left the desk
 LONGEST_S: Final = 12 * 3600.0  # a shift
 MOST: Final = 200  # sessions at a time
 MOST_OF_ONE: Final = 20
+AT_ONCE: Final = 2  # passwords that are worked on, 19 MiB each
+WAITING: Final = 3  # passwords of one address that are worked on or wait for it
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -37,6 +43,7 @@ class Session:
     """One login of one person."""
 
     user: str
+    password: str  # its hash at the login: who gets another one is out
     page: str  # the secret of the page
     since: float  # monotonic
     seen: float
@@ -51,10 +58,12 @@ class Sessions:
         self._monotonic = monotonic
         self._sessions: dict[str, Session] = {}  # SHA-256 of the cookie → session
         self._throttle = Throttle("console logins", monotonic)
+        self._waiting: Counter[str] = Counter()  # address → passwords under way
+        self._workers = ThreadPoolExecutor(AT_ONCE, "password")
 
-    def log_in(self, name: str, password: str, address: str) -> tuple[str, Session, User]:
-        """Cookie, session and user. Takes a while: call it from a thread. Raises Refused: 401, 429."""
-        user = self.proven(name, password, address)
+    async def log_in(self, name: str, password: str, address: str) -> tuple[str, Session, User]:
+        """Cookie, session and user. Raises Refused: 401, 429."""
+        user = await self.proven(name, password, address)
         self._forget_old()
         own = [key for key, one in self._sessions.items() if one.user == user.name]
         if len(own) >= MOST_OF_ONE:
@@ -62,23 +71,38 @@ class Sessions:
         if len(self._sessions) >= MOST:
             raise Refused(429, "too_many_sessions", f"{MOST} people are logged in; close a session first")
         cookie, now = secrets.token_urlsafe(32), self._monotonic()
-        session = Session(user.name, secrets.token_urlsafe(32), now, now)
+        session = Session(user.name, user.password, secrets.token_urlsafe(32), now, now)
         self._sessions[_digest(cookie)] = session
         return cookie, session, user
 
-    def proven(self, name: str, password: str, address: str) -> User:
+    async def proven(self, name: str, password: str, address: str) -> User:
         """The user whose password this is, at login and at each signature. Raises Refused: 401, 429."""
         if self._throttle.shuts_out(address):
             raise Refused(429, "too_many_tries", "too many wrong passwords; wait a minute", retry_after=60.0)
+        if self._waiting[address] >= WAITING:
+            raise Refused(429, "too_many_at_once", "too many passwords at once; wait a moment", retry_after=1.0)
         user = self.user(name)
-        if not matches(password, user.password if user else None) or user is None:
+        known = user.password if user else None
+        self._waiting[address] += 1
+        work = asyncio.get_running_loop().run_in_executor(self._workers, matches, password, known)
+        work.add_done_callback(lambda _: self._worked(address))
+        if not await asyncio.shield(work) or user is None:  # who hangs up does not make room for the next
             self._throttle.refused(address)
             raise Refused(401, "wrong_password", "user and password do not belong together")
         return user
 
+    def _worked(self, address: str) -> None:
+        self._waiting[address] -= 1
+        self._waiting += Counter()  # who has none is forgotten
+
     def user(self, name: str) -> User | None:
         """Who is called so now."""
         return next((one for one in self._users() if one.name == name), None)
+
+    def whose(self, session: Session) -> User | None:
+        """Whose session it is; None once they are out of the file, or have another password."""
+        user = self.user(session.user)
+        return user if user and user.password == session.password else None
 
     @property
     def anybody(self) -> bool:
@@ -97,8 +121,8 @@ class Sessions:
         session = self.of(headers)
         if session is None or len(given) != 1 or not hmac.compare_digest(given[0], session.page.encode()):
             return None
-        user = self.user(session.user)
-        if user is None:  # taken out of the file
+        user = self.whose(session)
+        if user is None:
             return None
         session.seen = self._monotonic()
         door = f"console session {session.id}"

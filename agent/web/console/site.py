@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -22,8 +21,9 @@ from agent.users import User
 from agent.web import gateway
 from agent.web.answers import Refused
 from agent.web.console.sessions import COOKIE, Session, Sessions
+from agent.web.gateway_models import Word
 from agent.web.models import Reason
-from agent.web.requests import Key, StrictRoute, TheAgent
+from agent.web.requests import Key, StrictRoute, TheAgent, committed
 
 KINDS: Final = {
     ".html": "text/html; charset=utf-8",
@@ -49,7 +49,7 @@ class Signing(BaseModel):
     decision: Literal["approve", "refuse", "correct"]
     shown_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     reason: Reason
-    changes: dict[str, str] = Field(default={}, max_length=8)  # of a correction
+    changes: dict[Word, Word] = Field(default={}, max_length=8)  # of a correction
     password: str = Field(max_length=256)
 
 
@@ -58,7 +58,7 @@ class Login(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    user: str = Field(max_length=64)
+    user: Word
     password: str = Field(max_length=256)
 
 
@@ -101,11 +101,11 @@ async def log_in(asked: Login, request: Request, sessions: TheSessions, agent: T
     """Whose password it is gets a cookie that no script can read, and the page's secret."""
     address = _address(request)
     async with _on_record(agent, "console_login_refused", asked.user, address):
-        cookie, session, user = await asyncio.to_thread(sessions.log_in, asked.user, asked.password, address)
+        cookie, session, user = await sessions.log_in(asked.user, asked.password, address)
     detail = {"session": session.id, "client": address}
-    await agent.writer.run(lambda tx: tx.audit("console_login", detail, actor=user.name))
+    await committed(agent, agent.writer.run(lambda tx: tx.audit("console_login", detail, actor=user.name)))
     answer = JSONResponse(_me(session, user, agent))
-    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", path="/", secure=request.url.scheme == "https")
+    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", path="/", secure=_by_tls(request))
     return answer
 
 
@@ -117,7 +117,7 @@ async def sign(asked: Signing, request: Request, sessions: TheSessions, agent: T
         raise Refused(401, "unauthorized", "log in first")
     caller.require(Scope.APPROVE)
     async with _on_record(agent, "signature_refused", caller.name, _address(request)):
-        user = await asyncio.to_thread(sessions.proven, caller.name, asked.password, _address(request))
+        user = await sessions.proven(caller.name, asked.password, _address(request))
     signer = Signer(user.name, user.full_name, user.roles or tuple(one.value for one in user.scopes), "console")
     signed = Signed(
         asked.id, "", asked.version, asked.decision, asked.shown_sha256, MEANINGS[asked.decision], asked.reason, "",
@@ -130,20 +130,29 @@ async def sign(asked: Signing, request: Request, sessions: TheSessions, agent: T
 async def me(request: Request, sessions: TheSessions, agent: TheAgent) -> Response:
     """Whose cookie this is, for a page that was loaded again; another site may ask but never read the answer."""
     session = sessions.of(request.scope["headers"])
-    user = sessions.user(session.user) if session else None
+    user = sessions.whose(session) if session else None
     if session is None or user is None:
         return JSONResponse({"user": None, "anybody": sessions.anybody, "about": _about(agent)})
     return JSONResponse(_me(session, user, agent))
 
 
 @router.post("/console/logout")
-async def log_out(asked: dict[str, Any], request: Request, sessions: TheSessions) -> Response:
+async def log_out(asked: dict[str, Any], request: Request, sessions: TheSessions, agent: TheAgent) -> Response:
     """End the session of the cookie; only for our own page, as every act."""
-    if sessions.identify(request.scope["headers"]) is not None:
-        sessions.log_out(request.scope["headers"])
+    headers = request.scope["headers"]
+    session, caller = sessions.of(headers), sessions.identify(headers)
+    if session is not None and caller is not None:
+        sessions.log_out(headers)
+        detail = {"session": session.id, "client": _address(request)}
+        await committed(agent, agent.writer.run(lambda tx: tx.audit("console_logout", detail, actor=caller.name)))
     answer = JSONResponse({"user": None})
     answer.delete_cookie(COOKIE, path="/")
     return answer
+
+
+def _by_tls(request: Request) -> bool:
+    """Whether the browser loaded the page by TLS; behind a proxy only the browser knows that, and says it in Origin."""
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
 def _address(request: Request) -> str:
@@ -158,7 +167,7 @@ async def _on_record(agent: Agent, action: str, name: str, address: str) -> Asyn
     except Refused as refused:
         if refused.status == 401:
             detail = {"user": name, "client": address, "error": refused.code}
-            await agent.writer.run(lambda tx: tx.audit(action, detail, alarm=True))
+            await committed(agent, agent.writer.run(lambda tx: tx.audit(action, detail, alarm=True)))
         raise
 
 
