@@ -355,8 +355,8 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
     model = one.assignment.model
     if isinstance(one.score, ModelUnfit) and model is not None and one.features is not None:
         detail["unfit"] = record.unfit(model.name, model.digest, one.features)
-    if route is _HOLD and proposal.expected:
-        detail["expected"] = proposal.expected
+    if route is _HOLD and proposal.expected is not None:
+        detail["expected"] = proposal.expected.written()
     verdict = Verdict(one.event, str(route), "decided", detail, one.message_key, one.payload_hash)
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()

@@ -174,6 +174,21 @@ class Draft(NamedTuple):
     waits_for_held: bool = False
 
 
+class Expected(NamedTuple):
+    """What was expected where something was reported, in the ERP's unit and precision (`step`)."""
+
+    quantity: Decimal
+    least: Decimal  # as a share of the quantity
+    most: Decimal
+    unit: str
+    step: Decimal
+
+    def written(self) -> dict[str, str]:
+        """Quantity, least and most as decimal strings, and the unit."""
+        found = {"quantity": self.quantity, "least": self.quantity * self.least, "most": self.quantity * self.most}
+        return {name: f"{value.quantize(self.step):f}" for name, value in found.items()} | {"unit": self.unit}
+
+
 class Proposal(NamedTuple):
     """What a workflow would do about one event, and how sure it is."""
 
@@ -183,7 +198,7 @@ class Proposal(NamedTuple):
     reasons: tuple[str, ...] = ()  # why it looks as it does: for people
     subject: Mapping[str, str] = MappingProxyType({})  # order, line, material
     alarm: str = ""  # what somebody should see although this report may be right: a shift over many reports
-    expected: Mapping[str, str] = MappingProxyType({})  # quantity, least, most, unit: for people who look at it
+    expected: Expected | None = None  # for people who look at it
 
 
 class Route(StrEnum):

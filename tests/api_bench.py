@@ -32,6 +32,7 @@ TOKENS: dict[str, dict[str, Any]] = {
     "scale": {"scopes": ["ingest"]},
     "moulder": {"scopes": ["read", "approve", "replay", "pause", "reverse"], "lines": ["molding"]},
     "mixer": {"scopes": ["read", "approve", "replay", "pause", "reverse"], "lines": ["mixing"]},
+    "nobody": {"scopes": ["read", "approve"], "roles": ["Unheard of"]},
     "ignition": {"scopes": ["read", "approve"], "acts_for_people": True},
 }
 

@@ -21,6 +21,7 @@ from agent.opcua.nodes import METHODS, Kind, Method
 from agent.settings import Scope
 from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 from agent.store import lists
+from agent.veil import covered, veiled
 
 log = logging.getLogger("gatepost.opcua")
 
@@ -82,7 +83,7 @@ class Methods:
         found = await asyncio.to_thread(
             desk.look, lambda connection: lists.postings(connection, "held", limit=most, lines=caller.lines)
         )
-        return [_json({"items": found})]
+        return [_json({"items": veiled(found, covered(self._agent.config, caller))})]
 
     async def _approve(self, caller: Identity, *asked: Any) -> list[Any]:
         return await self._decide("approve", caller, *asked)

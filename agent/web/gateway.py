@@ -22,11 +22,11 @@ from agent.settings import Scope
 from agent.shown import Around
 from agent.signatures import Signatures, Signed, Signer, told
 from agent.store.challenges import Bound
+from agent.veil import covered
 from agent.web import gateway_models as models
 from agent.web.looks import PostingId
 from agent.web.probes import unready
 from agent.web.requests import Needs, StrictRoute, TheAgent, look
-from agent.web.veil import covered
 
 router = APIRouter(route_class=StrictRoute)
 Reader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.GATEWAY))]
@@ -101,7 +101,7 @@ def _shown(
     module = module_of(posting["kind"], posting["payload"])
     may = allowed(agent.config.rights, caller.roles or roles, module, posting["line"], shown.value_of(posting))
     whole = shown.record(connection, posting, known)
-    all_of_it = not covered(agent, caller, roles)
+    all_of_it = not covered(agent.config, caller, roles)
     content, digest = whole.shown(all_of_it=all_of_it)
     held = posting["state"] == "held"
     return {

@@ -20,11 +20,11 @@ from agent.explaining import explained, silent
 from agent.settings import Scope
 from agent.store import decisions
 from agent.store.advised import advised
+from agent.veil import covered, veiled, without_message
 from agent.web import models
 from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready
 from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
-from agent.web.veil import covered, veiled, without_message
 
 EXPLAIN_S = 5.0  # how long whoever opens a posting waits for the model's reasons
 
@@ -89,7 +89,7 @@ async def list_advised(
     )
     following = found[-1]["event_id"] if found else after or None
     return models.Advised.model_validate(
-        {"items": veiled(_priced(agent, found), covered(agent, caller)), "next": following}
+        {"items": veiled(_priced(agent, found), covered(agent.config, caller)), "next": following}
     )
 
 
@@ -122,7 +122,7 @@ async def show_trace(
 ) -> models.Trace:
     """One event's whole life: message, decision and why, signatures, every try, the document."""
     found = _of_lines(await look(agent, lambda connection: trace(connection, name)), name, caller)
-    fields = covered(agent, caller)
+    fields = covered(agent.config, caller)
     if found["event"]:
         found["event"] = without_message(found["event"], fields)
     found = {"event": found.pop("event"), **veiled(found, fields)}
@@ -142,7 +142,7 @@ async def replay_decision(event: EventId, agent: TheAgent, caller: Reader) -> mo
         found = _decision(connection, event, caller)
         return replay.alone(found, folder, keys, decisions.ran_with(connection, found.seq))
 
-    return models.Recomputed(**veiled(await look(agent, again), covered(agent, caller)))
+    return models.Recomputed(**veiled(await look(agent, again), covered(agent.config, caller)))
 
 
 @router.get("/v1/decisions/{event}/reasons", tags=["state"])
@@ -157,7 +157,7 @@ async def explain_decision(event: EventId, agent: TheAgent, caller: Reader) -> m
         told = await asyncio.wait_for(asked, EXPLAIN_S)
     except TimeoutError:  # it goes on, and whoever asks again finds the answer
         told = silent(found.detail, f"the model was not asked within {EXPLAIN_S:g} s; ask again in a while")
-    return models.Explained(event=event, **veiled(told, covered(agent, caller)))
+    return models.Explained(event=event, **veiled(told, covered(agent.config, caller)))
 
 
 def _decision(connection: apsw.Connection, event: int, caller: Identity) -> decisions.Decided:
@@ -173,7 +173,7 @@ async def list_quarantine(agent: TheAgent, caller: Reader, after: After = 0, lim
     """Events that could not be read or were refused, with the reason and what arrived."""
     everywhere(caller)
     found = await look(agent, lambda connection: lists.quarantined(connection, after=after, limit=limit))
-    fields = covered(agent, caller)
+    fields = covered(agent.config, caller)
     found = [without_message(one, fields) for one in found]
     return models.Quarantine.model_validate({"items": found, "next": _next(found, limit)})
 
@@ -221,7 +221,7 @@ async def _postings(
 
     found = await look(agent, read)
     return models.Postings.model_validate(
-        {"items": veiled(_priced(agent, found), covered(agent, caller)), "next": _next(found, limit)}
+        {"items": veiled(_priced(agent, found), covered(agent.config, caller)), "next": _next(found, limit)}
     )
 
 

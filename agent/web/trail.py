@@ -15,11 +15,11 @@ from agent.desk import lists
 from agent.store import audit as trail
 from agent.store import file
 from agent.store.encode import from_us
+from agent.veil import covered, veiled
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.looks import Reader
 from agent.web.requests import After, Limit, StrictRoute, TheAgent, everywhere, look
-from agent.web.veil import covered, veiled
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -36,7 +36,7 @@ async def list_audit(
     """The audit trail behind row `after`; without it the newest rows."""
     everywhere(caller)
     found = await look(agent, lambda at: lists.history(at, after=after, limit=limit, alarms_only=alarms))
-    found = veiled(found, covered(agent, caller))
+    found = veiled(found, covered(agent.config, caller))
     return models.AuditRows.model_validate({"items": found, "next": found[-1]["seq"] if found else after or None})
 
 
@@ -55,7 +55,7 @@ async def verify_audit(agent: TheAgent, caller: Reader) -> models.Verified:
 async def export_audit(agent: TheAgent, caller: Reader) -> StreamingResponse:
     """The whole live trail as lines of JSON, with the hashes that chain its rows."""
     everywhere(caller)
-    if covered(agent, caller):  # the hashes are over what is masked, too
+    if covered(agent.config, caller):  # the hashes are over what is masked, too
         raise Refused(403, "forbidden", "the export has everything in it: it needs a role with read_sensitive")
     return StreamingResponse(_lines(agent.config.store.path), media_type="application/x-ndjson")
 

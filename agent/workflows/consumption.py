@@ -15,7 +15,7 @@ from agent.detectors import usage
 from agent.errors import BadPayload
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, Quantity, SegmentResponse
-from agent.ports import Draft, Features, Kind, Proposal, Score
+from agent.ports import Draft, Expected, Features, Kind, Proposal, Score
 from agent.workflows import usual
 from agent.workflows.causes import Fits, likely_cause, lost_with_scrap, stand_in
 from agent.workflows.orders import (
@@ -29,7 +29,6 @@ from agent.workflows.orders import (
 from agent.workflows.use import ZERO, Need, Use, consumed_of, made_of, use_of
 
 _GOODS_ISSUE: Final = Kind.GOODS_ISSUE
-NOTHING: Final[Mapping[str, str]] = {}
 USES_KEPT: Final = 1000  # more than a batch has reports
 FEATURES: Final = ("deviation", "distance", "log_expected", "counted", "share_of_required")
 
@@ -201,14 +200,12 @@ def _deviation(report: SegmentResponse, use: Use, quantity: Decimal, facts: Fact
     return (f"{words}; {cause}" if cause else words,)
 
 
-def _expected(use: Use, set_up: Decimal) -> Mapping[str, str]:
-    """What the lot should take, and within what tolerance, in the ERP's unit; empty where nothing tells."""
+def _expected(use: Use, set_up: Decimal) -> Expected | None:
+    """What the lot should take, and within what tolerance; None where nothing tells."""
     need, expected = use.need, use.expected
     if expected is None:
-        return NOTHING
-    usual = expected + set_up
-    figures = {"quantity": usual, "least": usual * need.least, "most": usual * need.most}
-    return {name: f"{value.quantize(need.into_unit.step):f}" for name, value in figures.items()} | {"unit": need.unit}
+        return None
+    return Expected(expected + set_up, need.least, need.most, need.unit, need.into_unit.step)
 
 
 def _instead(report: SegmentResponse, use: Use, facts: Facts) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ async def entered(plant: Bench, user: str = "", password: str = "", **secured: A
 async def plant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
     """An agent that holds everything for a person, open on this machine; who has no user may read."""
     opcua = {"address": f"127.0.0.1:{free_port()}", "security": ["none", "basic256sha256", "aes256"], "anonymous": True}
-    async with bench(tmp_path_factory.mktemp("opcua"), opcua_server=opcua) as made:
+    async with bench(tmp_path_factory.mktemp("opcua"), opcua_server=opcua, sensitive=["batch"]) as made:
         await until(lambda: listens(made))
         yield made
 
@@ -348,6 +348,18 @@ async def test_a_wrong_scope_is_refused_and_audited(plant: Bench):
     assert [row["detail"]["method"] for row in await audited(plant, "call_refused") if row["actor"] == "viewer"] == [
         "Approve"
     ]
+
+
+async def test_roles_count_at_this_door_too(plant: Bench):
+    """A token whose roles have no right may list, does not see what is sensitive, and decides nothing."""
+    held = await fresh(plant, "roles-8")
+    async with asking(plant, "nobody") as one:
+        assert {each["payload"]["batch"] for each in await one.held()} == {"***"}
+        assert await refused(one.decide("Approve", held, "let me")) == Codes.BadUserAccessDenied
+    async with asking(plant, "ben") as other:
+        assert held["payload"]["batch"] in [each["payload"]["batch"] for each in await other.held()]
+    (row,) = [row for row in await audited(plant, "signature_refused") if row["actor"] == "nobody"]
+    assert row["detail"]["error"] == "no_right"
 
 
 async def test_a_token_of_one_line_sees_that_line_only(plant: Bench):

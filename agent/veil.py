@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from agent.app import Agent
 from agent.callers import Identity
 from agent.rights import Action
-from agent.settings import Scope
+from agent.settings import Document, Scope
 from agent.shown import MASK
 
 
-def covered(agent: Agent, caller: Identity, roles: Collection[str] = ()) -> frozenset[str]:
+def covered(config: Document, caller: Identity, roles: Collection[str] = ()) -> frozenset[str]:
     """The fields that this caller may not read; `roles` are those of the person for whom a gateway asks.
 
     Tokens and users without roles of their own read everything that their scopes let them.
@@ -20,8 +19,8 @@ def covered(agent: Agent, caller: Identity, roles: Collection[str] = ()) -> froz
     held = caller.roles or frozenset(roles)
     if not caller.roles and caller.may(Scope.READ):
         return frozenset()
-    reads = any(one.role in held and Action.READ_SENSITIVE in one.actions for one in agent.config.rights)
-    return frozenset() if reads else frozenset(agent.config.sensitive)
+    reads = any(one.role in held and Action.READ_SENSITIVE in one.actions for one in config.rights)
+    return frozenset() if reads else frozenset(config.sensitive)
 
 
 def veiled(found: Any, fields: Collection[str]) -> Any:
