@@ -23,8 +23,8 @@ def how_many(text: str) -> int:
 
 
 def port_number(text: str) -> int:
-    """A TCP port, with room for five more above it."""
-    return _whole(text, 1, 65530)
+    """A TCP port, with room for six more above it."""
+    return _whole(text, 1, 65529)
 
 
 def _whole(text: str, least: int, most: int) -> int:

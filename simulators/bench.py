@@ -1,8 +1,7 @@
-"""`make run`: starts broker, simulated SAP, agent and simulated line, tells what happens, and stops all of it again."""
+"""`make run`: starts broker, simulated SAP, agent, bench gateway and line, tells what happens, and stops all again."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import secrets
@@ -14,87 +13,36 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
-from simulators.arguments import how_many, not_negative, port_number
 from simulators.ask import ask
 from simulators.broker import Broker, BrokerError, broker_program
 from simulators.children import Child, ChildDied, log_tail
+from simulators.people import PEOPLE, SIGNING, with_gateway
+from simulators.plan import ROOT, Plan, parser, plan_of
 from simulators.scenario import Bench as Ports
-from simulators.scenario import load
 from simulators.ticker import Ticker, progress, tell, totals, unconnected
 
-ROOT = Path(__file__).resolve().parent.parent
 MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
 READY_SECONDS = 30.0
 SCRAPE_SECONDS = 1.0
-PEOPLE: Mapping[str, Sequence[str]] = {
-    "supervisor": ("read", "approve", "replay", "pause"),
-    "manager": ("read", "approve"),
-}
+PROJECT = ROOT / "ignition_project"
 
 Ready = Callable[[], Awaitable[bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """How the line speaks: the module that plays it, the agent's configuration for it, the module's options."""
-
-    module: str
-    agent_config: Path
-    options: Sequence[str] = ()
-    alone: Sequence[str] = ()  # the options instead where there is no agent
-    misbehaves: bool = False  # whether the module knows --misbehave
-    serves: bool = False  # a server that the agent connects to: it is there before the agent, and needs no broker
-
-
-SOURCES: Mapping[str, Speech] = {
-    "mqtt": Speech("simulators.line", ROOT / "edge_config" / "agent.yaml", misbehaves=True),
-    "sparkplug": Speech(
-        "simulators.sparkplug", ROOT / "edge_config" / "sparkplug.yaml", ["--handshake"], ["--host", ""]
-    ),
-    "opcua": Speech("simulators.opcua", ROOT / "edge_config" / "opcua.yaml", ["--handshake"], serves=True),
-}
 
 
 class BenchError(Exception):
     """The bench cannot start; the message says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to start, and where."""
-
-    ports: Ports
-    data: Path
-    agent_config: Path | None  # None: without the agent
-    line: Sequence[str]  # the module that plays the line, and its options
-    line_serves: bool  # see `Speech.serves`
-    duration: float | None  # seconds
-
-    @property
-    def books(self) -> Path:
-        """Where the simulated SAP writes down what it booked."""
-        return self.data / "sap-books.jsonl"
-
-    @property
-    def truth(self) -> Path:
-        """Where the line writes down what it meant to report."""
-        return self.data / "line-truth.jsonl"
-
-    def log(self, name: str) -> Path:
-        """The log file of one program."""
-        return self.data / f"{name}.log"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the bench; 0 when a person or --duration ended it, 1 when something did not start or died."""
     ticker = Ticker(lambda text: print(text, flush=True))
     try:
-        return asyncio.run(_main(_plan(_parser().parse_args(arguments)), ticker))
+        return asyncio.run(_main(plan_of(parser(__doc__ or "").parse_args(arguments)), ticker))
     except (BenchError, BrokerError, ChildDied) as error:
         ticker.say("bench", f"stopped: {error}")
         return 1
@@ -124,6 +72,7 @@ async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
     _fresh_folder(plan.data)
     password = secrets.token_urlsafe(24)
     _prepare(plan, password)
+    plan = _with_gateway(plan, ticker)
     died: Exception | None = None
     try:
         async with AsyncExitStack() as running, asyncio.TaskGroup() as watch:
@@ -161,7 +110,7 @@ async def _start_programs(
         watch.create_task(child.lives())
         ticker.say("bench", f"{child.name} is up, {where}")
     if plan.agent_config:
-        await _add_people(plan, environment, ticker)
+        await _add_people(plan, environment)
         watch.create_task(_tell_agent(plan, ticker))
     _point_the_way(plan, ticker)
     if not plan.line_serves:
@@ -169,22 +118,19 @@ async def _start_programs(
         watch.create_task(_line_lives(line, ticker))
 
 
-async def _add_people(plan: Plan, environment: Mapping[str, str], ticker: Ticker) -> None:
-    """Two people who may log in at the console; their password is made anew for every bench."""
-    password = "-".join(secrets.token_hex(2) for _ in range(3))
-    for name, rights in PEOPLE.items():
+async def _add_people(plan: Plan, environment: Mapping[str, str]) -> None:
+    """The people of the bench may log in at the console, too."""
+    for name, person in PEOPLE.items():
         command = ["-m", "agent", "user", "add", name, "--full-name", f"{name.capitalize()} of the bench"]
-        command += [part for right in rights for part in ("--scope", right)]
+        command += [part for scope in person.scopes for part in ("--scope", scope)]
+        command += ["--role", person.role] if plan.gateway else []  # a configuration of one's own has roles of its own
         command += ["--password-stdin", "--config", str(plan.agent_config)]
         adding = await asyncio.create_subprocess_exec(
             sys.executable, *command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
-        await adding.communicate(password.encode())
+        await adding.communicate(plan.keys.password.encode())
         if adding.returncode:
             raise BenchError(f"`gatepost user add {name}` ended with code {adding.returncode}")
-    ticker.say(
-        "bench", f"console           http://127.0.0.1:{plan.ports.api}/     log in as {' or '.join(PEOPLE)}: {password}"
-    )
 
 
 def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Child, Ready, str]]:
@@ -202,7 +148,26 @@ def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Chil
         agent = ["agent", "run", str(plan.agent_config)]
         api = f"http://127.0.0.1:{ports.api}"
         children.append((_child("agent", "agent", agent, plan, environment), partial(_agent_listens, ports), api))
+    if plan.gateway:
+        url = f"http://127.0.0.1:{ports.gateway}"
+        children.append((_gateway(plan, environment), partial(_answers, url), url))
     return children
+
+
+def _gateway(plan: Plan, environment: Mapping[str, str]) -> Child:
+    module = [
+        "simulators.gateway",
+        "--project",
+        str(PROJECT / "Gatepost"),
+        "--tags",
+        str(PROJECT / "tags/gatepost.json"),
+    ]
+    module += ["--port", str(plan.ports.gateway), "--password-file", str(plan.gateway["password"])]
+    module += [f"--secret=gatepost-{name}={plan.gateway[name]}" for name in ("token", "signing")]
+    module += [f"--user={name}:{name.capitalize()}:of the bench:{one.role}" for name, one in PEOPLE.items()]
+    module += [f"--value=Gatepost/Settings/Address=http://127.0.0.1:{plan.ports.api}"]
+    module += ["--value=Gatepost/Settings/GatewayName=bench-gateway"]
+    return _child("bench gateway", "gateway", module, plan, environment)
 
 
 def _line(plan: Plan, environment: Mapping[str, str]) -> Child:
@@ -281,6 +246,7 @@ async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
 
 def _point_the_way(plan: Plan, ticker: Ticker) -> None:
     if plan.agent_config:
+        _tell_where_people_decide(plan, ticker)
         token = f'"Authorization: Bearer $(cat {_short(plan.data / "operator.token")})"'
         ticker.say("bench", "ask the agent     .venv/bin/gatepost status     (also: trace ID, approvals list, --help)")
         ticker.say("bench", f"ask its API       curl -H {token} http://127.0.0.1:{plan.ports.api}/v1/status")
@@ -289,6 +255,16 @@ def _point_the_way(plan: Plan, ticker: Ticker) -> None:
         ticker.say("bench", "disturb the line  .venv/bin/python -m simulators.opcua.control --help")
     ticker.say("bench", f"data and logs     {_short(plan.data)}     pages: docs/index.md")
     ticker.say("bench", "the line starts now; Ctrl-C ends everything")
+
+
+def _tell_where_people_decide(plan: Plan, ticker: Ticker) -> None:
+    ticker.say("bench", f"console           http://127.0.0.1:{plan.ports.api}/")
+    if plan.gateway:
+        ticker.say(
+            "bench",
+            f"bench gateway     http://127.0.0.1:{plan.ports.gateway}/     the Ignition project, without Ignition",
+        )
+    ticker.say("bench", f"log in as         {', '.join(PEOPLE)}     password: {plan.keys.password}")
 
 
 def _short(path: Path) -> Path:
@@ -302,6 +278,7 @@ def _environment(plan: Plan, password: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         plan.ports.erp_password_env: password,
         "GATEPOST_SECRET_ERP_PASSWORD": password,  # the name by which the agent's configuration asks for it
+        SIGNING: plan.keys.signing,
         "GATEPOST_DATA": str(plan.data),
     }
 
@@ -313,7 +290,7 @@ def _check_ports(plan: Plan) -> None:
         {ports.opcua: "line", ports.opcua_control: "line's faults"} if plan.line_serves else {ports.broker: "broker"}
     )
     if plan.agent_config:
-        wanted |= {ports.api: "agent's API", ports.management: "agent's metrics"}
+        wanted |= {ports.api: "agent's API", ports.management: "agent's metrics", ports.gateway: "bench gateway"}
     for port, name in wanted.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -356,56 +333,15 @@ def _prepare(plan: Plan, password: str) -> None:
     secret.write_text(password, encoding="utf-8")
 
 
-def _ports(first: int | None) -> Ports:
-    ports = load().bench
-    if first is None:
-        return ports
-    numbered = replace(ports, broker=first, erp_http=first + 1, api=first + 2, management=first + 3)
-    return replace(numbered, opcua=first + 4, opcua_control=first + 5)
-
-
-def _plan(options: argparse.Namespace) -> Plan:
-    speech = SOURCES[options.source]
-    own = speech.alone if options.without_agent else speech.options
-    line = [speech.module, *own, "--rate", str(options.rate), "--seed", str(options.seed)]
-    line += ["--misbehave", options.misbehave] if options.misbehave and speech.misbehaves else []
-    line += ["--events", str(options.events)] if options.events is not None else []
-    return Plan(
-        ports=_ports(options.first_port),
-        data=options.data.resolve(),
-        agent_config=None if options.without_agent else (options.agent_config or speech.agent_config).resolve(),
-        line=line,
-        line_serves=speech.serves,
-        duration=options.duration,
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m simulators.bench", description=__doc__)
-    parser.add_argument("--source", choices=SOURCES, default="mqtt", help="how the line reports (default: mqtt)")
-    parser.add_argument("--rate", type=not_negative, default=1.0, help="reports per second; 0: as fast as possible")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")
-    parser.add_argument("--events", type=how_many, help="stop the line after so many reports")
-    parser.add_argument(
-        "--misbehave",
-        default="double_report,usage_200=0.03",
-        metavar="NAME[=P],...",
-        help='what goes wrong on a line that reports over MQTT (python -m simulators.line --help); "" for nothing',
-    )
-    parser.add_argument(
-        "--duration", type=not_negative, metavar="S", help="end by itself S seconds after the first report"
-    )
-    parser.add_argument("--data", type=Path, default=ROOT / "var" / "bench", metavar="DIR", help="default: var/bench")
-    parser.add_argument("--agent-config", type=Path, metavar="FILE", help="default: that of edge_config for the source")
-    parser.add_argument("--without-agent", action="store_true", help="start only what stands around the agent")
-    parser.add_argument(
-        "--first-port",
-        type=port_number,
-        metavar="N",
-        help="broker on N, SAP on N+1, API on N+2, metrics on N+3, OPC UA on N+4, its faults on N+5; "
-        "as --agent-config must say too",
-    )
-    return parser
+def _with_gateway(plan: Plan, ticker: Ticker) -> Plan:
+    """The plan with the bench gateway, where there is an agent whose configuration leaves room for it."""
+    if plan.agent_config is None:
+        return plan
+    config = with_gateway(plan.agent_config, plan.data, plan.keys.token)
+    if config is None:
+        ticker.say("bench", "without the bench gateway: the configuration has tokens or rights of its own, or no api")
+        return plan
+    return replace(plan, agent_config=config, gateway=plan.keys.write(plan.data / "secrets"))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ class Bench:
     erp_http: int
     api: int
     management: int
+    gateway: int
     opcua: int
     opcua_control: int
     erp_user: str

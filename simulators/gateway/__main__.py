@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulators.gateway", description=__doc__)
     parser.add_argument("--project", type=Path, default=ROOT / "ignition_project/Gatepost", help="the project's folder")
     parser.add_argument("--tags", type=Path, action="append", default=[], help="a tag export; repeat")
+    parser.add_argument("--value", action="append", default=[], metavar="TAG=VALUE", help="of a tag of text; repeat")
     parser.add_argument("--port", type=int, default=18070)
     parser.add_argument(
         "--secret", action="append", default=[], metavar="NAME=FILE", help="a secret of the provider; repeat"
@@ -35,6 +36,8 @@ def main() -> None:
     named = (one.partition("=") for one in options.secret)
     secrets = {name: Path(file).read_text(encoding="utf-8").strip() for name, _, file in named}
     gateway = Gateway(options.project, options.tags, users, secrets)
+    for tag, _, value in (one.partition("=") for one in options.value):
+        gateway.tags.write(tag, value)
     server = Server(gateway, options.port)
     gateway.start()
     server.start()

@@ -96,6 +96,7 @@ class Gateway:
         for file in tags:
             self.tags.load(file)
         self.known = self.project.library(system(self))
+        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Run what runs on a gateway by itself: start-up, timers."""
@@ -105,10 +106,14 @@ class Gateway:
             run, seconds = of_file(file, self.known), float(told.get("delay", 1000)) / 1000
             threading.Thread(target=self._timer, args=(name, run, seconds), daemon=True, name=f"timer {name}").start()
 
+    def stop(self) -> None:
+        """Let no timer run again."""
+        self._stopped.set()
+
     def _timer(self, name: str, run: Callable[..., Any], seconds: float) -> None:
-        while True:
+        while not self._stopped.is_set():
             self.doing(f"timer {name}", run)
-            time.sleep(seconds)
+            self._stopped.wait(seconds)
 
     def doing(self, where: str, run: Callable[..., Any], *given: Any, **named: Any) -> None:
         """Run a script of gateway scope; what goes wrong is logged."""

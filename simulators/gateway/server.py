@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from http import HTTPStatus
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,6 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         if session is None:
             self._say({"error": "log in", "project": self.server.gateway.project.title}, HTTPStatus.UNAUTHORIZED)
             return
+        session.forget_closed()
         page = Page(session, body.get("path") or "/")
         self._say(
             {
@@ -160,8 +162,9 @@ class Handler(BaseHTTPRequestHandler):
         )
         if cookie:
             self.send_header("set-cookie", f"{COOKIE}={cookie}; HttpOnly; SameSite=Strict; Path=/")
-        self.end_headers()
-        self.wfile.write(content)
+        with suppress(ConnectionError):  # the tab was closed meanwhile
+            self.end_headers()
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's own name
         """Requests are not worth a line."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simulators.gateway.gateway import Gateway, User
 
 log = logging.getLogger("gateway.sessions")
+FORGOTTEN_S = 30.0
 current = threading.local()  # .page, .session: whose script runs on this thread
 
 
@@ -79,6 +80,12 @@ class Session:
         """Who and where."""
         return {"id": self.id, "userName": self.user.name, "address": "127.0.0.1"}
 
+    def forget_closed(self) -> None:
+        """A tab that has not asked for a while was closed, or shows another page."""
+        for id, page in list(self.pages.items()):
+            if time.monotonic() - page.asked > FORGOTTEN_S:
+                del self.pages[id]
+
     def touch(self) -> None:
         """Something that every page may show has changed."""
         for page in list(self.pages.values()):
@@ -94,6 +101,7 @@ class Page:
         self.numbers = itertools.count(1)
         self.known = session.gateway.known
         self.version = 0
+        self.asked = time.monotonic()  # when the browser last wanted to see it
         self.popups: dict[str, Popup] = {}
         self.challenge: Challenge | None = None
         self.complaints: dict[str, str] = {}
@@ -151,6 +159,7 @@ class Page:
 
     def drawn(self) -> dict[str, Any]:
         """Everything that the browser shows, settled."""
+        self.asked = time.monotonic()
         with self.session.lock, self.at_work():
             self._dirty = False
             shown = [self.view, *(dock for _, _, dock in self.docks), *(one.view for one in self.popups.values())]

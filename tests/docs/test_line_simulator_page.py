@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from simulators.bench import SOURCES
 from simulators.line.tags import tags
 from simulators.opcua import faults as opcua
 from simulators.opcua.server import POLICIES
+from simulators.plan import SOURCES
 from simulators.scenario import load
 from simulators.sparkplug.faults import FAULTS
 

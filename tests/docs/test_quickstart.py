@@ -39,10 +39,10 @@ SEEN = {
 ACTS = {"answer", "sap-down", "sap-up", "broker-down", "broker-up", "approve", "copy"}
 
 
-def four_free_ports() -> int:
-    """The first of four neighbouring ports that are all free."""
-    for first in range(32000, 32700, 4):
-        sockets = [socket.socket() for _ in range(4)]
+def seven_free_ports() -> int:
+    """The first of seven neighbouring ports that are all free."""
+    for first in range(32000, 32700, 7):
+        sockets = [socket.socket() for _ in range(7)]
         try:
             for offset, one in enumerate(sockets):
                 one.bind(("127.0.0.1", first + offset))
@@ -53,7 +53,7 @@ def four_free_ports() -> int:
         finally:
             for one in sockets:
                 one.close()
-    raise AssertionError("no four neighbouring ports are free")
+    raise AssertionError("no seven neighbouring ports are free")
 
 
 class Reader:
@@ -158,7 +158,7 @@ def duplicates(first_port: int) -> object:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    one = Reader(tmp_path, four_free_ports())
+    one = Reader(tmp_path, seven_free_ports())
     one.prepare()
     return one
 

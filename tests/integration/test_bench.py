@@ -9,6 +9,7 @@ import socket
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from simulators.bench import MARK
@@ -16,10 +17,10 @@ from simulators.bench import MARK
 ROOT = Path(__file__).parents[2]
 
 
-def six_free_ports() -> int:
-    """The first of six neighbouring ports that are all free."""
-    for first in range(21000, 32000, 6):
-        sockets = [socket.socket() for _ in range(6)]
+def seven_free_ports() -> int:
+    """The first of seven neighbouring ports that are all free."""
+    for first in range(21000, 32000, 7):
+        sockets = [socket.socket() for _ in range(7)]
         try:
             for offset, one in enumerate(sockets):
                 one.bind(("127.0.0.1", first + offset))
@@ -30,7 +31,7 @@ def six_free_ports() -> int:
         finally:
             for one in sockets:
                 one.close()
-    raise AssertionError("no six neighbouring ports are free")
+    raise AssertionError("no seven neighbouring ports are free")
 
 
 class Bench:
@@ -38,7 +39,7 @@ class Bench:
 
     def __init__(self, data: Path, *options: str, first_port: int | None = None) -> None:
         self.data = data
-        self.first_port = first_port or six_free_ports()
+        self.first_port = first_port or seven_free_ports()
         self._options = ("--first-port", str(self.first_port), "--data", str(data), *options)
         self.lines: list[str] = []
         self.process: asyncio.subprocess.Process
@@ -97,7 +98,7 @@ def alive(pid: int) -> bool:
 
 
 def nobody_listens(first_port: int) -> bool:
-    for port in range(first_port, first_port + 6):
+    for port in range(first_port, first_port + 7):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return False
@@ -183,7 +184,7 @@ async def test_a_taken_port_is_told_before_anything_is_touched(start, tmp_path):
     data.mkdir()
     (data / MARK).touch()
     (data / "gatepost.db").touch()
-    first_port = six_free_ports()
+    first_port = seven_free_ports()
     with socket.create_server(("127.0.0.1", first_port)):
         bench = await start(data, "--without-agent", first_port=first_port)
         assert await bench.end() == 1
@@ -221,11 +222,17 @@ def moved(config: Path, folder: Path, first_port: int) -> Path:
 
 
 async def test_a_line_that_speaks_sparkplug_reaches_sap(start, tmp_path):
-    """SOURCE=sparkplug with its shipped configuration: what the totalisers count is booked."""
-    first_port = six_free_ports()
+    """SOURCE=sparkplug with its shipped configuration: what the totalisers count is booked; people find the doors."""
+    first_port = seven_free_ports()
     config = moved(ROOT / "edge_config" / "sparkplug.yaml", tmp_path, first_port)
     options = ("--source", "sparkplug", "--agent-config", str(config), "--rate", "10", "--events", "20")
     bench = await start(tmp_path / "bench", *options, first_port=first_port)
+    door = await bench.until("without Ignition")
+    password = (await bench.until("log in as")).split()[-1]
+    async with httpx.AsyncClient(base_url=re.findall(r"http:\S+", door)[0]) as client:
+        for person, status in (("manager", 200), ("operator", 200), ("nobody", 401)):
+            login = await client.post("/login", json={"user": person, "password": password})
+            assert login.status_code == status, person
     await bench.until("reported")
     for document in ("261", "made for order"):
         assert "SAP" in await bench.until(document)
