@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator, core_schema
 
 from agent.errors import ConfigError, Finding
@@ -24,6 +24,9 @@ MOST_SHOWN = 50
 A_NUMBER = "must be a number, written like 12 or 0.95"
 
 _PRIVATE = re.compile(r"pass|secret|token|credential|auth(?!ority)|private", re.IGNORECASE)
+
+
+Name = typing.Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]  # of what is configured
 
 
 class Settings(BaseModel):

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -27,12 +27,10 @@ from pydantic import (
 from agent.brokers import BrokerConnection
 from agent.ports import Kind
 from agent.rights import Right
+from agent.schema import Name as Name
 from agent.schema import Settings as Settings  # plug-ins take it from here
-from agent.secrets import Secret
-
-LEAST_SIGNING_SECRET: Final = 32  # characters
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+from agent.tokens import Scope as Scope
+from agent.tokens import Token as Token
 
 
 class PostingMode(StrEnum):
@@ -66,19 +64,6 @@ class LiveKind(StrEnum):
     WIP = "wip"
     LINE_SIDE_STOCK = "line_side_stock"
     OPERATOR = "operator"
-
-
-class Scope(StrEnum):
-    """What the bearer of an API token may do."""
-
-    READ = "read"
-    APPROVE = "approve"
-    REPLAY = "replay"
-    PAUSE = "pause"
-    REVERSE = "reverse"
-    INGEST = "ingest"
-    GATEWAY = "gateway"
-    ADMIN = "admin"
 
 
 def _known_zone(name: str) -> str:
@@ -291,32 +276,6 @@ class Tls(Settings):
 
     cert: Path = Field(description="Certificate chain, PEM")
     key: Path = Field(description="Private key, PEM")
-
-
-class Token(Settings):
-    """Somebody who may use the API. The token itself is kept nowhere, only its hash."""
-
-    name: Name = Field(description="Who it is; appears in the audit trail")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, 64 hexadecimal digits")
-    scopes: tuple[Scope, ...] = Field(min_length=1, description="What it may do")
-    lines: tuple[str, ...] = Field(default=(), description="The lines it may see and decide about; none: all")
-    acts_for_people: bool = Field(
-        default=False,
-        description="It may name whom it acts for (`on_behalf_of`): only for a gateway that logs people on itself",
-    )
-    roles: tuple[str, ...] = Field(
-        default=(), description="Roles as in `rights`, which then limit what it decides and reads; none: its scopes do"
-    )
-    signing_secret: Secret | None = Field(
-        default=None, description="For the scope `gateway`: what signs its envelopes, at least 32 characters"
-    )
-
-    @field_validator("signing_secret")
-    @classmethod
-    def _cannot_be_guessed(cls, secret: Secret | None) -> Secret | None:
-        if secret is not None and len(secret.reveal()) < LEAST_SIGNING_SECRET:
-            raise ValueError(f"has fewer than {LEAST_SIGNING_SECRET} characters; make one with `openssl rand -hex 32`")
-        return secret
 
 
 class Api(Settings):

@@ -101,7 +101,11 @@ def token(*, name: str, scopes: tuple[str, ...], lines: tuple[str, ...]) -> None
     limit = f", lines: {json_text(lines)}" if lines else ""
     show.say(f"token of {name} (give it to nobody else; it cannot be shown again):\n\n  {made}\n")
     show.say("paste this below api: in the configuration, then `gatepost check` and reload (SIGHUP):\n")
-    show.say(f"  tokens:\n    - {{name: {name}, sha256: {digest}, scopes: [{', '.join(scopes)}]{limit}}}")
+    signs = f", signing_secret: {{secret: {name}_signing}}" if Scope.GATEWAY in scopes else ""
+    show.say(f"  tokens:\n    - {{name: {name}, sha256: {digest}, scopes: [{', '.join(scopes)}]{limit}{signs}}}")
+    if signs:
+        show.say(f"\nits signing secret, for the file {name}_signing among the secrets and for the gateway itself:\n")
+        show.say(f"  {secrets.token_hex(32)}")
 
 
 @click.command()

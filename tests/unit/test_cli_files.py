@@ -324,6 +324,14 @@ def test_a_token_is_shown_once_with_the_lines_to_paste(config):
     assert gatepost_(config, "token", "x", "--scope", "all").code == 2
 
 
+def test_a_gateway_gets_a_secret_to_sign_with(config):
+    """The lines to paste name it, and the secret is shown once, long enough; other tokens have none."""
+    out = gatepost_(config, "token", "line3", "--scope", "gateway").out
+    assert "signing_secret: {secret: line3_signing}" in out
+    assert len(out.split()[-1]) == 64
+    assert "signing" not in gatepost_(config, "token", "hmi-3", "--scope", "read").out
+
+
 def test_times_of_exports_are_utc(config):
     """Every time in an export says its zone."""
     row = json.loads(gatepost_(config, "export", "events", "-", "--format", "jsonl").out.splitlines()[0])
