@@ -151,12 +151,23 @@ def begin(wanted):
 
 
 def complete(asked, names, roles):
-    result = Passed(names, roles) if names else Cancelled()
+    result = Cancelled() if names is None else Passed(names, roles)
     gatepost.signing.complete("session", "default", asked["payload"], result)
     return TOLD[-1]
 
 
+def locked(yes):
+    """A secret provider of 8.3 that gives nothing away, or none, as in 8.1."""
+    if yes:
+        def refuse(provider, name):
+            raise IOException("the provider is locked")
+        system.secrets = Folder(readSecretValue=refuse)
+    else:
+        del system.secrets
+
+
 COMMANDS = {
+    "locked": locked,
     "set": lambda name, value: TAGS.update({"[default]Gatepost/" + name: value}),
     "poll": lambda: gatepost.poll.run(),
     "tags": lambda: dict([(name.rsplit("/", 1)[1], plain(value)) for name, value in TAGS.items()]),

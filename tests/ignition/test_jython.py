@@ -148,6 +148,24 @@ async def test_who_has_no_right_is_told(plant: Bench, gateway: Jython):
     assert (await plant.get(f"/v1/approvals/{id}"))["state"] == "held"
 
 
+async def test_who_cannot_be_named_signs_nothing(plant: Bench, gateway: Jython):
+    """A signer without a name, and a gateway that may not read its secrets: told, logged, and nothing is signed."""
+    id = await held(plant, "nobody-7")
+    shown = await gateway("open", id, ["Supervisor"])
+    asked = await gateway("begin", wanted(shown))
+    said = await gateway("complete", asked, {"firstname": "Änne"}, ["Supervisor"])
+    assert said["text"].startswith("The gateway cannot read who you are.")
+    await gateway("locked", True)
+    said = await gateway("complete", asked, ANNA, ["Supervisor"])
+    assert said["text"].startswith("The gateway cannot read its secret.")
+    away = await gateway("tags")
+    assert (away["Online"], away["Away"][:43]) == (False, "the secret gatepost-token cannot be read: j"), away["Away"]
+    await gateway("locked", False)
+    assert (await plant.get(f"/v1/approvals/{id}"))["state"] == "held"
+    assert (await gateway("complete", asked, ANNA, ["Supervisor"]))["ok"], "the nonce was not used up"
+    assert (await gateway.board())["Online"] is True
+
+
 async def test_the_trace_is_shown(plant: Bench, gateway: Jython):
     """A report's name leads to its steps; a name that nothing has is told."""
     found = await gateway("trace", "sign-2")

@@ -23,6 +23,14 @@ class Unreachable(Exception):
 		self.message = message
 
 
+class NoSecret(Unreachable):
+	"""The gateway has no token or no signing secret, or may not read it."""
+
+
+class NoSigner(Exception):
+	"""The challenge was passed, and who passed it cannot be read."""
+
+
 def now_ms():
 	"""Milliseconds since 1970, by the gateway's clock."""
 	return int(time.time() * 1000)
@@ -50,18 +58,24 @@ def table(columns, rows):
 
 
 def secret(name):
-	"""`gatepost-token` or `gatepost-signing`: of the secret provider (8.3), else of the gateway's environment (8.1)."""
-	if hasattr(system, "secrets"):
-		with system.secrets.readSecretValue(SECRETS, name) as kept:
-			return kept.getSecretAsString()
-	return _of_environment(name.upper().replace("-", "_"))
+	"""`gatepost-token` or `gatepost-signing`: of the secret provider (8.3), else of the gateway's environment (8.1).
+
+	Raises NoSecret.
+	"""
+	try:
+		if hasattr(system, "secrets"):
+			with system.secrets.readSecretValue(SECRETS, name) as kept:
+				return kept.getSecretAsString()
+		return _of_environment(name.upper().replace("-", "_"))
+	except (Exception, JavaException) as error:
+		raise NoSecret(u"the secret %s cannot be read: %s" % (name, error))
 
 
 def _of_environment(name):
 	from java.lang import System as JavaSystem
 	found = JavaSystem.getenv(name) or JavaSystem.getProperty(name)
 	if not found:
-		raise ValueError("the gateway has no %s: set it in its environment, see README.md" % name)
+		raise ValueError("the gateway's environment has no %s" % name)
 	return found
 
 
@@ -83,15 +97,15 @@ def post(path, body, headers):
 
 
 def _asked(how, path, headers):
+	address = read("Settings/Address")
+	if not address:
+		raise Unreachable("the tag %sSettings/Address is empty: it has the address of the agent" % FOLDER)
+	headers["Authorization"] = "Bearer " + secret("gatepost-token")
 	try:
-		address = read("Settings/Address")
-		if not address:
-			raise ValueError("tag %sSettings/Address is empty: it has the address of the agent" % FOLDER)
-		headers["Authorization"] = "Bearer " + secret("gatepost-token")
 		answer = how(address.rstrip("/") + path, headers)
 		return answer.statusCode, answer.text
 	except (Exception, JavaException) as error:
-		raise Unreachable(u"%s" % error)
+		raise Unreachable(u"no answer: %s" % error)
 
 
 def challenge(session_id, page_id, minutes, payload):
@@ -102,18 +116,20 @@ def challenge(session_id, page_id, minutes, payload):
 
 
 def identity(result):
-	"""Who passed the challenge, in the contract's words. UNVERIFIED: the getters of the context.
+	"""Who passed the challenge, in the contract's words. Raises NoSigner. UNVERIFIED: the getters of the context.
 
 	All access to Ignition's objects about the signer is in this function: if one has another name on your version, it
 	is mended here, and only here.
 	"""
-	user = result.getAsSuccess().getContext().getUser()
-	names = [user.get(one) or "" for one in ("firstname", "lastname")]
-	return {
-		"user": u"%s" % user.get("username"),
-		"full_name": u" ".join([u"%s" % one for one in names if one]),
-		"roles": [u"%s" % one for one in user.getRoles()],
-	}
+	try:
+		user = result.getAsSuccess().getContext().getUser()
+		known = [user.get(one) for one in ("username", "firstname", "lastname")]
+		roles = [u"%s" % one for one in user.getRoles()]
+	except (Exception, JavaException) as error:
+		raise NoSigner(u"%s" % error)
+	if not known[0]:
+		raise NoSigner("the user has no name")
+	return {"user": u"%s" % known[0], "full_name": u" ".join([u"%s" % one for one in known[1:] if one]), "roles": roles}
 
 
 def failure(result):

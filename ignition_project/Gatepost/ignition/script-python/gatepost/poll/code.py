@@ -13,7 +13,7 @@ def run():
 		heard = gatepost.agent.board(known["version"] if known else "")
 		_here(gateway, known, heard)
 	except gateway.Unreachable as error:
-		_away(gateway, u"no answer: %s" % error.message)
+		_away(gateway, error.message)
 	except gatepost.agent.Refused as error:
 		_away(gateway, u"%s (%s)" % (error.message, error.code))
 	except Exception as error:  # whatever it is, nobody shall take old tags for new ones

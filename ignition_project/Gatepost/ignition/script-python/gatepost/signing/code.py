@@ -65,7 +65,7 @@ def complete(session_id, idp, payload, result):
 	if not result.isSuccess():
 		said = {"ok": False, "text": _not_proven(gateway.failure(result))}
 	else:
-		said = _send(idp, payload, gateway.identity(result))
+		said = _signed_by(idp, payload, result)
 	said["id"] = payload["id"]
 	gateway.tell(session_id, payload["page"], "gatepost-signed", said)
 	gatepost.poll.run()
@@ -88,19 +88,31 @@ def signed(content, signer, idp, gateway_name, now_ms):
 	return found
 
 
+def _signed_by(idp, payload, result):
+	"""Whatever goes wrong, the person is told."""
+	gateway = gatepost.gateway
+	try:
+		return _send(idp, payload, gateway.identity(result))
+	except gateway.NoSigner as error:
+		gateway.LOG.error(u"gatepost.gateway.identity: %s" % error)
+		return {"ok": False, "text": "The gateway cannot read who you are. Nothing was signed; the gateway's log has more."}
+	except gateway.NoSecret as error:
+		gateway.LOG.error(error.message)
+		return {"ok": False, "text": "The gateway cannot read its secret. Nothing was signed; the gateway's log has more."}
+	except gateway.Unreachable:
+		return {"ok": False, "text": "No answer of the agent. Look at the posting again; if it still waits, sign again."}
+	except gatepost.agent.Refused as error:
+		return {"ok": False, "text": error.message}
+
+
 def _send(idp, payload, signer):
 	gateway = gatepost.gateway
 	now_ms = gateway.now_ms()
 	whole = signed(payload["content"], signer, idp, gateway.name(), now_ms)
 	text = gatepost.envelope.body(whole)
-	try:
-		headers = gatepost.envelope.headers(text, whole["nonce"], gateway.secret("gatepost-signing"), now_ms)
-		post = gatepost.agent.correct if whole["decision"] == "correct" else gatepost.agent.sign
-		done = post(int(payload["id"]), text, headers)
-	except gateway.Unreachable:
-		return {"ok": False, "text": "No answer of the agent. Look at the posting again; if it still waits, sign again."}
-	except gatepost.agent.Refused as error:
-		return {"ok": False, "text": error.message}
+	headers = gatepost.envelope.headers(text, whole["nonce"], gateway.secret("gatepost-signing"), now_ms)
+	post = gatepost.agent.correct if whole["decision"] == "correct" else gatepost.agent.sign
+	done = post(int(payload["id"]), text, headers)
 	gateway.note("gatepost " + whole["decision"], "posting %d" % payload["id"], done["message"], signer["user"])
 	return {"ok": True, "text": done["message"]}
 
