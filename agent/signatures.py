@@ -11,7 +11,7 @@ from agent import approving
 from agent.callers import Identity
 from agent.desk import Desk
 from agent.envelope import SignatureRefused
-from agent.errors import BadPayload, Conflict, GatepostError, NotFound
+from agent.errors import BadPayload, Conflict, GatepostError, NotFound, StoreError
 from agent.ports import Kind
 from agent.rights import Action, Right, module_of, why_not
 from agent.shown import Around, Record, record
@@ -96,6 +96,8 @@ class Signatures:
         """Do what was signed. Raises NotFound, Conflict, BadPayload, SignatureRefused; each is on record."""
         try:
             return await self._committed(lambda tx: self._sign(tx, asked, caller))
+        except StoreError:  # nobody knows whether it counts: it may come yet, so nobody calls it refused
+            raise
         except GatepostError as error:
             await self.refused(error, caller, asked.posting_id, told(asked), asked.nonce)
             raise
@@ -161,8 +163,7 @@ class Signatures:
     def _require_another(self, posting: Mapping[str, Any], asked: Signed) -> None:
         """Where two people must sign, whoever reported it is none of them."""
         two = posting["signers"] > 1 or posting["workflow"] in self.desk.four_eyes()
-        reporter = str(posting["payload"].get("personnel", "")).casefold()
-        if two and asked.decision != "refuse" and reporter and reporter == asked.signer.user.casefold():
+        if two and asked.decision != "refuse" and approvals.reported(posting["payload"], asked.signer.user):
             raise SignatureRefused("same_person", f"{asked.signer.user} reported this: another person must sign", 403)
 
     def _corrected(self, posting: Mapping[str, Any], asked: Signed) -> tuple[dict[str, Any], Decimal]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 LONGEST_NAME: Final = 64
@@ -24,3 +25,9 @@ def person(text: str) -> str:
     if " via " in text:
         raise ValueError("must not contain ' via ': the agent adds that itself")
     return readable(text)
+
+
+def known_as(name: str) -> str:
+    """The same for every way to write this name: capitals, wide letters, composed or not, with what nobody sees."""
+    seen = (one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+    return unicodedata.normalize("NFKC", "".join(seen).casefold())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from agent.schema import Name, Settings
 from agent.secrets import Secret
@@ -26,10 +26,22 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+def _free(name: str) -> str:
+    if name in _OTHERS:
+        raise ValueError(f"{name!r} is taken: the audit trail calls {_OTHERS[name]} so; take another name")
+    return name
+
+
+_OTHERS: Final = {
+    "agent": "what nobody decided", "operator": "the command line", "unknown": "whoever is refused at the door"
+}  # fmt: skip
+Bearer = Annotated[Name, AfterValidator(_free)]  # of a token, or a user of the console
+
+
 class Token(Settings):
     """Somebody who may use the API. The token itself is kept nowhere, only its hash."""
 
-    name: Name = Field(description="Who it is; appears in the audit trail")
+    name: Bearer = Field(description="Who it is; appears in the audit trail")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the token, 64 hexadecimal digits")
     scopes: tuple[Scope, ...] = Field(min_length=1, description="What it may do")
     lines: tuple[str, ...] = Field(default=(), description="The lines it may see and decide about; none: all")

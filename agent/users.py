@@ -15,8 +15,9 @@ from pydantic import AfterValidator, Field, ValidationError
 from agent import durable, strictjson
 from agent.errors import Conflict, GatepostError, NotFound
 from agent.passwords import checked
-from agent.settings import Name, Scope, Settings
+from agent.settings import Scope, Settings
 from agent.signing import LONGEST_NAME, person
+from agent.tokens import Bearer
 
 log = logging.getLogger("gatepost.users")
 FILE: Final = "users.json"
@@ -25,7 +26,7 @@ FILE: Final = "users.json"
 class User(Settings):
     """Somebody who may log in. The password is kept nowhere, only its hash."""
 
-    name: Name
+    name: Bearer
     full_name: Annotated[str, AfterValidator(person)] = Field(min_length=1, max_length=LONGEST_NAME)
     password: Annotated[str, AfterValidator(checked)]  # argon2id, PHC form
     scopes: tuple[Scope, ...] = Field(min_length=1)

@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 
 from agent.errors import Conflict, NotFound
+from agent.signing import known_as
 from agent.store import outbox
 from agent.store.encode import encode, from_us, readable
 from agent.store.postings import held_before
@@ -43,11 +44,11 @@ def decide(
     """
     require_held(tx, posting_id, expected_version)
     row: Any = tx.execute(
-        "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow FROM posting "
-        "WHERE id = ?",
+        "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow, "
+        "CAST(payload AS BLOB) FROM posting WHERE id = ?",
         (posting_id,),
     ).fetchone()
-    state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow = row
+    state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow, payload = row
     signers = max(signers, 2 if workflow in four_eyes else 1)
     if signature.record_hash and signature.record_hash != payload_hash.hex():
         raise Conflict(
@@ -63,6 +64,8 @@ def decide(
         outbox.refuse(tx, posting_id, by=signature.by, reason=signature.reason, detail=detail)
         return {"id": posting_id, "state": "refused", "by": signature.by}
     _refuse_out_of_turn(tx, posting_id, ordering_key, waits=bool(waits))
+    if signers > 1 and reported(readable(payload), signature.by):
+        raise Conflict(f"{signature.by} reported posting {posting_id}: another person must sign")
     signed = [*json.loads(signed_by), signature.by]
     if person(signature.by) in map(person, signed[:-1]):
         raise Conflict(f"{signature.by} has signed posting {posting_id} already; another person must", by=signature.by)
@@ -88,7 +91,13 @@ def require_held(tx: Transaction, posting_id: int, expected_version: int) -> Non
 
 def person(actor: str) -> str:
     """Who signs: the same person, whether with a token of their own or through a gateway ("NAME via TOKEN")."""
-    return actor.partition(" via ")[0].casefold()
+    return known_as(actor.partition(" via ")[0])
+
+
+def reported(payload: Mapping[str, Any], actor: str) -> bool:
+    """Whether this person reported what the posting is about."""
+    reporter = str(payload.get("personnel") or "")
+    return bool(reporter) and known_as(reporter) == person(actor)
 
 
 def _signed_once(

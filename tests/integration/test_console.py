@@ -28,11 +28,13 @@ PEOPLE = {
     "ben": ("Ben Alt", (Scope.READ, Scope.APPROVE)),
     "vera": ("Vera Neu", (Scope.READ,)),
     "olga": ("Olga Ohm", (Scope.READ, Scope.APPROVE)),
+    "sam": ("Sam Sum", (Scope.READ, Scope.APPROVE)),
 }
 ROLES = {"anna": ("Supervisor",), "ben": ("Supervisor",), "olga": ("Operator",)}
 RIGHTS = [
     {"role": "Supervisor", "modules": ["MM", "PP"], "actions": ["approve", "refuse", "correct"]},
     {"role": "Operator", "modules": ["MM"], "actions": ["refuse"]},
+    {"role": "approve", "modules": ["MM"], "actions": ["approve"]},  # as a scope is called; nobody here has it
 ]
 SCRIPT = "<img src=x onerror=\"document.title='taken'\">"
 
@@ -213,6 +215,13 @@ async def test_a_correction_takes_the_place_of_what_was_held(plant):
     assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "superseded"
     booked = await until(lambda: _acknowledged(plant, answer.json()["id"]))
     assert booked["payload"]["quantity"] == "12.4"
+
+
+async def test_a_scope_is_no_role(plant):
+    """Who has the scope `approve` has not the role that somebody called `approve`."""
+    headers, one = await entered(plant, "sam"), await held(plant, "X-11")
+    answer = await sign(plant, headers, signing(one))
+    assert (answer.status_code, answer.json()["error"]) == (403, "no_right")
 
 
 async def test_a_session_that_stands_open_decides_at_no_other_door(plant):

@@ -201,6 +201,23 @@ async def test_a_nonce_is_for_one_decision_of_one_session_at_one_gateway(plant: 
     assert (await gateway.send(id, gateway.words(shown, nonce))).status_code == 200, "strangers do not use it up"
 
 
+async def test_a_signature_of_which_nobody_knows_is_not_told_as_refused(plant: Bench, gateway: Gateway, monkeypatch):
+    """The commit takes too long to wait for, and comes: the trail has the approval, and no refusal beside it."""
+    id = await held(plant, "late-41")
+    shown = await gateway.open(id)
+    nonce = (await gateway.challenge(shown)).json()["nonce"]
+    monkeypatch.setattr("agent.approving.ACT_S", 0.0)
+    answer = await gateway.send(id, gateway.words(shown, nonce))
+    monkeypatch.undo()
+    assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable")
+
+    async def approved() -> bool:
+        return bool((await plant.get(f"/v1/approvals/{id}"))["state"] != "held")
+
+    await until(approved)
+    assert await refusals(plant, id) == []
+
+
 async def test_a_nonce_expires(plant: Bench, gateway: Gateway):
     """After five minutes it is good for nothing."""
     id = await held(plant, "expires-9")

@@ -389,6 +389,26 @@ def test_finished_rows_are_not_walked_at_a_start(writer: Writer):
     assert [row[3] for row in plan] == ["SEARCH posting USING COVERING INDEX posting_state (state=?)"]
 
 
+@pytest.mark.parametrize("second", ["ANN", "ann via gateway", "\uff41nn", "a\u200bnn", "ann\u00ad via gateway"])
+def test_the_same_name_in_other_letters_is_the_same_person(writer: Writer, second):
+    """Capitals, wide letters and letters that nobody sees make no second person."""
+    (held,) = add(writer, posting(1, reasons=("value",), signers=2))
+    writer.call(lambda tx: approvals.decide(tx, held, 1, YES))
+    with pytest.raises(Conflict, match="another person must"):
+        writer.call(lambda tx: approvals.decide(tx, held, 2, replace(YES, by=second)))
+    assert state(writer, held) == "held"
+
+
+def test_who_reported_it_is_none_of_the_two_who_sign(writer: Writer):
+    """At whichever door they sign; to refuse their own report they may."""
+    payload = {"order": "1", "quantity": "12.5", "personnel": "Ann"}
+    one, other = add(writer, *(posting(n, reasons=("value",), signers=2, payload=payload) for n in (1, 2)))
+    with pytest.raises(Conflict, match="reported posting"):
+        writer.call(lambda tx: approvals.decide(tx, one, 1, replace(YES, by="ann via gateway")))
+    writer.call(lambda tx: approvals.decide(tx, other, 1, replace(YES, meaning="refuse")))
+    assert (state(writer, one), state(writer, other)) == ("held", "refused")
+
+
 # ── corrections ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

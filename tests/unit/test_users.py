@@ -10,7 +10,7 @@ import pytest
 from agent import users
 from agent.errors import Conflict, GatepostError, NotFound
 from agent.passwords import checked, hashed, matches
-from agent.settings import Scope
+from agent.settings import Scope, Token
 from tests.command_line import folder, gatepost_
 
 PASSWORD = "correct horse battery"
@@ -142,3 +142,12 @@ def test_what_cannot_be_is_told_before_anything_is_written(tmp_path, name, passw
     assert refused.code == 2
     assert said in refused.out
     assert not (tmp_path / "data" / users.FILE).exists()
+
+
+@pytest.mark.parametrize("name", ["agent", "operator", "unknown"])
+def test_nobody_is_called_as_the_trail_calls_others(name):
+    """What somebody named `agent` decided would stand in the trail as what nobody decided; so for tokens."""
+    with pytest.raises(ValueError, match="is taken"):
+        user(name=name)
+    with pytest.raises(ValueError, match="is taken"):
+        Token(name=name, sha256="0" * 64, scopes=(Scope.READ,))

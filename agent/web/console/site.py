@@ -118,7 +118,8 @@ async def sign(asked: Signing, request: Request, sessions: TheSessions, agent: T
     caller.require(Scope.APPROVE)
     async with _on_record(agent, "signature_refused", caller.name, _address(request)):
         user = await sessions.proven(caller.name, asked.password, _address(request))
-    signer = Signer(user.name, user.full_name, user.roles or tuple(one.value for one in user.scopes), "console")
+    scopes = () if agent.config.rights else tuple(one.value for one in user.scopes)  # a right may be called as a scope
+    signer = Signer(user.name, user.full_name, user.roles or scopes, "console")
     signed = Signed(
         asked.id, "", asked.version, asked.decision, asked.shown_sha256, MEANINGS[asked.decision], asked.reason, "",
         signer, user.name, "", agent.clock().isoformat(), asked.changes, proven=True,
