@@ -46,7 +46,7 @@ class Output(Told):
 
 
 class Approval(Told):
-    """Who let a version become champion for the first time."""
+    """Who approved a version before it was signed; who promotes it at a plant stands in the trail there."""
 
     by: str
     reason: str

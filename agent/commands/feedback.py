@@ -17,7 +17,7 @@ from agent import comparison, contest, registry
 from agent.commands import show
 from agent.commands.approvals import YES
 from agent.commands.export import harmless
-from agent.commands.models import NAME, folder_name, shelf_of
+from agent.commands.models import NAME, folder_name, shelf_of, tried
 from agent.commands.place import Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
 from agent.commands.training import models
@@ -161,7 +161,7 @@ def challenge(*, name: str, version: str | None, none: bool, yes: bool, place: P
         raise click.UsageError("name a version, or say --none")
     shelf = shelf_of(place)
     if version is not None:
-        shelf.load(name, version).close()  # here first: what ends a process must not end the agent
+        tried(shelf, name, version)
     what = f"{name}/{version} in shadow" if version else f"no version of {name} in shadow any more"
     if not yes and sys.stdin.isatty():
         click.confirm(f"Ask {what}, as {asked.by}?", abort=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from agent.explaining import explained
 from agent.promotion import Shelf
 from agent.promotion import promote as to_champion
 from agent.promotion import roll_back as to_previous
-from agent.store import decisions, drifts
+from agent.store import archive, decisions, drifts
+from agent.store.promotions import Promoted, promotions
 
 
 def folder_name(_context: click.Context, argument: click.Parameter, text: str | None) -> str | None:
@@ -190,6 +192,15 @@ def shelf_of(place: Place) -> Shelf:
     return Shelf.of(place.models, place.model_keys, flows)
 
 
+def tried(shelf: Shelf, name: str, version: str) -> None:
+    """Load it here first: what ends a process must not end the agent. What does not fit is refused there, on record.
+
+    Raises NotFound.
+    """
+    with suppress(ModelUnfit):
+        shelf.load(name, version).close()
+
+
 # ── act ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -212,7 +223,7 @@ def promote(*, name: str, version: str, anyway: bool, yes: bool, place: Place, a
       gatepost models promote consumption_anomaly 2 --reason "fewer good lots held in shadow"
     """
     shelf = shelf_of(place)
-    shelf.load(name, version).close()  # here first: what ends a process must not end the agent
+    tried(shelf, name, version)
     if not yes and sys.stdin.isatty():
         click.confirm(f"Let {name}/{version} decide, as {asked.by}?", abort=True)
     answer = Reach(place, asked).act(
@@ -237,6 +248,7 @@ def rollback(*, name: str, yes: bool, place: Place, asked: Asked) -> None:
     """
     shelf = shelf_of(place)
     version = registry.previous(place.models / name)
+    tried(shelf, name, version)
     if not yes and sys.stdin.isatty():
         click.confirm(f"Go back to {name}/{version}, as {asked.by}?", abort=True)
     answer = Reach(place, asked).act(
@@ -313,7 +325,7 @@ def key(*, folder: Path, name: str) -> None:
 @at_place
 @as_json
 def explain(*, name: str | None, version: str | None, event: int | None, place: Place, json: bool) -> None:
-    """Tell what the model NAME is: its card, its inputs with their ranges, its figures, who signed and approved it.
+    """Tell what the model NAME is: its card, its inputs with their ranges, its figures, who signed and promoted it.
 
     VERSION is the champion where none is given. With --event the version that scored is asked again, with what it saw
     then: its answer must be the same, and what made the difference is told also where the report was not held.
@@ -357,7 +369,9 @@ def _explain_version(place: Place, name: str, version: str | None, *, json: bool
     found = registry.read(registry.located(place.models, name, version), registry.trusted(place.model_keys))
     manifest = found.manifest
     if json:
-        show.data({**manifest.model_dump(mode="json"), "signed_by": found.signer, "card": _card(found)})
+        promoted = [one._asdict() for one in _promoted(place, manifest)]
+        data = manifest.model_dump(mode="json")
+        show.data({**data, "signed_by": found.signer, "promoted": promoted, "card": _card(found)})
         return
     show.say(_card(found))  # as it is written, with its figures: Markdown that is folded is no Markdown any more
     show.say(f"What {manifest.name}/{manifest.version} takes:")
@@ -371,6 +385,17 @@ def _explain_version(place: Place, name: str, version: str | None, *, json: bool
     show.say(f"signed by {found.signer}; manifest SHA-256 {found.digest}")
     if manifest.approved:
         show.say(f"approved by {manifest.approved.by} at {manifest.approved.at}: {manifest.approved.reason}")
+    for one in _promoted(place, manifest):
+        how = "promoted" if one.action == "model_promoted" else "gone back to"
+        show.folded(f"{how} by {one.by} at {show.moment(one.at)}: {one.reason}")
+
+
+def _promoted(place: Place, manifest: modelfiles.Manifest) -> Sequence[Promoted]:
+    """Who let this version decide at this plant; where models are trained there is no store that could tell."""
+    with archive.readers(place.store.archive) as archives, suppress(NotFound):
+        graph = manifest.files["model.onnx"]
+        return place.look(lambda live: promotions([*archives, live], manifest.name, manifest.version, graph))
+    return ()
 
 
 def _ranges(one: modelfiles.Input) -> str:

@@ -84,6 +84,8 @@ def _one(place: Place, files: Sequence[apsw.Connection], versions: Versions, nam
     found, event, ran_with = _found(files, name)
     (replayed,) = replay([found], versions)
     data, today = as_data(replayed, ran_with), _today(place, event, found)
+    if name.isdecimal() and int(name) != found.event and not json:
+        show.say(f"nothing was decided about event {name}; {name} means something else, too: `gatepost trace {name}`")
     if json:
         show.data({**data, "today": today})
     for line in () if json else (*told(replayed, data["likely"]), *_told_of_today(today)):

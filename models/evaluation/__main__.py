@@ -55,11 +55,15 @@ def main() -> None:
         figures += measure(part, asked.data, pages)
         told = [one.record() for one in figures]
         (BUILD / "evaluate.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-    missed = [one.name for one in figures if one.met is False]
-    print(
-        f"{len(figures)} figures in {BUILD / 'evaluate.json'}; "
-        + (f"not met: {', '.join(missed)}" if missed else "every goal met")
-    )
+    print(f"{len(figures)} figures in {BUILD / 'evaluate.json'}; {_verdict(figures)}")
+
+
+def _verdict(figures: list[Figure]) -> str:
+    goals = [one for one in figures if one.met is not None]
+    missed = [one.name for one in goals if not one.met]
+    if missed:
+        return f"of {len(goals)} goals not met: {', '.join(missed)}"
+    return f"all {len(goals)} goals met" if goals else "none of them has a goal"
 
 
 if __name__ == "__main__":

@@ -24,11 +24,15 @@ def conformal(unseen: Probabilities, truth: Classes) -> dict[str, float]:
 
 
 def bar(unseen: Probabilities, truth: Classes, right: float) -> float:
-    """The lowest confidence, in thousandths, from which on so many are right; 1 where even the most certain are not."""
+    """The lowest confidence, in thousandths, from which on so many are right; 1 where even the most certain are not.
+
+    It is none that no row had: nobody knows how often the model is right below what was seen.
+    """
     confidence = unseen.max(axis=1)
     order = np.argsort(confidence)
     steps = np.arange(1001) / 1000
     below = np.searchsorted(confidence[order], steps, side="left")
     hits = np.append(np.cumsum((unseen.argmax(axis=1) == truth)[order][::-1])[::-1], 0)
-    fit = np.flatnonzero((below < len(truth)) & (hits[below] >= right * (len(truth) - below)))
+    seen = steps > confidence.min() - 1 / 1000
+    fit = np.flatnonzero(seen & (below < len(truth)) & (hits[below] >= right * (len(truth) - below)))
     return float(steps[fit[0]]) if len(fit) else NEVER

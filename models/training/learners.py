@@ -112,7 +112,7 @@ def temperature(logits: Probabilities, truth: Classes) -> float:
 
 def log_loss(probabilities: Probabilities, truth: Classes) -> float:
     """Mean surprise at the truth; smaller is better."""
-    return float(-np.log(np.clip(probabilities[np.arange(len(truth)), truth], SMALLEST, 1.0)).mean())
+    return float(abs(np.log(np.clip(probabilities[np.arange(len(truth)), truth], SMALLEST, 1.0)).mean()))
 
 
 Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]

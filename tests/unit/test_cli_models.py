@@ -120,8 +120,12 @@ def test_a_promotion_is_signed_and_can_be_taken_back(config):
     assert f"{NAME}/2 (signed by test) is the champion instead of 1 (by anna via {login()}: better)" in ran.out
     assert "no workflow" not in ran.out
     assert aliases(config) == modelfiles.Aliases(champion="2", previous="1")
+    explained = models(config, "explain", NAME).out
+    assert re.search(rf"^promoted by anna via {login()} at \S+ \S+Z: better$", explained, re.M)
     ran = models(config, "rollback", NAME, "--reason", "worse")
     assert ran.code == 0, ran.out
+    told = json.loads(models(config, "explain", NAME, "1", "--json").out)["promoted"]
+    assert [(one["action"], one["reason"]) for one in told] == [("model_rolled_back", "worse")]
     assert aliases(config) == modelfiles.Aliases(champion="1")
     trail = config.parent / "trail.jsonl"
     assert gatepost_(config, "export", "audit", str(trail)).code == 0
@@ -198,11 +202,15 @@ def test_a_workflow_that_asks_no_model_says_so(config):
 
 
 def test_what_does_not_fit_is_not_promoted(config):
-    """Nothing changes; a version that is there already is said so."""
+    """Nothing changes, and the trail has the alarm; a version that is there already is said so."""
     spoil(config)
     ran = models(config, "promote", NAME, "2", "--reason", "x")
     assert ran.code == 1
     assert "has SHA-256" in ran.out
+    assert models(config, "challenge", NAME, "2", "--reason", "x").code == 1
+    trail = config.parent / "trail.jsonl"
+    assert gatepost_(config, "export", "audit", str(trail)).code == 0
+    assert trail.read_text().count("model_refused") == 2
     ran = models(config, "promote", NAME, "1", "--reason", "x")
     assert ran.code == 1
     assert "is the champion already" in ran.out

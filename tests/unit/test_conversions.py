@@ -73,11 +73,18 @@ def test_a_conversion_that_is_wrong_without_a_word_is_refused(name):
         compared(*WRONG[name])
 
 
-def test_thresholds_of_64_bits_are_refused():
-    """Trees that were fitted on float64 part rows that are one in the graph's float32."""
+@pytest.mark.parametrize("missing", [False, True])
+def test_thresholds_of_64_bits_are_refused(missing):
+    """Trees that were fitted on float64 part rows that are one in the graph's float32; boosted ones, too."""
     close = np.array([[1.0 + at * 1e-9, 0, 0, 0] for at in range(600)])
+    if missing:
+        close[::7, 0] = np.nan
     with pytest.raises(ModelUnfit, match="differ in"):
-        compared(RandomForestClassifier(3, random_state=1), close, (np.arange(600) > 300).astype(int))
+        compared(
+            boosted() if missing else RandomForestClassifier(3, random_state=1),
+            close,
+            (np.arange(600) > 300).astype(int),
+        )
 
 
 BROKEN = {

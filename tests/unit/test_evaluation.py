@@ -38,9 +38,13 @@ def test_a_data_set_that_is_not_there_is_left_out(tmp_path):
     assert dataset(tmp_path, "nab") == tmp_path / "nab"
 
 
-def test_what_was_measured_is_written(tmp_path, monkeypatch):
-    """A run over one part without data leaves a file that says so, whichever folder it runs in."""
+def test_what_was_measured_is_written(tmp_path, monkeypatch, capsys):
+    """A run over one part without data leaves a file that says so, whichever folder it runs in, and claims nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["evaluation", "--only", "steel"])
     evaluation.main()
     assert json.loads((tmp_path / "build" / "evaluate.json").read_text()) == []
+    told = capsys.readouterr().out
+    assert "steel: 0 s, no data" in told
+    assert "0 figures" in told
+    assert "met" not in told

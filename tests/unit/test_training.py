@@ -216,6 +216,7 @@ def test_above_the_bar_so_many_are_right(confidences, drawn):
     bar = doubt.bar(told, truth, 0.8)
     accepted = told.max(axis=1) >= bar
     assert not accepted.any() or (truth[accepted] == 0).mean() >= 0.8
+    assert bar > min(confidences) - 0.001
 
 
 def test_figures_of_a_table_are_those_of_the_books():
