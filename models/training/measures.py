@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.training.learners import Classes, Probabilities
 
 BINS: Final = 10
+VERY_FEW: Final = 4  # different deciles
 FLOOR: Final = 1e-4  # of a share in the stability index: an empty bin is no infinite drift
 
 
@@ -126,12 +127,16 @@ class Bins(NamedTuple):
 
 
 def bins(deciles: Sequence[float]) -> Bins:
-    """Ten bins between nine deciles. Where some are equal, the number has few values: the highest bins are one."""
+    """Ten bins between nine deciles. Where some are equal, the number has few values: the highest bins are one.
+
+    Of very few values a decile by itself says their share only within a tenth: such a value is one with the next.
+    """
     edges, counts = np.unique(np.array(deciles), return_counts=True)
-    shares = np.append(counts, 1) / 10
     if len(edges) == len(deciles):
-        return Bins(edges, shares)
-    return Bins(edges[:-1], np.append(shares[:-2], shares[-2] + shares[-1]))
+        return Bins(edges, np.append(counts, 1) / 10)
+    several = counts[:-1] > (1 if len(edges) <= VERY_FEW else 0)
+    starts = np.append(0, np.flatnonzero(several) + 1)
+    return Bins(edges[:-1][several], np.add.reduceat(np.append(counts[:-1], counts[-1] + 1), starts) / 10)
 
 
 def shares_of_words(values: Sequence[str | None], known: Mapping[str, float]) -> NDArray[np.float64]:

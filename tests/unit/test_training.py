@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -241,6 +241,7 @@ def test_equal_confidence_is_accepted_together():
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=4))
+@example([17, 34, 1, 34])
 @settings(max_examples=60)
 def test_numbers_of_few_values_do_not_drift_from_themselves(counts):
     """Deciles with ties: the index of the same values stays below what warns."""
