@@ -32,6 +32,7 @@ from agent.sources.opcua_pace import Pace
 from agent.sources.opcua_security import Certificates, ServerRefused, days_left
 from agent.sources.opcua_session import Anew, Gap, Session
 from agent.sources.opcua_shown import SHOWN, first, listed
+from agent.sources.opcua_unread import Unread
 from agent.sources.opcua_values import Limits, read, values_dropped
 from agent.tags.engine import Made, TagEvents, kept_besides
 from agent.tags.live import LiveTags
@@ -71,6 +72,7 @@ class OpcuaSource:
         self._moved = asyncio.Event()  # the events may be due at another time than before
         self._turn = 0  # which endpoint
         self._rounds = 0  # over all endpoints, failed
+        self._unread = False  # a value of this server could not be decoded: every one is looked at before it is watched
         self._refused = False  # the last try: somebody must do something first
         self._served = ""  # the endpoint of the last connection
         self._up_at: float | None = None  # monotonic: since when this connection serves
@@ -201,8 +203,10 @@ class OpcuaSource:
         written = {tag: node for tag, node in found.nodes.items() if tag in self._tags.written}
         read_only = {tag: node for tag, node in found.nodes.items() if tag not in written or tag in self._tags.tags}
         await session.learn_types(written)
-        refused = await session.watch(read_only, self._config.sampling)
-        missing = {**found.missing, **refused}
+        unread = await session.undecodable(read_only) if self._unread else {}
+        readable = {tag: node for tag, node in read_only.items() if tag not in unread}
+        refused = await session.watch(readable, self._config.sampling)
+        missing = {**found.missing, **unread, **refused}
         for tag, why in missing.items():
             self._live.lost((tag,), why, self._clock())
         self._missing = {tag: why for tag, why in self._missing.items() if tag not in tags} | missing
@@ -299,6 +303,7 @@ class OpcuaSource:
         self._status.update(error=why, since=since, failures=self._status["failures"] + (not served))
         self._refused = isinstance(error, ServerRefused)
         self._chosen = isinstance(error, Anew)  # why has been said
+        self._unread = self._unread or isinstance(error, Unread)
         if served:
             self._lost_why = str(error)
         if isinstance(error, Gap):

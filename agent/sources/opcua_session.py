@@ -19,6 +19,7 @@ from agent.sources.opcua_config import MOST_KEEP_ALIVE_S, OpcuaConfig, Sampling
 from agent.sources.opcua_connect import leave, plainly, translated
 from agent.sources.opcua_past import history_of, history_request
 from agent.sources.opcua_security import ServerRefused
+from agent.sources.opcua_unread import notice_unread, undecodable
 from agent.sources.opcua_values import status_name, variant
 from agent.tags.values import Write
 
@@ -85,6 +86,7 @@ class Session:
         self._receiving = False
         self._received: Received | None = None
         self._renewal = asyncio.create_task(self._renew())
+        notice_unread(client, self.end)
 
     async def close(self) -> None:
         """Leave the server; never raises."""
@@ -149,6 +151,10 @@ class Session:
             tag: status_name(one.StatusCode.value) for tag, one in pairs if one.StatusCode and not _good(one.StatusCode)
         }
         return {**found.missing, **unread}
+
+    async def undecodable(self, nodes: Mapping[str, ua.NodeId]) -> Mapping[str, str]:
+        """Which tags have a value that cannot be decoded, and why. Raises SourceLost."""
+        return await undecodable(self._client, nodes, self._limits["read"])
 
     async def _namespaces(self) -> Mapping[str, int]:
         (told,) = await self._ask(self._client.uaclient.read_attributes(_ids([NAMESPACES]), AttributeIds.Value))

@@ -18,19 +18,20 @@ from tests.mqtt_bench import Shelf, until
 from tests.opcua_bench import free_port, numbers, put, running, serving, source, ua
 
 Type = ua.VariantType
+RANGE = 886  # a structure that every library knows
 UNKNOWN = ua.ExtensionObject(TypeId=ua.NodeId("Recipe", 4), Body=b"\x00\x01")
 BEFORE, AFTER = datetime(1601, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def line(**options: Any) -> AsyncIterator[tuple[dict[str, Any], OpcuaSource, Shelf]]:
+async def line(*, reconnects: int = 0, **options: Any) -> AsyncIterator[tuple[dict[str, Any], OpcuaSource, Shelf]]:
     """A server that checks no types, its nodes by name; the source that reads it, and what it has reported."""
     port, shelf = free_port(), Shelf()
     async with serving(port) as plc, running(source(port, **options), shelf) as opcua:
         plc["server"].iserver.aspace._is_expected_variant_type = lambda *_: True
         yield plc, opcua, shelf
         assert opcua.status()["connected"]
-        assert opcua.status()["reconnects"] == 0
+        assert opcua.status()["reconnects"] == reconnects
 
 
 async def say(node: Any, value: Any, kind: Any, status: int = 0, **times: Any) -> None:
@@ -121,3 +122,17 @@ async def test_markup_in_a_text_is_a_text():
         await say(plc["lot"], ua.LocalizedText("<script>alert(1)</script>"), Type.LocalizedText)
         await until(lambda: shelf.payloads)
         assert b'"<script>alert(1)</script>"' in shelf.payloads[0]
+
+
+async def test_a_value_that_cannot_be_decoded_costs_its_own_tag_alone():
+    """A structure cut short, in a message with others: its tag is named and left out, the others are told anew."""
+    async with line(reconnects=1) as (plc, opcua, shelf):
+        await count(plc, shelf, 4)
+        await say(plc["lot"], ua.ExtensionObject(TypeId=ua.NodeId(RANGE, 0), Body=b"\0"), Type.ExtensionObject)
+        await until(lambda: "cannot be decoded" in opcua.status()["missing"].get("lot", ""))
+        await until(lambda: current(opcua, "done").quality is Quality.GOOD)
+        await count(plc, shelf, 9)
+        assert "cannot be decoded" in opcua.status()["troubles"][0]["why"]
+        await say(plc["lot"], "LOT-2", Type.String)
+        await until(lambda: current(opcua, "lot").value == "LOT-2")
+        assert opcua.status()["missing"] == {}
