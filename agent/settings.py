@@ -295,7 +295,7 @@ class OpcuaServer(Settings):
     """The agent as an OPC UA server, for Ignition and any OPC UA client. Its users are the tokens of `api`."""
 
     address: Address = Field(default="127.0.0.1:48010", description="host:port to listen on")
-    security: tuple[Literal["none", "basic256sha256", "aes256"], ...] = Field(
+    security: tuple[Literal["none", "basic256sha256", "aes128", "aes256"], ...] = Field(
         default=("basic256sha256", "aes256"),
         min_length=1,
         description="Policies that clients may choose from, each with Sign & Encrypt; `none` only on this machine",

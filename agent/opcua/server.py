@@ -43,6 +43,7 @@ BUFFER: Final = 1 << 20  # bytes of a connection that make no chunk yet
 POLICIES: Final = {
     "none": ua.SecurityPolicyType.NoSecurity,
     "basic256sha256": ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+    "aes128": ua.SecurityPolicyType.Aes128Sha256RsaOaep_SignAndEncrypt,
     "aes256": ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
 }
 PRODUCT: Final = "urn:gatepost:agent:product"

@@ -82,7 +82,7 @@ class Session:
         self._nodes: dict[str, ua.NodeId] = {}
         self._active: ua.NodeId | None = None
         self._subscription = 0
-        self._sequence: int | None = None  # of the last message with values
+        self._sequence = 0  # of the last message with values; a subscription begins with 1
         self._receiving = False
         self._received: Received | None = None
         self._renewal = asyncio.create_task(self._renew())
@@ -227,7 +227,7 @@ class Session:
         if not message.NotificationData or self._received is None:
             return  # a keep-alive
         number = int(message.SequenceNumber)
-        if self._sequence is not None and number != (expected := following(self._sequence)):
+        if number != (expected := following(self._sequence)):
             raise Gap(f"message {expected} of the subscription is missing: {number} came")
         self._sequence = number
         values: list[tuple[str, ua.DataValue]] = []

@@ -19,7 +19,11 @@ import pytest_asyncio
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.node import Node
-from asyncua.crypto.security_policies import SecurityPolicyAes256Sha256RsaPss, SecurityPolicyBasic256Sha256
+from asyncua.crypto.security_policies import (
+    SecurityPolicyAes128Sha256RsaOaep,
+    SecurityPolicyAes256Sha256RsaPss,
+    SecurityPolicyBasic256Sha256,
+)
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes as Codes
 from asyncua.ua.ua_binary import uatcp_to_binary
@@ -37,6 +41,12 @@ from agent.throttle import MOST_REFUSED, WAITING
 from tests.api_bench import HOUSE, Bench, bench, free_port, until, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECURED = {
+    "basic256sha256": SecurityPolicyBasic256Sha256,
+    "aes128": SecurityPolicyAes128Sha256RsaOaep,
+    "aes256": SecurityPolicyAes256Sha256RsaPss,
+}
 
 
 class Asking:
@@ -114,7 +124,7 @@ async def entered(plant: Bench, user: str = "", password: str = "", **secured: A
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def plant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
     """An agent that holds everything for a person, open on this machine; who has no user may read."""
-    opcua = {"address": f"127.0.0.1:{free_port()}", "security": ["none", "basic256sha256", "aes256"], "anonymous": True}
+    opcua = {"address": f"127.0.0.1:{free_port()}", "security": ["none", *SECURED], "anonymous": True}
     async with bench(tmp_path_factory.mktemp("opcua"), opcua_server=opcua, sensitive=["batch"]) as made:
         await until(lambda: listens(made))
         yield made
@@ -431,12 +441,12 @@ async def test_an_unknown_certificate_waits_for_a_person(plant: Bench, tmp_path:
         "certificate": own.certificate, "private_key": own.key, "uri": own.uri,
         "server_certificate": theirs.folder / "own" / "gatepost.der", "mode": ua.MessageSecurityMode.SignAndEncrypt,
     }  # fmt: skip
-    for policy in (SecurityPolicyBasic256Sha256, SecurityPolicyAes256Sha256RsaPss):
+    for policy in SECURED.values():
         code = await refused(entered(plant, "anna", **{**secured, "policy": policy}))
         assert code == Codes.BadCertificateUntrusted
     (waiting,) = theirs.rejected.iterdir()
     waiting.rename(theirs.trusted / waiting.name)
-    for policy in (SecurityPolicyBasic256Sha256, SecurityPolicyAes256Sha256RsaPss):
+    for policy in SECURED.values():
         async with asking(plant, "anna", **{**secured, "policy": policy}) as one:
             assert await one.read("Version")
             assert isinstance(await one.held(), list)

@@ -13,6 +13,7 @@ import pytest
 from asyncua.client.client import Client
 from asyncua.client.ua_client import UaClient
 from asyncua.server.internal_session import InternalSession
+from asyncua.server.internal_subscription import InternalSubscription
 from wait_for2 import CancelledWithResultError  # type: ignore[import-untyped]  # it comes without types
 
 from agent.sources import handover
@@ -329,6 +330,25 @@ async def test_a_message_that_is_missing_is_noticed_and_made_up_for():
         await until(lambda: sum(numbers(shelf)) == 9)
         assert opcua.status()["gaps"] == 1
         assert "is missing" in shelf.notices("sequence_gap")[0].detail["error"]
+        (trouble,) = opcua.status()["troubles"]
+        assert (trouble["what"], "is missing" in trouble["why"], trouble["seconds"] >= 0) == ("outage", True, True)
+
+
+async def test_a_first_message_that_is_missing_is_noticed(monkeypatch):
+    """It said what the tags are now: of one that stands still nothing else would ever come."""
+    port, shelf, start, missing = free_port(), Shelf(), InternalSubscription.start, [1]
+
+    async def begin(subscription):
+        subscription._notification_seq += missing.pop() if missing else 0
+        await start(subscription)
+
+    monkeypatch.setattr(InternalSubscription, "start", begin)
+    async with serving(port) as plc, running(source(port), shelf) as opcua:
+        await until(lambda: opcua.status()["reconnects"] == 1 and "good" in opcua._tags.current())
+        await put(plc["good"], 4)
+        await until(lambda: sum(numbers(shelf)) == 4)
+        assert opcua.status()["gaps"] == 1
+        assert "message 1 of the subscription is missing" in shelf.notices("sequence_gap")[0].detail["error"]
 
 
 async def test_a_server_that_answers_less_than_it_was_asked_is_left():
