@@ -344,7 +344,7 @@ async def test_a_first_message_that_is_missing_is_noticed(monkeypatch):
 
     monkeypatch.setattr(InternalSubscription, "start", begin)
     async with serving(port) as plc, running(source(port), shelf) as opcua:
-        await until(lambda: opcua.status()["reconnects"] == 1 and "good" in opcua._tags.current())
+        await until(lambda: opcua.status()["reconnects"] == 1 and opcua._tags and "good" in opcua._tags.current())
         await put(plc["good"], 4)
         await until(lambda: sum(numbers(shelf)) == 4)
         assert opcua.status()["gaps"] == 1
