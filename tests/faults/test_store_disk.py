@@ -88,7 +88,7 @@ def test_below_the_reserve_only_arrivals_wait(tmp_path: Path):
 def test_no_space_for_one_write_is_a_retry(tmp_path: Path):
     """ENOSPC on single writes to the log: rolled back, tried again, each batch there once."""
     path = tmp_path / "gp.db"
-    prefix = strace("pwrite64:error=ENOSPC:when=120..122")
+    prefix = strace("pwrite64:error=ENOSPC:when=220..222")
     with child(path, 20, prefix=prefix) as storing:
         storing.until(20)
         assert storing.end() == 0
