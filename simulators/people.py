@@ -25,7 +25,7 @@ class Person:
 PEOPLE: Mapping[str, Person] = {
     "supervisor": Person(("read", "approve", "replay", "pause"), "Supervisor"),
     "manager": Person(("read", "approve"), "Manager"),
-    "operator": Person(("read", "approve"), "Operator"),
+    "worker": Person(("read", "approve"), "Operator"),
 }
 RIGHTS = (
     {"role": "Manager", "modules": ["MM", "PP"], "actions": ["approve", "refuse", "correct", "read_sensitive"]},
@@ -63,7 +63,10 @@ def with_gateway(config: Path, folder: Path, token: str) -> Path | None:
 
     None where it has tokens or rights of its own, or no API: then it stays as it is.
     """
-    text = config.read_text(encoding="utf-8")
+    try:
+        text = config.read_text(encoding="utf-8")
+    except OSError:
+        return None  # the agent says what is wrong with it
     if not re.search(r"^api:", text, re.M) or re.search(r"^(rights|  tokens):", text, re.M):
         return None
     beside = config.resolve().parent
