@@ -94,7 +94,7 @@ def test_chance_is_no_drift(seed):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([{"shift": 0.8}, {"lost": 0.1}, {"b": 0.75}]))
+@given(st.integers(0, 10**6), st.sampled_from([{"shift": 1.2}, {"lost": 0.1}, {"b": 0.75}]))
 def test_a_shift_a_gap_and_another_mix_are_an_alarm(seed, change):
     """Each of an input alone, against the first rows of the plant and against training."""
     now = rows(seed, **change)
