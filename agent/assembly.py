@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -21,8 +21,8 @@ from agent.facts import Fact, Facts, Plant, from_document
 from agent.inference import Absent, Model
 from agent.judge import Assignment, Rules
 from agent.judge import Model as Scores
-from agent.ports import Clock, ErpTarget, Source, Surroundings
-from agent.promotion import Shelf
+from agent.ports import Classifies, Clock, ErpTarget, Source, Surroundings, Workflow
+from agent.promotion import Shelf, kind_for
 from agent.settings import PostingMode
 from agent.sources import SOURCES
 from agent.store import masterdata
@@ -82,21 +82,25 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be
         model: Scores | None = None
         if flow.model:
             try:
-                model = _champion(config, flow.model, workflow.feature_names, float(limits.min_confidence))
+                model = _champion(config, flow.model, workflow, float(limits.min_confidence))
             except ModelUnfit as error:
                 if flow.model not in may_be_absent:
                     raise
                 model = Absent(flow.model, error)
-        assignments[flow.mapping] = Assignment(workflow, targets[flow.target], rule, MappingProxyType(modes), model)
+        assignments[flow.mapping] = Assignment(
+            workflow, targets[flow.target], rule, MappingProxyType(modes), model,
+            workflow if isinstance(workflow, Classifies) else None,
+        )  # fmt: skip
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)
     return Rules(config.version, mappings, known, MappingProxyType(assignments), patience)
 
 
-def _champion(config: Config, name: str, features: Sequence[str], explain_below: float) -> Model:
+def _champion(config: Config, name: str, workflow: Workflow, explain_below: float) -> Model:
     """The version that decides, after every check. Raises ModelUnfit."""
     version, keys = registry.champion(config.models / name), registry.trusted(config.model_keys)
-    return Model.load(version, keys, features, kind="probability", explain_below=explain_below)
+    kind = kind_for(workflow)
+    return Model.load(version, keys, workflow.feature_names, kind=kind, explain_below=explain_below)
 
 
 def shelf(config: Config) -> Shelf:

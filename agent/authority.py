@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agent.errors import ModelUnfit
 from agent.facts import day_text
-from agent.ports import Decision, Draft, Posting, Proposal, Route, Score
+from agent.ports import Answer, Decision, Draft, Posting, Proposal, Route
 from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
 from agent.units import UnitTable
@@ -86,7 +86,7 @@ def decide(
     proposal: Proposal,
     rule: Rule,
     today: date,
-    score: Score | ModelUnfit | None = None,
+    score: Answer | ModelUnfit | None = None,
     not_fresh: tuple[str, ...] = (),
     message_key: str = "",
 ) -> Decision:
@@ -109,10 +109,10 @@ def decide(
     return Decision(in_auto, reasons, rule.version, in_auto)
 
 
-def _why_not(proposal: Proposal, rule: Rule, today: date, score: Score | ModelUnfit | None) -> tuple[str, ...]:
+def _why_not(proposal: Proposal, rule: Rule, today: date, score: Answer | ModelUnfit | None) -> tuple[str, ...]:
     """Every reason why a person must look; empty for the good path, which must stay cheap."""
     why = proposal.holds
-    if rule.model and not isinstance(score, Score):
+    if rule.model and (score is None or isinstance(score, ModelUnfit)):
         why += (f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}",)
     elif doubt := below(proposal.confidence, rule.min_confidence):
         why += (doubt, rule.raised_why) if rule.raised_from is not None else (doubt,)

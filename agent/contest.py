@@ -39,6 +39,11 @@ def held(connection: apsw.Connection, champion: Model, challenger: Model, gate: 
     named = [[one.name for one in model.manifest.features] for model in (champion, challenger)]
     if named[0] != named[1]:
         raise ModelUnfit(f"{champion.name} and {challenger.name} take different features; no row fits both")
+    if "classes" in (champion.manifest.kind, challenger.manifest.kind):
+        raise ModelUnfit(
+            f"{champion.name} and {challenger.name} tell classes: hold them against each other on labels of this plant "
+            "with `gatepost models export-labels` and `gatepost models evaluate --data`"
+        )
     name = champion.manifest.name
     latest = scored.newest(connection, name, MOST)
     all_decided = labels.labels(connection, name, MOST)

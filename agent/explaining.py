@@ -41,6 +41,8 @@ def explained(detail: Mapping[str, Any], models: Path, keys: Path) -> dict[str, 
             effects = _effects(models, keys, score["model"], score["sha256"], record.values(score["features"]))
     except ModelUnfit as error:
         return silent(detail, str(error))
+    if "said" in score:  # of classes: what speaks for the likeliest comes first
+        effects = tuple(sorted(effects, key=lambda one: (not one.beyond, one.points)))
     worst = [one.sentence() for one in effects if one.beyond or abs(one.points) >= MATTERS][:MOST]
     return silent(detail, None) | {"reasons": worst or [NOTHING], "inputs": [one._asdict() for one in effects]}
 
@@ -48,7 +50,7 @@ def explained(detail: Mapping[str, Any], models: Path, keys: Path) -> dict[str, 
 def silent(detail: Mapping[str, Any], problem: str | None) -> dict[str, Any]:
     """The answer where nothing can be told, and why."""
     score = detail.get("score", {})
-    told = {"model": score.get("model"), "confidence": score.get("confidence")}
+    told = {"model": score.get("model"), "confidence": score.get("confidence"), "said": score.get("said")}
     return {**told, "reasons": [], "inputs": [], "problem": problem}
 
 

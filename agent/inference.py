@@ -6,7 +6,7 @@ Whatever does not fit is ModelUnfit: the event is held for a person, never decid
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
 from time import perf_counter
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from agent import onnxsession, registry
 from agent.errors import ModelUnfit
+from agent.features.row import row as row_of
 from agent.modelfiles import Manifest
-from agent.ports import Classified, Features, Forecast, Score
+from agent.ports import Answer, Classified, Features, Forecast, Score
 from agent.reasons import Effect, Reasons
 from agent.registry import Keys, Version
 
@@ -29,7 +30,7 @@ DEADLINE_S: Final = 0.25
 PATIENCE_S: Final = 10.0  # for all parity cases at once, on a busy box: nobody waits for them
 FEW: Final = 4  # rows
 SUM: Final = 1e-3  # how far the probabilities of all classes may be from 1 together
-Answer = TypeVar("Answer")
+Told = TypeVar("Told")
 Table = NDArray[np.float32]
 
 
@@ -43,6 +44,14 @@ class Absent:
     def score(self, rows: Sequence[Features]) -> list[Score | ModelUnfit]:
         """Why not, for each row."""
         return [ModelUnfit(self.unfit) for _ in rows]
+
+    def classify(self, rows: Sequence[Features]) -> list[Classified | ModelUnfit]:
+        """Why not, for each row."""
+        return [ModelUnfit(self.unfit) for _ in rows]
+
+    def row(self, values: Mapping[str, float | str | None]) -> Features:
+        """It knows no inputs."""
+        return ()
 
 
 class Model:
@@ -72,6 +81,7 @@ class Model:
         self._most = np.array([one.most for one in features], np.float32)
         self._may_miss = np.array([one.null == "allowed" for one in features])
         self._limits = tuple(zip(self._least.tolist(), self._most.tolist(), self._may_miss.tolist(), strict=True))
+        self._numbers = [one.name for one in features if "=" not in one.name]
         self._sets = tuple((alpha, 1 - limit) for alpha, limit in self.manifest.conformal.items())
 
     @classmethod
@@ -122,6 +132,14 @@ class Model:
         """The value below which each share of the outcomes will stay."""
         return self._asked("quantiles", rows, self._forecasts)
 
+    def answers(self, rows: Sequence[Features]) -> Sequence[Answer | ModelUnfit]:
+        """What a workflow would be given: of the kind that the manifest names."""
+        return self.classify(rows) if self.manifest.kind == "classes" else self.score(rows)
+
+    def row(self, values: Mapping[str, float | str | None]) -> Features:
+        """The row of these raw inputs: categories with the values that the manifest knows."""
+        return row_of(values, self._numbers, self.manifest.categories)
+
     def run(self, table: Table, watch: onnxsession.Watch | None = None) -> Table:
         """All columns of the output for each row. Raises ModelUnfit when cut off, failed or of another shape."""
         output = self.manifest.output
@@ -140,8 +158,13 @@ class Model:
         return self._reasons.of(rows, lambda asked: self.run(asked)[:, column])
 
     def effects(self, row: Table) -> list[Effect]:
-        """What every input of this one row does, with sixteen usual values in its place. Raises ModelUnfit."""
+        """What every input of this one row does, with sixteen usual values in its place. Raises ModelUnfit.
+
+        Of classes it is told about the likeliest.
+        """
         column = self.manifest.output.column
+        if self.manifest.kind == "classes":
+            column = int(self.run(row).argmax())
         return self._reasons.closely(row, lambda asked: self.run(asked)[:, column])
 
     def explain_below(self, bar: float) -> None:
@@ -158,8 +181,8 @@ class Model:
         self,
         kind: str,
         rows: Sequence[Features],
-        answers: Callable[[Sequence[Features], Table], list[Answer | ModelUnfit]],
-    ) -> list[Answer | ModelUnfit]:
+        answers: Callable[[Sequence[Features], Table], list[Told | ModelUnfit]],
+    ) -> list[Told | ModelUnfit]:
         """The answers for the rows that fit, in one run, and a refusal for each of the others."""
         if self.manifest.kind != kind:
             raise ValueError(f"model {self.name} gives {self.manifest.kind}, not {kind}")
@@ -184,8 +207,8 @@ class Model:
         self,
         rows: Sequence[Features],
         table: Table,
-        answers: Callable[[Sequence[Features], Table], list[Answer | ModelUnfit]],
-    ) -> list[Answer | ModelUnfit]:
+        answers: Callable[[Sequence[Features], Table], list[Told | ModelUnfit]],
+    ) -> list[Told | ModelUnfit]:
         try:
             return answers(rows, table)
         except ModelUnfit as error:
@@ -201,10 +224,8 @@ class Model:
 
     def _scores(self, rows: Sequence[Features], table: Table) -> list[Score | ModelUnfit]:
         column, name, digest, bar = self.manifest.output.column, self.name, self.digest, self._explain_below
-        before = perf_counter()
-        columns = self.run(table).tolist()
+        columns, ms = self._timed(table)
         of = len(columns)
-        ms = round((perf_counter() - before) * 1e3 / of, 3)
         answers: list[Score | ModelUnfit] = []
         unusual = []
         for at, (row, outputs) in enumerate(zip(rows, columns, strict=True)):
@@ -222,10 +243,17 @@ class Model:
                 answers[at] = cast(Score, answers[at])._replace(reasons=reasons)
         return answers
 
+    def _timed(self, table: Table) -> tuple[list[list[float]], float]:
+        """The columns for each row, and the milliseconds of one."""
+        before = perf_counter()
+        columns = self.run(table).tolist()
+        return columns, round((perf_counter() - before) * 1e3 / len(columns), 3)
+
     def _classes(self, rows: Sequence[Features], table: Table) -> list[Classified | ModelUnfit]:
         classes, name, digest = self.manifest.classes, self.name, self.digest
+        columns, ms = self._timed(table)
         answers: list[Classified | ModelUnfit] = []
-        for row, values in zip(rows, self.run(table).tolist(), strict=True):
+        for at, (row, values) in enumerate(zip(rows, columns, strict=True)):
             if not (abs(sum(values) - 1) <= SUM and min(values) >= 0):  # the sum first: it is NaN where one is
                 answers.append(ModelUnfit(f"model {name} answered {values}, which are no probabilities"))
                 continue
@@ -233,7 +261,8 @@ class Model:
                 alpha: tuple([one for one, value in zip(classes, values, strict=True) if value >= least])
                 for alpha, least in self._sets
             }
-            answers.append(Classified(classes, tuple(values), name, digest, row, MappingProxyType(possible)))
+            sets, run = MappingProxyType(possible), (at, len(columns))
+            answers.append(Classified(classes, tuple(values), name, digest, row, sets, run, ms))
         return answers
 
     def _forecasts(self, rows: Sequence[Features], table: Table) -> list[Forecast | ModelUnfit]:
@@ -286,6 +315,9 @@ def _check_fit(manifest: Manifest, features: Sequence[str] | None, kind: str | N
     names = [one.name for one in manifest.features]
     if features is not None and not features:
         raise ModelUnfit(f"{folder / registry.MANIFEST}: this workflow asks no model; remove `model` from it")
+    if kind == "classes":  # its row is made by name: it may do without an input, and knows its own categories
+        inputs = set(features or ()) & {name.partition("=")[0] for name in names}
+        features = [name for name in names if name.partition("=")[0] in inputs] if features is not None else None
     if features is not None and list(features) != names:
         raise ModelUnfit(
             f"{folder / registry.MANIFEST}: the model takes {', '.join(names)}, the workflow computes "

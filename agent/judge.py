@@ -16,7 +16,20 @@ from agent.facts import Fact, Facts, LiveState, from_document, to_document
 from agent.isa95 import SegmentResponse
 from agent.judgement import Judgement, Memory, Verdict
 from agent.mapping import Mappings
-from agent.ports import Decision, Draft, ErpTarget, Event, Features, Proposal, Route, Score, Workflow
+from agent.ports import (
+    Answer,
+    Classified,
+    Classifies,
+    Decision,
+    Draft,
+    ErpTarget,
+    Event,
+    Features,
+    Proposal,
+    Route,
+    Score,
+    Workflow,
+)
 from agent.store import masterdata
 from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
@@ -42,6 +55,12 @@ class Model(Protocol):
     def score(self, rows: Sequence[Features]) -> Sequence[Score | ModelUnfit]:
         """One answer per row; ModelUnfit where the row or the output is outside of what the card allows."""
 
+    def classify(self, rows: Sequence[Features]) -> Sequence[Classified | ModelUnfit]:
+        """The same of a model that tells classes."""
+
+    def row(self, values: Mapping[str, float | str | None]) -> Features:
+        """The row of these raw inputs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -52,6 +71,7 @@ class Assignment:
     rule: authority.Rule
     modes: Mapping[str, str]  # posting kind → off | dry-run | live
     model: Model | None = None
+    classifies: Classifies | None = None  # the workflow, where it is one: its model is asked as it proposes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +108,7 @@ class _Case:
     sequence_key: str | None  # where its sender's numbering stands
     gap: dict[str, Any] | None = None
     features: Features | None = None  # that a model was asked about
-    score: Score | ModelUnfit | None = None
+    score: Answer | ModelUnfit | None = None
     seen: tuple[freshness.Seen, ...] = ()  # live facts that its rule asks for
     not_fresh: tuple[str, ...] = ()
     proposal: Proposal = _NOTHING
@@ -222,7 +242,7 @@ def _score(fresh: Sequence[_Case], facts: Facts) -> None:
     """One model run per model and batch."""
     rows: dict[int, tuple[Model, list[tuple[_Case, Features]]]] = {}
     for one in fresh:
-        model = one.assignment.model
+        model = one.assignment.model if one.assignment.classifies is None else None
         features = _features(one, facts) if model is not None else None
         if model is not None and features is not None:
             one.features = features
@@ -240,6 +260,15 @@ def _features(one: _Case, facts: Facts) -> Features | None:
     except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
         one.score = ModelUnfit(str(_failed(one.assignment.workflow, one.event, error)))
         return None
+
+
+def _classify(one: _Case, facts: Facts, states: Sequence[Any]) -> None:
+    """Ask what kind of thing it is. Each by itself: what it looks at depends on those before it. Raises BadPayload."""
+    workflow, model = one.assignment.classifies, one.assignment.model
+    values = workflow.values(one.report, facts, states) if workflow is not None and model is not None else None
+    if values is not None and model is not None:
+        one.features = model.row(values)
+        (one.score,) = model.classify([one.features])
 
 
 def _look(fresh: Iterable[_Case], live: LiveState, facts: Facts, today: date) -> None:
@@ -278,11 +307,13 @@ def _decide(
 
 def _propose(one: _Case, facts: Facts, states: dict[str, Any], today: date, verdicts: dict[int, Verdict]) -> bool:
     """Propose one report and fold the streaming states; False: it went into quarantine."""
-    workflow, keys, score = one.assignment.workflow, one.state_keys, one.score
+    workflow, keys = one.assignment.workflow, one.state_keys
+    before = [states.get(key, {}) for key in keys]
     try:
-        proposal, after = workflow.propose(
-            one.report, facts, score if isinstance(score, Score) else None, [states.get(key, {}) for key in keys]
-        )
+        if one.assignment.classifies is not None:
+            _classify(one, facts, before)
+        score = None if isinstance(one.score, ModelUnfit) else one.score
+        proposal, after = workflow.propose(one.report, facts, score, before)
         one.proposal = authority.redated(proposal, one.assignment.rule, today)
     except BadPayload as error:
         verdicts[one.event.id] = _quarantined(one, error.reason, str(error), error.awaits)

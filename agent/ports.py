@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from agent.isa95 import SegmentResponse
 
@@ -135,11 +135,26 @@ class Classified(NamedTuple):
     model_hash: str
     features: Features
     possible: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by share of error: what cannot be ruled out
+    run: tuple[int, int] = (0, 1)  # as of a Score
+    ms: float = 0.0
+
+    @property
+    def likeliest(self) -> str:
+        """The class that is taken for it."""
+        return self.top(1)[0][0]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of that class."""
+        return max(self.probabilities)
 
     def top(self, most: int = 3) -> tuple[tuple[str, float], ...]:
         """The likeliest classes with their probabilities, best first."""
         ranked = sorted(zip(self.classes, self.probabilities, strict=True), key=lambda one: -one[1])
         return tuple(ranked[:most])
+
+
+Answer: TypeAlias = Score | Classified  # what a workflow may be given
 
 
 class Forecast(NamedTuple):
@@ -232,15 +247,29 @@ class Workflow(Protocol):
         """The model's inputs, or None where nothing is to be scored."""
 
     def propose(
-        self, report: SegmentResponse, facts: Any, score: Score | None, states: Sequence[Any]
+        self, report: SegmentResponse, facts: Any, score: Any, states: Sequence[Any]
     ) -> tuple[Proposal, Sequence[Any]]:
         """The proposal, and the streaming states after it: JSON-able, small, in the order of their keys.
 
-        A state that is not there yet is given as ``{}``. Raises BadPayload: then no state has moved.
+        `score` is the Answer of the kind of model that the workflow asks, None without. A state that is not there yet
+        is given as ``{}``. Raises BadPayload: then no state has moved.
         """
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """Under which keys the streaming states lie that this report moves: of its order, of its place; maybe none."""
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A workflow whose model tells classes: it looks at the report and at what came before it, one at a time.
+
+    Its `feature_names` are those of raw inputs: which machines and codes there are only the model of a plant knows.
+    """
+
+    def values(
+        self, report: SegmentResponse, facts: Any, states: Sequence[Any]
+    ) -> Mapping[str, float | str | None] | None:
+        """The raw inputs by name (None is missing), or None where nothing is to be classified. Raises BadPayload."""
 
 
 # ── postings ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -37,18 +37,23 @@ class Shelf:
     models: Path
     keys: Path
     features: Mapping[str, Sequence[str]]  # model → names of the features that its workflow computes
+    kinds: Mapping[str, str] = field(default_factory=dict)  # model → what its workflow asks for
 
     @classmethod
     def of(cls, models: Path, keys: Path, flows: Iterable[tuple[str, str | None]]) -> Shelf:
         """From kind and model of every workflow."""
-        return cls(models, keys, {model: _features(kind) for kind, model in flows if model and kind in WORKFLOWS})
+        asked = {model: _workflow(kind) for kind, model in flows if model and kind in WORKFLOWS}
+        return cls(
+            models, keys,
+            {model: workflow.feature_names for model, workflow in asked.items()},
+            {model: kind_for(workflow) for model, workflow in asked.items()},
+        )  # fmt: skip
 
     def load(self, name: str, version: str, *, explain_below: float = 1.0, apart: bool = False) -> Model:
         """The version as the agent would load it, after every check. Raises ModelUnfit, NotFound."""
         folder = registry.located(self.models, name, version)
-        features = self.features.get(name)
-        kind = "probability" if features is not None else None  # what workflows ask for
         keys = registry.trusted(self.keys)
+        features, kind = self.features.get(name), self.kinds.get(name)
         return Model.load(folder, keys, features, kind=kind, explain_below=explain_below, apart=apart)
 
     def compare(
@@ -62,10 +67,14 @@ class Shelf:
             return contest.held(connection, one, other, gate)
 
 
-def _features(kind: str) -> Sequence[str]:
+def _workflow(kind: str) -> Any:
     module, _, name = WORKFLOWS[kind].partition(":")
-    names: Sequence[str] = getattr(importlib.import_module(module), name).feature_names
-    return names
+    return getattr(importlib.import_module(module), name)
+
+
+def kind_for(workflow: Any) -> str:
+    """Which kind of model this workflow, or its class, asks."""
+    return "classes" if hasattr(workflow, "values") else "probability"
 
 
 async def promote(

@@ -3,11 +3,13 @@
     payload_sha256, workflow, policy, mode     what was decided about, by which rules
     route, reasons, confidence, subject        where it went, and why
     score                                      only where a model scored:
-        kind, model, sha256                    which file gave which kind of answer
+        kind, model, sha256                    which file gave which kind of answer (probability, classes)
         features, outputs, run                 all that it was given and gave; its place among the rows of the run
         confidence, bar, ms                    the probability that is meant, what it was held against, what it cost
         raised_from                            the bar of the configuration, where a drift had raised it
         reasons                                in the user's words, where a person was to see them
+        said, top, possible                    of classes: the likeliest, three with their probabilities, and by share
+                                               of error those that cannot be ruled out
     unfit                                      instead of a score, where the model was asked and had no answer
         model, sha256, features                which file was given what; the reasons say why
     live, gap, why                             live facts that were looked at, missing numbers, the alarm
@@ -26,7 +28,7 @@ from typing import Any
 from agent import freshness
 from agent.authority import Rule
 from agent.errors import ModelUnfit
-from agent.ports import Features, Proposal, Route, Score
+from agent.ports import Answer, Classified, Features, Proposal, Route, Score
 
 
 def of(
@@ -37,7 +39,7 @@ def of(
     route: Route,
     reasons: tuple[str, ...],
     *,
-    score: Score | ModelUnfit | None,
+    score: Answer | ModelUnfit | None,
     seen: tuple[freshness.Seen, ...] = (),
     gap: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def of(
         "reasons": reasons,
         "subject": dict(proposal.subject),
     }
-    if isinstance(score, Score):
+    if isinstance(score, Score | Classified):
         record["score"] = scored(score, rule.min_confidence)
         if rule.raised_from is not None:
             record["score"]["raised_from"] = rule.raised_from
@@ -65,8 +67,10 @@ def of(
     return record
 
 
-def scored(score: Score, bar: float) -> dict[str, Any]:
+def scored(score: Answer, bar: float) -> dict[str, Any]:
     """What is kept of an answer that was held against `bar`."""
+    if isinstance(score, Classified):
+        return _classified(score, bar)
     return {
         "kind": "probability",
         "model": score.model,
@@ -78,6 +82,24 @@ def scored(score: Score, bar: float) -> dict[str, Any]:
         "run": score.run,
         "ms": score.ms,
         "reasons": score.reasons,
+    }
+
+
+def _classified(score: Classified, bar: float) -> dict[str, Any]:
+    return {
+        "kind": "classes",
+        "model": score.model,
+        "sha256": score.model_hash,
+        "confidence": score.confidence,
+        "bar": bar,
+        "features": numbers(score.features),
+        "outputs": score.probabilities,
+        "run": score.run,
+        "ms": score.ms,
+        "reasons": (),
+        "said": score.likeliest,
+        "top": score.top(),
+        "possible": dict(score.possible),
     }
 
 

@@ -177,7 +177,9 @@ def _compared(one: Decided, answer: Answer | None, versions: Versions) -> Replay
     if answer is None or isinstance(answer, ModelUnfit):
         return Replayed(one, score["model"], problem=str(answer))
     model = versions.find(score["model"], score["sha256"])
-    differences = (*_outputs(score, answer, model.manifest.output.column), *_route(one.detail, score))
+    column = max(range(len(answer)), key=answer.__getitem__) if score.get("kind") == "classes" else None
+    meant = model.manifest.output.column if column is None else column
+    differences = (*_outputs(score, answer, meant), *_route(one.detail, score))
     return Replayed(one, score["model"], "outputs" in score, differences, reasons=_reworded(score, model))
 
 
@@ -238,7 +240,7 @@ def _still_unfit(one: Decided, unfit: Mapping[str, Any], versions: Versions) -> 
         model = versions.find(unfit["model"], unfit["sha256"])
     except ModelUnfit as error:
         return Replayed(one, unfit["model"], problem=str(error))
-    (now,) = model.score([record.values(unfit["features"])])
+    (now,) = model.answers([record.values(unfit["features"])])
     if isinstance(now, ModelUnfit):
         return Replayed(one, unfit["model"])
     return Replayed(one, unfit["model"], differences=(Difference("score", None, now.confidence),))

@@ -18,7 +18,7 @@ from agent import registry
 from agent.desk import Desk
 from agent.errors import GatepostError, ModelUnfit
 from agent.inference import Model
-from agent.ports import Score
+from agent.ports import Answer
 from agent.promotion import Shelf
 from agent.store import scored, shadow
 from agent.store.shadow import Mark, Said
@@ -118,7 +118,7 @@ class Shadow:
         if not rows:
             return _Asked(seq)
         began = time.perf_counter()
-        answers = model.score([one.features for one in rows])
+        answers = model.answers([one.features for one in rows])
         ms = (time.perf_counter() - began) * 1e3 / len(rows)
         said = [_said(row.event_id, answer) for row, answer in zip(rows, answers, strict=True)]
         return _Asked(seq, model.digest, said, ms)
@@ -152,8 +152,8 @@ class Shadow:
         self._paused.pop(name, None)
 
 
-def _said(event_id: int, answer: Score | ModelUnfit) -> Said:
-    return Said(event_id, answer.confidence) if isinstance(answer, Score) else Said(event_id, None, str(answer))
+def _said(event_id: int, answer: Answer | ModelUnfit) -> Said:
+    return Said(event_id, None, str(answer)) if isinstance(answer, ModelUnfit) else Said(event_id, answer.confidence)
 
 
 def _keep(tx: Transaction, name: str, mark: Mark, asked: _Asked) -> None:

@@ -138,7 +138,8 @@ def shown(place: Place, id: int, *, json: bool) -> None:
         return
     describe(found, place)
     if told:
-        show.folded(f"  {told['model']} is {told['confidence']:.0%} sure that it is normal; asked again, closely:")
+        sure = f"{told['confidence']:.0%} sure that it is {told['said'] or 'normal'}"
+        show.folded(f"  {told['model']} is {sure}; asked again, closely:")
         for line in told["reasons"] or (f"cannot be asked: {told['problem']}",):
             show.folded(f"    {line}")
 

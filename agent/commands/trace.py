@@ -181,6 +181,8 @@ def _step(one: Mapping[str, Any], shown: Shown) -> Iterator[str]:
         yield f"    because: {reason}"
     if score:
         yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…)"
+        if "top" in score:
+            yield "    it may be: " + ", ".join(f"{name} {share:.2f}" for name, share in score["top"])
         yield from (f"    score says: {reason}" for reason in score["reasons"])
         called = [f"{name} " for name in shown.names(score)]
         if len(called) != len(score["features"]):

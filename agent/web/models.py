@@ -355,6 +355,7 @@ class Explained(Shown):
     event: int
     model: str | None = Field(description="The version that scored; null: none did")
     confidence: float | None
+    said: str | None = Field(default=None, description="The likeliest class, of a model that tells classes")
     reasons: list[str] = Field(description="What matters most, as sentences")
     inputs: list[Influence] = Field(description="Every input that people can read, the worst first")
     problem: str | None = Field(description="Why there is nothing to tell")

@@ -16,7 +16,7 @@ from agent import record, registry
 from agent.authority import Mode, Rule, decide
 from agent.explaining import explained
 from agent.inference import Model
-from agent.ports import Draft, Features, Kind, Proposal, Score
+from agent.ports import Classified, Draft, Features, Kind, Proposal, Score
 from agent.replay import Replayed, Versions, likely, replay
 from agent.store import archive, decisions, inbox
 from agent.store.decisions import Decided
@@ -96,6 +96,29 @@ def test_what_was_computed_among_others_is_computed_among_as_many(versions, name
     found = [decided(one.seq, {**one.detail, "route": "ignored", "reasons": []}) for one in found]
     assert [fields(one) for one in replay(found, versions)] == [[]] * 93
     assert all(replay([one], versions)[0].same for one in found[::10])
+
+
+def test_what_was_classified_is_classified_the_same_again(versions):
+    """The likeliest class is what is compared, whichever column it stands in; and its reasons are told."""
+    name = "scrap_classification/1"
+    known = registry.read(ROOT / "models" / name, KEYS)
+    model = versions.find(name, known.manifest.files["model.onnx"])
+    rows = [record.values(row) for row in known.parity.rows[:12]]
+    found = []
+    for number, answer in enumerate(model.classify(rows), 1):
+        assert isinstance(answer, Classified)
+        proposal = Proposal((DRAFT,), answer.confidence)
+        decision = decide(proposal, RULE, AT.date(), answer)
+        detail = record.of(b"\1", "scrap", RULE, proposal, decision.route, decision.reasons, score=answer)
+        found.append(decided(number, detail))
+    assert len({one.detail["score"]["said"] for one in found}) > 2
+    assert {one.detail["route"] for one in found} == {"posted", "held"}
+    assert all(one.same and one.exact for one in replay(found, versions))
+    (told,) = replay([changed(found[0], confidence=0.1)], versions)
+    assert "confidence" in fields(told)
+    why = explained(found[0].detail, ROOT / "models", ROOT / "edge_config" / "trust" / "models")
+    assert why["said"] == found[0].detail["score"]["said"]
+    assert why["reasons"]
 
 
 def test_one_bit_is_a_difference_with_both_values_and_its_likely_cause(model, versions):

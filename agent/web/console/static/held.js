@@ -49,7 +49,7 @@ async function closely(place, event) {
   if (told.model === null) return;
   fill(place, h("section.card", h("h2", "What the model says"),
     told.problem ? h("p.hint", told.problem) : h("ul", told.reasons.map((text) => h("li", text))),
-    told.model && h("p.quiet", `${told.model}: ${(told.confidence * 100).toFixed(0)} % sure that it is normal`)));
+    told.model && h("p.quiet", `${told.model}: ${(told.confidence * 100).toFixed(0)} % sure that it is ${told.said ?? "normal"}`)));
 }
 
 function buttons(one) {
