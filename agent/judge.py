@@ -34,6 +34,7 @@ from agent.store import masterdata
 from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
 from agent.store.postings import NewPosting
+from agent.workflows import sentences
 
 log = logging.getLogger("gatepost.judge")
 
@@ -161,7 +162,7 @@ def judge(
     waiting = memory.in_quarantine(finals) if finals else frozenset[tuple[str, int]]()
     decided, states = _decide(fresh, facts, states, today, waiting, verdicts)
     for one in decided:
-        verdicts[one.event.id] = _verdict(one, reconciled_us)
+        verdicts[one.event.id] = _verdict(one, reconciled_us, facts)
     changed = {key: value for key, value in states.items() if before.get(key) is not value}
     return Judgement([verdicts[event.id] for event in events], changed, documents, learnt)
 
@@ -372,7 +373,7 @@ def _overtaken(report: SegmentResponse) -> str:
     return "" if report.final else report.order
 
 
-def _verdict(one: _Case, reconciled_us: int) -> Verdict:
+def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
     """The decision as it is written: the event's end, its postings, and the record that explains both."""
     proposal, modes = one.proposal, one.assignment.modes
     route, reasons = one.decision.route, one.decision.reasons
@@ -388,6 +389,8 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
         detail["unfit"] = record.unfit(model.name, model.digest, one.features)
     if route is _HOLD and proposal.expected is not None:
         detail["expected"] = proposal.expected.written()
+    if said := proposal.said or (_said(proposal, facts) if route is not Route.POST else None):
+        detail["said"] = dict(said)
     verdict = Verdict(one.event, str(route), "decided", detail, one.message_key, one.payload_hash)
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()
@@ -403,6 +406,15 @@ def _verdict(one: _Case, reconciled_us: int) -> Verdict:
         verdict.detail["in_auto"] = str(one.decision.in_auto if drafts else _ADVISE)
     verdict.alarm, verdict.report = one.gap is not None or bool(proposal.alarm), one.report
     return verdict
+
+
+def _said(proposal: Proposal, facts: Facts) -> Mapping[str, str]:
+    """The sentences for whoever looks at it. Of what is posted they are made when somebody asks: few ever do."""
+    if not proposal.drafts:
+        return {}
+    first, expected = proposal.drafts[0], proposal.expected
+    words = sentences.Words(facts.units, facts.plant.currency)
+    return sentences.told(first.kind, first.payload, first.value, words, expected.written() if expected else None)
 
 
 def _posting(one: _Case, draft: Draft, number: int, holds: tuple[str, ...], *, check_first: bool) -> NewPosting:

@@ -214,6 +214,7 @@ class Proposal(NamedTuple):
     subject: Mapping[str, str] = MappingProxyType({})  # order, line, material
     alarm: str = ""  # what somebody should see although this report may be right: a shift over many reports
     expected: Expected | None = None  # for people who look at it
+    said: Mapping[str, str] = MappingProxyType({})  # reader → sentence (operator, planner, accountant), from templates
 
 
 class Route(StrEnum):

@@ -12,6 +12,7 @@
                                                of error those that cannot be ruled out
     unfit                                      instead of a score, where the model was asked and had no answer
         model, sha256, features                which file was given what; the reasons say why
+    said                                       reader → sentence, where a person looks; else made when it is shown
     live, gap, why                             live facts that were looked at, missing numbers, the alarm
 
 Features and outputs are written as decimal numbers from which the same float32 is read back, bit by bit; ``null`` is a

@@ -21,6 +21,7 @@ from agent.rights import module_of
 from agent.store import approvals
 from agent.store.corrections import CORRECTABLE
 from agent.store.encode import from_us
+from agent.workflows.sentences import Words, told
 
 MASK: Final = "***"
 MOST_ALIKE: Final = 5  # postings of the same cause that are shown
@@ -28,7 +29,7 @@ LOOKED_AT: Final = 500  # postings of a line, newest first, among which they are
 _MADE: Final = ("quantity", "yield", "scrap", "rework")
 _NUMBER: Final = re.compile(r"[-+]?\d[\d.,:]*\s?%?")
 
-Words = Callable[[str, str, Mapping[str, Any]], Sequence[tuple[str, str]]]  # target, kind, payload → the ERP's words
+InErpWords = Callable[[str, str, Mapping[str, Any]], Sequence[tuple[str, str]]]  # target, kind, payload → its words
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Around:
     """What must be known beside the store to write a record."""
 
     facts: Facts
-    words: Words
+    words: InErpWords
     sensitive: Collection[str] = ()  # payload fields that are masked
 
 
@@ -84,6 +85,7 @@ def record(connection: apsw.Connection, posting: Mapping[str, Any], around: Arou
         "floor": _floor(connection, posting["event_id"], payload, decided, facts),
         "expected": _expected(decided, facts),
         "model": _model(decided),
+        "said": said(decided, posting, Words(facts.units, facts.plant.currency)),
         "will_post": [
             {"name": name, "value": value} for name, value in around.words(posting["target"], posting["kind"], payload)
         ],
@@ -106,11 +108,18 @@ def mask(content: Mapping[str, Any], payload: Mapping[str, Any], fields: Collect
     hidden = {str(payload[name]) for name in fields}
     return {
         **content,
+        "said": {who: _unless_named(sentence, hidden) for who, sentence in content["said"].items()},
         "payload": masked_payload(payload, fields),
         "will_post": [
             {**one, "value": MASK if one["value"] in hidden else one["value"]} for one in content["will_post"]
         ],
     }
+
+
+def _unless_named(sentence: str, hidden: Collection[str]) -> str:
+    """The sentence, unless something hidden stands in it, in whatever way numbers are written there."""
+    forms = {form for one in hidden for form in (one, one.rstrip("0").rstrip(".") if "." in one else one) if form}
+    return MASK if any(re.search(rf"(?<!\w){re.escape(form)}(?!\w)", sentence) for form in forms) else sentence
 
 
 def masked_payload(payload: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
@@ -136,6 +145,14 @@ def _product(payload: Mapping[str, Any], facts: Facts) -> str:
 def _text(material: str, facts: Facts) -> str:
     found = facts.materials.get(material)
     return found.text if found else ""
+
+
+def said(decided: Mapping[str, Any], posting: Mapping[str, Any], words: Words) -> dict[str, str]:
+    """Reader → sentence: what the decision recorded, or made now from the posting by the same template."""
+    recorded = decided.get("said") if posting.get("supersedes") is None else None
+    if recorded:
+        return dict(recorded)
+    return told(posting["kind"], posting["payload"], value_of(posting), words)
 
 
 # ── where it comes from ─────────────────────────────────────────────────────────────────────────────────────

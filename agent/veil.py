@@ -29,7 +29,7 @@ def veiled(found: Any, fields: Collection[str]) -> Any:
         return found
     if isinstance(found, dict):
         return {
-            name: MASK if name in fields and value not in ("", None) else veiled(value, fields)
+            name: MASK if (name in fields or name == "said") and value not in ("", None) else veiled(value, fields)
             for name, value in found.items()
         }
     if isinstance(found, list | tuple):

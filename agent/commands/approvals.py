@@ -11,8 +11,10 @@ from agent import desk
 from agent.commands import show
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
+from agent.shown import said
 from agent.store import approvals as store
 from agent.store import decisions, lists
+from agent.workflows.sentences import Words
 
 VERSION = click.option(
     "--version",
@@ -134,7 +136,7 @@ def shown(place: Place, id: int, *, json: bool) -> None:
     found = place.look(lambda connection: store.show(connection, id))
     told = _explained(place, found["event_id"]) if found["state"] == "held" else None
     if json:
-        show.data({**priced(found, place), "score": told})
+        show.data({**priced(found, place), "said": narrative(found, place), "score": told})
         return
     describe(found, place)
     if told:
@@ -168,11 +170,20 @@ def describe(found: dict[str, Any], place: Place) -> None:
     show.say(f"  {show.content(found, place.unit_table())}   value {value}   lane {found['ordering_key']}")
     for line in (*(f"because: {reason}" for reason in found["reasons"]), *signatures(found)):
         show.folded(f"  {line}")
+    for line in show.said(narrative(found, place), "  "):
+        show.folded(line)
     if found["error"]:
         show.say(f"  the ERP said: {found['error']}")
     show.say(f"  key in the document: {found['idempotency_key']}   tries: {found['attempts']}")
     show.say(show.payload(found, place.unit_table()))
     show.say(f"  more: gatepost trace posting:{found['id']}")
+
+
+def narrative(found: dict[str, Any], place: Place) -> dict[str, str]:
+    """What it is about in plain sentences, as the decision recorded them or by the same templates."""
+    event = found["event_id"]
+    decided = place.look(lambda connection: decisions.of_event(connection, event)) if event is not None else None
+    return said(decided.detail if decided else {}, found, Words(place.unit_table(), place.plant.currency))
 
 
 def told(answer: Any, asked: Asked) -> None:

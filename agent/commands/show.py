@@ -104,6 +104,11 @@ def _in_columns(cells: Sequence[str], widths: Sequence[int], styles: Mapping[str
     ).rstrip()
 
 
+def said(sentences: Mapping[str, str] | None, indent: str) -> Iterator[str]:
+    """What it is about, a line for each reader."""
+    yield from (f"{indent}for the {reader}: {sentence}" for reader, sentence in (sentences or {}).items())
+
+
 def data(found: object) -> None:
     """JSON for programs."""
     click.echo(json.dumps(found, indent=2, default=str))

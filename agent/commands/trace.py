@@ -17,8 +17,10 @@ from agent.commands import show
 from agent.commands.advised import IN_AUTO
 from agent.commands.place import Place, as_json, at_place
 from agent.errors import NotFound
+from agent.shown import said
 from agent.store.named import ORDER, of_order
 from agent.units import UnitTable
+from agent.workflows.sentences import Words
 
 PAYLOAD = 2000  # characters of the message that are shown; --json has all of it
 
@@ -144,9 +146,12 @@ def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
         yield from _arrival(event, found["postings"])
     for one in found["history"]:
         yield from _step(one, shown)
+    recorded = any("said" in one["detail"] for one in found["history"])
     for posting in found["postings"]:
         yield ""
         yield from _posting(posting, shown)
+        if not recorded or posting["supersedes"] is not None:
+            yield from show.said(said({}, posting, Words(shown.units, shown.currency)), "  ")
 
 
 def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -190,6 +195,7 @@ def _step(one: Mapping[str, Any], shown: Shown) -> Iterator[str]:
         facts = ", ".join(f"{name}{_number(value)}" for name, value in zip(called, score["features"], strict=True))
         yield f"    facts it saw: {facts}"
     yield from (f"    live: {_live(fact)}" for fact in detail.pop("live", None) or ())
+    yield from show.said(detail.pop("said", None), "    ")
     subject = detail.pop("subject", None)
     if subject:
         yield "    about: " + ", ".join(f"{name} {value}" for name, value in subject.items() if value)

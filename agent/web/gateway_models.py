@@ -269,6 +269,7 @@ class Record(Shown):
     floor: Floor
     expected: Expected | None
     model: ModelSaid | None
+    said: dict[str, str] = Field(description="Reader (operator, planner, accountant) → what it is about, in a sentence")
     will_post: list[ErpField] = Field(description="What the ERP will be sent")
     correctable: list[str] = Field(description="The fields that a correction may change")
     payload: dict[str, Any]

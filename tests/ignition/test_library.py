@@ -124,6 +124,14 @@ def test_bars_are_shares_of_the_widest():
     assert gatepost.approval.bars({}, None, "13", "KG")["known"] is False
 
 
+def test_each_reader_has_a_sentence_unless_it_is_masked():
+    """In the order of the readers; a masked sentence is left out, and none at all is no line."""
+    said = {"accountant": "It costs 83.20 EUR.", "planner": "***", "operator": "26 KG was used."}
+    sentences = gatepost.approval._sentences({"said": said})
+    assert sentences == ["For the operator: 26 KG was used.", "For the accountant: It costs 83.20 EUR."]
+    assert gatepost.approval._sentences({"said": {}}) == []
+
+
 def test_nothing_is_signed_without_a_reason():
     """A reason, a comment where the reason is in it, and what a correction changes are asked for first."""
     whole = {"decision": "approve", "reason": "Agreed with the shift lead", "comment": "", "field": "", "value": ""}

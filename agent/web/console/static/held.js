@@ -3,7 +3,7 @@
 import { act, look, may, me } from "/console/api.js";
 import { confirmAct } from "/console/ask.js";
 import { fill, h, table } from "/console/dom.js";
-import { around, COLUMNS, details, everything, reasons } from "/console/postings.js";
+import { around, COLUMNS, details, everything, reasons, sentences } from "/console/postings.js";
 import { content, field, kind, unit } from "/console/words.js";
 
 export function held(main) {
@@ -38,7 +38,7 @@ export function heldOne(main, id) {
     version = `${one.version}${one.state}`;
     const why = h("div");
     fill(main, h("div.head", h("h1", `${content(one)}`), h("span.site", `posting ${one.id}, ${kind(one.kind)}`), h("a", { href: "#/held" }, "all that is held")),
-      buttons(one), h("div.columns", h("div", reasons(one), why, around(one)), h("div", details(one))));
+      buttons(one), h("div.columns", h("div", reasons(one), sentences(one.record?.said), why, around(one)), h("div", details(one))));
     if (one.event_id && one.state === "held") closely(why, one.event_id);
   };
 }

@@ -32,6 +32,10 @@ export function details(one) {
   ];
 }
 
+/** What it is about, a sentence for each reader. */
+export const sentences = (said) => Object.keys(said ?? {}).length > 0 && typeof said === "object"
+  && h("section.card", h("h2", "In plain words"), pairs(Object.entries(said)));
+
 /** Why a person must look at it, and how far it is from what was expected. */
 export const reasons = (one) => h("section.card.reasons", h("h2", "Why it is held"),
   h("ul", one.reasons.map((text) => h("li", text))),

@@ -39,6 +39,7 @@ function step(row) {
     h("div.when", moment(row.at), h("small", ` #${row.seq}`)),
     h("div", h("b", field(row.action)), " ", h("span.quiet", `by ${row.actor}${row.posting ? `, posting ${row.posting}` : ""}`),
       (detail.reasons ?? []).length > 0 && h("ul", detail.reasons.map((text) => h("li", text))),
+      detail.said && typeof detail.said === "object" && pairs(Object.entries(detail.said)),
       score && h("p.quiet", `${score.model} gave ${(score.confidence * 100).toFixed(score.confidence < 0.01 ? 2 : 1)} %`),
       pairs(Object.entries(detail).filter(([name, value]) => !QUIET.has(name) && value !== null && value !== "" && typeof value !== "object").map(([name, value]) => [field(name), String(value)])),
       h("details", h("summary", "record"), h("pre", JSON.stringify(detail, null, 2)))));

@@ -35,6 +35,7 @@ def shown(found, now_ms):
 		"value": words.money(record["value"], record["currency"]),
 		"facts": _facts(record, floor, words, now_ms),
 		"reasons": [{"text": one} for one in _reasons(record)],
+		"sentences": [{"text": one} for one in _sentences(record)],
 		"bars": bars(floor, record["expected"], record["quantity"], record["unit"]),
 		"will_post": [{"name": one["name"], "value": one["value"]} for one in record["will_post"]],
 		"history": [_before(one, words) for one in found["history"]],
@@ -69,7 +70,7 @@ def bars(floor, expected, quantity, unit):
 
 def _nothing(said):
 	found = {"known": False, "held": False, "said": said, "bars": NO_BARS}
-	found.update(dict([(name, []) for name in ("facts", "reasons", "will_post", "history", "correctable", "causes")]))
+	found.update(dict([(name, []) for name in ("facts", "reasons", "sentences", "will_post", "history", "correctable", "causes")]))
 	found.update(dict([(name, "") for name in ("state", "title", "amount", "material", "value", "signed", "masked")]))
 	found["can"] = {"approve": False, "refuse": False, "correct": False}
 	return found
@@ -121,6 +122,12 @@ def _reasons(record):
 		said += [one for one in model["reasons"] if one not in said]
 		said.append("%s is %d %% sure that this is as usual" % (model["name"], round(100 * model["confidence"])))
 	return said
+
+
+def _sentences(record):
+	"""What it is about, for each reader; those that would name what is masked are left out."""
+	readers = [one for one in ("operator", "planner", "accountant") if record["said"].get(one, "***") != "***"]
+	return [u"For the %s: %s" % (one, record["said"][one]) for one in readers]
 
 
 def _signed(record):
