@@ -117,7 +117,9 @@ def _decided(tx: Transaction, posting_id: int, state: str, version: int) -> Conf
     act = tx.last_act(posting_id, of_a_person=True)
     document: Any = tx.execute("SELECT document FROM posting WHERE id = ?", (posting_id,)).get
     now = f"it is {state} now" + (f", document {document}" if document else "")
-    told = _told(posting_id, act) if act and act.actor != AGENT else f"posting {posting_id} waits for nobody"
+    told = f"posting {posting_id} waits for nobody"
+    if act and act.actor != AGENT:
+        told = f"posting {posting_id} was already decided by {act.actor}: {_what(act)} on {_when(act)}"
     return Conflict(
         f"nothing was changed: {told}, and {now}", by=act.actor if act else "", version=version, state=state
     )
@@ -135,9 +137,16 @@ def _changed(tx: Transaction, posting_id: int, version: int, expected: int) -> C
 
 
 def _told(posting_id: int, act: Act) -> str:
-    what = _SAID.get(act.action, act.action.replace("_", " "))
     who = "the agent" if act.actor == AGENT else act.actor
-    return f"posting {posting_id} was {what} by {who} on {from_us(act.at_us):%Y-%m-%d at %H:%M:%S} UTC"
+    return f"posting {posting_id} was {_what(act)} by {who} on {_when(act)}"
+
+
+def _what(act: Act) -> str:
+    return _SAID.get(act.action, act.action.replace("_", " "))
+
+
+def _when(act: Act) -> str:
+    return f"{from_us(act.at_us):%Y-%m-%d at %H:%M:%S} UTC"
 
 
 def _refuse_out_of_turn(tx: Transaction, posting_id: int, ordering_key: str, *, waits: bool) -> None:

@@ -120,7 +120,7 @@ def test_acts_go_through_the_agent_that_runs(running):
         assert shown in ran.stdout
     late = command(config, "approvals", "refuse", "3", "--reason", "late")
     assert late.returncode == 1
-    assert "posting 3 was approved by Jo via operator on " in late.stderr
+    assert "posting 3 was already decided by Jo via operator: approved on " in late.stderr
     assert command(config, "resume", "line", "mixing", "--reason", "x").returncode == 1
     assert "approved posting 3 by Jo via operator" in command(config, "trace", "posting:3").stdout
     told = json.loads(command(config, "status", "--json").stdout)

@@ -100,7 +100,7 @@ async def test_assist_holds_everything_and_an_approval_becomes_a_document(line: 
     assert (await approve(line, one.id))["state"] == "ready"
     assert (await line.settled(kept["id"], "acknowledged")).document == line.booked()[-1]
     assert len(line.booked()) == booked + 1
-    with pytest.raises(Conflict, match=f"was approved by {PERSON.by} on .*, and it is acknowledged now, document "):
+    with pytest.raises(Conflict, match=f"already decided by {PERSON.by}: approved on .* acknowledged now, document "):
         await line.agent.desk.decide(one.id, 1, Signature("Otto", "approve", "late"))
 
 

@@ -76,7 +76,7 @@ def test_who_comes_second_hears_who_was_first(config):
     gatepost_(config, "approvals", "approve", "3", "--reason", "fine")
     ran = gatepost_(config, "approvals", "refuse", "3", "--reason", "not fine")
     assert ran.code == 1
-    assert f"nothing was changed: posting 3 was approved by {login()} on 2" in ran.out
+    assert f"nothing was changed: posting 3 was already decided by {login()}: approved on 2" in ran.out
     assert ran.out.endswith(" UTC, and it is ready now")
 
 

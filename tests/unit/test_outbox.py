@@ -127,7 +127,7 @@ def test_the_first_to_decide_wins_and_the_loser_hears_by_whom(writer: Writer):
     (one,) = add(writer, posting(1, reasons=("200 % usage",)))
     assert claim(writer) == []
     writer.call(lambda tx: approvals.decide(tx, one, 1, YES))
-    with pytest.raises(Conflict, match=r"posting 1 was approved by ann on 2026-11-20 at 12:00:00 UTC") as caught:
+    with pytest.raises(Conflict, match=r"was already decided by ann: approved on 2026-11-20 at 12:00:00") as caught:
         writer.call(lambda tx: approvals.decide(tx, one, 1, NO))
     assert caught.value.by == "ann"
     assert [claimed.posting.id for claimed in claim(writer)] == [one]
@@ -429,7 +429,7 @@ def test_a_correction_goes_in_the_place_of_the_held_one(writer: Writer):
     assert (made["state"], made["supersedes"], state(writer, held)) == ("ready", held, "superseded")
     (sent,) = claim(writer)
     assert (sent.posting.id, sent.posting.payload["quantity"], sent.value) == (made["id"], "6.250", Decimal("20.00"))
-    with pytest.raises(Conflict, match="replaced by a correction by ann"):
+    with pytest.raises(Conflict, match="already decided by ann: replaced by a correction"):
         _correct(writer, held, "7")
 
 
