@@ -20,10 +20,12 @@ from agent.masterdata import (
     Bom,
     BomItem,
     Component,
+    DefectCode,
     Fact,
     Material,
     Operation,
     Order,
+    ScrapReason,
     Stock,
     Tolerance,
     WorkCenter,
@@ -221,6 +223,24 @@ def _stock(read: _Reader) -> Fact:
     )
 
 
+def _scrap_reason(read: _Reader) -> Fact:
+    return read.done(
+        ScrapReason(
+            cause=read.text("cause"),
+            reason=read.text("reason"),
+            variance_reason=read.text("variance_reason", ""),
+            movement=read.text("movement", "551"),
+            cost_center=read.text("cost_center", ""),
+            text=read.text("text", ""),
+            work_center=read.text("work_center", ""),
+        )
+    )
+
+
+def _defect_code(read: _Reader) -> Fact:
+    return read.done(DefectCode(read.text("defect"), read.text("group"), read.text("text", "")))
+
+
 _READ: Mapping[str, Callable[[_Reader], Fact]] = {
     "material": _material,
     "work_center": _work_center,
@@ -228,4 +248,6 @@ _READ: Mapping[str, Callable[[_Reader], Fact]] = {
     "tolerance": _tolerance,
     "order": _order,
     "stock": _stock,
+    "scrap_reason": _scrap_reason,
+    "defect_code": _defect_code,
 }

@@ -14,10 +14,12 @@ from agent.masterdata import (
     Bom,
     BomItem,
     Component,
+    DefectCode,
     Fact,
     Material,
     Operation,
     Order,
+    ScrapReason,
     Stock,
     Tolerance,
     WorkCenter,
@@ -33,6 +35,7 @@ __all__ = [
     "Bom",
     "BomItem",
     "Component",
+    "DefectCode",
     "Document",
     "Fact",
     "Facts",
@@ -41,6 +44,7 @@ __all__ = [
     "Operation",
     "Order",
     "Plant",
+    "ScrapReason",
     "Stock",
     "TellsLive",
     "Tolerance",
@@ -122,6 +126,8 @@ class Facts:
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
     stocks: Mapping[str, Stock] = field(default_factory=dict)
+    scrap_reasons: Mapping[str, ScrapReason] = field(default_factory=dict)
+    defect_codes: Mapping[str, DefectCode] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
 
@@ -153,6 +159,10 @@ class Facts:
     def bom_item(self, product: str, material: str) -> tuple[str, BomItem] | None:
         """The product's unit and its BOM line for the component."""
         return self.bom_items.get((product, material))
+
+    def scrap_reason(self, cause: str, work_center: str) -> ScrapReason | None:
+        """What a cause of scrap means in the ERP: the entry for the work centre before the one for all."""
+        return self.scrap_reasons.get(f"{cause}@{work_center}") or self.scrap_reasons.get(cause)
 
     def tolerance(self, material: str, work_center: str) -> Tolerance | None:
         """The most specific tolerance: material and work centre, then material, then work centre, then any."""
@@ -211,6 +221,8 @@ _INDEX = {
     "tolerance": "tolerances",
     "order": "orders",
     "stock": "stocks",
+    "scrap_reason": "scrap_reasons",
+    "defect_code": "defect_codes",
 }
 
 

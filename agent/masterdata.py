@@ -167,5 +167,39 @@ class Stock:
         return "/".join(part for part in (self.material, self.storage_location, self.batch) if part)
 
 
-Fact: TypeAlias = Material | WorkCenter | Bom | Tolerance | Order | Stock
+@dataclass(frozen=True, slots=True)
+class ScrapReason:
+    """What one cause of scrap means in the ERP, everywhere or at one work centre, and who bears it."""
+
+    kind: ClassVar[str] = "scrap_reason"
+    cause: str
+    reason: str  # of the goods movement
+    variance_reason: str = ""  # of a confirmation
+    movement: str = "551"
+    cost_center: str = ""
+    text: str = ""
+    work_center: str = ""
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return f"{self.cause}@{self.work_center}" if self.work_center else self.cause
+
+
+@dataclass(frozen=True, slots=True)
+class DefectCode:
+    """A code by which defects are reported, with its group in the ERP's catalogue."""
+
+    kind: ClassVar[str] = "defect_code"
+    defect: str
+    group: str
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.defect
+
+
+Fact: TypeAlias = Material | WorkCenter | Bom | Tolerance | Order | Stock | ScrapReason | DefectCode
 STATUSES = ("created", "released", "completed", "closed", "locked", "deleted")

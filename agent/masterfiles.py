@@ -1,4 +1,4 @@
-"""Master data files of the plant: materials, bills of material, work centres, tolerances, and orders without an ERP.
+"""Master data files of the plant: materials, bills of material, work centres, tolerances, scrap, orders without an ERP.
 
 Everything wrong in any of the files is told at once, each finding with its file and line.
 """
@@ -9,140 +9,40 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
-from fractions import Fraction
 from hashlib import sha256
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from typing import Any, Final
 
 from agent.errors import BadPayload, ConfigError, Finding
-from agent.facts import Bom, BomItem, Component, Document, Fact, Material, Operation, Order, Tolerance, WorkCenter
+from agent.facts import (
+    Bom,
+    BomItem,
+    Component,
+    DefectCode,
+    Document,
+    Fact,
+    Material,
+    Operation,
+    Order,
+    ScrapReason,
+    Tolerance,
+    WorkCenter,
+)
 from agent.facts import to_document as document_of
-from agent.schema import Settings, did_you_mean, validate
+from agent.masterentries import (
+    BomEntry,
+    DefectEntry,
+    Entry,
+    MaterialEntry,
+    OrderEntry,
+    ReasonEntry,
+    ToleranceEntry,
+    WorkCenterEntry,
+)
+from agent.schema import did_you_mean, validate
 from agent.units import UnitTable
 from agent.yamltree import Node, scan_yaml
-
-ZERO: Final = Decimal(0)
-
-
-# ── what the files hold ─────────────────────────────────────────────────────────────────────────────────────
-
-
-class Entry(Settings):
-    """One entry of a file; both days inclusive, an absent one is open."""
-
-    valid_from: date | None = Field(default=None, description="first day on which the entry counts")
-    valid_to: date | None = Field(default=None, description="last day on which the entry counts")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Entry:
-        if self.valid_from and self.valid_to and self.valid_to < self.valid_from:
-            raise ValueError(f"valid_to {self.valid_to} is before valid_from {self.valid_from}")
-        return self
-
-
-def _conversions(written: object) -> object:
-    """``DR=200; GRM=1/1000`` of a CSV cell: how many base units one of the other unit is."""
-    if not isinstance(written, str):
-        return written
-    pairs = [part.partition("=") for part in written.split(";") if part.strip()]
-    try:
-        found = {unit.strip(): Fraction(factor.strip()) for unit, _, factor in pairs}
-    except (ValueError, ZeroDivisionError):
-        raise ValueError("must be like DR=200; GRM=1/1000 (base units in one of the other unit)") from None
-    if any(factor <= 0 for factor in found.values()):
-        raise ValueError("conversion factors must be above 0")
-    return found
-
-
-class MaterialEntry(Entry):
-    """A row of ``materials.csv``."""
-
-    material: str = Field(min_length=1, max_length=40, description="number of the material in the ERP")
-    base_unit: str = Field(description="base unit of the material in the ERP")
-    text: str = Field(default="", description="what people call it")
-    price: Decimal = Field(default=ZERO, ge=0, description="money per base unit, in the plant's currency")
-    batch_managed: bool = Field(default=False, description="true: every consumption names a batch")
-    units: Annotated[dict[str, Fraction], BeforeValidator(_conversions)] = Field(
-        default_factory=dict, description="other units of the material, like DR=200; GRM=1/1000"
-    )
-
-
-class BomLine(Settings):
-    """One component of a bill of material."""
-
-    material: str = Field(min_length=1, description="the component")
-    quantity: Decimal = Field(gt=0, description="what one unit of the product takes")
-    unit: str = Field(description="unit of quantity and set_up")
-    set_up: Decimal = Field(default=ZERO, ge=0, description="what is used up once per order")
-
-
-class BomEntry(Entry):
-    """One bill of material of ``boms.yaml``."""
-
-    product: str = Field(min_length=1, description="the material that is made")
-    unit: str = Field(description="unit of the product that the quantities are per")
-    items: tuple[BomLine, ...] = Field(min_length=1, description="the components")
-
-
-class WorkCenterEntry(Entry):
-    """One work centre of ``work_centers.yaml``."""
-
-    work_center: str = Field(min_length=1, description="the work centre as the ERP calls it")
-    line: str = Field(min_length=1, description="the line it belongs to")
-    text: str = Field(default="", description="what people call it")
-
-
-class ToleranceEntry(Entry):
-    """One tolerance of ``tolerances.yaml``; without material or work centre it counts for all."""
-
-    material: str = Field(default="", description="for this material only")
-    work_center: str = Field(default="", description="for this work centre only")
-    under: Decimal = Field(ge=0, le=1, description="how much less than expected, as a fraction")
-    over: Decimal = Field(ge=0, le=10, description="how much more than expected, as a fraction")
-
-
-class OperationLine(Settings):
-    """One operation of an order."""
-
-    operation: str = Field(min_length=1, description="number of the operation, such as 0010")
-    work_center: str = Field(min_length=1, description="where it is done")
-    unit: str = Field(description="unit in which it is confirmed")
-
-
-class ComponentLine(Settings):
-    """One component of an order, with its reservation where there is one."""
-
-    material: str = Field(min_length=1, description="the component")
-    required: Decimal = Field(ge=0, description="what the whole order needs")
-    unit: str = Field(description="unit of the requirement")
-    reservation: str = Field(default="", description="number of the reservation in the ERP")
-    item: str = Field(default="", description="item of the reservation")
-    withdrawn: Decimal = Field(default=ZERO, ge=0, description="what was consumed before the agent started")
-    storage_location: str = Field(default="", description="where it is taken from")
-    batch: str = Field(default="", description="which batch is taken")
-    operation: str = Field(default="", description="at which operation it is used")
-    backflush: bool = Field(default=False, description="true: the ERP consumes it with the confirmation")
-
-
-class OrderEntry(Entry):
-    """One order of ``orders.yaml``, for plants whose orders do not come from the ERP."""
-
-    order: str = Field(min_length=1, description="number of the order")
-    material: str = Field(min_length=1, description="the product")
-    plant: str = Field(min_length=1, description="the plant")
-    quantity: Decimal = Field(gt=0, description="how much is to be made")
-    unit: str = Field(description="unit of the quantity")
-    status: Literal["created", "released", "completed", "closed", "locked", "deleted"] = Field(
-        default="released", description="only released orders are posted to"
-    )
-    operations: tuple[OperationLine, ...] = Field(min_length=1, description="what is done")
-    components: tuple[ComponentLine, ...] = Field(default=(), description="what is used")
-    changed_at: AwareDatetime | None = Field(default=None, description="when the order was last changed")
-
 
 # ── reading them ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,9 +78,9 @@ class MasterFiles:
 
 
 def load(folder: str | Path, units: UnitTable) -> MasterFiles:
-    """Read ``materials.csv``, ``boms.yaml``, ``work_centers.yaml``, ``tolerances.yaml`` and ``orders.yaml``.
+    """Read the files of the folder (FILES); only the first is required.
 
-    Only the first is required. Raises ConfigError with all findings of all files.
+    Raises ConfigError with all findings of all files.
     """
     reading = _Reading(Path(folder), units, [])
     records = reading.records()
@@ -233,12 +133,25 @@ def _order(entry: OrderEntry, code: Callable[[str], str]) -> Fact:
     )
 
 
+def _reason(entry: ReasonEntry, code: Callable[[str], str]) -> Fact:
+    return ScrapReason(
+        entry.cause, entry.reason, entry.variance_reason, entry.movement, entry.cost_center, entry.text,
+        entry.work_center,
+    )  # fmt: skip
+
+
+def _defect(entry: DefectEntry, code: Callable[[str], str]) -> Fact:
+    return DefectCode(entry.defect, entry.group, entry.text)
+
+
 FILES: Final = (
     _File("materials.csv", "", MaterialEntry, _material),
     _File("boms.yaml", "boms", BomEntry, _bom),
     _File("work_centers.yaml", "work_centers", WorkCenterEntry, _work_center),
     _File("tolerances.yaml", "tolerances", ToleranceEntry, _tolerance),
     _File("orders.yaml", "orders", OrderEntry, _order),
+    _File("scrap_reasons.yaml", "reasons", ReasonEntry, _reason),
+    _File("defect_codes.yaml", "defects", DefectEntry, _defect),
 )
 
 
@@ -381,5 +294,5 @@ def _named_work_centers(fact: Fact) -> Iterator[tuple[tuple[str | int, ...], str
     if isinstance(fact, Order):
         for at, operation in enumerate(fact.operations):
             yield ("operations", at, "work_center"), operation.work_center
-    elif isinstance(fact, Tolerance) and fact.work_center:
+    elif isinstance(fact, Tolerance | ScrapReason) and fact.work_center:
         yield ("work_center",), fact.work_center

@@ -4,13 +4,14 @@ from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from agent import masterfiles
 from agent.config import parse
 from agent.errors import ConfigError
-from agent.facts import Bom, Material, Order, Tolerance, WorkCenter
+from agent.facts import Bom, Facts, Material, Order, Plant, Tolerance, WorkCenter, from_document, to_document
 from agent.units import UnitsFile, UnitTable
 from simulators import scenario
 
@@ -166,3 +167,26 @@ def test_the_version_follows_the_content(folder, units):
     assert masterfiles.load(folder, units).version == before
     (folder / "materials.csv").write_text("material,base_unit,price\nA,KG,1.51\nB,PC,\n")
     assert masterfiles.load(folder, units).version != before
+
+
+def test_a_cause_of_scrap_means_what_its_work_centre_says_before_what_counts_for_all(folder, units):
+    """The store gives the same entry back; a work centre that nobody knows is told with its line."""
+    (folder / "work_centers.yaml").write_text("work_centers: [{work_center: MIX-01, line: mixing}]\n")
+    (folder / "scrap_reasons.yaml").write_text(
+        "reasons:\n"
+        '  - {cause: tool, reason: "0003", cost_center: "1"}\n'
+        '  - {cause: tool, work_center: MIX-01, reason: "0003", cost_center: "2", movement: "553"}\n'
+    )
+    (folder / "defect_codes.yaml").write_text('defects: [{defect: "0001", group: SURFACE}]\n')
+    found = masterfiles.load(folder, units).facts(TODAY)
+    facts = Facts(Plant("1710", ZoneInfo("UTC"), "EUR"), units).with_facts(found)
+    here, elsewhere = facts.scrap_reason("tool", "MIX-01"), facts.scrap_reason("tool", "MOLD-02")
+    assert here is not None
+    assert elsewhere is not None
+    assert (here.cost_center, elsewhere.cost_center) == ("2", "1")
+    assert facts.scrap_reason("handling", "MIX-01") is None
+    assert [from_document(one.kind, to_document(one)) for one in found] == found
+    (folder / "scrap_reasons.yaml").write_text('reasons: [{cause: tool, work_center: MIX-02, reason: "0003"}]\n')
+    assert findings(folder, units) == [
+        "scrap_reasons.yaml:1: reasons[0].work_center: is not in work_centers.yaml; did you mean 'MIX-01'? (MIX-02)"
+    ]
