@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
+from typing import Final
 
 from agent.errors import BadPayload
 from agent.facts import Facts
@@ -14,26 +14,34 @@ from agent.masterdata import Component, Material, Order
 from agent.units import UnitTable
 from agent.workflows.orders import Into, bom_line, converted, into, shown
 
-Fits = Callable[[Fraction], bool]  # whether a corrected amount, as a multiple of the reported one, is as expected
+Fits = Callable[[Decimal | int, Decimal | int], bool]  # whether the reported amount times the first, divided by the
+# second, is as expected: two numbers, because a fraction takes a hundred times as long to make
+_SLIPS: Final = (  # of the decimal point: what would set it right, and how that is told
+    (1, 10, "10 times too high"),
+    (10, 1, "10 times too low"),
+    (1, 100, "100 times too high"),
+    (100, 1, "100 times too low"),
+    (1, 1000, "1000 times too high"),
+    (1000, 1, "1000 times too low"),
+)
 _CONFUSED = ("KGM", "GRM", "LBR", "TNE", "LTR", "MLT", "GLL", "MTR", "FOT", "CMT", "MMT", "C62", "DZN", "CEN", "MIL")
 
 
-def likely_cause(reported: Quantity, fits: Fits, material: Material, units: UnitTable) -> str:
+def likely_cause(reported: Quantity, fits: Fits, material: Material, facts: Facts) -> str:
     """The recording errors that would explain it, in words; "" when none does. `fits` takes a factor on the report.
 
     A slipped point explains more than anything else; of the others all that fit are told, since nobody can know which.
     """
-    for power in (1, -1, 2, -2, 3, -3):
-        if fits(Fraction(10) ** -power):
-            slip = f"{10 ** abs(power)} times too {'high' if power > 0 else 'low'}"
-            also = _unit_slip(reported.unit, fits, material, units) if abs(power) == 3 else ""
+    for numerator, denominator, slip in _SLIPS:
+        if fits(numerator, denominator):
+            also = _unit_slip(reported.unit, fits, material, facts) if 1000 in (numerator, denominator) else ""
             return f"{slip}: a slipped decimal point{', or ' + also if also else ''}"
     causes = []
-    if fits(Fraction(1, 2)):
+    if fits(1, 2):
         causes.append("twice what is expected: counted double, or two lots in one report")
-    if slip := _unit_slip(reported.unit, fits, material, units):
+    if slip := _unit_slip(reported.unit, fits, material, facts):
         causes.append(slip)
-    swapped = next((number for number in transpositions(reported.value) if fits(_ratio(number, reported.value))), None)
+    swapped = next((number for number in transpositions(reported.value) if fits(number, reported.value)), None)
     if swapped is not None:
         causes.append(f"two digits swapped: {swapped:f} instead of {reported.value:f}")
     return "; or ".join(causes)
@@ -49,9 +57,9 @@ def lost_with_scrap(actuals: Iterable[MaterialActual], lot: Decimal, into_lot: I
         told = shown(*one.quantity, into_lot.units)
         if one.material == consumed.material:
             same_unit = one.quantity.unit == consumed.quantity.unit
-            if same_unit and fits(1 - Fraction(one.quantity.value) / Fraction(consumed.quantity.value)):
+            if same_unit and fits(consumed.quantity.value - one.quantity.value, consumed.quantity.value):
                 return f"the {told} of scrap reported with it are the difference"
-        elif lot and fits(Fraction(lot) / (Fraction(lot) + Fraction(converted(*one.quantity, into_lot)))):
+        elif lot and fits(lot, lot + converted(*one.quantity, into_lot)):
             return f"right for the lot and the {told} of scrap reported with it"
     return ""
 
@@ -80,11 +88,20 @@ def _takes_as_much(
     return takes * (1 - tolerance.under) <= used <= takes * (1 + tolerance.over)
 
 
-def _unit_slip(unit: str, fits: Fits, material: Material, units: UnitTable) -> str:
-    for other in (*material.units, material.base_unit, *_CONFUSED):
-        if other != unit and _convertible(other, unit, material, units) and fits(units.factor(other, unit, material)):
-            return f"the number may be meant in {units.shown(other)}, not in {units.shown(unit)}"
-    return ""
+def _unit_slip(unit: str, fits: Fits, material: Material, facts: Facts) -> str:
+    key = ("slips", unit, material.material)
+    slips: tuple[tuple[int, int, str], ...] = facts.memo.get(key) or facts.remember(
+        key, tuple(_unit_slips(unit, material, facts.units))
+    )
+    return next((words for numerator, denominator, words in slips if fits(numerator, denominator)), "")
+
+
+def _unit_slips(unit: str, material: Material, units: UnitTable) -> Iterator[tuple[int, int, str]]:
+    """What one of each unit that may be meant is in this one, and how that is told."""
+    for other in dict.fromkeys((*material.units, material.base_unit, *_CONFUSED)):
+        if other != unit and _convertible(other, unit, material, units):
+            words = f"the number may be meant in {units.shown(other)}, not in {units.shown(unit)}"
+            yield (*units.factor(other, unit, material).as_integer_ratio(), words)
 
 
 def _convertible(one: str, other: str, material: Material, units: UnitTable) -> bool:
@@ -103,7 +120,3 @@ def transpositions(value: Decimal) -> Iterator[Decimal]:
             letters = list(text)
             letters[one], letters[other] = text[other], text[one]
             yield Decimal("".join(letters))
-
-
-def _ratio(one: Decimal, other: Decimal) -> Fraction:
-    return Fraction(one) / Fraction(other)

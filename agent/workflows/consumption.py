@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from fractions import Fraction
 from math import log
 from typing import Any, Final
 
@@ -191,8 +190,8 @@ def _deviation(report: SegmentResponse, use: Use, quantity: Decimal, facts: Fact
     if low <= quantity <= high:
         return ()
 
-    def fits(factor: Fraction) -> bool:
-        return low <= Fraction(quantity) * factor <= high
+    def fits(numerator: Decimal | int, denominator: Decimal | int) -> bool:
+        return low * denominator <= quantity * numerator <= high * denominator
 
     cause = _cause(report, use, facts)(fits)
     percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
@@ -222,7 +221,7 @@ def _cause(report: SegmentResponse, use: Use, facts: Facts) -> usual.Cause:
 
     def explain(fits: Fits) -> str:
         scrap = lost_with_scrap(report.material_actuals, lot or ZERO, need.into_lot, fits)
-        return scrap or likely_cause(actual.quantity, fits, need.material, facts.units)
+        return scrap or likely_cause(actual.quantity, fits, need.material, facts)
 
     return explain
 

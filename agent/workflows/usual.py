@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from fractions import Fraction
 from math import log
 from typing import Final
 
@@ -27,8 +26,8 @@ def odd(found: Finding, quantity: Decimal, unit: str, cause: Cause, at_most: flo
     far off.
     """
 
-    def fits(factor: Fraction) -> bool:
-        corrected = float(Fraction(quantity) * factor)
+    def fits(numerator: Decimal | int, denominator: Decimal | int) -> bool:
+        corrected = float(quantity * numerator / denominator)
         return corrected > 0 and abs(log(corrected / found.usual)) <= NEAR * found.width
 
     explained = cause(fits)
