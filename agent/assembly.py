@@ -19,7 +19,7 @@ from agent.erp import TARGETS
 from agent.errors import ModelUnfit
 from agent.facts import Fact, Facts, Plant, from_document
 from agent.inference import Absent, Model
-from agent.judge import Assignment, Rules
+from agent.judge import Assignment, Door, Rules
 from agent.judge import Model as Scores
 from agent.ports import Classifies, Clock, ErpTarget, Source, Surroundings, Workflow
 from agent.promotion import Shelf, kind_for
@@ -66,10 +66,10 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be
 
     `may_be_absent` are the models without which it goes on where they do not fit: what asks them is held.
     """
-    assignments = {}
+    assignments: dict[str, Assignment] = {}
     for name, flow in config.workflows.items():
         limits = config.authority_of(name)
-        modes = {kind: PostingMode(mode).value for kind, mode in dict(config.target(flow.target).postings).items()}
+        roles = {role: Door(targets[name], _modes(config, name)) for role, name in flow.targets.items()}
         rule = authority.Rule.of(
             limits,
             config.posting_date,
@@ -87,13 +87,18 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be
                 if flow.model not in may_be_absent:
                     raise
                 model = Absent(flow.model, error)
-        assignments[flow.mapping] = Assignment(
-            workflow, targets[flow.target], rule, MappingProxyType(modes), model,
-            workflow if isinstance(workflow, Classifies) else None,
-        )  # fmt: skip
+        classifies = workflow if isinstance(workflow, Classifies) else None
+        one = Assignment(workflow, targets[flow.target], rule, _modes(config, flow.target), model, classifies, roles)
+        assignments |= dict.fromkeys(flow.mappings, one)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)
     return Rules(config.version, mappings, known, MappingProxyType(assignments), patience)
+
+
+def _modes(config: Config, target: str) -> Mapping[str, str]:
+    """What becomes of each kind of posting at this target."""
+    written = dict(config.target(target).postings).items()
+    return MappingProxyType({kind: PostingMode(mode).value for kind, mode in written})
 
 
 def _champion(config: Config, name: str, workflow: Workflow, explain_below: float) -> Model:

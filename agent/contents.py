@@ -6,12 +6,13 @@ Everything that can be read is read, so that all findings come at once, also whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from agent import mapping, masterfiles, registry
+from agent import mapping, masterfiles, own_events, registry
 from agent.config import Config, Examined, Node, Settings, live_without_identity, parse
-from agent.crosschecks import Wiring, fresh_where_reported, live_facts, overlap, too_short_for_sources
+from agent.crosschecks import ABOUT_OPERATIONS, Wiring, fresh_where_reported, live_facts, overlap, too_short_for_sources
 from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit, NotFound
 from agent.promotion import Shelf
 from agent.settings import Document
@@ -80,13 +81,21 @@ def _units_of_limits(tree: Node, table: UnitTable) -> Iterator[Finding]:
 def wired(wiring: Wiring, read: mapping.Mappings) -> Iterator[Finding]:
     """Whether mappings and workflows fit each other, and what is posted live has an identity."""
     kinds = read.kinds()
+    readers: dict[str, str] = {}
     for name, flow in wiring.workflows.items():
         node = wiring.tree.get("workflows", name, "mapping") or wiring.tree.get("workflows", name) or wiring.tree
-        if flow.mapping not in kinds:
-            yield node.finding(
-                f"no mapping reads messages of kind {flow.mapping!r}; there are {', '.join(sorted(kinds))}", ""
-            )
-    used = {flow.mapping for flow in wiring.workflows.values()}
+        for kind in flow.mappings:
+            if kind not in kinds and kind not in own_events.KINDS:
+                yield node.finding(
+                    f"no mapping reads messages of kind {kind!r}; there are {', '.join(sorted(kinds))}", ""
+                )
+            if (first := readers.setdefault(kind, name)) != name:
+                yield node.finding(f"workflow {first!r} reads messages of kind {kind!r} already; one may", "")
+            if flow.kind in ABOUT_OPERATIONS:
+                for place in read.without_order(kind):
+                    why = f"workflow {name!r} reads its messages, and they name no order or no operation: add both"
+                    yield replace(place, message=why)
+    used = set(readers)
     for kind in sorted(kinds - used):
         if wiring.workflows:
             yield (wiring.tree.get("workflows") or wiring.tree).finding(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from agent import own_events
 from agent.errors import Finding
 from agent.ports import Kind
 from agent.schema import did_you_mean
@@ -17,6 +18,7 @@ from agent.yamltree import Node
 
 Findings = Iterator[Finding]
 POSTS = {"consumption": (Kind.GOODS_ISSUE,), "confirmation": (Kind.CONFIRMATION,)}  # other workflows: any kind
+ABOUT_OPERATIONS = ("consumption", "confirmation")  # workflows whose reports are of an operation of an order
 
 
 class Wiring(Protocol):
@@ -40,6 +42,13 @@ def unique_names(wiring: Wiring) -> Findings:
     for part in (("sources",), ("targets",), ("api", "tokens")):
         for name, line in _repeated(_values(wiring.tree.get(*part), "name")):
             yield name.finding(f"is the name of another one in line {line}; give each its own")
+
+
+def no_source_is_the_agent(wiring: Wiring) -> Findings:
+    """What the agent itself notices has a source of its own."""
+    for name in _values(wiring.tree.get("sources"), "name"):
+        if name.text == own_events.SOURCE:
+            yield name.finding("is the source of what the agent itself notices; choose another name")
 
 
 def unique_tokens(wiring: Wiring) -> Findings:
@@ -69,9 +78,10 @@ def known_targets(wiring: Wiring) -> Findings:
     workflows = wiring.tree.get("workflows")
     users = [*(workflows.mapping.values() if workflows else ()), *_items(wiring.tree.get("sources"))]
     for user in users:
-        target = user.get("target")
-        if target is not None and target.children is None and target.text not in known:
-            yield target.finding(f"there is no such target; {did_you_mean(target.text, known)}")
+        others = user.get("targets")
+        for target in (user.get("target"), *(others.mapping.values() if others else ())):
+            if target is not None and target.children is None and target.text not in known:
+                yield target.finding(f"there is no such target; {did_you_mean(target.text, known)}")
 
 
 def known_authority(wiring: Wiring) -> Findings:
@@ -207,6 +217,7 @@ def existing_paths(wiring: Wiring) -> Findings:
 
 CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
     unique_names,
+    no_source_is_the_agent,
     unique_tokens,
     gateways_can_sign,
     known_targets,
@@ -229,12 +240,13 @@ def live_without_identity(wiring: Wiring, kinds: Collection[str]) -> Findings:
     for name, flow in wiring.workflows.items():
         posts = POSTS.get(flow.kind, tuple(Kind))
         live = [kind.value for kind in posts if _live(wiring, flow, kind)]
-        if flow.mapping in kinds and live:
-            yield _place(wiring.tree, ("workflows", name, "mapping")).finding(
-                f"messages of kind {flow.mapping!r} have no identity, and {live[0]} is live at target {flow.target!r};"
-                " let the mapping say what makes a message unique, or set the posting to dry-run",
-                "",
-            )
+        for unknown in flow.mappings:
+            if unknown in kinds and live:
+                yield _place(wiring.tree, ("workflows", name, "mapping")).finding(
+                    f"messages of kind {unknown!r} have no identity, and {live[0]} is live at target {flow.target!r};"
+                    " let the mapping say what makes a message unique, or set the posting to dry-run",
+                    "",
+                )
 
 
 def overlap(one: str, other: str) -> bool:

@@ -129,6 +129,7 @@ class Facts:
     scrap_reasons: Mapping[str, ScrapReason] = field(default_factory=dict)
     defect_codes: Mapping[str, DefectCode] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
+    live: LiveState = LiveState()  # what tags say the plant is now; nothing that follows from it is remembered
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
 
     def knows(self, kind: str, key: str) -> bool:
@@ -207,6 +208,10 @@ class Facts:
             indices["memo"] = {}
         as_of = orders_as_of or self.orders_as_of
         return replace(self, version=self.version + 1, orders_as_of=as_of, **indices)  # type: ignore[arg-type]
+
+    def seeing(self, live: LiveState) -> Facts:
+        """The same master data beside what tags say now; they share what is remembered."""
+        return replace(self, live=live)
 
     def facts(self) -> Iterable[Fact]:
         """Everything the snapshot knows, kind by kind."""

@@ -53,7 +53,7 @@ class SegmentResponse(NamedTuple):
 
     kind: str  # which workflow reads it: "consumption", "confirmation"
     id: str | None
-    order: str  # OperationsRequestID
+    order: str  # OperationsRequestID; empty where a report is about none
     operation: str  # ProcessSegmentID
     occurred_at: datetime
     work_center: str = ""  # EquipmentActual.EquipmentID
@@ -65,3 +65,4 @@ class SegmentResponse(NamedTuple):
     personnel: str = ""
     sender: str = ""
     sequence: int | None = None
+    data: Mapping[str, str | Decimal] = MappingProxyType({})  # SegmentData: what else the message says, by name

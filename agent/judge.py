@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
 from itertools import groupby
-from typing import Any, Final, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
-from agent import authority, freshness, numbering, record, strictjson
+from agent import authority, freshness, numbering, own_events, record, strictjson
 from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Fact, Facts, LiveState, from_document, to_document
 from agent.isa95 import SegmentResponse
@@ -63,6 +64,13 @@ class Model(Protocol):
         """The row of these raw inputs."""
 
 
+class Door(NamedTuple):
+    """Where postings of one role go."""
+
+    target: ErpTarget
+    modes: Mapping[str, str]  # posting kind → off | dry-run | live
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """One workflow at work: where it posts, what it may do, and who scores for it."""
@@ -73,6 +81,12 @@ class Assignment:
     modes: Mapping[str, str]  # posting kind → off | dry-run | live
     model: Model | None = None
     classifies: Classifies | None = None  # the workflow, where it is one: its model is asked as it proposes
+    roles: Mapping[str, Door] = field(default_factory=lambda: MappingProxyType({}))  # who else gets something
+
+    def door(self, draft: Draft) -> Door | None:
+        """Where this draft goes; None: nobody is configured for its role, or the kind is off there."""
+        found = self.roles.get(draft.role) if draft.role else Door(self.target, self.modes)
+        return found if found is not None and found.modes.get(draft.kind, "off") != "off" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +163,8 @@ def judge(
         except BadPayload as error:
             verdicts[event.id] = _named(quarantined(event, error.reason, str(error)), report)
     facts = rules.facts.with_facts(learnt, orders_as_of=events[-1].received_at) if learnt else rules.facts
+    if live is not None and live.parts:
+        facts = facts.seeing(live)
     fresh = _recognise(read, memory.known({one.message_key for one in read}), verdicts)
     _score(fresh, facts)
     keys = {key for one in fresh for key in (*one.state_keys, one.sequence_key) if key}
@@ -186,6 +202,8 @@ def _read(event: Event, rules: Rules) -> SegmentResponse:
     if "refused" in event.properties:  # its source could not read it, and says why: ``code: sentence``
         code, _, why = event.properties["refused"].partition(": ")
         raise BadPayload(why, reason=code)
+    if event.source == own_events.SOURCE:
+        return own_events.read(event)
     return rules.mappings.read(event)
 
 
@@ -329,8 +347,12 @@ def _propose(one: _Case, facts: Facts, states: dict[str, Any], today: date, verd
 
 def _acceptable(one: _Case, verdicts: dict[int, Verdict]) -> bool:
     """Whether the ERP would take the payloads; what it would refuse goes into quarantine, unless it is only advice."""
-    target = one.assignment.target
-    refusals = [said for draft in one.proposal.drafts for said in target.check(draft.kind, draft.payload)]
+    refusals: list[str] = []
+    for draft in one.proposal.drafts:
+        door = one.assignment.roles.get(draft.role) if draft.role else None
+        if door is not None or not draft.role:
+            target = door.target if door is not None else one.assignment.target
+            refusals += target.check(draft.kind, draft.payload)
     if not refusals or one.decision.route is _ADVISE:
         return True
     verdicts[one.event.id] = _quarantined(one, "erp_would_refuse", "; ".join(refusals))
@@ -375,9 +397,9 @@ def _overtaken(report: SegmentResponse) -> str:
 
 def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
     """The decision as it is written: the event's end, its postings, and the record that explains both."""
-    proposal, modes = one.proposal, one.assignment.modes
+    proposal = one.proposal
     route, reasons = one.decision.route, one.decision.reasons
-    drafts = [draft for draft in proposal.drafts if modes.get(draft.kind, "off") != "off"]
+    drafts = [(draft, door) for draft in proposal.drafts if (door := one.assignment.door(draft)) is not None]
     if route in _TO_THE_OUTBOX and not drafts:
         route, reasons = _ADVISE, (*reasons, "this kind of posting is off for the target")
     detail = record.of(
@@ -391,12 +413,16 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
         detail["expected"] = proposal.expected.written()
     if said := proposal.said or (_said(proposal, facts) if route is not Route.POST else None):
         detail["said"] = dict(said)
+    if len(drafts) < len(proposal.drafts):
+        why = [_left_out(one.assignment, draft) for draft in proposal.drafts]
+        detail["left_out"] = [reason for reason in why if reason]
     verdict = Verdict(one.event, str(route), "decided", detail, one.message_key, one.payload_hash)
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()
         early = bool(reconciled_us) and to_us(one.report.occurred_at) < reconciled_us
         verdict.postings = [
-            _posting(one, draft, number, holds, check_first=early) for number, draft in enumerate(drafts)
+            _posting(one, draft, door.target.name, number, holds, check_first=early)
+            for number, (draft, door) in enumerate(drafts)
         ]
     elif route is _ADVISE:
         verdict.detail["would_post"] = [
@@ -417,8 +443,20 @@ def _said(proposal: Proposal, facts: Facts) -> Mapping[str, str]:
     return sentences.told(first.kind, first.payload, first.value, words, expected.written() if expected else None)
 
 
-def _posting(one: _Case, draft: Draft, number: int, holds: tuple[str, ...], *, check_first: bool) -> NewPosting:
-    workflow, target, rule = one.assignment.workflow.name, one.assignment.target.name, one.assignment.rule
+def _left_out(assignment: Assignment, draft: Draft) -> str:
+    """Why a draft goes nowhere; empty: it does not."""
+    if assignment.door(draft) is not None:
+        return ""
+    if draft.role and draft.role not in assignment.roles:
+        return f"{draft.kind}: no target is configured for role {draft.role!r}"
+    target = assignment.roles[draft.role].target if draft.role else assignment.target
+    return f"{draft.kind}: off for target {target.name}"
+
+
+def _posting(
+    one: _Case, draft: Draft, target: str, number: int, holds: tuple[str, ...], *, check_first: bool
+) -> NewPosting:
+    workflow, rule = one.assignment.workflow.name, one.assignment.rule
     return NewPosting(
         event_id=one.event.id,
         workflow=workflow,

@@ -168,18 +168,29 @@ class Forecast(NamedTuple):
 
 
 class Kind(StrEnum):
-    """What the ERP shall do."""
+    """What the ERP, a person or the line shall get."""
 
     GOODS_ISSUE = "goods_issue"
     CONFIRMATION = "confirmation"
     REVERSAL = "reversal"
+    ORDER_RELEASE = "order_release"
+    ORDER_NOTE = "order_note"
+    SCRAP = "scrap"
+    STOCK_TRANSFER = "stock_transfer"
+    DEFECT = "defect"
+    COUNT_DOCUMENT = "count_document"
+    COUNT_ENTRY = "count_entry"
+    COUNT_DIFFERENCE = "count_difference"
+    NOTIFICATION = "notification"
+    DISPATCH = "dispatch"
 
 
 class Draft(NamedTuple):
     """One proposed posting: the business content that a person sees and signs, in plain JSON-able words.
 
     Quantities are decimal strings. `ordering_key` names the lane: postings of one key reach the ERP in order.
-    `waits_for_held` makes it wait until no earlier posting of its lane is held (a final confirmation).
+    `waits_for_held` makes it wait until no earlier posting of its lane is held (a final confirmation). `role` says
+    which of the workflow's targets gets it: empty its `target`, else a name under its `targets`.
     """
 
     kind: Kind
@@ -187,6 +198,7 @@ class Draft(NamedTuple):
     payload: Mapping[str, Any]
     value: Decimal = Decimal(0)  # money at stake, in the plant's currency
     waits_for_held: bool = False
+    role: str = ""
 
 
 class Expected(NamedTuple):
@@ -215,6 +227,7 @@ class Proposal(NamedTuple):
     alarm: str = ""  # what somebody should see although this report may be right: a shift over many reports
     expected: Expected | None = None  # for people who look at it
     said: Mapping[str, str] = MappingProxyType({})  # reader → sentence (operator, planner, accountant), from templates
+    together: bool = False  # the drafts are one group: sent one after the other, stopped where one is not booked
 
 
 class Route(StrEnum):
@@ -295,6 +308,8 @@ class Posting(NamedTuple):
     last_sent_at: datetime | None = None
     request_id: str = ""  # 32 upper-case hexadecimal digits, derived from the idempotency key
     wire: bytes | None = None
+    group: int | None = None  # the first posting of its group; None: it stands alone
+    documents: Mapping[str, str] = MappingProxyType({})  # kind → document of what was booked before it in its group
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,25 @@ class Postings(Settings):
     )
     confirmation: PostingMode = Field(default=PostingMode.OFF, description="Yield, scrap and times of an operation")
     reversal: PostingMode = Field(default=PostingMode.OFF, description="Taking back a document that is booked")
+    order_release: PostingMode = Field(default=PostingMode.OFF, description="Releasing a production order")
+    order_note: PostingMode = Field(default=PostingMode.OFF, description="A note added to the text of an order")
+    scrap: PostingMode = Field(
+        default=PostingMode.OFF, description="Scrapped stock or components, SAP movements 551, 553 and 555"
+    )
+    stock_transfer: PostingMode = Field(
+        default=PostingMode.OFF,
+        description="Stock to blocked and back (SAP movements 344 and 343), or to another storage location",
+    )
+    defect: PostingMode = Field(default=PostingMode.OFF, description="A record of a defect, SAP A_Defect")
+    count_document: PostingMode = Field(
+        default=PostingMode.OFF, description="A physical inventory document: what shall be counted"
+    )
+    count_entry: PostingMode = Field(default=PostingMode.OFF, description="What was counted, entered in that document")
+    count_difference: PostingMode = Field(
+        default=PostingMode.OFF, description="The differences of that document, posted to the stock"
+    )
+    notification: PostingMode = Field(default=PostingMode.OFF, description="A message to people, by role")
+    dispatch: PostingMode = Field(default=PostingMode.OFF, description="An order sent to its line")
 
     def mode(self, kind: Kind) -> PostingMode:
         """The mode of one posting kind."""
@@ -158,14 +177,25 @@ class Workflow(Settings):
     """What reads one kind of message and proposes postings."""
 
     target: str = Field(description="The target that gets its postings")
+    targets: Mapping[str, str] = Field(
+        default={},
+        description="Role → the target that gets what it has for others, for example `notify` and `line`; what is for "
+        "a role that is absent here is left out",
+    )
     kind: str = Field(default="", description="Which workflow this is; its own name if absent")
-    mapping: str = Field(
-        default="", description="The message kind it reads, a file of the mappings; its own name if absent"
+    mapping: str | tuple[str, ...] = Field(
+        default="",
+        description="The message kind it reads, a file of the mappings, or a list of them; its own name if absent",
     )
     model: str | None = Field(
         default=None, description="The folder below `models` that scores its events; none: no score"
     )
     options: SerializeAsAny[BaseModel] = Field(default=Settings(), description="What its kind needs")
+
+    @property
+    def mappings(self) -> tuple[str, ...]:
+        """The message kinds it reads."""
+        return (self.mapping,) if isinstance(self.mapping, str) else self.mapping
 
 
 class Authority(Settings):

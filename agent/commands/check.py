@@ -108,7 +108,8 @@ def would_run(loaded: config.Config) -> None:
         below = [f"scored by {flow.model}" if flow.model else "not scored by a model"]
         below += [f"held unless {', '.join(limits)}"] if limits else []
         below += [_writes(authority.mode, f"posts {modes} at {flow.target}")]
-        rows.append(([name, flow.mapping, authority.mode, flow.target], below))
+        below += [f"what is for role {role} goes to {target}" for role, target in flow.targets.items()]
+        rows.append(([name, ", ".join(flow.mappings), authority.mode, flow.target], below))
     show.entries(["workflow", "reads", "authority", "target"], rows)
     show.say("")
     sources = (([one.name, one.kind], _about(one.settings)) for one in loaded.sources)

@@ -38,6 +38,7 @@ class Mapping:
     pattern: Pattern
     bind: Bind
     has_identity: bool
+    has_order: bool
     place: Finding  # file and line of the topic, for what is wrong later
 
 
@@ -70,6 +71,10 @@ class Mappings:
         return tuple(
             mapping.place for mapping in self._mappings if not mapping.has_identity and kind in (None, mapping.kind)
         )
+
+    def without_order(self, kind: str) -> tuple[Finding, ...]:
+        """Where messages of this kind name no order, or no operation of it."""
+        return tuple(mapping.place for mapping in self._mappings if mapping.kind == kind and not mapping.has_order)
 
     def _find(self, source: str, topic: str) -> Read:
         levels = topic.split("/")
@@ -124,8 +129,8 @@ def _load_one(path: Path, units: UnitTable) -> Mapping:
         raise ConfigError(unknown)
     topic = node.get("topic") or node
     place = topic.finding("its messages have no identity: name message_id, or what makes them unique (unique_by)")
-    has_identity = bool(file.message_id or file.unique_by)
-    return Mapping(file.kind, file.source, file.topic, report_reader(file, units), has_identity, place)
+    has_identity, has_order = bool(file.message_id or file.unique_by), None not in (file.order, file.operation)
+    return Mapping(file.kind, file.source, file.topic, report_reader(file, units), has_identity, has_order, place)
 
 
 def _unknown_wildcards(node: Node, names: set[str]) -> Iterator[Finding]:

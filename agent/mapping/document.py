@@ -145,6 +145,19 @@ class Material(Settings):
     omit_zero: bool = Field(default=False, description="leave it out where the quantity is zero")
 
 
+class Value(Pick):
+    """One named value of the message that its workflow knows by that name."""
+
+    type: Literal["text", "number"] = Field(default="text", description="what it is")
+    optional: bool = Field(default=False, description="a message without it is read without this value")
+
+    @model_validator(mode="after")
+    def _number_from_message(self) -> Value:
+        if self.type == "number" and (self.path is None or self.map is not None or self.default is not None):
+            raise ValueError("a number has a path, and neither map nor default")
+        return self
+
+
 class Time(Settings):
     """When it happened. Also says how `start` and `end` are written."""
 
@@ -212,8 +225,12 @@ class MappingFile(Settings):
     sequence: Numbering | None = Field(default=None, description="the sender's running number")
     schema_version: SchemaVersion | None = Field(default=None, description="the message's own version")
     time: Time = Field(description="when it happened")
-    order: Place = Field(description="number of the order")
-    operation: Place = Field(description="operation of the order")
+    order: Place | None = Field(
+        default=None, description="number of the order; may be absent only where its workflow needs none"
+    )
+    operation: Place | None = Field(
+        default=None, description="operation of the order; may be absent only where its workflow needs none"
+    )
     work_center: Place | None = Field(default=None, description="where it happened")
     personnel: Place | None = Field(default=None, description="who reports")
     start: Path | None = Field(default=None, description="JSON path of the start, written like `time`")
@@ -221,6 +238,9 @@ class MappingFile(Settings):
     final: Path | None = Field(default=None, description="JSON path of true or false: the operation is completed")
     materials: tuple[Material, ...] = Field(default=(), description="what was consumed, produced or scrapped")
     durations: dict[str, Duration] = Field(default_factory=dict, description="activity → time it took")
+    data: dict[str, Annotated[Value, BeforeValidator(_shorthand)]] = Field(
+        default_factory=dict, description="name → what else the message says, for the workflow that knows it"
+    )
     additional: Literal["allow", "refuse"] = Field(default="allow", description="fields that nothing here names")
     ignore: tuple[Path, ...] = Field(default=(), description="fields that are known and not used")
 
@@ -240,7 +260,7 @@ class MappingFile(Settings):
 def _paths_in(value: Any) -> list[str]:
     """The values of all fields that hold paths, at any depth: texts that start with ``$`` stand nowhere else."""
     if isinstance(value, Settings):
-        skipped = ("const", "default", "map", "known", "format")
+        skipped = ("const", "default", "map", "known", "format", "type")
         return [
             path for name in type(value).model_fields if name not in skipped for path in _paths_in(getattr(value, name))
         ]

@@ -152,6 +152,23 @@ def count_reader(path: str) -> Callable[[Body], int]:
     return read
 
 
+def plain_number_reader(path: str, *, required: bool) -> Callable[[Body, Levels], Decimal | None]:
+    """A function that reads a number without a unit, exactly as it is written."""
+    get = lookup(path)
+
+    def read(body: Body, levels: Levels) -> Decimal | None:
+        value = get(body)
+        if type(value) is int:
+            return Decimal(value)
+        if type(value) is Decimal:
+            return value
+        if value is None and not required:
+            return None
+        raise wrong_type(value, "a number", path)
+
+    return read
+
+
 # ── quantities ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
 from agent.isa95 import MaterialActual, Quantity, SegmentResponse
-from agent.mapping.document import Key, MappingFile, Material, SchemaVersion, path_keys
+from agent.mapping.document import Key, MappingFile, Material, SchemaVersion, Value, path_keys
 from agent.mapping.fields import (
     Body,
     Levels,
@@ -18,7 +19,9 @@ from agent.mapping.fields import (
     flag_reader,
     identity_reader,
     lookup,
+    plain_number_reader,
     shown,
+    text_reader,
 )
 from agent.mapping.texts import Texts, Wanted, texts_reader, wanted
 from agent.mapping.times import time_reader
@@ -31,6 +34,7 @@ ReadMaterial = Callable[[Body, Levels, Texts], MaterialActual | None]
 
 _new: Final = tuple.__new__  # what the constructors of named tuples call
 _NO_DURATIONS: Final[Mapping[str, Quantity]] = MappingProxyType({})
+_NO_DATA: Final[Mapping[str, str | Decimal]] = MappingProxyType({})
 
 
 def report_reader(file: MappingFile, units: UnitTable) -> Bind:
@@ -41,7 +45,7 @@ def report_reader(file: MappingFile, units: UnitTable) -> Bind:
     head = len(texts)
     occurred_at, span, final = _moment_reader(file), _span_reader(file), flag_reader(file.final)
     materials = [_material_reader(one, units, texts) for one in file.materials]
-    durations = _durations_reader(file, units)
+    durations, data = _durations_reader(file, units), _data_reader(file)
     number = count_reader(file.sequence.number) if file.sequence else lambda body: None
     texts_of = texts_reader(texts)
 
@@ -69,6 +73,7 @@ def report_reader(file: MappingFile, units: UnitTable) -> Bind:
                 personnel,
                 sender,
                 number(body),
+                data(body, levels),
             )
             return _new(SegmentResponse, made)
 
@@ -124,6 +129,25 @@ def _durations_reader(file: MappingFile, units: UnitTable) -> Callable[[Body, Le
         return MappingProxyType(times)
 
     return read
+
+
+def _data_reader(file: MappingFile) -> Callable[[Body, Levels], Mapping[str, str | Decimal]]:
+    if not file.data:
+        return lambda body, levels: _NO_DATA
+    readers = [(name, _value_reader(value)) for name, value in file.data.items()]
+
+    def read(body: Body, levels: Levels) -> Mapping[str, str | Decimal]:
+        told = {name: value for name, read in readers if (value := read(body, levels)) not in ("", None)}
+        return MappingProxyType(told)
+
+    return read
+
+
+def _value_reader(value: Value) -> Callable[[Body, Levels], str | Decimal | None]:
+    """A function that reads one named value; empty or None where an optional one is absent."""
+    if value.type == "text":
+        return text_reader(value, required=not value.optional)
+    return plain_number_reader(value.path or "", required=not value.optional)
 
 
 def _moment_reader(file: MappingFile) -> Callable[[Body, datetime], datetime]:

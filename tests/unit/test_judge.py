@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 
 from agent import mapping
 from agent.authority import Mode, Rule
-from agent.judge import Assignment, Rules, judge, put_aside
+from agent.facts import LiveState
+from agent.judge import Assignment, Door, Rules, judge, put_aside
 from agent.judgement import Judgement
-from agent.ports import Acknowledgement, Event, Kind, Posting
+from agent.ports import Acknowledgement, Draft, Event, Kind, Posting
+from agent.settings import LiveKind
 from agent.store.encode import encode
+from agent.tags.values import LivePart, Quality, Told
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_workflow_consumption import AT, EDGE_CONFIG, FACTS
 
@@ -104,6 +108,43 @@ def test_the_audit_sample_goes_by_the_identity_of_a_message():
     together = judge(events, rules, Nothing(), TODAY).verdicts
     sampled = [one.event.id for one in together if "audit sample" in str(one.detail["reasons"])]
     assert set(sampled) <= set(held)
+
+
+class Telling(Consumption):
+    """A workflow that tells the planner, too, and looks at a live fact."""
+
+    def propose(self, report: Any, facts: Any, score: Any, states: Any) -> Any:
+        proposal, after = super().propose(report, facts, score, states)
+        told = facts.live.get((LiveKind.WIP, "MIX-01"))
+        note = Draft(Kind.NOTIFICATION, "notify/planner", {"text": str(told and told[0].value)}, role="notify")
+        return proposal._replace(drafts=(*proposal.drafts, note), together=True), after
+
+
+def telling(**roles: Door) -> Rules:
+    rules = rules_of()
+    one = replace(rules.assignments["consumption"], workflow=Telling(Config()), roles=roles)
+    return replace(rules, assignments={"consumption": one})
+
+
+def test_each_role_gets_what_is_for_it():
+    """A draft for a role goes to the target of that role, and what nobody is configured for is left out and told."""
+    notify = Narrow()
+    notify.name = "mail"
+    live = LiveState((LivePart({(LiveKind.WIP, "MIX-01"): Told(Decimal(7), "C62", Quality.GOOD, AT, AT)}, 1.0),))
+    door = Door(notify, {"notification": "live"})
+    (told,) = judge([event(1, "A")], telling(notify=door), Nothing(), TODAY, live=live).verdicts
+    assert [(one.target, one.kind, one.payload["text"]) for one in told.postings][1:] == [("mail", "notification", "7")]
+    assert told.postings[0].target == "narrow"
+    (alone,) = judge([event(1, "A")], telling(), Nothing(), TODAY).verdicts
+    assert [one.kind for one in alone.postings] == ["goods_issue"]
+    assert alone.detail["left_out"] == ["notification: no target is configured for role 'notify'"]
+
+
+def test_what_one_target_of_several_would_refuse_is_not_posted_at_all():
+    """Both or none: a refusal of the second target is found before anything is written."""
+    door = Door(Narrow("None"), {"notification": "live"})
+    (verdict,) = judge([event(1, "A")], telling(notify=door), Nothing(), TODAY).verdicts
+    assert (verdict.state, verdict.detail["code"]) == ("quarantined", "erp_would_refuse")
 
 
 def test_the_same_again_is_held_as_a_double_report():

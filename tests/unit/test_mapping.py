@@ -78,6 +78,39 @@ def test_the_bench_consumption_is_read():
     )
 
 
+DEFECT = """
+kind: scrap
+topic: "{line}/defect"
+message_id: $.id
+time: {format: received}
+order: {path: $.order, required: false}
+data:
+  code: $.code
+  station: "{line}"
+  note: {path: $.note, optional: true}
+  temperature: {path: $.t, type: number, optional: true}
+"""
+
+
+def test_named_values_of_a_message_are_texts_and_exact_numbers(tmp_path):
+    """What a message says beside quantities is read by name; what is optional and absent is not there at all."""
+    mappings = mapping(tmp_path, DEFECT)
+    event = Event(1, "line", "north/defect", b'{"id": "a", "code": "C7", "t": 21.50}', NOW)
+    report = mappings.read(event)
+    assert dict(report.data) == {"code": "C7", "station": "north", "temperature": Decimal("21.50")}
+    assert (report.order, report.operation) == ("", "")
+    for payload, field in ((b'{"id": "b"}', "$.code"), (b'{"id": "c", "code": "C7", "t": "warm"}', "$.t")):
+        with pytest.raises(BadPayload) as refusal:
+            mappings.read(event._replace(payload=payload))
+        assert refusal.value.field == field
+
+
+def test_a_mapping_that_names_no_order_is_known(tmp_path):
+    """So that `check` can refuse it for a workflow that works on orders."""
+    assert mapping(tmp_path, DEFECT).without_order("scrap")
+    assert not load(Path("edge_config/mappings"), UNITS).without_order("consumption")
+
+
 @pytest.mark.parametrize(("scrap", "reason", "kept"), [(0, "", False), (0.5, "0002", True)])
 def test_the_bench_confirmation_is_read(scrap: float, reason: str, kept: bool):
     """The confirmation of the bench becomes yield, scrap with its reason where there is some, and times."""
@@ -436,7 +469,7 @@ def test_mistakes_are_found_at_their_line(tmp_path: Path, before: str, after: st
 
 def test_mistakes_of_all_files_come_at_once(tmp_path: Path):
     """Nobody has to start twice to see the second mistake."""
-    found = findings(tmp_path, SMALL.replace("order: $.order\n", ""), SMALL + "final: done\n")
+    found = findings(tmp_path, SMALL.replace("message_id: $.id\n", "id: $.id\n"), SMALL + "final: done\n")
 
     assert [line.split(":")[0] for line in found] == ["0.yaml", "1.yaml"]
 
