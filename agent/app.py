@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from agent.promotion import Shelf
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
 from agent.shadow import Shadow
-from agent.store import balance, file, lanes, masterdata, outbox, postings
+from agent.store import balance, file, lanes, masterdata, outbox, postings, sampling
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 
@@ -72,6 +73,7 @@ class Agent:
         self.process: Process | None = None
         self.intake: Intake | None = None
         self.faces: dict[str, Callable[[], Mapping[str, Any]]] = {}  # what only shows the agent, by name
+        self._sampling_key = b""
         self._stop = asyncio.Event()
 
     # ── start ───────────────────────────────────────────────────────────────────────────────────────────
@@ -95,6 +97,7 @@ class Agent:
         settle = {name: round(target.settle_seconds * 1e6) for name, target in self.targets.items()}
         table = assembly.units(self.config)
         known = assembly.facts(self.config, table, self.clock, reader)
+        self._sampling_key = await self.writer.run(sampling.key)
         rules = await self._rules(self.config, known, [flow.model or "" for flow in self.config.workflows.values()])
         documents = assembly.documents(self.config, table, self.clock)
         refused = refuse_while_open(json.loads(_meta(reader, "fixed") or "{}"), self.config)
@@ -276,7 +279,8 @@ class Agent:
         Raises ModelUnfit, but for a model that `may_be_absent`: none of it decides yet, so what asks it is held.
         """
         try:
-            rules = await asyncio.to_thread(assembly.rules, config, known, self.targets, may_be_absent)
+            make = partial(assembly.rules, config, known, self.targets, may_be_absent, sampling_key=self._sampling_key)
+            rules = await asyncio.to_thread(make)
         except ModelUnfit as error:
             await self._model_refused(str(error), config)
             raise

@@ -61,10 +61,18 @@ def documents(config: Config, table: UnitTable, clock: Clock) -> list[masterdata
     return masterfiles.load(config.masterdata, table).documents(today)
 
 
-def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be_absent: Collection[str] = ()) -> Rules:
+def rules(
+    config: Config,
+    known: Facts,
+    targets: Mapping[str, ErpTarget],
+    may_be_absent: Collection[str] = (),
+    *,
+    sampling_key: bytes = b"",
+) -> Rules:
     """Everything that decides, as one version. Raises ConfigError, ModelUnfit.
 
     `may_be_absent` are the models without which it goes on where they do not fit: what asks them is held.
+    `sampling_key` is the secret of the store, by which the audit sample is drawn.
     """
     assignments: dict[str, Assignment] = {}
     for name, flow in config.workflows.items():
@@ -77,6 +85,7 @@ def rules(config: Config, known: Facts, targets: Mapping[str, ErpTarget], may_be
             version=config.version,
             currency=config.plant.currency,
             units=known.units,
+            sampling_key=sampling_key,
         )
         workflow = _plug_in("workflows", flow.kind)(flow.options)
         model: Scores | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
-from hashlib import sha256
+from hmac import digest
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ class Rule:
     raised_from: float | None = None  # min_confidence of the configuration, while a drift has raised it
     raised_why: str = ""
     audit_sample: float = 0.0  # share of what would be posted by itself that a person sees all the same
+    sampling_key: bytes = field(default=b"", repr=False)  # which ones: nobody who sends can know
     version: str = ""
 
     @classmethod
@@ -54,6 +55,7 @@ class Rule:
         version: str,
         currency: str = "",
         units: UnitTable | None = None,
+        sampling_key: bytes = b"",
     ) -> Rule:
         """The rule of a configuration; `model` is empty where nothing scores. Without `units` limits are as written.
 
@@ -72,6 +74,7 @@ class Rule:
             four_eyes=settings.four_eyes,
             needs_fresh=settings.needs_fresh,
             audit_sample=settings.sample(scored=bool(model)),
+            sampling_key=sampling_key,
             version=version,
         )
 
@@ -99,7 +102,7 @@ def decide(
     if not proposal.drafts:
         return Decision(Route.IGNORE, proposal.holds + proposal.reasons, rule.version, Route.IGNORE)
     why = _why_not(proposal, rule, today, score) + not_fresh
-    if not why and rule.audit_sample and rule.mode is not _ASSIST and drawn(message_key, rule.audit_sample):
+    if not why and rule.audit_sample and rule.mode is not _ASSIST and drawn(message_key, rule):
         why = (f"{SAMPLED}: {100 * rule.audit_sample:g} % of what would be posted by itself is shown to a person",)
     in_auto, reasons = _HOLD if why else _POST, why + proposal.reasons
     if rule.mode is _ADVISE:
@@ -141,9 +144,13 @@ def lowered(rule: Rule) -> Rule:
     return replace(rule, min_confidence=rule.raised_from, raised_from=None, raised_why="")
 
 
-def drawn(message_key: str, share: float) -> bool:
-    """Whether this message is one of the share that is drawn: by its identity alone, so each time alike."""
-    return int.from_bytes(sha256(f"{SAMPLED} {message_key}".encode()).digest()[:8]) < share * 2**64
+def drawn(message_key: str, rule: Rule) -> bool:
+    """Whether this message is one of the share that is drawn: by its identity, so each time alike.
+
+    The secret of the store is mixed in (HMAC-SHA-256): a sender who chooses its identities cannot choose what is drawn.
+    """
+    mixed = digest(rule.sampling_key, f"{SAMPLED} {message_key}".encode(), "sha256")
+    return int.from_bytes(mixed[:8]) < rule.audit_sample * 2**64
 
 
 def below(confidence: float, bar: float) -> str | None:

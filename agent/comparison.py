@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Of a single row on this machine, in milliseconds."""
+    """Of a single row on this machine, in milliseconds of its processor."""
 
     median: float
     p99: float
@@ -205,7 +205,10 @@ def _against(judged: Judged | None, normal: int, wrong: int, speed: Speed, gate:
             f"{gate.min_labels} are needed, {gate.min_wrong} of them wrong"
         )
     if speed.p99 > gate.max_p99_ms:
-        yield f"one answer takes it {speed.p99:.2g} ms (99 of 100 are faster), allowed are {gate.max_p99_ms:g} ms"
+        yield (
+            f"one answer takes it {speed.p99:.2g} ms of the processor (99 of 100 are faster), allowed are "
+            f"{gate.max_p99_ms:g} ms"
+        )
     if judged is None:
         yield "there is nothing to judge by: both must have answered, about some normal reports and some wrong ones"
         return
@@ -233,10 +236,19 @@ def _less(judged: Judged, most: float) -> Iterator[str]:
 Ask = Callable[[], object]
 
 
-def speed(ask: Ask, clock: Callable[[], float], times: int = 200) -> Speed:
-    """Of `ask`, called so often after a few times that do not count; `clock` tells seconds."""
+def speed(ask: Ask, clock: Callable[[], float], times: int = 200, rounds: int = 5) -> Speed:
+    """Of `ask` in its best round, each of so many calls after a few that do not count; `clock` tells seconds.
+
+    Told by a clock of the thread's own processor time, what else the machine does is no part of it; what is left of
+    that (caches, a host below) has gone from the best round.
+    """
     for _ in range(times // 10):
         ask()
+    found = [_round(ask, clock, times) for _ in range(rounds)]
+    return Speed(min(one.median for one in found), min(one.p99 for one in found))
+
+
+def _round(ask: Ask, clock: Callable[[], float], times: int) -> Speed:
     taken = []
     for _ in range(times):
         began = clock()

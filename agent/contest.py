@@ -100,8 +100,8 @@ def _asked(model: Model, rows: Sequence[Scored]) -> Iterator[tuple[int, float | 
 
 
 def _speed(model: Model, rows: Mapping[int, Scored]) -> Speed:
-    """Side by side on this machine, now; what the record says was measured beside other work."""
+    """On this machine, now, without the time that other work on it takes; what the record says was measured with it."""
     row = next((one.features for one in rows.values()), None)
     if row is None:
         return Speed(0.0, 0.0)
-    return comparison.speed(lambda: model.score([row]), time.perf_counter)
+    return comparison.speed(lambda: model.score([row]), time.thread_time)

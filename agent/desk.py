@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +54,10 @@ class Desk:
         self._clock = clock
         self._wake = wake
         self.four_eyes = four_eyes
+
+    def now(self) -> datetime:
+        """What time it is for those who act."""
+        return self._clock()
 
     # ── look ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -46,11 +46,12 @@ class Output(Told):
 
 
 class Approval(Told):
-    """Who approved a version before it was signed; who promotes it at a plant stands in the trail there."""
+    """Who approved a version: before it was signed (manifest), or as it came to decide at a plant (aliases)."""
 
     by: str
     reason: str
-    at: str
+    at: str  # ISO 8601, UTC
+    meaning: str = ""  # what the signature means
 
 
 class Manifest(Told):
@@ -134,3 +135,10 @@ class Aliases(Told):
     champion: FolderName
     challenger: FolderName | None = None
     previous: FolderName | None = None
+    approved: Approval | None = None  # who let the champion decide here; None: nobody has, it came like that
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """Part → the version that has it."""
+        told = {"champion": self.champion, "challenger": self.challenger, "previous": self.previous}
+        return {part: version for part, version in told.items() if version}

@@ -23,6 +23,7 @@ from agent.comparison import Comparison
 from agent.desk import Act, Desk
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.inference import Model
+from agent.modelfiles import Approval
 from agent.settings import Promotion
 from agent.store import shadow
 from agent.store.approvals import once
@@ -93,7 +94,7 @@ async def promote(
             f"compare {name} {champion} {version}`; --anyway promotes it all the same, with your reason on record"
         )
     more = {"against": against, "anyway": anyway} if against else {}
-    write = partial(registry.name_champion, version=version)
+    write = partial(registry.name_champion, version=version, approved=_approval(desk, act, "lets this version decide"))
     return await _named(desk, shelf.models / name, model, act, _Change("model_promoted", write, more))
 
 
@@ -101,7 +102,8 @@ async def roll_back(desk: Desk, shelf: Shelf, name: str, act: Act) -> Mapping[st
     """Let the version before the champion decide again. Raises NotFound, ModelUnfit (nothing is changed)."""
     folder = shelf.models / name
     model = await _verified(desk, shelf, name, registry.previous(folder), act)
-    return await _named(desk, folder, model, act, _Change("model_rolled_back", registry.roll_back))
+    write = partial(registry.roll_back, approved=_approval(desk, act, "lets the version before decide again"))
+    return await _named(desk, folder, model, act, _Change("model_rolled_back", write))
 
 
 async def challenge(desk: Desk, shelf: Shelf, name: str, version: str | None, act: Act) -> Mapping[str, Any]:
@@ -118,6 +120,11 @@ async def challenge(desk: Desk, shelf: Shelf, name: str, version: str | None, ac
             "challenger_named", write, part="challenger", also=partial(shadow.begin, model=name, version=version)
         )
     return await _named(desk, shelf.models / name, model, act, change)
+
+
+def _approval(desk: Desk, act: Act, meaning: str) -> Approval:
+    """What stands beside the champion in the aliases: who, why, when, and what their signature means."""
+    return Approval(by=act.by, reason=act.reason, at=desk.now().isoformat(), meaning=meaning)
 
 
 def _against(desk: Desk, shelf: Shelf, name: str, version: str, gate: Promotion) -> tuple[str, ...]:

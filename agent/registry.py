@@ -1,6 +1,6 @@
 """The files of a trained model: who signed them, whether they are what was signed, and which version decides.
 
-    models/<name>/aliases.json            {"champion": "2", "challenger": null, "previous": "1"}
+    models/<name>/aliases.json            {"champion": "2", "challenger": null, "previous": "1", "approved": {"by": …}}
     models/<name>/<version>/model.onnx    the graph, at most 3 MiB, in one file
                             manifest.json SHA-256 of every file, what the graph takes and gives, figures, approval
                             manifest.sig  Ed25519 signature over the bytes of manifest.json, in base64
@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from agent import checkpoints, strictjson
 from agent.durable import replace_durably
 from agent.errors import BadPayload, ModelUnfit, NotFound, StoreError
-from agent.modelfiles import FOLDER_NAME, Aliases, Manifest, Parity, Reference, Told
+from agent.modelfiles import FOLDER_NAME, Aliases, Approval, Manifest, Parity, Reference, Told
 from agent.schema import did_you_mean
 
 MAX_BYTES: Final = 3 * 1024 * 1024  # of any file of a version
@@ -262,19 +262,19 @@ def champion(folder: Path) -> Path:
     return folder / version
 
 
-def name_champion(folder: Path, version: str) -> Aliases:
+def name_champion(folder: Path, version: str, approved: Approval | None = None) -> Aliases:
     """Let this version decide from the next (re)load on; the one before stays for the way back. Durable.
 
     The caller has verified the version. A challenger that becomes champion is no challenger any more.
+    `approved` tells who wants it so; the trainer of a first version has nobody to name.
     """
     path = folder / ALIASES
     before = aliases(folder) if path.exists() else None
     if before is not None and before.champion == version:
         return before
     challenger = before.challenger if before is not None and before.challenger != version else None
-    return name_aliases(
-        folder, Aliases(champion=version, challenger=challenger, previous=before.champion if before else None)
-    )
+    previous = before.champion if before else None
+    return name_aliases(folder, Aliases(champion=version, challenger=challenger, previous=previous, approved=approved))
 
 
 def name_challenger(folder: Path, version: str | None) -> Aliases:
@@ -282,10 +282,10 @@ def name_challenger(folder: Path, version: str | None) -> Aliases:
     return name_aliases(folder, aliases(folder).model_copy(update={"challenger": version}))
 
 
-def roll_back(folder: Path) -> Aliases:
+def roll_back(folder: Path, approved: Approval | None = None) -> Aliases:
     """Let the version before the champion decide again; after that there is no previous one. Raises NotFound."""
     before = aliases(folder)
-    return name_aliases(folder, Aliases(champion=previous(folder), challenger=before.challenger))
+    return name_aliases(folder, Aliases(champion=previous(folder), challenger=before.challenger, approved=approved))
 
 
 def name_aliases(folder: Path, told: Aliases) -> Aliases:

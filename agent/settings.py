@@ -297,8 +297,9 @@ class Promotion(Settings):
         description="How far what it says may lie from how often it is so, unless the champion is further off",
     )  # fmt: skip
     max_p99_ms: Decimal = Field(
-        default=Decimal(5), gt=0, description="Milliseconds that 99 of 100 single answers must not exceed"
-    )
+        default=Decimal(5), gt=0,
+        description="Milliseconds of the processor that 99 of 100 single answers must not exceed",
+    )  # fmt: skip
 
 
 class Tls(Settings):

@@ -63,6 +63,7 @@ class Row:
     trained_on: str = ""
     bytes: int = 0
     drift: str = ""  # level of drift; empty: it never scored here
+    approved: Mapping[str, str] | None = None  # by whom, why and when it came to decide here; of the champion alone
     trouble: str = ""
 
 
@@ -88,18 +89,27 @@ def list_(*, place: Place, json: bool) -> None:
         [
             (
                 [one.model, one.version, one.part, one.kind, f"{one.bytes / 1024:.0f}", one.signed_by],
-                [one.trouble or f"trained on {one.trained_on}" + (f"; drift: {one.drift}" if one.drift else "")],
+                [one.trouble or "; ".join(_about(one))],
             )
             for one in rows
         ],
     )
 
 
+def _about(one: Row) -> Iterator[str]:
+    """What a person wants to know of a version that fits."""
+    yield f"trained on {one.trained_on}"
+    if one.drift:
+        yield f"drift: {one.drift}"
+    if one.approved:
+        yield f"approved by {one.approved['by']} at {show.moment(one.approved['at'])}"
+
+
 def rows_of(place: Place) -> Iterator[Row]:
     """Every version; what is wrong with one is told in its row."""
     keys, states = registry.trusted(place.model_keys), _states(place)
     for name in registry.names(place.models):
-        parts = _parts(place.models / name)
+        parts, approved = _parts(place.models / name)
         for version in registry.versions(place.models, name):
             part = parts.get(version, "")
             try:
@@ -111,7 +121,8 @@ def rows_of(place: Place) -> Iterator[Row]:
             trained_on = str(found.manifest.trained.get("data", ""))
             state = states.get(f"{name}/{version}")
             drift = state.level.value if state else ""
-            yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size, drift)
+            by = approved.model_dump() if approved and part == "champion" else None
+            yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size, drift, by)
         if problem := _alias_problem(place.models / name):
             yield Row(name, "", "", trouble=problem)
 
@@ -123,13 +134,13 @@ def _states(place: Place) -> Mapping[str, State]:
         return {}
 
 
-def _parts(folder: Path) -> dict[str, str]:
-    """Version → its part; empty where the aliases cannot be read, which `verify` tells."""
+def _parts(folder: Path) -> tuple[dict[str, str], modelfiles.Approval | None]:
+    """Version → its part, and who let the champion decide; nothing where `verify` tells that aliases are unreadable."""
     try:
         told = registry.aliases(folder)
     except ModelUnfit:
-        return {}
-    return {version: part for part, version in reversed(list(told)) if version}
+        return {}, None
+    return {version: part for part, version in reversed(list(told.parts.items()))}, told.approved
 
 
 @models.command()
@@ -170,11 +181,11 @@ def _problem(shelf: Shelf, name: str, version: str) -> str:
 def _alias_problem(folder: Path) -> str:
     """What is wrong with the aliases themselves: unreadable, or naming what is not there."""
     try:
-        told = list(registry.aliases(folder))
+        told = registry.aliases(folder).parts
     except ModelUnfit as error:
         return str(error)
     there = registry.versions(folder.parent, folder.name)
-    missing = [(version, part) for part, version in told if version and version not in there]
+    missing = [(version, part) for part, version in told.items() if version not in there]
     return "; ".join(
         f"{folder / registry.ALIASES} names version {version!r} as {part}, which is not there; known: "
         f"{', '.join(there) or 'none'}"
@@ -385,6 +396,9 @@ def _explain_version(place: Place, name: str, version: str | None, *, json: bool
     show.say(f"signed by {found.signer}; manifest SHA-256 {found.digest}")
     if manifest.approved:
         show.say(f"approved by {manifest.approved.by} at {manifest.approved.at}: {manifest.approved.reason}")
+    parts, approved = _parts(place.models / manifest.name)
+    if approved and parts.get(manifest.version) == "champion":
+        show.folded(f"the champion here by {approved.by} at {show.moment(approved.at)}: {approved.meaning}")
     for one in _promoted(place, manifest):
         how = "promoted" if one.action == "model_promoted" else "gone back to"
         show.folded(f"{how} by {one.by} at {show.moment(one.at)}: {one.reason}")

@@ -21,7 +21,7 @@ from agent.errors import GatepostError, NotFound
 from agent.judge import judge
 from agent.ports import ErpTarget, Event
 from agent.replay import Replayed, Versions, as_data, bits, replay
-from agent.store import archive, decisions
+from agent.store import archive, decisions, sampling
 from agent.store.decisions import Decided
 from agent.store.encode import to_us
 from agent.store.named import LONGEST_ID, named
@@ -164,7 +164,7 @@ def _today(place: Place, event: Event | None, found: Decided) -> dict[str, Any]:
         loaded = config.load(place.file, assembly.resolver(), Unneeded(os.environ))
         targets: dict[str, ErpTarget] = {one.name: Paper(one.name) for one in loaded.targets}
         known = place.look(lambda live: assembly.facts(loaded, assembly.units(loaded), now, live))
-        rules = assembly.rules(loaded, known, targets)
+        rules = assembly.rules(loaded, known, targets, sampling_key=place.look(sampling.kept))
         judgement = judge([event], rules, Nothing(), rules.facts.plant.day(now()), live=None)
     except GatepostError as error:
         return {"problem": str(error)}

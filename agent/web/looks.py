@@ -198,11 +198,12 @@ async def backlog_history(request: Request, caller: Reader) -> models.History:
 @router.get("/v1/models", tags=["models"])
 async def list_models(agent: TheAgent, caller: Reader) -> models.Models:
     """Which version of each configured model scores, and which stand beside it."""
-    scoring = (await look(agent, lambda _: agent.status()))["models"]
+    status = await look(agent, lambda _: agent.status())
+    scoring, drifts = status["models"], status["drift"]
     workflows = {name: [flow for flow, one in agent.config.workflows.items() if one.model == name] for name in scoring}
     return models.Models(
         items=[
-            models.Model(**one, workflows=workflows[one["name"]])
+            models.Model(**one, workflows=workflows[one["name"]], drift=drifts.get(one["scores"]))
             for one in await asyncio.to_thread(_beside, agent.config.models, scoring)
         ]
     )
@@ -253,6 +254,7 @@ def _beside(shelf: Folder, scoring: dict[str, Any]) -> list[dict[str, Any]]:
         row = {"name": name, "scores": one["scores"], "error": one["error"]}
         with suppress(ModelUnfit, NotFound):
             told = registry.aliases(shelf / name)
-            row |= {"champion": told.champion, "challenger": told.challenger, "previous": told.previous}
+            approved = told.approved.model_dump() if told.approved else None
+            row |= {**told.parts, "approved": approved}
         found.append(row)
     return found

@@ -283,6 +283,16 @@ class History(Shown):
     items: list[HistoryPoint]
 
 
+class Drift(Shown):
+    """Where one version stands, and what a person does about it."""
+
+    level: Literal["learning", "green", "warn", "alarm"] = Field(description="`learning`: too few reports yet")
+    since: str = Field(description="When this level began; empty: it never was another")
+    bar_raised: bool = Field(description="Whether its workflows ask for a higher score than the configuration")
+    what: str = Field(description="What it means and what to do, in words; empty: nothing")
+    figures: dict[str, Any] | None = Field(description="What was found in the newest reports; null: nothing yet")
+
+
 class Model(Shown):
     """One configured model."""
 
@@ -293,6 +303,13 @@ class Model(Shown):
     champion: str | None = Field(default=None, description="The version that shall score, as the aliases say")
     challenger: str | None = None
     previous: str | None = Field(default=None, description="The version before, for the way back")
+    approved: dict[str, str] | None = Field(
+        default=None, description="Who let the champion decide, when, why, and what that means; null: it came like that"
+    )
+    drift: Drift | None = Field(
+        default=None,
+        description="How far what the scoring version is asked lies from what it knows; null: not looked at yet",
+    )
 
 
 class Models(Shown):

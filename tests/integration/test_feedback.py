@@ -140,13 +140,13 @@ async def test_from_corrections_to_a_better_model_and_back(one: Bench):
     assert f"2 passes the gate: gatepost models promote {NAME} 2" in shown.out
     ran = await gatepost(one, "promote", NAME, "2", "--reason", "right about our pipes")
     assert ran.code == 0, ran.out
-    assert registry.aliases(folder / "models" / NAME) == Aliases(champion="2", previous="1")
+    assert registry.aliases(folder / "models" / NAME).parts == {"champion": "2", "previous": "1"}
     await reported(one, 12.02)
     (last,) = rows(one, "SELECT detail FROM audit WHERE action = 'decided' ORDER BY seq DESC LIMIT 1")
     assert json.loads(last[0])["score"]["model"] == f"{NAME}/2"
     ran = await gatepost(one, "rollback", NAME, "--reason", "one step back")
     assert ran.code == 0, ran.out
-    assert registry.aliases(folder / "models" / NAME) == Aliases(champion="1")
+    assert registry.aliases(folder / "models" / NAME).parts == {"champion": "1"}
 
 
 async def _shadowed(one: Bench, count: int) -> bool:

@@ -318,8 +318,17 @@ async def test_a_model_is_promoted_through_the_api_and_from_the_command_line(tmp
         model = one.agent.rules.assignments["consumption"].model
         assert model is not None
         assert model.name == f"{NAME}/2"
+        (told,) = (await one.get("/v1/models"))["items"]
+        assert (told["champion"], told["previous"], told["scores"]) == ("2", "1", f"{NAME}/2")
+        assert (told["approved"]["reason"], told["approved"]["meaning"]) == (
+            "better after all",
+            "lets this version decide",
+        )
         await one.report("scale-1")
         (held,) = await one.held()
+        await one.agent.doubt.look()
+        (told,) = (await one.get("/v1/models"))["items"]
+        assert (told["drift"]["level"], told["drift"]["bar_raised"]) == ("learning", False)
         again = await one.get(f"/v1/decisions/{held['event_id']}/replay")
         assert (again["same"], again["exact"], again["model"]) == (True, True, f"{NAME}/2")
         told = await one.get(f"/v1/decisions/{held['event_id']}/reasons")

@@ -202,10 +202,20 @@ def test_nothing_is_drawn_that_a_person_sees_anyway(doubt, rule):
 
 @given(st.text(), st.floats(0, 0.2), st.floats(0, 0.2))
 def test_a_larger_sample_has_the_smaller_one_in_it(key, one, other):
-    """What is drawn depends on the message alone: nothing else that is known of it moves it in or out."""
-    assert drawn(key, min(one, other)) <= drawn(key, max(one, other))
-    assert not drawn(key, 0.0)
-    assert drawn(key, 1.0)
+    """What is drawn depends on message and store alone: nothing else that is known of it moves it in or out."""
+    assert drawn(key, replace(SAMPLING, audit_sample=min(one, other))) <= drawn(
+        key, replace(SAMPLING, audit_sample=max(one, other))
+    )
+    assert not drawn(key, replace(SAMPLING, audit_sample=0.0))
+    assert drawn(key, replace(SAMPLING, audit_sample=1.0))
+
+
+def test_another_store_draws_others():
+    """Who knows the program and chooses the identities of its messages cannot keep them out of the sample."""
+    stores = [replace(SAMPLING, sampling_key=bytes([number]) * 32) for number in range(2)]
+    here, there = ({key for key in KEYS if drawn(key, one)} for one in stores)
+    assert 430 <= len(here) <= 570
+    assert len(here & there) < 100
 
 
 def test_by_itself_the_sample_is_where_a_model_scores():

@@ -119,14 +119,27 @@ def test_a_promotion_is_signed_and_can_be_taken_back(config):
     assert ran.code == 0, ran.out
     assert f"{NAME}/2 (signed by test) is the champion instead of 1 (by anna via {login()}: better)" in ran.out
     assert "no workflow" not in ran.out
-    assert aliases(config) == modelfiles.Aliases(champion="2", previous="1")
+    named = aliases(config)
+    assert named.parts == {"champion": "2", "previous": "1"}
+    assert named.approved is not None
+    assert (named.approved.by, named.approved.reason) == (f"anna via {login()}", "better")
+    assert named.approved.meaning == "lets this version decide"
+    listed = " ".join(models(config, "list").out.split())
+    assert "trained on simulators.line" in listed
+    assert listed.count(f"approved by anna via {login()} at ") == 1
     explained = models(config, "explain", NAME).out
+    assert re.search(
+        rf"^the champion here by anna via {login()} at \S+ \S+Z: lets this version decide$", explained, re.M
+    )
     assert re.search(rf"^promoted by anna via {login()} at \S+ \S+Z: better$", explained, re.M)
     ran = models(config, "rollback", NAME, "--reason", "worse")
     assert ran.code == 0, ran.out
     told = json.loads(models(config, "explain", NAME, "1", "--json").out)["promoted"]
     assert [(one["action"], one["reason"]) for one in told] == [("model_rolled_back", "worse")]
-    assert aliases(config) == modelfiles.Aliases(champion="1")
+    named = aliases(config)
+    assert named.parts == {"champion": "1"}
+    assert named.approved is not None
+    assert named.approved.meaning == "lets the version before decide again"
     trail = config.parent / "trail.jsonl"
     assert gatepost_(config, "export", "audit", str(trail)).code == 0
     assert "model_promoted" in trail.read_text()
