@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import apsw
 
-from agent.callers import Identity, NoRight
+from agent.callers import Identity
 from agent.desk import Desk
 from agent.errors import NotFound, StoreError
-from agent.rights import Action, Right, module_of, why_not
+from agent.permission import Matter, permit
+from agent.rights import Action, Right
 from agent.store import approvals
 from agent.store.approvals import Signature
 from agent.store.writer import Writer
@@ -41,10 +41,10 @@ async def decide(desk: Desk, asked: Asked, caller: Identity, rights: Sequence[Ri
     Raises Forbidden, NotFound, Conflict, StoreError.
     """
     found = await asyncio.to_thread(desk.look, lambda connection: visible(connection, asked.posting_id, caller))
-    if caller.roles:
-        await _require_right(desk, found, asked, caller, rights)
+    by = caller.actor(asked.on_behalf_of)
+    await permit(desk, caller, rights, Action(asked.meaning), Matter.of(found), by)
     signature = Signature(
-        caller.actor(asked.on_behalf_of),
+        by,
         asked.meaning,
         asked.reason,
         roles=tuple(sorted(caller.roles or (scope.value for scope in caller.scopes))),
@@ -56,20 +56,6 @@ async def decide(desk: Desk, asked: Asked, caller: Identity, rights: Sequence[Ri
         desk.writer, desk.decide(asked.posting_id, asked.expected_version, signature, key), again
     )
     return answer
-
-
-async def _require_right(
-    desk: Desk, found: Mapping[str, Any], asked: Asked, caller: Identity, rights: Sequence[Right]
-) -> None:
-    """Raises NoRight where none of the caller's roles may do it, and puts that on record."""
-    module = module_of(found["kind"], found["payload"])
-    why = why_not(rights, caller.roles, Action(asked.meaning), module, found["line"], Decimal(found["value"]))
-    if not why:
-        return
-    detail = {"error": "no_right", "why": why, "decision": asked.meaning, "roles": sorted(caller.roles)}
-    actor, id = caller.actor(asked.on_behalf_of), asked.posting_id
-    await desk.act(lambda tx: tx.audit("signature_refused", detail, actor=actor, posting_id=id, alarm=True))
-    raise NoRight(f"{caller.name} may not do this: {why}")
 
 
 def visible(connection: apsw.Connection, posting_id: int, caller: Identity) -> dict[str, Any]:

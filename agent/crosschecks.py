@@ -58,7 +58,7 @@ def unique_tokens(wiring: Wiring) -> Findings:
 
 
 def gateways_can_sign(wiring: Wiring) -> Findings:
-    """A gateway has a secret to sign with, nobody else has, and somebody's role may do something."""
+    """A gateway decides by its signing secret alone, nobody else has one, and somebody's role may do something."""
     for token in _items(wiring.tree.get("api", "tokens")):
         scopes, secret = token.get("scopes"), token.get("signing_secret")
         is_gateway = "gateway" in [one.text for one in (scopes.items if scopes else ())]
@@ -68,6 +68,13 @@ def gateways_can_sign(wiring: Wiring) -> Findings:
             )
         if scopes is not None and is_gateway and not _items(wiring.tree.get("rights")):
             yield scopes.finding("nobody could sign at this gateway: say under rights what which role may do", "")
+        too = [one.text for one in (scopes.items if scopes else ()) if one.text in ("approve", "admin")]
+        if scopes is not None and is_gateway and too:
+            yield scopes.finding(
+                f"a gateway decides only with what a person signed: {too[0]} would let its token decide alone; give "
+                "that scope to a token of its own",
+                "",
+            )
         if secret is not None and not is_gateway:
             yield secret.finding("is for the scope gateway only; add that scope, or leave this out", "")
 

@@ -22,14 +22,19 @@ class Module(StrEnum):
 
 
 class Action(StrEnum):
-    """What a role may do with held postings."""
+    """What a role may do: with held postings, with others, and with the whole plant."""
 
     APPROVE = "approve"
     REFUSE = "refuse"
     CORRECT = "correct"
     READ_SENSITIVE = "read_sensitive"
+    REPLAY = "replay"  # dead letters, doubt, quarantine
+    REVERSE = "reverse"
+    PAUSE = "pause"
+    PROMOTE = "promote"  # whatever changes which model decides
 
 
+_OF_HELD: Final = (Action.APPROVE, Action.REFUSE, Action.CORRECT, Action.READ_SENSITIVE)
 _MODULE_OF: Final = {Kind.GOODS_ISSUE: Module.MM, Kind.CONFIRMATION: Module.PP}
 
 
@@ -40,10 +45,18 @@ class Right(Settings):
     modules: tuple[Module, ...] = Field(
         min_length=1, description="`MM`: goods issues, `PP`: confirmations, `QM`: none of these"
     )
-    actions: tuple[Action, ...] = Field(min_length=1, description="What it may do")
-    lines: tuple[str, ...] = Field(default=(), description="On which lines; none: on all")
+    actions: tuple[Action, ...] = Field(
+        min_length=1,
+        description="What it may do; `replay`: dead letters, doubtful postings, quarantine; `promote`: choose which "
+        "version of a model decides",
+    )
+    lines: tuple[str, ...] = Field(
+        default=(), description="On which lines; none: on all, and what belongs to the whole plant"
+    )
     max_value: Decimal | None = Field(
-        default=None, ge=0, description="Largest value that it approves or corrects, in the plant's currency; none: any"
+        default=None,
+        ge=0,
+        description="Largest value that it approves, corrects, reverses or replays, in the plant's currency; none: any",
     )
 
 
@@ -52,15 +65,30 @@ def module_of(kind: str, payload: Mapping[str, Any]) -> Module:
     return _MODULE_OF.get(Kind(payload.get("of_kind", kind) if kind == Kind.REVERSAL else kind), Module.PP)
 
 
+NOTHING: Final = Decimal(0)
+
+
 def why_not(
-    rights: Sequence[Right], roles: Collection[str], action: Action, module: Module, line: str, value: Decimal
+    rights: Sequence[Right],
+    roles: Collection[str],
+    action: Action,
+    module: Module | None,
+    line: str | None,
+    value: Decimal = NOTHING,
 ) -> str:
-    """Why somebody with these roles may not do it; empty: they may."""
-    granted = [one for one in rights if one.role in roles and action in one.actions and module in one.modules]
+    """Why somebody with these roles may not do it; empty: they may.
+
+    Without a module it is about postings of every kind; without a line about the whole plant, for which no right that
+    is limited to lines counts.
+    """
+    granted = [one for one in rights if one.role in roles and action in one.actions]
+    granted = [one for one in granted if module is None or module in one.modules]
     granted = [one for one in granted if not one.lines or line in one.lines]
     held = ", ".join(sorted(roles)) or "none at all"
     if not granted:
-        return f"no role may {action} a posting of {module} on line {line!r} with the roles that were given: {held}"
+        what = f"a posting of {module} " if module else ""
+        where = "in the whole plant" if line is None else f"on line {line!r}"
+        return f"no role may {action} {what}{where} with the roles that were given: {held}"
     if action is Action.REFUSE or any(one.max_value is None for one in granted):
         return ""
     most = max(one.max_value for one in granted if one.max_value is not None)
@@ -74,5 +102,5 @@ def why_not(
 def allowed(
     rights: Sequence[Right], roles: Collection[str], module: Module, line: str, value: Decimal
 ) -> tuple[Action, ...]:
-    """Everything that somebody with these roles may do with such a posting."""
-    return tuple(action for action in Action if not why_not(rights, roles, action, module, line, value))
+    """Everything that somebody with these roles may do with such a posting while it is held."""
+    return tuple(action for action in _OF_HELD if not why_not(rights, roles, action, module, line, value))

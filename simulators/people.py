@@ -24,12 +24,13 @@ class Person:
 
 PEOPLE: Mapping[str, Person] = {
     "supervisor": Person(("read", "approve", "replay", "pause"), "Supervisor"),
-    "manager": Person(("read", "approve"), "Manager"),
+    "manager": Person(("read", "approve", "replay", "pause", "reverse"), "Manager"),
     "worker": Person(("read", "approve"), "Operator"),
 }
+SIGNS = ["approve", "refuse", "correct", "replay", "pause"]
 RIGHTS = (
-    {"role": "Manager", "modules": ["MM", "PP"], "actions": ["approve", "refuse", "correct", "read_sensitive"]},
-    {"role": "Supervisor", "modules": ["MM", "PP"], "actions": ["approve", "refuse", "correct"], "max_value": "5000"},
+    {"role": "Manager", "modules": ["MM", "PP"], "actions": [*SIGNS, "reverse", "read_sensitive"]},
+    {"role": "Supervisor", "modules": ["MM", "PP"], "actions": SIGNS, "max_value": "5000"},
     {"role": "Operator", "modules": ["MM"], "actions": ["refuse"]},
 )
 

@@ -12,18 +12,21 @@ from agent.approving import Asked, decide, visible
 from agent.callers import Identity
 from agent.errors import NotFound
 from agent.modelfiles import FOLDER_NAME
+from agent.permission import Matter, permit
+from agent.rights import Action
 from agent.settings import Scope
+from agent.store.approvals import show
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.looks import PostingId
-from agent.web.requests import AGAIN, Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
+from agent.web.requests import AGAIN, Acts, Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
 router = APIRouter(route_class=StrictRoute)
 Approver = Annotated[Identity, Depends(Needs(Scope.APPROVE))]
-Replayer = Annotated[Identity, Depends(Needs(Scope.REPLAY))]
-Pauser = Annotated[Identity, Depends(Needs(Scope.PAUSE))]
-Reverser = Annotated[Identity, Depends(Needs(Scope.REVERSE))]
-Admin = Annotated[Identity, Depends(Needs(Scope.ADMIN))]
+Replayer = Annotated[Identity, Depends(Acts(Scope.REPLAY))]
+Pauser = Annotated[Identity, Depends(Acts(Scope.PAUSE))]
+Reverser = Annotated[Identity, Depends(Acts(Scope.REVERSE))]
+Admin = Annotated[Identity, Depends(Acts(Scope.ADMIN))]
 ModelName = Annotated[str, Path(pattern=FOLDER_NAME, description="The folder of the model")]
 EventId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the event")]
 
@@ -54,6 +57,17 @@ async def _decide(
     return models.Acted(**await decide(agent.desk, wanted, caller, agent.config.rights, AGAIN))
 
 
+async def _permit(agent: Agent, caller: Identity, action: Action, matter: Matter, asked: models.Reasoned) -> None:
+    """Raises NoRight, which is on record."""
+    await permit(agent.desk, caller, agent.config.rights, action, matter, caller.actor(asked.on_behalf_of))
+
+
+async def _everywhere(agent: Agent, caller: Identity, action: Action, asked: models.Reasoned) -> None:
+    """For what belongs to no line. Raises Refused, NoRight."""
+    everywhere(caller)
+    await _permit(agent, caller, action, Matter(), asked)
+
+
 # ── dead letters, doubt ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -62,7 +76,7 @@ async def replay(
     id: PostingId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
 ) -> models.Acted:
     """Send a dead letter again, unchanged, after its cause was removed in the ERP."""
-    await look(agent, lambda connection: visible(connection, id, caller))
+    await _permit_replay(agent, id, asked, caller)
     return models.Acted(**await committed(agent, agent.desk.replay(id, act_of(caller, asked, key))))
 
 
@@ -71,7 +85,7 @@ async def give_up(
     id: PostingId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
 ) -> models.Acted:
     """Never send a dead or doubtful posting; its lane goes on."""
-    await look(agent, lambda connection: visible(connection, id, caller))
+    await _permit_replay(agent, id, asked, caller)
     return models.Acted(**await committed(agent, agent.desk.give_up(id, act_of(caller, asked, key))))
 
 
@@ -80,7 +94,7 @@ async def name_document(
     id: PostingId, asked: models.Document, agent: TheAgent, caller: Replayer, key: Key = ""
 ) -> models.Acted:
     """Name the document that a person found in the ERP for a doubtful posting."""
-    await look(agent, lambda connection: visible(connection, id, caller))
+    await _permit_replay(agent, id, asked, caller)
     act = act_of(caller, asked, key)
     return models.Acted(**await committed(agent, agent.desk.name_document(id, asked.document, act)))
 
@@ -90,7 +104,7 @@ async def not_booked(
     id: PostingId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
 ) -> models.Acted:
     """Say that a doubtful posting is surely not in the ERP: it is sent again."""
-    await look(agent, lambda connection: visible(connection, id, caller))
+    await _permit_replay(agent, id, asked, caller)
     return models.Acted(**await committed(agent, agent.desk.not_booked(id, act_of(caller, asked, key))))
 
 
@@ -99,7 +113,7 @@ async def replay_event(
     event: EventId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
 ) -> models.Replayed:
     """Read a quarantined event again, after the mapping or the master data was mended."""
-    everywhere(caller)
+    await _everywhere(agent, caller, Action.REPLAY, asked)
     return models.Replayed(**await committed(agent, agent.desk.replay_event(event, act_of(caller, asked, key))))
 
 
@@ -108,8 +122,14 @@ async def keep_event(
     event: EventId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
 ) -> models.Replayed:
     """Leave a report in quarantine, also when the order that it waits for becomes known: it was booked by hand."""
-    everywhere(caller)
+    await _everywhere(agent, caller, Action.REPLAY, asked)
     return models.Replayed(**await committed(agent, agent.desk.keep_event(event, act_of(caller, asked, key))))
+
+
+async def _permit_replay(agent: Agent, id: int, asked: models.Reasoned, caller: Identity) -> None:
+    """Raises NotFound, NoRight."""
+    found = await look(agent, lambda connection: visible(connection, id, caller))
+    await _permit(agent, caller, Action.REPLAY, Matter.of(found), asked)
 
 
 # ── stop, go on, take back ──────────────────────────────────────────────────────────────────────────────────
@@ -140,8 +160,7 @@ async def resume(asked: models.Stop, agent: TheAgent, caller: Pauser, key: Key =
 @router.post("/v1/reversals", tags=["control"])
 async def reverse(asked: models.Document, agent: TheAgent, caller: Reverser, key: Key = "") -> models.Acted:
     """Take back a booked document by a posting of its own, signed by whoever asks. Once per document."""
-    if caller.lines:
-        await look(agent, lambda connection: _require_document(connection, asked.document, caller))
+    await _permit_reversal(agent, asked, caller)
     return models.Acted(**await committed(agent, agent.desk.reverse(asked.document, act_of(caller, asked, key))))
 
 
@@ -156,7 +175,7 @@ async def promote(
 
     409 where it has not shown on the plant's own reports that it is better: the message says what is missing.
     """
-    everywhere(caller)
+    await _everywhere(agent, caller, Action.PROMOTE, asked)
     act = act_of(caller, asked, key)
     return models.Promoted(**await agent.promote(name, asked.version, act, anyway=asked.anyway))
 
@@ -166,7 +185,7 @@ async def roll_back(
     name: ModelName, asked: models.Reasoned, agent: TheAgent, caller: Admin, key: Key = ""
 ) -> models.Promoted:
     """Let the version before the champion decide again."""
-    everywhere(caller)
+    await _everywhere(agent, caller, Action.PROMOTE, asked)
     return models.Promoted(**await agent.promote(name, None, act_of(caller, asked, key)))
 
 
@@ -175,7 +194,7 @@ async def ask_in_shadow(
     name: ModelName, asked: models.Challenge, agent: TheAgent, caller: Admin, key: Key = ""
 ) -> models.Challenged:
     """Ask this version in shadow about everything the champion decides; it has no effect. `null` ends it."""
-    everywhere(caller)
+    await _everywhere(agent, caller, Action.PROMOTE, asked)
     return models.Challenged(**await agent.challenge(name, asked.version, act_of(caller, asked, key)))
 
 
@@ -187,27 +206,42 @@ async def accept_drift(
 
     409 where nothing has drifted.
     """
-    everywhere(caller)
+    await _everywhere(agent, caller, Action.PROMOTE, asked)
     return models.Accepted(**await agent.doubt.accept(name, act_of(caller, asked, key)))
 
 
 async def _require_line(agent: Agent, asked: models.Stop, caller: Identity) -> None:
-    """A token limited to lines stops its own lines, and orders of which every posting is theirs."""
-    if not caller.lines or (asked.scope == "line" and caller.sees(asked.key)):
-        return
+    """Whoever is limited to lines stops these, and orders that are all theirs. Raises NotFound, Refused, NoRight."""
+    lines = await _lines_of(agent, asked)
     if asked.scope == "target":
         everywhere(caller)
+    elif caller.lines and not (lines and all(map(caller.sees, lines))):
+        raise NotFound(f"there is no {asked.scope} {asked.key} with open postings on the lines of token {caller.name}")
+    for matter in [Matter(line) for line in sorted(lines)] or [Matter()]:
+        await _permit(agent, caller, Action.PAUSE, matter, asked)
 
-    def lines(connection: apsw.Connection) -> set[Any]:
+
+async def _lines_of(agent: Agent, asked: models.Stop) -> set[str]:
+    """The lines that would stand still; none: the whole plant, or nobody knows."""
+    if asked.scope == "line":
+        return {asked.key}
+
+    def lines(connection: apsw.Connection) -> set[str]:
         key = f"order/{asked.key.removeprefix('order/')}"
         return {line for (line,) in connection.execute("SELECT line FROM lane WHERE ordering_key = ?", (key,))}
 
-    found = await look(agent, lines) if asked.scope == "order" else set()
-    if not found or not all(map(caller.sees, found)):
-        raise NotFound(f"there is no {asked.scope} {asked.key} with open postings on the lines of token {caller.name}")
+    return await look(agent, lines) if asked.scope == "order" else set()
 
 
-def _require_document(connection: apsw.Connection, document: str, caller: Identity) -> None:
-    row = connection.execute("SELECT line FROM posting WHERE document = ?", (document,)).fetchone()
-    if row is None or not caller.sees(row[0]):
-        raise NotFound(f"no posting of this agent booked document {document!r}")
+async def _permit_reversal(agent: Agent, asked: models.Document, caller: Identity) -> None:
+    """Raises NotFound, NoRight; of a document that nobody knows the act itself says so."""
+
+    def found(connection: apsw.Connection) -> dict[str, Any] | None:
+        row = connection.execute("SELECT id FROM posting WHERE document = ?", (asked.document,)).fetchone()
+        return show(connection, row[0]) if row else None
+
+    posting = await look(agent, found)
+    if caller.lines and (posting is None or not caller.sees(posting["line"])):
+        raise NotFound(f"no posting of this agent booked document {asked.document!r}")
+    if posting is not None:
+        await _permit(agent, caller, Action.REVERSE, Matter.of(posting), asked)

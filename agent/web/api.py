@@ -26,7 +26,7 @@ from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
 from agent.web.console import site
 from agent.web.console.history import History
-from agent.web.console.sessions import Sessions
+from agent.web.console.sessions import Sessions, cookie_of
 from agent.web.limits import Application, Gate, Limits, Scope, TokenBuckets
 from agent.web.page import STYLE_HASH, page
 from agent.web.probes import PATHS, Probes
@@ -57,7 +57,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 def application(agent: Agent, settings: Api, operator: str, history: History) -> Application:
     """Everything that listens at the API's address."""
     refusals = Refusals(agent)
-    sessions = Sessions(Users(agent.config.store.path.parent / FILE))
+    sessions = Sessions(Users(agent.config.store.path.parent / FILE), cookie_of(settings.address))
     api = routes(agent, docs=settings.docs)
     api.state.refusals, api.state.sessions, api.state.history = refusals, sessions, history
     doorkeeper = Doorkeeper(lambda: (agent.config.api or settings).tokens, operator)

@@ -75,6 +75,17 @@ class Needs:
         return identity
 
 
+class Acts(Needs):
+    """The same for an act: at the console it takes the password once more. Raises Forbidden, Refused (403)."""
+
+    async def __call__(self, request: Request, _: Annotated[Any, Security(_bearer)]) -> Identity:
+        """The caller."""
+        identity = await super().__call__(request, _)
+        if identity.door:
+            request.app.state.sessions.require_proof(request.scope["headers"], request.scope["path"])
+        return identity
+
+
 def everywhere(caller: Identity) -> None:
     """For what belongs to no line: a token that is limited to lines has no business there. Raises Refused (403)."""
     if caller.lines:

@@ -11,13 +11,14 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from fastapi.routing import APIRoute
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from agent import users
 from agent.passwords import hashed
 from agent.settings import Scope
 from agent.users import User
-from agent.web.console.sessions import COOKIE
+from agent.web import acts
 from agent.web.console.site import static
 from tests.api_bench import Bench, bench, until
 
@@ -27,13 +28,15 @@ PEOPLE = {
     "anna": ("Anna Berg", (Scope.READ, Scope.APPROVE, Scope.REPLAY, Scope.PAUSE)),
     "ben": ("Ben Alt", (Scope.READ, Scope.APPROVE)),
     "vera": ("Vera Neu", (Scope.READ,)),
-    "olga": ("Olga Ohm", (Scope.READ, Scope.APPROVE)),
-    "sam": ("Sam Sum", (Scope.READ, Scope.APPROVE)),
+    "olga": ("Olga Ohm", (Scope.READ, Scope.APPROVE, Scope.ADMIN)),
+    "sam": ("Sam Sum", (Scope.READ, Scope.APPROVE, Scope.ADMIN)),
+    "mia": ("Mia May", (Scope.ADMIN,)),
 }
-ROLES = {"anna": ("Supervisor",), "ben": ("Supervisor",), "olga": ("Operator",)}
+ROLES = {"anna": ("Supervisor",), "ben": ("Supervisor",), "olga": ("Operator",), "mia": ("Manager",)}
 RIGHTS = [
     {"role": "Supervisor", "modules": ["MM", "PP"], "actions": ["approve", "refuse", "correct"]},
     {"role": "Operator", "modules": ["MM"], "actions": ["refuse"]},
+    {"role": "Manager", "modules": ["MM", "PP"], "actions": ["replay", "reverse", "pause", "promote"]},
     {"role": "approve", "modules": ["MM"], "actions": ["approve"]},  # as a scope is called; nobody here has it
 ]
 SCRIPT = "<img src=x onerror=\"document.title='taken'\">"
@@ -72,7 +75,8 @@ async def entered(plant: Bench, name: str = "anna") -> dict[str, str]:
     """The headers with which the page of this person asks."""
     answer = await login(plant, name)
     assert answer.status_code == 200, answer.text
-    return {"cookie": f"{COOKIE}={answer.cookies[COOKIE]}", "x-gatepost-console": answer.json()["page"]}
+    ((cookie, value),) = answer.cookies.items()
+    return {"cookie": f"{cookie}={value}", "x-gatepost-console": answer.json()["page"]}
 
 
 async def held(plant: Bench, id: str) -> dict[str, Any]:
@@ -145,7 +149,7 @@ async def test_a_wrong_password_is_refused_and_stands_in_the_trail(plant):
     """A login that failed is an alarm, without the password."""
     answer = await login(plant, "anna", "wrong horse battery")
     assert answer.status_code == 401
-    assert COOKIE not in answer.cookies
+    assert not answer.cookies
     rows = (await plant.get("/v1/audit?alarms=true&limit=50"))["items"]
     (refused,) = [row for row in rows if row["action"] == "console_login_refused"]
     assert refused["detail"] == {"user": "anna", "client": "127.0.0.1", "error": "wrong_password"}
@@ -243,6 +247,89 @@ async def test_who_comes_second_hears_who_was_first(plant):
     assert lost.json()["decided_by"] == won.json()["by"]
 
 
+# ── every other act ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+ACTS: dict[str, dict[str, Any]] = {
+    "/v1/pause": {"scope": "target", "key": "s4"},
+    "/v1/resume": {"scope": "target", "key": "s4"},
+    "/v1/doubtful/{id}/not-booked": {},
+    "/v1/deadletters/{id}/replay": {},
+    "/v1/deadletters/{id}/refuse": {},
+    "/v1/doubtful/{id}/document": {"document": "2026/1"},
+    "/v1/quarantine/1/replay": {},
+    "/v1/models/consumption_anomaly/promote": {"version": "1"},
+    "/v1/models/consumption_anomaly/rollback": {},
+}
+
+
+async def act(
+    plant: Bench, headers: dict[str, str], path: str, body: dict[str, Any], password: str = PASSWORD, proven: str = ""
+) -> httpx.Response:
+    """What a page does: the password for this act, then the act."""
+    asked = {"path": proven or path, "password": password}
+    answer = await plant.client.post("/console/prove", headers=headers, json=asked)
+    if answer.status_code != 200:
+        return answer
+    headers = {**headers, "x-gatepost-proof": answer.json()["proof"]}
+    return await plant.client.post(path, headers=headers, json={"reason": "because", **body})
+
+
+async def test_no_act_is_done_by_an_open_session_alone(plant):
+    """Every act of the API wants the password once more from who is at the console, whatever they may do."""
+    headers = await entered(plant, "mia")
+    posts = [one.path for one in acts.router.routes if isinstance(one, APIRoute)]
+    assert len(posts) > 12
+    for path in posts:
+        answer = await plant.client.post(
+            path.format(id=1, event=1, name="x"), headers=headers, json={"reason": "x", "expected_version": 1}
+        )
+        assert (answer.status_code, answer.json()["error"]) == (403, "signature_needed"), path
+    assert (await plant.get("/v1/status"))["paused"] == []
+
+
+async def test_the_password_is_good_for_one_act_only(plant):
+    """A wrong one proves nothing and is an alarm; that for another act neither; the right one counts once."""
+    mia = await entered(plant, "mia")
+    answer = await act(plant, mia, "/v1/pause", ACTS["/v1/pause"], password="wrong horse battery")
+    assert answer.status_code == 401
+    rows = (await plant.get("/v1/audit?alarms=true&limit=500"))["items"]
+    assert rows[-1]["action"] == "act_refused"
+    assert rows[-1]["detail"] == {"user": "mia", "client": "127.0.0.1", "error": "wrong_password"}
+    answer = await act(plant, mia, "/v1/pause", ACTS["/v1/pause"], proven="/v1/resume")
+    assert (answer.status_code, answer.json()["error"]) == (403, "signature_needed")
+    done = await act(plant, mia, "/v1/pause", ACTS["/v1/pause"])
+    assert (done.status_code, done.json()["by"]) == (200, "mia"), done.text
+    again = await plant.client.post("/v1/pause", headers=dict(done.request.headers), content=done.request.content)
+    assert (again.status_code, again.json()["error"]) == (403, "signature_needed")
+    assert (await act(plant, mia, "/v1/resume", ACTS["/v1/resume"])).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["olga", "sam"])
+async def test_who_has_the_scope_and_not_the_right_does_nothing(plant, name):
+    """A role without the right, and nobody's role: pause, doubt, dead letters, models are refused, each on record."""
+    somebody, one = await entered(plant, name), await held(plant, f"X-2{len(name)}")
+    for path, body in ACTS.items():
+        answer = await act(plant, somebody, path.format(id=one["id"]), body)
+        assert (answer.status_code, answer.json()["error"]) == (403, "no_right"), path
+    rows = (await plant.get("/v1/audit?alarms=true&limit=500"))["items"]
+    refused = [row["detail"] for row in rows if (row["action"], row["actor"]) == ("act_refused", name)]
+    assert {row["decision"] for row in refused} == {"pause", "replay", "promote"}
+    assert len(refused) == len(ACTS)
+    answer = await act(plant, await entered(plant, "mia"), f"/v1/doubtful/{one['id']}/not-booked", {})
+    assert answer.status_code == 409, "who may is told that it is held"
+
+
+async def test_taking_back_a_document_needs_the_right_too(plant):
+    """Who may approve it may not take it back; who may does so with the password."""
+    headers, one = await entered(plant), await held(plant, "X-30")
+    assert (await sign(plant, headers, signing(one))).status_code == 200
+    document = (await until(lambda: _acknowledged(plant, one["id"])))["document"]
+    answer = await act(plant, await entered(plant, "olga"), "/v1/reversals", {"document": document})
+    assert (answer.status_code, answer.json()["error"]) == (403, "no_right")
+    assert (await act(plant, await entered(plant, "mia"), "/v1/reversals", {"document": document})).status_code == 200
+
+
 # ── what the pages need ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -315,6 +402,25 @@ async def test_a_person_approves_in_a_browser_and_another_sees_by_whom(plant, ch
 async def _acknowledged(plant: Bench, id: int) -> dict[str, Any] | None:
     one: dict[str, Any] = await plant.get(f"/v1/approvals/{id}")
     return one if one["state"] == "acknowledged" else None
+
+
+async def test_a_person_pauses_a_target_with_the_password_and_lets_it_go_on(plant, chromium):
+    """A wrong password changes nothing and says so in the dialog; the right one stops it, and lets it go on again."""
+    page, _ = await at_the_console(plant, chromium, "mia")
+    for button, verb, password in (("pause", "Pause", "wrong horse battery"), ("pause", "Pause", PASSWORD)):
+        await page.get_by_role("button", name=button, exact=True).click()
+        await page.get_by_label("Reason").fill("maintenance of the ERP")
+        await page.get_by_label("Your password").fill(password)
+        await page.get_by_role("button", name=verb, exact=True).click()
+        if password != PASSWORD:
+            await expect(page.get_by_role("dialog")).to_contain_text("do not belong together")
+            await page.get_by_role("button", name="Cancel").click()
+    await page.get_by_role("button", name="go on", exact=True).click()
+    assert [one["by"] for one in (await plant.get("/v1/status"))["paused"]] == ["mia"]
+    await page.get_by_label("Reason").fill("it is back")
+    await page.get_by_label("Your password").fill(PASSWORD)
+    await page.get_by_role("button", name="Go on", exact=True).click()
+    await expect(page.get_by_text("nothing is paused, no order is blocked")).to_be_visible()
 
 
 async def test_what_comes_from_the_floor_is_text_on_every_page(plant, chromium):

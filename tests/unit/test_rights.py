@@ -40,6 +40,29 @@ def test_what_is_not_granted_nobody_may(roles, action, module, line, value, may)
     assert bool(why_not(RIGHTS, roles, action, module, line, Decimal(value))) is not may
 
 
+@pytest.mark.parametrize(
+    ("roles", "action", "line", "may"),
+    [
+        (["Chief"], Action.PAUSE, None, True),
+        (["Chief"], Action.PROMOTE, None, True),
+        (["Chief"], Action.REPLAY, None, False),
+        (["Foreman"], Action.PAUSE, "mixing", True),
+        (["Foreman"], Action.PAUSE, "molding", False),
+        (["Foreman"], Action.PAUSE, None, False),
+        (["Supervisor"], Action.PAUSE, "mixing", False),
+    ],
+)
+def test_the_whole_plant_is_only_theirs_who_have_no_lines(roles, action, line, may):
+    """Stopping, and choosing models, are rights as signing is; who is limited to a line stops that line alone."""
+    rights = (
+        *RIGHTS,
+        Right(role="Chief", modules=(Module.PP,), actions=(Action.PAUSE, Action.PROMOTE)),
+        Right(role="Foreman", modules=(Module.PP,), actions=(Action.PAUSE,), lines=("mixing",)),
+    )
+    assert bool(why_not(rights, roles, action, None, line)) is not may
+    assert set(allowed(rights, roles, Module.PP, "mixing", Decimal(0))) <= {Action.APPROVE, Action.CORRECT}
+
+
 def test_without_any_right_nobody_may_anything():
     """Deny by default."""
     assert allowed((), ["Administrator", "*", ""], Module.MM, "", Decimal(0)) == ()
@@ -70,6 +93,9 @@ RIGHT = {"role": "R", "modules": ["MM"], "actions": ["approve"]}
             "needs a signing_secret",
         ),
         (gateway(scopes=["read"]), [RIGHT], "for the scope gateway only"),
+        (gateway(scopes=["gateway", "ingest"]), [RIGHT], ""),
+        (gateway(scopes=["gateway", "approve"]), [RIGHT], "approve would let its token decide alone"),
+        (gateway(scopes=["admin", "gateway"]), [RIGHT], "admin would let its token decide alone"),
         (gateway(signing_secret={"secret": "short"}), [RIGHT], "fewer than 32 characters"),
         (gateway(signing_secret="written into the file, which nobody may do"), [RIGHT], "in the file itself"),
     ],

@@ -26,8 +26,9 @@ from agent.throttle import Throttle
 from agent.users import User
 from agent.web.answers import Refused
 
-COOKIE: Final = "gatepost_console"
 HEADER: Final = b"x-gatepost-console"
+PROOF: Final = b"x-gatepost-proof"
+PROOF_S: Final = 60.0  # from the password to the act
 IDLE_S: Final = 15 * 60.0  # without a request: somebody has left the desk
 LONGEST_S: Final = 12 * 3600.0  # a shift
 MOST: Final = 200  # sessions at a time
@@ -48,12 +49,25 @@ class Session:
     since: float  # monotonic
     seen: float
     id: str = field(default_factory=lambda: secrets.token_hex(4))  # for the audit trail; opens nothing
+    proof: Proof | None = None  # for the next act
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The password was given once more, for one act."""
+
+    digest: str  # SHA-256 of what the page sends with it
+    path: str  # the act
+    until: float  # monotonic
 
 
 class Sessions:
-    """Everybody who is logged in. `users` is asked each time, so that a change counts at once."""
+    """Everybody who is logged in. `users` is asked each time, so that a change counts at once; `cookie` is a name."""
 
-    def __init__(self, users: Callable[[], Sequence[User]], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, users: Callable[[], Sequence[User]], cookie: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.cookie = cookie  # its name
         self._users = users
         self._monotonic = monotonic
         self._sessions: dict[str, Session] = {}  # SHA-256 of the cookie → session
@@ -112,7 +126,7 @@ class Sessions:
     def of(self, headers: Headers) -> Session | None:
         """The session of the cookie alone: enough to load the page again, not to ask or do anything."""
         self._forget_old()
-        return self._sessions.get(_digest(_cookie(headers)))
+        return self._sessions.get(_digest(_value(headers, self.cookie)))
 
     def identify(self, headers: Headers) -> Identity | None:
         """Who asks, with cookie and page's secret; the session goes on from now."""
@@ -130,9 +144,32 @@ class Sessions:
             user.name, frozenset(user.scopes), frozenset(user.lines), roles=frozenset(user.roles), door=door
         )
 
+    def prove(self, session: Session, path: str) -> str:
+        """What lets this session act once, at this path: its password has been checked just now."""
+        given = secrets.token_urlsafe(32)
+        session.proof = Proof(_digest(given), path, self._monotonic() + PROOF_S)
+        return given
+
+    def require_proof(self, headers: Headers, path: str) -> None:
+        """Take the proof that comes with an act. Raises Refused (403) where there is none that is good for it."""
+        headers = list(headers)
+        session, given = self.of(headers), [value for name, value in headers if name == PROOF]
+        proof = session.proof if session else None
+        if session is not None and given:
+            session.proof = None  # good once, and nobody tries a second time
+        if (
+            proof is None
+            or len(given) != 1
+            or proof.path != path
+            or proof.until < self._monotonic()
+            or (not hmac.compare_digest(proof.digest, _digest(given[0].decode("latin-1"))))
+        ):
+            message = "at the console every act is signed: with the password, once more, on its page"
+            raise Refused(403, "signature_needed", message)
+
     def log_out(self, headers: Headers) -> None:
         """End the session of this cookie, if there is one."""
-        self._sessions.pop(_digest(_cookie(headers)), None)
+        self._sessions.pop(_digest(_value(headers, self.cookie)), None)
 
     def _forget_old(self) -> None:
         now = self._monotonic()
@@ -141,16 +178,21 @@ class Sessions:
             del self._sessions[key]
 
 
+def cookie_of(address: str) -> str:
+    """The cookie's name at this address: browsers keep one jar for all ports of a machine, where two agents may be."""
+    return f"gatepost_console_{address.rpartition(':')[2]}"
+
+
 def _digest(cookie: str) -> str:
     return sha256(cookie.encode()).hexdigest()
 
 
-def _cookie(headers: Headers) -> str:
+def _value(headers: Headers, cookie: str) -> str:
     """Our cookie among all; empty where there is none, or where it is not readable."""
     for name, value in headers:
         if name == b"cookie":
             try:
-                found = SimpleCookie(value.decode("latin-1")).get(COOKIE)
+                found = SimpleCookie(value.decode("latin-1")).get(cookie)
             except CookieError:
                 continue
             if found is not None:

@@ -20,7 +20,7 @@ from agent.signatures import Signed, Signer
 from agent.users import User
 from agent.web import gateway
 from agent.web.answers import Refused
-from agent.web.console.sessions import COOKIE, Session, Sessions
+from agent.web.console.sessions import Session, Sessions
 from agent.web.gateway_models import Word
 from agent.web.models import Reason
 from agent.web.requests import Key, StrictRoute, TheAgent, committed
@@ -50,6 +50,15 @@ class Signing(BaseModel):
     shown_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     reason: Reason
     changes: dict[Word, Word] = Field(default={}, max_length=8)  # of a correction
+    password: str = Field(max_length=256)
+
+
+class Proving(BaseModel):
+    """The password once more, for one act at this path."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    path: str = Field(min_length=1, max_length=256)
     password: str = Field(max_length=256)
 
 
@@ -105,7 +114,7 @@ async def log_in(asked: Login, request: Request, sessions: TheSessions, agent: T
     detail = {"session": session.id, "client": address}
     await committed(agent, agent.writer.run(lambda tx: tx.audit("console_login", detail, actor=user.name)))
     answer = JSONResponse(_me(session, user, agent))
-    answer.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", path="/", secure=_by_tls(request))
+    answer.set_cookie(sessions.cookie, cookie, httponly=True, samesite="strict", path="/", secure=_by_tls(request))
     return answer
 
 
@@ -125,6 +134,18 @@ async def sign(asked: Signing, request: Request, sessions: TheSessions, agent: T
         signer, user.name, "", agent.clock().isoformat(), asked.changes, proven=True,
     )  # fmt: skip
     return JSONResponse(dict(await gateway.signatures(agent).sign(signed, caller)))
+
+
+@router.post("/console/prove")
+async def prove(asked: Proving, request: Request, sessions: TheSessions, agent: TheAgent) -> Response:
+    """What lets whoever is logged in do one act of the API: their password, once more. Raises Refused."""
+    headers = request.scope["headers"]
+    caller, session = sessions.identify(headers), sessions.of(headers)
+    if caller is None or session is None:
+        raise Refused(401, "unauthorized", "log in first")
+    async with _on_record(agent, "act_refused", caller.name, _address(request)):
+        await sessions.proven(caller.name, asked.password, _address(request))
+    return JSONResponse({"proof": sessions.prove(session, asked.path)})
 
 
 @router.get("/console/me")
@@ -147,7 +168,7 @@ async def log_out(asked: dict[str, Any], request: Request, sessions: TheSessions
         detail = {"session": session.id, "client": _address(request)}
         await committed(agent, agent.writer.run(lambda tx: tx.audit("console_logout", detail, actor=caller.name)))
     answer = JSONResponse({"user": None})
-    answer.delete_cookie(COOKIE, path="/")
+    answer.delete_cookie(sessions.cookie, path="/")
     return answer
 
 

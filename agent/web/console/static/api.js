@@ -48,8 +48,12 @@ export async function download(path) {
 /** GET. Raises Refused, Gone. */
 export const look = (path) => call("GET", path);
 
-/** POST, harmless when it is repeated. Raises Refused, Gone. */
-export const act = (path, body) => call("POST", path, body, { "idempotency-key": crypto.randomUUID?.() ?? String(Math.random()) });
+/** POST, harmless when it is repeated; with the password once more where the body has none. Raises Refused, Gone. */
+export async function act(path, body, password) {
+  const headers = { "idempotency-key": crypto.randomUUID?.() ?? String(Math.random()) };
+  if (password !== undefined) headers["x-gatepost-proof"] = (await call("POST", "/console/prove", { path, password })).proof;
+  return call("POST", path, body, headers);
+}
 
 /** Who this browser is logged in as. */
 export async function remember() { know(await call("GET", "/console/me")); }

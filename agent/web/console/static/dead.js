@@ -39,10 +39,10 @@ function ways(one) {
     h("button.main", { type: "button", onclick: () => ask(`Posting ${one.id} is not in the ERP`, `Search the ERP for the key ${one.idempotency_key} first: if it is there, sending again books it twice.`, "It is not booked: send", `/v1/doubtful/${one.id}/not-booked`) }, "It is not booked…"), never);
 }
 
-const ask = (title, about, verb, path) => confirmAct({ title, about, verb, danger: verb.startsWith("Never"), done: (reason) => act(path, { reason }) });
+const ask = (title, about, verb, path) => confirmAct({ title, about, verb, danger: verb.startsWith("Never"), done: (reason, _, password) => act(path, { reason }, password) });
 
 const named = (one) => confirmAct({
   title: `The document of posting ${one.id}`, about: `As the ERP numbers it; the key ${one.idempotency_key} stands in it.`, verb: "That is it",
   fields: [{ name: "document", label: "Document", placeholder: "2026/4900000001" }],
-  done: (reason, { document }) => act(`/v1/doubtful/${one.id}/document`, { reason, document }),
+  done: (reason, { document }, password) => act(`/v1/doubtful/${one.id}/document`, { reason, document }, password),
 });

@@ -53,6 +53,7 @@ async function closely(place, event) {
 }
 
 function buttons(one) {
+  if (one.state === "acknowledged" && one.kind !== "reversal" && may("reverse")) return h("div.buttons", h("p.hint", `Document ${one.document} is booked.`), h("button.main.danger", { type: "button", onclick: () => takeBack(one) }, "Take back…"));
   if (one.state !== "held") return h("p.hint", `It is ${one.state.replaceAll("_", " ")} now${one.document ? `: document ${one.document}` : ""}.`);
   if (!may("approve")) return h("p.hint", "You may look at it, and not decide.");
   return h("div.buttons",
@@ -60,6 +61,11 @@ function buttons(one) {
     one.record?.correctable?.length > 0 && h("button.main.plain", { type: "button", onclick: () => decide(one, "correct") }, "Correct…"),
     h("button.main.danger", { type: "button", onclick: () => decide(one, "refuse") }, "Refuse…"));
 }
+
+const takeBack = (one) => confirmAct({
+  title: `Take back document ${one.document}`, about: "By a posting of its own, which the ERP books as a cancellation. Once per document.", verb: "Sign and take back", danger: true,
+  done: (reason, _, password) => act("/v1/reversals", { document: one.document, reason }, password),
+});
 
 const ASKED = {
   approve: { title: "Approve", about: (one) => `It is posted to ${one.target}.`, verb: "Sign and approve", signs: "Approved by", reasons: ["weighed again, it is right", "checked with the line, it is right"] },

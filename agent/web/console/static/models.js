@@ -37,5 +37,5 @@ const drift = (one) => one ? [
 
 const back = (one) => confirmAct({
   title: `${one.name}: version ${one.previous} decides again`, about: "From the next batch on. There is one step back, no second.", verb: "Go back", danger: true,
-  done: (reason) => act(`/v1/models/${one.name}/rollback`, { reason }),
+  done: (reason, _, password) => act(`/v1/models/${one.name}/rollback`, { reason }, password),
 });

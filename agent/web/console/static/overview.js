@@ -58,12 +58,12 @@ function targetsOf(targets, paused) {
 
 const pause = (scope, key) => confirmAct({
   title: `Pause ${scope} ${key}`, about: "Reports are still taken in and decided; their postings wait until you let them go on.",
-  verb: "Pause", done: (reason) => act("/v1/pause", { scope, key, reason }),
+  verb: "Pause", done: (reason, _, password) => act("/v1/pause", { scope, key, reason }, password),
 });
 
 const resume = (scope, key) => confirmAct({
   title: `Let ${scope} ${key} go on`, about: "What waits is sent in its order.", verb: "Go on",
-  done: (reason) => act("/v1/resume", { scope, key, reason }),
+  done: (reason, _, password) => act("/v1/resume", { scope, key, reason }, password),
 });
 
 function stoppedOf({ paused, blocked_lanes: lanes }) {

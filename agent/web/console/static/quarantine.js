@@ -40,5 +40,5 @@ export function pretty(text) {
   try { return JSON.stringify(JSON.parse(text), null, 2); } catch { return text; }
 }
 
-const again = (id) => confirmAct({ title: `Read event ${id} again`, about: "With the mapping and the master data as they are now.", verb: "Read again", done: (reason) => act(`/v1/quarantine/${id}/replay`, { reason }) });
-const keep = (id) => confirmAct({ title: `Keep event ${id} in quarantine`, about: "Also when what it waits for becomes known: it was booked by hand.", verb: "Keep it here", danger: true, done: (reason) => act(`/v1/quarantine/${id}/keep`, { reason }) });
+const again = (id) => confirmAct({ title: `Read event ${id} again`, about: "With the mapping and the master data as they are now.", verb: "Read again", done: (reason, _, password) => act(`/v1/quarantine/${id}/replay`, { reason }, password) });
+const keep = (id) => confirmAct({ title: `Keep event ${id} in quarantine`, about: "Also when what it waits for becomes known: it was booked by hand.", verb: "Keep it here", danger: true, done: (reason, _, password) => act(`/v1/quarantine/${id}/keep`, { reason }, password) });
