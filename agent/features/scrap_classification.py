@@ -30,6 +30,8 @@ EARLY, LATE, NIGHT = "early", "late", "night"
 SHIFTS: Final = ((6, EARLY), (14, LATE), (22, NIGHT))  # the hour at which each begins
 USUAL_SCRAP: Final = 0.007  # share of the pieces, where history is short
 WEIGHT: Final = 200.0  # pieces that the usual share counts for
+LONG: Final = 5000.0  # pieces: of a machine that has made more, what is long ago counts less
+KEPT: Final = 0.9  # of its history, with each report
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,4 +9,5 @@ from typing import Final
 WORKFLOWS: Final[Mapping[str, str]] = {
     "consumption": "agent.workflows.consumption:Consumption",
     "confirmation": "agent.workflows.confirmation:Confirmation",
+    "scrap": "agent.workflows.scrap:Scrap",
 }

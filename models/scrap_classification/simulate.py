@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from agent.features.scrap_classification import Pieces, Scrap
+from agent.features.scrap_classification import KEPT, LONG, Pieces, Scrap
 
 MATERIAL, SET_UP, TOOL, PROCESS, MACHINE, HANDLING = "material", "set-up", "tool", "process", "machine", "handling"
 CAUSES: Final = (HANDLING, MACHINE, MATERIAL, PROCESS, SET_UP, TOOL)
@@ -114,7 +114,7 @@ def _history(random: Random, plant: _Plant, scrap: Scrap, cause: str) -> Scrap:
         share = random.lognormvariate(-3.1, 0.5) if cause == MATERIAL else random.lognormvariate(-5.2, 0.6)
         of_batch = Pieces(made, round(made * min(share, 0.5)))
     plant.batches[scrap.machine] = Pieces(of_batch.made + scrap.pieces, of_batch.scrapped + 1)
-    kept = 0.9 if of_machine.made > 5000 else 1.0  # what is long ago counts less
+    kept = KEPT if of_machine.made > LONG else 1.0
     good = float(random.randint(200, 4000))  # lots without scrap in between
     plant.machines[scrap.machine] = Pieces(
         kept * of_machine.made + scrap.pieces + good, kept * of_machine.scrapped + scrap.scrapped
