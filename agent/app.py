@@ -119,6 +119,7 @@ class Agent:
             self.dispatches[one.name] = Dispatch(
                 self.targets[one.name], self.writer, reader, self.clock, window=one.concurrency, admit=self.admit
             )
+            self.dispatches[one.name].wake_others = self.dispatch_wake
         self.doubt.load(reader)
         self.process = Process(self.writer, reader, self.doubt.applied(rules), self.clock, self.dispatches)
         self.process.order_sources = [source.name for source in self.sources if "heard_at" in source.status()]
@@ -162,6 +163,10 @@ class Agent:
     def wake(self) -> None:
         """People changed something: look again."""
         self.process_wake()
+        self.dispatch_wake()
+
+    def dispatch_wake(self) -> None:
+        """Something may have become ready for any target."""
         for dispatch in self.dispatches.values():
             dispatch.wake()
 

@@ -14,10 +14,11 @@ from agent.callers import Identity
 from agent.drift import Level, State
 from agent.facts import Facts
 from agent.judge import Rules
-from agent.rights import module_of
+from agent.rights import at_stake, module_of, with_it
 from agent.shown import hashed, made
 from agent.store import approvals, balance, lists
 from agent.store.encode import from_us
+from agent.store.groups import ONLY_FOLLOWS
 from agent.store.postings import WAITS
 
 MOST: Final = 500  # held postings that are listed
@@ -42,7 +43,7 @@ class Lines:
         known = self._known if same else {}
         limits = {one.workflow.name: one.rule.max_value for one in rules.assignments.values()}
         lines: dict[tuple[int, int], dict[str, Any]] = {}
-        keys: list[Any] = connection.execute(HELD).fetchall()
+        keys: list[Any] = connection.execute(HELD, (ONLY_FOLLOWS,)).fetchall()
         for key in keys:
             lines[key] = known.get(key) or _line(approvals.show(connection, key[0]), facts, limits)
         self._known, self._rest_on = lines, rest_on
@@ -50,7 +51,9 @@ class Lines:
         return [{**one, "escalated": one["id"] in told} for one in lines.values()]
 
 
-HELD: Final = "SELECT id, version FROM posting INDEXED BY posting_held WHERE state = 'held' ORDER BY id"
+HELD: Final = (  # a group is one: what follows its first is decided with it
+    "SELECT id, version FROM posting INDEXED BY posting_held WHERE state = 'held' AND reasons <> ? ORDER BY id"
+)
 ESCALATED: Final = (
     "SELECT id FROM escalation JOIN posting ON id = posting_id WHERE state = 'held' AND at_us >= changed_us"
 )
@@ -124,14 +127,15 @@ def _line(one: Mapping[str, Any], facts: Facts, limits: Mapping[str, Decimal | N
     payload = one["payload"]
     order = facts.orders.get(payload.get("order", ""))
     material = payload.get("material") or (order.material if order else "")
-    known = facts.materials.get(material)
+    known, worth = facts.materials.get(material), at_stake(one)
     return {
         "id": one["id"], "version": one["version"], "kind": one["kind"],
         "module": module_of(one["kind"], payload).value, "workflow": one["workflow"], "line": one["line"],
         "order": payload.get("order", ""), "operation": payload.get("operation", ""), "material": material,
         "material_text": known.text if known else "", "quantity": made(payload),
-        "unit": facts.units.shown(payload.get("unit", "")), "value": one["value"], "currency": facts.plant.currency,
-        "risk": risk(one["reasons"], one["confidence"], Decimal(one["value"]), limits.get(one["workflow"])),
+        "unit": facts.units.shown(payload.get("unit", "")), "value": f"{worth:f}", "currency": facts.plant.currency,
+        "risk": risk(one["reasons"], one["confidence"], worth, limits.get(one["workflow"])),
+        "together": 1 + len(with_it(one)),
         "created_at": one["created_at"], "signers": one["signers"], "signed_by": one["signed_by"],
         "reason": next(iter(one["reasons"]), ""),
     }  # fmt: skip
@@ -179,6 +183,8 @@ def _empty(number: str, facts: Facts) -> dict[str, Any]:
 
 
 def _count(order: dict[str, Any], state: str, posting: int, created: int, reasons: str, error: str | None) -> None:
+    if reasons == ONLY_FOLLOWS:
+        state = "ready"  # it goes by itself, behind what its group waits for
     order[state if state in ("held", "dead", "doubtful") else "waiting"] += 1
     since = from_us(created).isoformat()
     order["since"] = min(order["since"] or since, since)

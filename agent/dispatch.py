@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
@@ -41,6 +41,7 @@ class Claimed(NamedTuple):
 
     postings: Sequence[postings.Waiting] = ()
     more: bool = False
+    passed_on: bool = False  # what was kept back may have let another go, at any target
 
 
 class Claims:
@@ -105,6 +106,7 @@ class Dispatch:
         self._woken = asyncio.Event()
         self._flying: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.wake_others: Callable[[], None] = self.wake  # what follows in a group may go to another target
 
     # the rolling window
 
@@ -121,11 +123,14 @@ class Dispatch:
         """Claim for reserved places; see `outbox.claim`. Runs on the writer's thread."""
         before = _kept_back(tx)
         found = outbox.claim(tx, self.name, places, self._admit) if places else []
-        return Claimed(found, len(found) == places or _kept_back(tx) > before)
+        kept_back = _kept_back(tx) > before
+        return Claimed(found, len(found) == places or kept_back, kept_back)
 
     def launch(self, claimed: Claimed, reserved: int) -> None:
         """Send what was claimed into reserved places; give back the rest. Only after the commit: see `Claimed`."""
         self._more |= claimed.more
+        if claimed.passed_on:
+            self.wake_others()
         self._give_back(reserved - len(claimed.postings))
         for waiting in claimed.postings:
             task = asyncio.create_task(self._carry(waiting), name=f"{self.name} posting {waiting.posting.id}")
@@ -184,6 +189,8 @@ class Dispatch:
                 kind = str(current.posting.kind)
                 claimed = await self._write(current.posting, outcome)
                 self._more |= claimed.more
+                if claimed.passed_on or current.posting.group is not None:
+                    self.wake_others()
                 current = next(iter(claimed.postings), None)
                 self.figures.outcomes[kind, outcome.__name__] += 1
                 if outcome.__name__ != "acknowledged":

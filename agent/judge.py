@@ -424,6 +424,8 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
             _posting(one, draft, door.target.name, number, holds, check_first=early)
             for number, (draft, door) in enumerate(drafts)
         ]
+        if proposal.together:
+            verdict.postings[1:] = [new._replace(follows=True) for new in verdict.postings[1:]]
     elif route is _ADVISE:
         verdict.detail["would_post"] = [
             {"kind": draft.kind.value, "value": f"{draft.value:f}", "payload": dict(draft.payload)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.callers import Identity, NoRight
 from agent.desk import Desk
-from agent.rights import NOTHING, Action, Module, Right, module_of, why_not
+from agent.rights import NOTHING, Action, Module, Right, at_stake, modules_of, why_not
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +17,14 @@ class Matter:
     """What an act is about, as rights see it: a posting, a line, or the whole plant (no line)."""
 
     line: str | None = None
-    module: Module | None = None
+    modules: tuple[Module, ...] = ()  # none: postings of every kind
     value: Decimal = NOTHING
     posting_id: int | None = None
 
     @classmethod
     def of(cls, posting: Mapping[str, Any]) -> Matter:
-        """One posting, as `approvals.show` tells it."""
-        module = module_of(posting["kind"], posting["payload"])
-        return cls(posting["line"], module, Decimal(posting["value"]), posting["id"])
+        """One posting, as `approvals.show` tells it, and all that goes with it."""
+        return cls(posting["line"], modules_of(posting), at_stake(posting), posting["id"])
 
 
 async def permit(
@@ -37,7 +36,8 @@ async def permit(
     """
     if not caller.roles and not (caller.door and rights):
         return
-    why = why_not(rights, caller.roles, action, matter.module, matter.line, matter.value)
+    told = (why_not(rights, caller.roles, action, one, matter.line, matter.value) for one in matter.modules or (None,))
+    why = next((one for one in told if one), "")
     if not why:
         return
     detail = {"error": "no_right", "why": why, "decision": action.value, "roles": sorted(caller.roles)}

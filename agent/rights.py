@@ -35,7 +35,11 @@ class Action(StrEnum):
 
 
 _OF_HELD: Final = (Action.APPROVE, Action.REFUSE, Action.CORRECT, Action.READ_SENSITIVE)
-_MODULE_OF: Final = {Kind.GOODS_ISSUE: Module.MM, Kind.CONFIRMATION: Module.PP}
+_MODULE_OF: Final = {  # others belong to PP
+    Kind.GOODS_ISSUE: Module.MM, Kind.SCRAP: Module.MM, Kind.STOCK_TRANSFER: Module.MM, Kind.COUNT_DOCUMENT: Module.MM,
+    Kind.COUNT_ENTRY: Module.MM, Kind.COUNT_DIFFERENCE: Module.MM, Kind.DEFECT: Module.QM,
+}  # fmt: skip
+_MESSAGES: Final = (Kind.NOTIFICATION, Kind.DISPATCH)  # need no right of their own beside what they go with
 
 
 class Right(Settings):
@@ -43,7 +47,9 @@ class Right(Settings):
 
     role: str = Field(min_length=1, max_length=128, description="The role, as the identity provider calls it")
     modules: tuple[Module, ...] = Field(
-        min_length=1, description="`MM`: goods issues, `PP`: confirmations, `QM`: none of these"
+        min_length=1,
+        description="`MM`: goods issues, scrap, transfers and counts, `PP`: confirmations, releases and notes of "
+        "orders, `QM`: defects; a group needs every one that is in it",
     )
     actions: tuple[Action, ...] = Field(
         min_length=1,
@@ -99,8 +105,37 @@ def why_not(
     )
 
 
-def allowed(
-    rights: Sequence[Right], roles: Collection[str], module: Module, line: str, value: Decimal
-) -> tuple[Action, ...]:
-    """Everything that somebody with these roles may do with such a posting while it is held."""
-    return tuple(action for action in _OF_HELD if not why_not(rights, roles, action, module, line, value))
+def with_it(posting: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is decided together with a posting, as it is shown: those that go with it in its group."""
+    group = posting.get("group")
+    return [one for one in group["postings"] if one["id"] in group["goes_with_it"]] if group else []
+
+
+def at_stake(posting: Mapping[str, Any], value: Decimal | None = None) -> Decimal:
+    """The money that a decision about this posting is about; `value` instead of its own where it is corrected."""
+    own = Decimal(posting["value"]) if value is None else value
+    return own + sum((Decimal(one["value"]) for one in with_it(posting)), NOTHING)
+
+
+def modules_of(posting: Mapping[str, Any]) -> tuple[Module, ...]:
+    """The modules of a posting, as it is shown, and of all that goes with it."""
+    parts = [one for one in (posting, *with_it(posting)) if one["kind"] not in _MESSAGES] or [posting]
+    return tuple(dict.fromkeys(module_of(one["kind"], one["payload"]) for one in parts))
+
+
+def why_not_this(
+    rights: Sequence[Right],
+    roles: Collection[str],
+    action: Action,
+    posting: Mapping[str, Any],
+    value: Decimal | None = None,
+) -> str:
+    """Why they may not do it with this posting and all that goes with it; empty: they may. `value`: see `at_stake`."""
+    worth, line = at_stake(posting, value), posting["line"]
+    told = (why_not(rights, roles, action, module, line, worth) for module in modules_of(posting))
+    return next((why for why in told if why), "")
+
+
+def allowed(rights: Sequence[Right], roles: Collection[str], posting: Mapping[str, Any]) -> tuple[Action, ...]:
+    """Everything that somebody with these roles may do with this posting while it is held."""
+    return tuple(action for action in _OF_HELD if not why_not_this(rights, roles, action, posting))

@@ -17,7 +17,7 @@ import apsw
 
 from agent.facts import Facts
 from agent.ports import Kind
-from agent.rights import module_of
+from agent.rights import module_of, with_it
 from agent.store import approvals
 from agent.store.corrections import CORRECTABLE
 from agent.store.encode import from_us
@@ -86,15 +86,25 @@ def record(connection: apsw.Connection, posting: Mapping[str, Any], around: Arou
         "expected": _expected(decided, facts),
         "model": _model(decided),
         "said": said(decided, posting, Words(facts.units, facts.plant.currency)),
-        "will_post": [
-            {"name": name, "value": value} for name, value in around.words(posting["target"], posting["kind"], payload)
-        ],
+        "will_post": _will_post(posting, around),
         "correctable": list(CORRECTABLE.get(Kind(posting["kind"]), ())),
         "payload": payload,
         "payload_sha256": posting["record_hash"],
     }
-    masked = tuple(sorted(name for name in around.sensitive if payload.get(name)))
-    return Record(content, mask(content, payload, masked) if masked else content, masked)
+    payloads = [payload, *(one["payload"] for one in with_it(posting))]
+    masked = tuple(sorted(name for name in around.sensitive if any(one.get(name) for one in payloads)))
+    return Record(content, mask(content, payloads, masked) if masked else content, masked)
+
+
+def _will_post(posting: Mapping[str, Any], around: Around) -> list[dict[str, str]]:
+    """What will be sent in the targets' words, of a group that of all that goes with it, each under its kind."""
+    own = around.words(posting["target"], posting["kind"], posting["payload"])
+    lines = [{"name": name, "value": value} for name, value in own]
+    for one in with_it(posting):
+        words = around.words(one["target"], one["kind"], one["payload"])
+        told = words or [(name, str(value)) for name, value in one["payload"].items()]
+        lines += [{"name": f"{one['kind']} {one['id']}: {name}", "value": value} for name, value in told]
+    return lines
 
 
 _AS_THEY_ARE: Final = (
@@ -103,9 +113,13 @@ _AS_THEY_ARE: Final = (
 )  # fmt: skip
 
 
-def mask(content: Mapping[str, Any], payload: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    """The same without the values of these payload fields, wherever they are repeated in the ERP's words."""
-    hidden = {str(payload[name]) for name in fields}
+def mask(content: Mapping[str, Any], payloads: Sequence[Mapping[str, Any]], fields: Collection[str]) -> dict[str, Any]:
+    """The same without the values of these payload fields, wherever they are repeated in the ERP's words.
+
+    The first payload is the posting's own, the others are of what goes with it.
+    """
+    payload = payloads[0]
+    hidden = {str(one[name]) for one in payloads for name in fields if one.get(name)}
     return {
         **content,
         "said": {who: _unless_named(sentence, hidden) for who, sentence in content["said"].items()},

@@ -13,7 +13,7 @@ from agent.desk import Desk
 from agent.envelope import SignatureRefused
 from agent.errors import BadPayload, Conflict, GatepostError, NotFound, StoreError
 from agent.ports import Kind
-from agent.rights import Action, Right, module_of, why_not
+from agent.rights import Action, Right, why_not_this
 from agent.shown import Around, Record, record
 from agent.store import approvals, challenges, corrections
 from agent.store.approvals import Signature
@@ -156,8 +156,8 @@ class Signatures:
     def _require_right(self, posting: Mapping[str, Any], asked: Signed, action: Action, value: Decimal) -> None:
         if asked.proven and not self.rights:
             return  # the scope of the agent's own user was asked for at the door
-        module, signer = module_of(posting["kind"], posting["payload"]), asked.signer
-        if why := why_not(self.rights, signer.roles, action, module, posting["line"], value):
+        signer = asked.signer
+        if why := why_not_this(self.rights, signer.roles, action, posting, value):
             raise SignatureRefused("no_right", f"{signer.user} may not do this: {why}", 403)
 
     def _require_another(self, posting: Mapping[str, Any], asked: Signed) -> None:

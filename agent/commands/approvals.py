@@ -39,7 +39,7 @@ def approvals() -> None:
 @as_json
 def list_(*, limit: int, place: Place, json: bool) -> None:
     """List what waits for a person, oldest first."""
-    found = place.look(lambda connection: lists.postings(connection, "held", limit=limit))
+    found = place.look(lambda connection: lists.to_decide(connection, limit=limit))
     if json:
         show.data([priced(one, place) for one in found])
         return
@@ -56,7 +56,12 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
                 show.money(one["value"], place.plant.currency),
                 show.age(one["created_at"], at),
             ],
-            [show.content(one, units), *(f"because: {reason}" for reason in one["reasons"]), *signatures(one)],
+            [
+                show.content(one, units),
+                *(f"because: {reason}" for reason in one["reasons"]),
+                *signatures(one),
+                *show.group(one),
+            ],
         )
         for one in found
     ]
@@ -168,8 +173,12 @@ def describe(found: dict[str, Any], place: Place) -> None:
         f"posting {found['id']}, version {found['version']}: {found['kind']} to {found['target']}, {found['state']}"
     )
     show.say(f"  {show.content(found, place.unit_table())}   value {value}   lane {found['ordering_key']}")
-    for line in (*(f"because: {reason}" for reason in found["reasons"]), *signatures(found)):
+    for line in (*(f"because: {reason}" for reason in found["reasons"]), *signatures(found), *show.group(found)):
         show.folded(f"  {line}")
+    for one in (found["group"] or {}).get("postings", ()):
+        if one["id"] in found["group"]["goes_with_it"]:
+            show.say(f"  posting {one['id']}, {one['kind']}: {show.money(one['value'], place.plant.currency)}")
+            show.say(show.payload(one, place.unit_table(), "      "))
     for line in show.said(narrative(found, place), "  "):
         show.folded(line)
     if found["error"]:

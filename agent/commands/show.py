@@ -175,6 +175,22 @@ def content(posting: Mapping[str, Any], units: UnitTable) -> str:
     return " ".join(parts) + (" final" if payload.get("final") else "")
 
 
+def group(posting: Mapping[str, Any]) -> Iterator[str]:
+    """The group that a posting is one of, a line each, in the order in which they are sent."""
+    found = posting.get("group")
+    if not found:
+        return
+    yield f"one of a group of {len(found['postings'])}: each is sent when the one before it is booked"
+    for number, one in enumerate(found["postings"], 1):
+        this = " (this one)" if one["id"] == posting["id"] else ""
+        document = f": document {one['document']}" if one["document"] else ""
+        yield f"  {number}. posting {one['id']}: {one['kind']} to {one['target']}, {one['state']}{document}{this}"
+    if found["waits_for"] is not None:
+        yield f"  it waits for posting {found['waits_for']}; what is decided about that counts for this one"
+    elif posting["state"] == "held" and found["goes_with_it"]:
+        yield f"  approved or refused with it: posting {', '.join(map(str, found['goes_with_it']))}"
+
+
 def money(value: str | None, currency: str) -> str:
     """An amount as people read it; empty where there is none."""
     return f"{Decimal(value):.2f} {currency}" if value is not None else ""

@@ -238,6 +238,7 @@ def _posting(posting: Mapping[str, Any], shown: Shown) -> Iterator[str]:
         yield f"  the ERP said: {posting['error']}"
     if posting["state"] == "held":
         yield from (f"  held: {reason}" for reason in posting["reasons"])
+    yield from (f"  {line}" for line in show.group(posting))
     value = show.money(posting["value"], shown.currency)
     yield f"  tries: {posting['attempts']}   value: {value}   version: {posting['version']}"
     yield show.payload(posting, shown.units)

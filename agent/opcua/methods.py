@@ -81,7 +81,7 @@ class Methods:
         desk = self._agent.desk
         most = min(limit, MOST_LISTED)
         found = await asyncio.to_thread(
-            desk.look, lambda connection: lists.postings(connection, "held", limit=most, lines=caller.lines)
+            desk.look, lambda connection: lists.to_decide(connection, limit=most, lines=caller.lines)
         )
         return [_json({"items": veiled(found, covered(self._agent.config, caller))})]
 

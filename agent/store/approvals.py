@@ -12,7 +12,7 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.signing import known_as
-from agent.store import outbox
+from agent.store import groups, outbox
 from agent.store.encode import encode, from_us, readable
 from agent.store.postings import held_before
 from agent.store.transaction import Act, Transaction
@@ -50,7 +50,8 @@ def decide(
     ).fetchone()
     state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow, payload = row
     signers = max(signers, 2 if workflow in four_eyes else 1)
-    if signature.record_hash and signature.record_hash != payload_hash.hex():
+    bound = groups.record_hash(payload_hash, groups.behind(tx.connection, posting_id)).hex()
+    if signature.record_hash and signature.record_hash != bound:
         raise Conflict(
             f"posting {posting_id} is not what was shown when it was signed; look at it again",
             version=version,
@@ -58,7 +59,7 @@ def decide(
         )
     detail = {
         "meaning": signature.meaning, "reason": signature.reason, "roles": list(signature.roles),
-        "session": signature.session, "record_sha256": payload_hash.hex(), "version": version, **signature.more,
+        "session": signature.session, "record_sha256": bound, "version": version, **signature.more,
     }  # fmt: skip
     if signature.meaning == "refuse":
         outbox.refuse(tx, posting_id, by=signature.by, reason=signature.reason, detail=detail)
@@ -87,6 +88,7 @@ def require_held(tx: Transaction, posting_id: int, expected_version: int) -> Non
         raise _decided(tx, posting_id, state, version)
     if version != expected_version:
         raise _changed(tx, posting_id, version, expected_version)
+    groups.require_turn(tx, posting_id)
 
 
 def person(actor: str) -> str:
@@ -163,28 +165,37 @@ def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:
     row = connection.execute(f"SELECT {SHOWN} FROM posting WHERE id = ?", (posting_id,)).fetchone()  # noqa: S608  # own columns
     if row is None:
         raise NotFound(f"there is no posting {posting_id}; `gatepost approvals list` shows those that are held")
-    return shown(row)
+    return with_group(connection, shown(row))
+
+
+def with_group(connection: apsw.Connection, one: dict[str, Any]) -> dict[str, Any]:
+    """With what belongs to it, where it is one of a group: what is signed is all that goes with it."""
+    if one["group"] is None:
+        return one
+    followers = groups.behind(connection, one["id"])
+    bound = groups.record_hash(bytes.fromhex(one["record_hash"]), followers).hex()
+    return {**one, "group": groups.shown(connection, one["id"]), "record_hash": bound}
 
 
 SHOWN = (
     "id, event_id, workflow, kind, target, ordering_key, line, CAST(payload AS BLOB), payload_hash, value, confidence, "
     "reasons, state, version, created_us, changed_us, attempts, document, error, idempotency_key, supersedes, waits, "
-    "signers, signed_by"
+    "signers, signed_by, (SELECT first FROM member WHERE posting_id = id)"
 )
 
 
 def shown(row: tuple[Any, ...]) -> dict[str, Any]:
-    """One row of SHOWN as a person reads it."""
+    """One row of SHOWN as a person reads it; of a group its number, see `with_group`."""
     (id, event_id, workflow, kind, target, ordering_key, line, payload, payload_hash, value, confidence, reasons,
      state, version, created, changed, attempts, document, error, key, supersedes, waits, signers,
-     signed_by) = row  # fmt: skip
+     signed_by, group) = row  # fmt: skip
     return {
         "id": id, "event_id": event_id, "workflow": workflow, "kind": kind, "target": target,
         "ordering_key": ordering_key, "line": line, "payload": readable(payload), "record_hash": payload_hash.hex(),
         "value": value, "confidence": confidence, "reasons": json.loads(reasons), "state": state, "version": version,
         "created_at": from_us(created).isoformat(), "changed_at": from_us(changed).isoformat(), "attempts": attempts,
         "document": document, "error": error, "idempotency_key": key, "supersedes": supersedes, "waits": bool(waits),
-        "signers": signers, "signed_by": json.loads(signed_by),
+        "signers": signers, "signed_by": json.loads(signed_by), "group": group,
     }  # fmt: skip
 
 

@@ -24,9 +24,11 @@ from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 
 CHUNK = 2000  # rows per transaction: the writer is never away for long
-FINISHED_POSTINGS = (
+FINISHED_POSTINGS = (  # what others of its group still need stays with them
     "SELECT * FROM posting WHERE state IN ('acknowledged', 'refused', 'simulated', 'superseded') AND changed_us < ? "
-    "ORDER BY id LIMIT ?"
+    "AND NOT EXISTS (SELECT 1 FROM member AS mine JOIN member AS its USING (first) JOIN posting AS other "
+    "ON other.id = its.posting_id WHERE mine.posting_id = posting.id "
+    "AND other.state NOT IN ('acknowledged', 'refused', 'simulated', 'superseded')) ORDER BY id LIMIT ?"
 )
 FINISHED_EVENTS = (
     "SELECT * FROM event AS e WHERE settled_us < ? AND state NOT IN ('undecided', 'quarantined') AND NOT EXISTS "
@@ -133,6 +135,7 @@ def _delete(
         for row in found:
             tx.execute(f"DELETE FROM {table} WHERE id = ?", (row[0],))  # noqa: S608  # own table names
             tx.count(f"archived {table}s {row[state]}")
+    tx.executemany("DELETE FROM member WHERE posting_id = ?", [(row[0],) for row in postings])
     tx.executemany("DELETE FROM shadow WHERE event_id = ?", [(row[0],) for row in events])
     if rows:
         head = audit.Head(rows[-1][0], rows[-1][9])

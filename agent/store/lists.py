@@ -9,8 +9,8 @@ from typing import Any
 import apsw
 
 from agent.errors import NotFound
-from agent.store import balance
-from agent.store.approvals import SHOWN, shown
+from agent.store import balance, groups
+from agent.store.approvals import SHOWN, shown, with_group
 from agent.store.encode import from_us
 from agent.store.pauses import pauses
 
@@ -29,14 +29,24 @@ def postings(
     """Postings in one state, oldest first; those of `lines` only, where any are given."""
     if state not in balance.POSTING_STATES:
         raise NotFound(f"{state!r} is no state of a posting")
-    return [
-        shown(row)
-        for row in connection.execute(
-            f"SELECT {SHOWN} FROM posting {_of(state)} AND id > ?1 "  # noqa: S608
-            f"AND {ON_LINES} ORDER BY id LIMIT ?2",  # own columns, a known state
-            (after, limit, _json(lines)),
-        )
-    ]
+    return _listed(connection, _of(state), (after, limit, _json(lines)))
+
+
+def to_decide(
+    connection: apsw.Connection, *, after: int = 0, limit: int = 100, lines: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """What is held, oldest first, a group as one: what follows its first is decided with it."""
+    which = f"{_of('held')} AND reasons <> '{groups.ONLY_FOLLOWS}'"
+    return _listed(connection, which, (after, limit, _json(lines)))
+
+
+def _listed(connection: apsw.Connection, which: str, given: tuple[int, int, str | None]) -> list[dict[str, Any]]:
+    rows: list[Any] = connection.execute(
+        f"SELECT {SHOWN} FROM posting {which} AND id > ?1 "  # noqa: S608
+        f"AND {ON_LINES} ORDER BY id LIMIT ?2",  # own columns, a known state
+        given,
+    ).fetchall()
+    return [with_group(connection, shown(row)) for row in rows]
 
 
 def _of(state: str) -> str:

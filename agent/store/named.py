@@ -9,7 +9,7 @@ import apsw
 
 from agent.errors import NotFound
 from agent.store import awaited
-from agent.store.approvals import SHOWN, shown
+from agent.store.approvals import SHOWN, shown, with_group
 
 LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
 REPORTS = ("consumption", "confirmation")  # whose message ids need no word before them
@@ -91,4 +91,8 @@ def of_order(connection: apsw.Connection, order: str, limit: int = 100) -> dict[
     waiting = sorted(event for _, event in awaited.in_quarantine(connection, [order]))
     if not (rows or waiting):
         raise NotFound(f"no posting and nothing in quarantine is known of order {order!r}")
-    return {"order": order, "postings": [shown(row) for row in reversed(rows)], "quarantined": waiting}
+    return {
+        "order": order,
+        "postings": [with_group(connection, shown(row)) for row in reversed(rows)],
+        "quarantined": waiting,
+    }

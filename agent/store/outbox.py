@@ -26,7 +26,7 @@ from typing import Any
 
 from agent.errors import Conflict
 from agent.ports import Acknowledgement, Posting
-from agent.store import lanes
+from agent.store import groups, lanes
 from agent.store.encode import encode, from_us
 from agent.store.postings import WAITS, Waiting, heads, held_before, read
 from agent.store.transaction import Transaction
@@ -59,9 +59,14 @@ Admit = Callable[[Waiting], Admission]
 
 
 def approved(tx: Transaction, posting_id: int, detail: Mapping[str, Any], *, by: str) -> None:
-    """Enough people have signed a held posting: it joins its lane, and limits do not hold it again."""
-    tx.execute("UPDATE posting SET approved = 1 WHERE id = ?", (posting_id,))
-    _make_ready(tx, posting_id, "approved", detail, actor=by)
+    """Enough people have signed a held posting: it joins its lane, and limits do not hold it again.
+
+    What follows it in its group was signed with it.
+    """
+    followers = [one.id for one in groups.behind(tx.connection, posting_id)]
+    tx.executemany("UPDATE posting SET approved = 1 WHERE id = ?", [(one,) for one in (posting_id, *followers)])
+    told = {**detail, "goes_with_it": followers} if followers else detail
+    _make_ready(tx, posting_id, "approved", told, actor=by)
 
 
 def _make_ready(transaction: Transaction, posting_id: int, action: str, detail: Any, *, actor: str) -> None:
@@ -90,6 +95,31 @@ def release_waiting(transaction: Transaction, ordering_key: str) -> None:
         only_waited = json.loads(reasons) == [WAITS]
         if only_waited and held_before(transaction, ordering_key, posting_id) is None:
             _make_ready(transaction, posting_id, "released", {"why": "nothing before it is held"}, actor="agent")
+
+
+def _go_on(tx: Transaction, one: Posting) -> None:
+    """What follows a posting in its group goes, now that it is booked (or was a dry run)."""
+    if one.group is None:
+        return
+    follower = next(iter(groups.behind(tx.connection, one.id)), None)
+    if follower is None:
+        return
+    waits: Any = tx.execute("SELECT waits FROM posting WHERE id = ?", (follower.id,)).get
+    if waits and held_before(tx, follower.ordering_key, follower.id) is not None:
+        tx.execute("UPDATE posting SET reasons = ? WHERE id = ?", (encode([WAITS]), follower.id))
+        return
+    _make_ready(tx, follower.id, "released", {"why": f"posting {one.id} before it in its group is done"}, actor="agent")
+    release_waiting(tx, follower.ordering_key)
+
+
+def _stop(tx: Transaction, one: Posting, action: str, why: str, *, by: str) -> None:
+    """What follows a posting in its group is never posted: that posting is not."""
+    if one.group is None:
+        return
+    for follower in groups.behind(tx.connection, one.id):
+        detail = {"reason": why, "why": f"posting {one.id} before it in its group is never posted"}
+        _end(tx, read(tx.connection, follower.id).posting, "held", "refused", action, detail, actor=by)
+        release_waiting(tx, follower.ordering_key)
 
 
 # ── claims ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,6 +176,7 @@ def _keep_back(tx: Transaction, waiting: Waiting, admission: Simulate | HoldBack
     one = waiting.posting
     if isinstance(admission, Simulate):
         _end(tx, one, "ready", "simulated", "simulated", {"why": "the posting kind is in dry-run"})
+        _go_on(tx, one)
     else:
         _end(tx, one, "ready", "held", "held_back", {"reasons": admission.reasons}, reasons=admission.reasons)
         if admission.reasons != (WAITS,):  # to be signed anew
@@ -160,6 +191,7 @@ def acknowledged(tx: Transaction, one: Posting, ack: Acknowledgement, *, actor: 
     detail = {"document": ack.document, "found": ack.found, "warnings": list(ack.warnings), **dict(ack.details)}
     _end(tx, one, one.state, "acknowledged", "acknowledged", detail, document=ack.document, actor=actor,
          alarm=bool(ack.warnings))  # fmt: skip
+    _go_on(tx, one)
 
 
 def unsent(tx: Transaction, one: Posting, next_us: int, why: str) -> None:
@@ -246,10 +278,15 @@ def refuse(
     tx: Transaction, posting_id: int, *, by: str, reason: str, detail: Mapping[str, Any] | None = None,
     only: tuple[str, ...] = ("held", "ready", "dead", "doubtful"),
 ) -> None:  # fmt: skip
-    """A person decides that this is never posted; the lane goes on. Raises NotFound, Conflict."""
+    """A person decides that this is never posted, nor what follows it in its group; the lane goes on.
+
+    Raises NotFound, Conflict.
+    """
     one = _expect(tx, posting_id, only, "refused")
+    groups.require_turn(tx, posting_id)
     _end(tx, one, one.state, "refused", "refused", {"reason": reason, **(detail or {})}, actor=by)
     release_waiting(tx, one.ordering_key)
+    _stop(tx, one, "refused", reason, by=by)
 
 
 def expire(tx: Transaction, posting_id: int, why: str) -> None:
@@ -257,6 +294,7 @@ def expire(tx: Transaction, posting_id: int, why: str) -> None:
     one = _expect(tx, posting_id, ("held",), "expired")
     _end(tx, one, "held", "refused", "expired", {"why": why}, error=why, alarm=True)
     release_waiting(tx, one.ordering_key)
+    _stop(tx, one, "expired", why, by="agent")
 
 
 def name_document(tx: Transaction, posting_id: int, document: str, *, by: str, reason: str) -> None:
@@ -276,6 +314,7 @@ def not_booked(tx: Transaction, posting_id: int, *, by: str, reason: str) -> Non
 def supersede(tx: Transaction, posting_id: int, by_posting: int, *, by: str, reason: str) -> None:
     """A corrected posting takes the place of a held one. Raises NotFound, Conflict."""
     one = _expect(tx, posting_id, ("held",), "corrected")
+    groups.replace(tx, posting_id, by_posting)
     _end(tx, one, "held", "superseded", "superseded", {"by_posting": by_posting, "reason": reason}, actor=by)
     release_waiting(tx, one.ordering_key)
 

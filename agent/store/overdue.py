@@ -10,12 +10,13 @@ import apsw
 from agent.errors import Conflict
 from agent.store import outbox
 from agent.store.encode import encode, to_us
+from agent.store.groups import ONLY_FOLLOWS
 from agent.store.postings import WAITS
 from agent.store.transaction import Transaction
 
 PIECE: Final = 100  # postings per commit
 WAITING: Final = (  # what only waits for others is theirs
-    "posting INDEXED BY posting_held WHERE state = 'held' AND workflow = ? AND changed_us < ? AND reasons <> ?"
+    "posting INDEXED BY posting_held WHERE state = 'held' AND workflow = ? AND changed_us < ? AND reasons NOT IN (?, ?)"
 )
 NOT_TOLD: Final = "NOT EXISTS (SELECT 1 FROM escalation WHERE posting_id = posting.id AND at_us >= posting.changed_us)"
 
@@ -27,7 +28,7 @@ def overdue(connection: apsw.Connection, workflow: str, now: datetime, hours: fl
     rows: list[Any] = list(
         connection.execute(
             f"SELECT id FROM {which} ORDER BY id LIMIT {PIECE}",  # noqa: S608  # own columns
-            (workflow, before, encode([WAITS])),
+            (workflow, before, encode([WAITS]), ONLY_FOLLOWS),
         )
     )
     return [row[0] for row in rows]

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from agent.errors import NotFound
 from agent.ports import Kind, Posting
-from agent.store import bulk, lanes
+from agent.store import bulk, groups, lanes
 from agent.store.encode import encode, from_us, readable
 from agent.store.keys import request_id
 from agent.store.transaction import Transaction
@@ -21,7 +21,7 @@ from agent.store.transaction import Transaction
 COLUMNS = (
     "id, event_id, kind, posting.target, posting.ordering_key, idempotency_key, CAST(payload AS BLOB), posting.state, "
     "version, created_us, attempts, lookups, first_sent_us, last_sent_us, request_id, wire, workflow, posting.line, "
-    "value, check_first, approved, waits, payload_hash"
+    "value, check_first, approved, waits, payload_hash, (SELECT first FROM member WHERE posting_id = posting.id)"
 )
 HEADS = (
     f"SELECT {COLUMNS} FROM lane JOIN posting ON posting.id = lane.head "  # noqa: S608  # column names of our own
@@ -49,6 +49,7 @@ class NewPosting(NamedTuple):
     check_first: bool = False
     supersedes: int | None = None
     signers: int = 1  # how many different people must approve it while it is held
+    follows: bool = False  # the posting before it, in its group: then it is held, whatever its reasons
 
 
 class Waiting(NamedTuple):
@@ -70,14 +71,21 @@ def add(tx: Transaction, new: NewPosting) -> tuple[int, str]:
 
 
 def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]]:
-    """Write postings, each held or ready; returns their ids and states. A known key violates a constraint."""
+    """Write postings, each held or ready; returns their ids and states. A known key violates a constraint.
+
+    What follows the posting before it stands behind it in the list.
+    """
     rows: list[tuple[Any, ...]] = []
     made: list[tuple[int, str]] = []
     joining: dict[tuple[str, str], tuple[Any, ...]] = {}  # the first of each lane: the others wait behind it
     held_keys: set[str] = set()
+    members: list[tuple[int, int, int]] = []
     for next_id, new in enumerate(news, _last_id(tx) + 1):
         state, reasons, lane_seq = "ready", new.reasons, None
-        if reasons:
+        if new.follows:
+            state, reasons = "held", (groups.FOLLOWS,)
+            members += _joined(next_id, members)
+        elif reasons:
             state = "held"
         elif new.waits and (new.ordering_key in held_keys or held_before(tx, new.ordering_key, None) is not None):
             state, reasons = "held", (WAITS,)
@@ -97,10 +105,20 @@ def add_all(tx: Transaction, news: Sequence[NewPosting]) -> list[tuple[int, str]
         sorted([(new.idempotency_key, posting_id) for new, (posting_id, _) in zip(news, made, strict=True)]),
     )
     tx.executemany(lanes.JOIN, joining.values())
+    if members:
+        groups.add(tx, members)
     tx.count("postings created", len(news))
     for state, n in Counter([state for _, state in made]).items():
         tx.count(f"postings {state}", n)
     return made
+
+
+def _joined(posting_id: int, members: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """The rows that put a posting behind the one before it: posting, first of its group, place."""
+    if members and members[-1][0] == posting_id - 1:
+        _, first, place = members[-1]
+        return [(posting_id, first, place + 1)]
+    return [(posting_id - 1, posting_id - 1, 0), (posting_id, posting_id - 1, 1)]
 
 
 INSERT = (
@@ -114,7 +132,7 @@ def _row(
     posting_id: int, new: NewPosting, state: str, reasons: tuple[str, ...], lane_seq: int | None, now: int
 ) -> tuple[Any, ...]:
     (event_id, workflow, kind, target, ordering_key, line, key, payload, value, policy, confidence, _, waits,
-     check_first, supersedes, signers) = new  # fmt: skip  # one by one by name takes three times as long
+     check_first, supersedes, signers, _) = new  # fmt: skip  # one by one by name takes three times as long
     text = to_json(payload)  # NaN and Infinity are refused by the column
     return (
         posting_id, event_id, workflow, kind, target, ordering_key, line, key, text.decode(), sha256(text).digest(),
@@ -157,17 +175,28 @@ def heads(tx: Transaction, target: str, limit: int) -> list[Waiting]:
     What was never sent has its request id and time already: they are part of the bytes that are frozen next.
     """
     rows: list[Any] = tx.execute(HEADS, (target, tx.now_us, limit)).fetchall()
-    return [_waiting(row, tx.now_us) for row in rows]
+    return [_with_documents(tx, _waiting(row, tx.now_us)) for row in rows]
+
+
+def _with_documents(tx: Transaction, one: Waiting) -> Waiting:
+    """With the documents that were booked before it in its group, where it is in one."""
+    posting = one.posting
+    if posting.group is None:
+        return one
+    known = groups.documents(tx.connection, posting.group, posting.id)
+    return one._replace(posting=posting._replace(documents=known))
 
 
 def _waiting(row: tuple[Any, ...], now_us: int | None = None) -> Waiting:
     (id, event_id, kind, target, key, idempotency_key, payload, state, version, created, attempts, lookups,
-     first, last, request, wire, workflow, line, value, check_first, approved, waits, payload_hash) = row  # fmt: skip
+     first, last, request, wire, workflow, line, value, check_first, approved, waits, payload_hash,
+     group) = row  # fmt: skip
     if now_us is not None:
         first, request = first or now_us, request or request_id(idempotency_key)
     posting = Posting(
         id, event_id, Kind(kind), target, key, idempotency_key, readable(payload), state, version, from_us(created),
         attempts, lookups, from_us(first) if first else None, from_us(last) if last else None, request or "", wire,
+        group,
     )  # fmt: skip
     intact = sha256(payload).digest() == payload_hash
     return Waiting(posting, workflow, line, Decimal(value), bool(check_first), bool(approved), bool(waits), intact)

@@ -237,7 +237,13 @@ CREATE TABLE shadow_mark (
 CREATE INDEX audit_of_others ON audit (seq) WHERE actor <> 'agent';
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3)
+VERSION_4 = """
+-- Postings of one decision that are sent one after the other (groups.py): the first of its group, and its place in it.
+CREATE TABLE member (posting_id INTEGER PRIMARY KEY, first INTEGER NOT NULL, place INTEGER NOT NULL) STRICT;
+CREATE INDEX member_first ON member (first, place);
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

@@ -16,13 +16,13 @@ from agent.board import board as board_of
 from agent.callers import Identity
 from agent.envelope import SignatureRefused, verify
 from agent.ports import Kind, SaysInErpWords
-from agent.rights import Action, allowed, module_of
+from agent.rights import Action, allowed
 from agent.scrap_reasons import suggested
 from agent.settings import Scope
 from agent.shown import Around
 from agent.signatures import Signatures, Signed, Signer, told
 from agent.store.challenges import Bound
-from agent.veil import covered
+from agent.veil import covered, veiled
 from agent.web import gateway_models as models
 from agent.web.looks import PostingId
 from agent.web.probes import unready
@@ -98,8 +98,7 @@ def _shown(
     connection: apsw.Connection, id: int, caller: Identity, roles: Sequence[str], known: Around, agent: Agent
 ) -> dict[str, Any]:
     posting = approving.visible(connection, id, caller)
-    module = module_of(posting["kind"], posting["payload"])
-    may = allowed(agent.config.rights, caller.roles or roles, module, posting["line"], shown.value_of(posting))
+    may = allowed(agent.config.rights, caller.roles or roles, posting)
     whole = shown.record(connection, posting, known)
     all_of_it = not covered(agent.config, caller, roles)
     content, digest = whole.shown(all_of_it=all_of_it)
@@ -108,6 +107,7 @@ def _shown(
         **posting,
         "currency": known.facts.plant.currency,
         "payload": content["payload"],
+        "group": posting["group"] if all_of_it else veiled(posting["group"], covered(agent.config, caller, roles)),
         "shown_sha256": digest,
         "allowed": [one.value for one in may if held and one is not Action.READ_SENSITIVE],
         "masked": [] if all_of_it else list(whole.masked),

@@ -175,6 +175,7 @@ class BoardApproval(Shown):
     signers: int = Field(description="How many people must sign")
     signed_by: list[str]
     reason: str = Field(description="The first reason why it is held")
+    together: int = Field(description="How many postings are decided with it, itself included; `value` is of all")
 
 
 class BoardOrder(Shown):

@@ -66,8 +66,8 @@ async def health(agent: TheAgent, caller: Reader) -> models.Health:
 async def list_approvals(
     agent: TheAgent, caller: Reader, line: Line = "", after: After = 0, limit: Limit = 100
 ) -> models.Postings:
-    """Postings that wait for a person, oldest first."""
-    return await _postings(agent, caller, ["held"], line, after, limit)
+    """Postings that wait for a person, oldest first; a group is one: what follows its first goes with it."""
+    return await _postings(agent, caller, ["to_decide"], line, after, limit)
 
 
 @router.get("/v1/advised", tags=["approvals"])
@@ -217,6 +217,8 @@ async def _postings(
     lines = {line} if line else caller.lines
 
     def read(connection: apsw.Connection) -> list[dict[str, Any]]:
+        if states == ["to_decide"]:
+            return lists.to_decide(connection, after=after, limit=limit, lines=lines)
         pages = [lists.postings(connection, state, after=after, limit=limit, lines=lines) for state in states]
         return sorted((one for page in pages for one in page), key=lambda one: one["id"])[:limit]
 

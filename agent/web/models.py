@@ -113,18 +113,38 @@ class Problem(Shown):
     version: int | None = Field(default=None, description="With 409: its version now")
 
 
+class Together(Shown):
+    """One posting of a group."""
+
+    id: int
+    kind: str
+    target: str
+    state: str
+    value: str
+    document: str | None
+    payload: dict[str, Any]
+
+
+class Group(Shown):
+    """Postings of one decision: each is sent when the one before it is booked, and stops those behind it."""
+
+    postings: list[Together] = Field(description="All of them, in their order")
+    waits_for: int | None = Field(description="The posting that must be booked before this one; null: none")
+    goes_with_it: list[int] = Field(description="What is approved or refused with this posting")
+
+
 class Posting(Shown):
     """What the ERP shall do, as a person decides about it."""
 
     id: int
     event_id: int | None = Field(description="The event it came from; `/v1/trace/{event_id}` tells its whole life")
     workflow: str
-    kind: str = Field(description="`goods_issue`, `confirmation` or `reversal`")
+    kind: str = Field(description="`goods_issue`, `confirmation`, `reversal` … as under `postings` of a target")
     target: str
     ordering_key: str = Field(description="Postings of one key reach the ERP in order")
     line: str
     payload: dict[str, Any] = Field(description="The business content that is signed; quantities are decimal strings")
-    record_hash: str = Field(description="SHA-256 of the payload")
+    record_hash: str = Field(description="SHA-256 of the payload; of a group over all that goes with this posting")
     value: str = Field(description="Money at stake, a decimal string")
     currency: str = Field(description="The plant's, as ISO 4217 calls it")
     confidence: float | None
@@ -137,6 +157,7 @@ class Posting(Shown):
     document: str | None
     error: str | None = Field(description="The ERP's own words, where it refused")
     idempotency_key: str = Field(description="16 characters; stamped in the document, so that the ERP can be searched")
+    group: Group | None = Field(default=None, description="Where it is one of several that are sent one after another")
 
 
 class Promoted(Shown):

@@ -23,6 +23,7 @@ from tests.stores import Clock, assert_sound, posting, reading, send
 
 ORDERS = ("order/1", "order/2")
 SETTLE_US = 120_000_000
+DONE = ("acknowledged", "simulated")
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Known:
     tries: int = 0
     signers: int = 1
     signed: list[str] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)  # of which it is one, in the order in which they are sent
 
 
 @dataclass
@@ -75,6 +77,30 @@ class Model:
         mine = self.postings[id]
         held = [(other, self.postings[other]) for other in self.in_state("held")]
         return [other for other, one in held if one.order == mine.order and one.stands < mine.stands]
+
+    def ahead(self, id: int) -> list[int]:
+        """What must be booked before this one, in its group, and is not yet."""
+        group = self.postings[id].group
+        before = group[: group.index(id)] if id in group else []
+        return [one for one in before if self.postings[one].state not in DONE]
+
+    def go_on(self, id: int) -> None:
+        """What follows in the group goes."""
+        follower = next(iter(self.behind(id)), None)
+        if follower is not None:
+            self.ready(follower)
+            self.release(self.postings[follower].order)
+
+    def stop(self, id: int) -> None:
+        """What follows in the group never goes."""
+        for one in self.behind(id):
+            self.postings[one].state = "refused"
+            self.release(self.postings[one].order)
+
+    def behind(self, id: int) -> list[int]:
+        group = self.postings[id].group
+        after = group[group.index(id) + 1 :] if id in group else []
+        return [one for one in after if self.postings[one].state == "held"]
 
 
 class Outbox(RuleBasedStateMachine):
@@ -127,6 +153,21 @@ class Outbox(RuleBasedStateMachine):
             if state == "ready":
                 self.model.ready(id)
 
+    @rule(orders=st.lists(st.sampled_from(ORDERS), min_size=2, max_size=3), held=st.booleans())
+    def add_group(self, orders: list[str], held: bool) -> None:
+        """Several of one decision: the first as ever, the others behind it."""
+        news = []
+        for number, order in enumerate(orders):
+            self.numbers += 1
+            news.append(posting(self.numbers, order, follows=number > 0, reasons=("200 % usage",) if held else ()))
+        made = self._do(lambda tx: postings.add_all(tx, news))
+        group = [id for id, _ in made]
+        for (id, state), order in zip(made, orders, strict=True):
+            assert state == ("held" if held or id != group[0] else "ready")
+            self.model.postings[id] = Known(self.numbers, order, state, stands=id, group=group)
+        if not held:
+            self.model.ready(group[0])
+
     @precondition(lambda self: self.numbers)
     @rule(data=st.data())
     def add_a_known_key(self, data: st.DataObject) -> None:
@@ -176,6 +217,8 @@ class Outbox(RuleBasedStateMachine):
             else:
                 one.state, one.waits = {"hold": "held", "simulate": "simulated"}[answer], False
                 one.signed = []
+                if answer == "simulate":
+                    self.model.go_on(id)
         assert [waiting.posting.id for waiting in claimed] == told
         assert all(waiting.posting.wire == b"wire" for waiting in claimed)
 
@@ -200,6 +243,8 @@ class Outbox(RuleBasedStateMachine):
         }
         one.state, job = jobs[answer]
         self._do(job)
+        if answer == "yes":
+            self.model.go_on(id)
 
     @precondition(lambda self: any(one.looking for one in self.model.postings.values()))
     @rule(data=st.data(), answer=st.sampled_from(("found", "nothing", "again", "doubtful")))
@@ -220,6 +265,8 @@ class Outbox(RuleBasedStateMachine):
         one.state, job = jobs[answer]
         one.looking = False
         self._do(job)
+        if answer == "found":
+            self.model.go_on(id)
 
     # ── what people do ──────────────────────────────────────────────────────────────────────────────────
 
@@ -234,9 +281,9 @@ class Outbox(RuleBasedStateMachine):
         try:
             self._do(lambda tx: approvals.decide(tx, id, version, signature))
         except Conflict:
-            assert approve
-            assert self.model.before(id)
+            assert self.model.ahead(id) or (approve and self.model.before(id))
             return
+        assert not self.model.ahead(id)
         if approve:
             one.signed.append(person)
             if len(one.signed) < one.signers:
@@ -245,6 +292,8 @@ class Outbox(RuleBasedStateMachine):
         else:
             one.state = "refused"
         self.model.release(one.order)
+        if not approve:
+            self.model.stop(id)
 
     @precondition(lambda self: self.model.in_state("held"))
     @rule(data=st.data(), two=st.booleans())
@@ -260,12 +309,16 @@ class Outbox(RuleBasedStateMachine):
                 lambda tx: corrections.correct(tx, id, now.version, payload, Decimal(1), signature, four_eyes)
             )
         except Conflict:
-            assert self.model.before(id)
+            assert self.model.ahead(id) or self.model.before(id)
             return
+        assert not self.model.ahead(id)
         new = answer["id"]
         old.state = "superseded"
         signers = 2 if two else old.signers
+        if id in old.group:
+            old.group[old.group.index(id)] = new
         made = Known(0, old.order, "held", final=old.final, stands=old.stands, signers=signers, signed=["ann"])
+        made.group = old.group
         self.model.postings[new] = made
         if signers == 1:
             self.model.ready(new)
@@ -286,6 +339,7 @@ class Outbox(RuleBasedStateMachine):
         self._do(lambda tx: outbox.refuse(tx, id, by="ann", reason="booked by hand"))
         self.model.postings[id].state = "refused"
         self.model.release(self.model.postings[id].order)
+        self.model.stop(id)
 
     @precondition(lambda self: self.model.in_state("doubtful"))
     @rule(data=st.data(), booked=st.booleans())
@@ -298,6 +352,8 @@ class Outbox(RuleBasedStateMachine):
         else:
             self._do(lambda tx: outbox.not_booked(tx, id, by="ann", reason="MB51"))
         self.model.postings[id].state = "acknowledged" if booked else "ready"
+        if booked:
+            self.model.go_on(id)
 
     @rule(order=st.sampled_from(ORDERS))
     def pause_or_resume(self, order: str) -> None:
@@ -365,6 +421,15 @@ class Outbox(RuleBasedStateMachine):
             lane = self.model.lane(order) if hasattr(self, "model") else []
             moving = [id for id in lane if self.model.postings[id].state in ("sending", "in_doubt")]
             assert moving in ([], lane[:1])
+
+    @invariant()
+    def a_group_is_sent_in_its_order(self) -> None:
+        """Nothing of it moves before all that is ahead of it is booked, and nothing behind what is refused."""
+        known = self.model.postings if hasattr(self, "model") else {}
+        for group in {tuple(one.group) for one in known.values() if one.group}:
+            states = [known[id].state for id in group]
+            first = next((at for at, state in enumerate(states) if state not in DONE), len(states))
+            assert set(states[first + 1 :]) <= ({"refused"} if "refused" in states[first:] else {"held"}), states
 
 
 Outbox.TestCase.settings = settings(

@@ -60,12 +60,35 @@ def test_the_whole_plant_is_only_theirs_who_have_no_lines(roles, action, line, m
         Right(role="Foreman", modules=(Module.PP,), actions=(Action.PAUSE,), lines=("mixing",)),
     )
     assert bool(why_not(rights, roles, action, None, line)) is not may
-    assert set(allowed(rights, roles, Module.PP, "mixing", Decimal(0))) <= {Action.APPROVE, Action.CORRECT}
+    one = {"id": 1, "kind": "confirmation", "payload": {}, "line": "mixing", "value": "0", "group": None}
+    assert set(allowed(rights, roles, one)) <= {Action.APPROVE, Action.CORRECT}
 
 
 def test_without_any_right_nobody_may_anything():
     """Deny by default."""
-    assert allowed((), ["Administrator", "*", ""], Module.MM, "", Decimal(0)) == ()
+    one = {"id": 1, "kind": "goods_issue", "payload": {}, "line": "", "value": "0", "group": None}
+    assert allowed((), ["Administrator", "*", ""], one) == ()
+
+
+def test_a_group_needs_the_right_for_everything_in_it_and_for_its_whole_value():
+    """Who may approve scrap for 100 may not approve it together with a transfer for 60, nor with a defect record."""
+    parts = [
+        {"id": 1, "kind": "scrap", "value": "60", "payload": {}},
+        {"id": 2, "kind": "stock_transfer", "value": "60", "payload": {}},
+        {"id": 3, "kind": "notification", "value": "0", "payload": {}},
+    ]
+
+    def group(*members: dict[str, Any]) -> dict[str, Any]:
+        first, *others = members
+        shown = {"postings": list(members), "waits_for": None, "goes_with_it": [one["id"] for one in others]}
+        return {**first, "line": "molding", "group": shown}
+
+    def may(*members: dict[str, Any]) -> bool:
+        return Action.APPROVE in allowed(RIGHTS, ["Supervisor"], group(*members))
+
+    assert may(parts[0], parts[2])
+    assert not may(*parts)
+    assert not may(parts[0], {"id": 2, "kind": "defect", "value": "0", "payload": {}})
 
 
 def test_a_reversal_is_of_the_module_of_what_it_takes_back():

@@ -78,7 +78,7 @@ def test_a_sentence_that_would_name_what_is_masked_is_masked():
         "will_post": [],
         "said": {"operator": "26 KG was used", "planner": "126 KG are left"},
     }
-    assert mask(content, payload, ["quantity"])["said"] == {"operator": MASK, "planner": "126 KG are left"}
+    assert mask(content, [payload], ["quantity"])["said"] == {"operator": MASK, "planner": "126 KG are left"}
 
 
 @given(
