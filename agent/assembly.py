@@ -97,7 +97,8 @@ def rules(
                     raise
                 model = Absent(flow.model, error)
         classifies = workflow if isinstance(workflow, Classifies) else None
-        one = Assignment(workflow, targets[flow.target], rule, _modes(config, flow.target), model, classifies, roles)
+        modes, sensitive = _modes(config, flow.target), frozenset(config.sensitive)
+        one = Assignment(workflow, targets[flow.target], rule, modes, model, classifies, roles, sensitive)
         assignments |= dict.fromkeys(flow.mappings, one)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)

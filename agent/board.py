@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from operator import is_
 from typing import Any, Final
@@ -14,6 +14,7 @@ from agent.callers import Identity
 from agent.drift import Level, State
 from agent.facts import Facts
 from agent.judge import Rules
+from agent.masking import veiled
 from agent.rights import at_stake, module_of, with_it
 from agent.shown import hashed, made
 from agent.store import approvals, balance, lists
@@ -66,8 +67,11 @@ def board(
     around: Mapping[str, Any],
     drift: Mapping[str, str],
     lines: Lines,
+    sensitive: Collection[str] = (),
 ) -> dict[str, Any]:
     """The board as this caller may see it. `around` is what the loops know of sources, targets and readiness.
+
+    It is the same for every session of a gateway, so that its fields that are `sensitive` are masked for all.
 
     `drift` says of the models whose inputs have moved away from their training since when (version → words).
     """
@@ -92,9 +96,9 @@ def board(
             "doubtful": postings.by_state["doubtful"],
             "quarantined": events.by_state["quarantined"],
         },
-        "approvals": shown,
+        "approvals": veiled(shown, sensitive),
         "left_out": len(held) - len(shown),
-        "orders": _orders(connection, rules.facts, caller),
+        "orders": veiled(_orders(connection, rules.facts, caller), sensitive),
     }
     return {"version": hashed(found)[:16], **found}
 

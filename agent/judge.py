@@ -82,6 +82,7 @@ class Assignment:
     model: Model | None = None
     classifies: Classifies | None = None  # the workflow, where it is one: its model is asked as it proposes
     roles: Mapping[str, Door] = field(default_factory=lambda: MappingProxyType({}))  # who else gets something
+    sensitive: frozenset[str] = frozenset()  # fields that no model looks at
 
     def door(self, draft: Draft) -> Door | None:
         """Where this draft goes; None: nobody is configured for its role, or the kind is off there."""
@@ -286,7 +287,8 @@ def _classify(one: _Case, facts: Facts, states: Sequence[Any]) -> None:
     workflow, model = one.assignment.classifies, one.assignment.model
     values = workflow.values(one.report, facts, states) if workflow is not None and model is not None else None
     if values is not None and model is not None:
-        one.features = model.row(values)
+        sensitive = one.assignment.sensitive
+        one.features = model.row({name: None if name in sensitive else value for name, value in values.items()})
         (one.score,) = model.classify([one.features])
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import apsw
 
 from agent.facts import Facts
+from agent.masking import HASHES, MASK, TELLS, hidden_in, without
 from agent.ports import Kind
 from agent.rights import module_of, with_it
 from agent.store import approvals
@@ -23,7 +24,6 @@ from agent.store.corrections import CORRECTABLE
 from agent.store.encode import from_us
 from agent.workflows.sentences import Words, told
 
-MASK: Final = "***"
 MOST_ALIKE: Final = 5  # postings of the same cause that are shown
 LOOKED_AT: Final = 500  # postings of a line, newest first, among which they are looked for
 _MADE: Final = ("quantity", "yield", "scrap", "rework")
@@ -92,7 +92,7 @@ def record(connection: apsw.Connection, posting: Mapping[str, Any], around: Arou
         "payload_sha256": posting["record_hash"],
     }
     payloads = [payload, *(one["payload"] for one in with_it(posting))]
-    masked = tuple(sorted(name for name in around.sensitive if any(one.get(name) for one in payloads)))
+    masked = tuple(sorted(name for name in around.sensitive if any(one.get(name) for one in (content, *payloads))))
     return Record(content, mask(content, payloads, masked) if masked else content, masked)
 
 
@@ -114,20 +114,29 @@ _AS_THEY_ARE: Final = (
 
 
 def mask(content: Mapping[str, Any], payloads: Sequence[Mapping[str, Any]], fields: Collection[str]) -> dict[str, Any]:
-    """The same without the values of these payload fields, wherever they are repeated in the ERP's words.
+    """The same without the values of these fields, wherever they are repeated: on top, in words, in the ERP's words.
 
-    The first payload is the posting's own, the others are of what goes with it.
+    Nor with a hash over them: whoever knows all the rest would find the missing field by trying. The first payload is
+    the posting's own, the others are of what goes with it.
     """
     payload = payloads[0]
-    hidden = {str(one[name]) for one in payloads for name in fields if one.get(name)}
+    hidden = {str(one[name]) for one in (content, *payloads) for name in fields if one.get(name)}
+    names = {*fields, *HASHES, *(told for name in fields for told in TELLS.get(name, ()))}
+    long = hidden_in(content, fields)
     return {
-        **content,
+        **{name: MASK if name in names and value else value for name, value in content.items()},
+        "reasons": [without(one, long) for one in content.get("reasons", ())],
+        "model": _without(content.get("model"), long),
         "said": {who: _unless_named(sentence, hidden) for who, sentence in content["said"].items()},
         "payload": masked_payload(payload, fields),
         "will_post": [
             {**one, "value": MASK if one["value"] in hidden else one["value"]} for one in content["will_post"]
         ],
     }
+
+
+def _without(model: Mapping[str, Any] | None, hidden: Collection[str]) -> dict[str, Any] | None:
+    return {**model, "reasons": [without(one, hidden) for one in model["reasons"]]} if model else None
 
 
 def _unless_named(sentence: str, hidden: Collection[str]) -> str:

@@ -15,6 +15,7 @@ from agent.board import Lines, drifted
 from agent.board import board as board_of
 from agent.callers import Identity
 from agent.envelope import SignatureRefused, verify
+from agent.masking import veiled
 from agent.ports import Kind, SaysInErpWords
 from agent.rights import Action, allowed
 from agent.scrap_reasons import suggested
@@ -22,7 +23,7 @@ from agent.settings import Scope
 from agent.shown import Around
 from agent.signatures import Signatures, Signed, Signer, told
 from agent.store.challenges import Bound
-from agent.veil import covered, veiled
+from agent.veil import covered
 from agent.web import gateway_models as models
 from agent.web.looks import PostingId
 from agent.web.probes import unready
@@ -56,7 +57,8 @@ async def board(
     known = around(agent)
     drift = {name: drifted(one) for name, one in agent.doubt.states.items() if one.drifted}
     lines: Lines = request.app.state.board_lines
-    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known, drift, lines))
+    fields = covered(agent.config, caller)
+    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known, drift, lines, fields))
     now = agent.clock().isoformat()
     if found["version"] == since:
         return models.Board(version=since, now=now, unchanged=True)
@@ -100,19 +102,19 @@ def _shown(
     posting = approving.visible(connection, id, caller)
     may = allowed(agent.config.rights, caller.roles or roles, posting)
     whole = shown.record(connection, posting, known)
-    all_of_it = not covered(agent.config, caller, roles)
-    content, digest = whole.shown(all_of_it=all_of_it)
+    fields = covered(agent.config, caller, roles)
+    content, digest = whole.shown(all_of_it=not fields)
     held = posting["state"] == "held"
     return {
-        **posting,
+        **veiled(posting, fields if whole.masked else ()),
         "currency": known.facts.plant.currency,
         "payload": content["payload"],
-        "group": posting["group"] if all_of_it else veiled(posting["group"], covered(agent.config, caller, roles)),
+        "group": veiled(posting["group"], fields),
         "shown_sha256": digest,
         "allowed": [one.value for one in may if held and one is not Action.READ_SENSITIVE],
-        "masked": [] if all_of_it else list(whole.masked),
+        "masked": list(whole.masked) if fields else [],
         "record": content,
-        "history": shown.history(connection, posting, known.facts),
+        "history": veiled(shown.history(connection, posting, known.facts), fields),
         "suggested": suggested(connection, posting),
     }
 

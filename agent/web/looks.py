@@ -17,10 +17,11 @@ from agent.callers import Identity
 from agent.desk import lists, trace
 from agent.errors import ModelUnfit, NotFound
 from agent.explaining import explained, silent
+from agent.masking import hidden_in, veiled, without_message
 from agent.settings import Scope
 from agent.store import decisions
 from agent.store.advised import advised
-from agent.veil import covered, veiled, without_message
+from agent.veil import covered
 from agent.web import models
 from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready
@@ -125,7 +126,8 @@ async def show_trace(
     fields = covered(agent.config, caller)
     if found["event"]:
         found["event"] = without_message(found["event"], fields)
-    found = {"event": found.pop("event"), **veiled(found, fields)}
+    hidden = frozenset().union(*(hidden_in(one, fields) for one in found["postings"]))
+    found = {"event": found.pop("event"), **veiled(found, fields, hidden)}
     return models.Trace.model_validate({**found, "postings": _priced(agent, found["postings"])})
 
 

@@ -12,10 +12,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from agent.desk import lists
+from agent.masking import veiled
 from agent.store import audit as trail
 from agent.store import file
 from agent.store.encode import from_us
-from agent.veil import covered, veiled
+from agent.veil import covered
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.looks import Reader

@@ -317,6 +317,7 @@ async def test_what_is_sensitive_is_masked_for_who_may_not_read_it(plant: Bench,
     assert "0000000301" not in json.dumps(shown)
     assert (shown["masked"], whole["masked"]) == (["batch"], [])
     assert whole["record"]["payload"]["batch"] == "0000000301"
+    assert whole["record"]["payload_sha256"] == whole["record_hash"] != shown["record_hash"]
     assert shown["shown_sha256"] != whole["shown_sha256"]
     nonce = (await operator.challenge(shown)).json()["nonce"]
     answer = await operator.send(id, operator.words(shown, nonce))
@@ -354,6 +355,7 @@ async def test_what_is_sensitive_stays_where_it_is_allowed(plant: Bench, caplog:
         return any(secret in one["payload"] for one in (await plant.get("/v1/quarantine"))["items"])
 
     await until(quarantined)
+    digest = (await plant.get(f"/v1/approvals/{id}"))["record_hash"]
     for path in (
         f"/v1/approvals/{id}",
         "/v1/approvals?limit=500",
@@ -365,6 +367,7 @@ async def test_what_is_sensitive_stays_where_it_is_allowed(plant: Bench, caplog:
         for token in ("omar", "gateway"):
             answer = await plant.ask("GET", path, token)
             assert secret not in answer.text, (path, token)
+            assert digest not in answer.text, "whoever knows all the rest would find it by trying"
             assert answer.status_code == (200 if token == "omar" or id_in(path, id) else 403), answer.text
     assert (await plant.ask("GET", "/v1/audit/export", "omar")).status_code == 403
     assert secret not in (await plant.client.get(f"{plant.management}/metrics")).text

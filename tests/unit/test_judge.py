@@ -83,10 +83,11 @@ def judged(*ids: str, refused: Sequence[str] = ()) -> Judgement:
     return judge(events, rules_of(*refused), Nothing(), TODAY)
 
 
-def event(number: int, id: str) -> Event:
+def event(number: int, id: str, **changes: Any) -> Event:
     body = {
         "id": id, "seq": number, "ts": AT.isoformat(), "order": "1000100", "operation": "0010",
         "material": "RM-RESIN", "quantity": 9.6, "unit": "KGM", "lot_quantity": 10, "batch": "0000000301",
+        **changes,
     }  # fmt: skip
     topic = "plant/1710/MIX/MIX-01/consumption"
     return Event(number, "line", topic, json.dumps(body).encode(), datetime.now(UTC))
