@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import apsw
 
 from agent.errors import Conflict, NotFound
-from agent.ports import Clock, Kind
+from agent.ports import REVERSIBLE, Clock, Kind
 from agent.store import approvals, audit, awaited, file, inbox, lists, outbox, pauses, postings
 from agent.store.approvals import Signature, once
 from agent.store.keys import idempotency_key
@@ -175,6 +175,8 @@ def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
     one = original.posting
     if one.kind is Kind.REVERSAL:
         raise Conflict(f"{document} is itself a reversal; post the report again instead")
+    if one.kind not in REVERSIBLE:
+        raise Conflict(f"{document}: the {one.kind.value} of posting {one.id} has no reversal; mend it in the ERP")
     key = idempotency_key(f"reversal:{one.idempotency_key}", "reverse", one.target)
     done = tx.execute("SELECT posting_id FROM idempotency WHERE idempotency_key = ?", (key,)).fetchone()
     if done is not None:

@@ -185,6 +185,9 @@ class Kind(StrEnum):
     DISPATCH = "dispatch"
 
 
+REVERSIBLE = frozenset({Kind.GOODS_ISSUE, Kind.CONFIRMATION, Kind.SCRAP, Kind.STOCK_TRANSFER})
+
+
 class Draft(NamedTuple):
     """One proposed posting: the business content that a person sees and signs, in plain JSON-able words.
 

@@ -1,4 +1,4 @@
-"""SAP S/4HANA as a target: goods issues, confirmations and reversals over OData V2, posted once and found again."""
+"""SAP S/4HANA as a target: documents and changes of orders over OData V2, posted once and found again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from pydantic import Field, field_validator, model_validator
 from agent.errors import ErpInDoubt, ErpUnavailable
 from agent.ports import Acknowledgement, Clock, Kind, Posting, Surroundings
 from agent.sap.auth import Monotonic
-from agent.sap.bodies import GUID_FIELD, Rules, Unfit, call, thaw
+from agent.sap.bodies import call
+from agent.sap.call import COUNT_STAMP, GUARDED, GUID_FIELD, MATERIAL_DOCUMENTS, Call, Rules, Unfit, thaw
 from agent.sap.connection import SapConnection
-from agent.sap.fits import ANY_KEY, Fits, quick_look
-from agent.sap.lookup import KEYS, Lookup, document_kind, document_number
+from agent.sap.counts import WHICH
+from agent.sap.fits import ANY_KEY, OUTLINES, Fits, quick_look
+from agent.sap.guarded import Guarded
+from agent.sap.lookup import DOCUMENTS, Lookup, document_kind, document_number
 from agent.sap.metadata import Metadata, drift, read_metadata
 from agent.sap.session import SapSession, not_authorised, unavailable
 from agent.sap.verdict import AlreadyPosted, booked, success_details, warnings
@@ -32,6 +35,7 @@ Result = TypeVar("Result")
 
 log = logging.getLogger("gatepost.erp.sap_s4")
 
+ANY_DOCUMENTS: Mapping[str, str] = dict.fromkeys(Kind, "2026/0000000000")  # before those of the group are known
 UNITS = {  # UN/ECE Recommendation 20 → SAP's external unit in English; the first of two that map alike is read back
     "KGM": "KG", "GRM": "G", "TNE": "TO", "LTR": "L", "MLT": "ML", "MTR": "M", "MTK": "M2", "MTQ": "M3",
     "C62": "PC", "H87": "PC", "EA": "EA", "MIN": "MIN", "HUR": "H", "SEC": "S", "KWH": "KWH",
@@ -52,6 +56,17 @@ class StampFields(Settings):
         return fields
 
 
+class DefectFields(Settings):
+    """How defects are recorded here."""
+
+    catalog: str = Field(default="9", max_length=1, description="DefectCodeCatalog: in which catalogue its codes are")
+    category: str = Field(default="", max_length=2, description="DefectCategory; empty: SAP's own default")
+    classes: dict[str, str] = Field(default_factory=dict, description="severity → DefectClass; a missing one is unsent")
+    batch_field: Literal["", "Batch"] = Field(
+        default="", description="where newer releases take the lot; empty: it stands in the text"
+    )
+
+
 class SapS4Config(SapConnection):
     """One SAP S/4HANA system to post to."""
 
@@ -66,12 +81,18 @@ class SapS4Config(SapConnection):
         description="true only where settle_s is longer than SAP's longest request: absent twice is not booked",
     )
     material_service: str = Field(
-        default="API_MATERIAL_DOCUMENT_SRV", description="empty: this target books no goods issues"
+        default="API_MATERIAL_DOCUMENT_SRV", description="empty: this target books no goods movements"
     )
     confirmation_service: str = Field(
         default="API_PROD_ORDER_CONFIRMATION_2_SRV", description="empty: no confirmations"
     )
+    order_service: str = Field(
+        default="", description="API_PRODUCTION_ORDER_2_SRV; empty: no order_release, no order_note"
+    )
+    defect_service: str = Field(default="", description="API_DEFECT_SRV; empty: no defects")
+    count_service: str = Field(default="", description="API_PHYSICAL_INVENTORY_DOC_SRV; empty: no physical inventory")
     stamp: StampFields = StampFields()
+    defect: DefectFields = DefectFields()
     movement_code: str = Field(default="03", description="GoodsMovementCode of a goods issue (T158G)")
     movement_type: str = Field(default="261", description="GoodsMovementType of a goods issue to an order")
     units: dict[str, str] = Field(
@@ -104,7 +125,13 @@ class SapS4Config(SapConnection):
 
     def rules(self) -> Rules:
         """What this configuration says about documents."""
-        services = {Kind.GOODS_ISSUE: self.material_service, Kind.CONFIRMATION: self.confirmation_service}
+        services = {
+            **dict.fromkeys(sorted(MATERIAL_DOCUMENTS), self.material_service),
+            Kind.CONFIRMATION: self.confirmation_service,
+            **dict.fromkeys((Kind.ORDER_RELEASE, Kind.ORDER_NOTE), self.order_service),
+            Kind.DEFECT: self.defect_service,
+            **dict.fromkeys((Kind.COUNT_DOCUMENT, Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE), self.count_service),
+        }
         return Rules(
             zone=ZoneInfo(self.time_zone),
             units=self.units,
@@ -114,6 +141,10 @@ class SapS4Config(SapConnection):
             issue_stamps=self.stamp.goods_issue,
             confirmation_stamps=self.stamp.confirmation,
             services={kind: service for kind, service in services.items() if service},
+            defect_catalog=self.defect.catalog,
+            defect_category=self.defect.category,
+            defect_classes=self.defect.classes,
+            defect_batch=self.defect.batch_field,
         )
 
 
@@ -141,6 +172,7 @@ class SapS4:
         self.session = session or SapSession(config, monotonic)
         self.rules = config.rules()
         self._lookup = Lookup(self.session, self.rules)
+        self._guarded = Guarded(self.session, config.waiting_codes)
         self._keep = keep
         self._kept = kept
         self._clock = clock
@@ -171,7 +203,7 @@ class SapS4:
         await self.session.open()
         for service in sorted(set(self.rules.services.values())):
             self._metadata[service] = metadata = await self._read_metadata(service)
-            own = [kind for kind, its in self.rules.services.items() if its == service]
+            own = [kind for kind, its in self.rules.services.items() if its == service and kind in OUTLINES]
             self._looks |= {kind: quick_look(kind, self.rules, metadata) for kind in own}
 
     async def close(self) -> None:
@@ -217,7 +249,7 @@ class SapS4:
         if kind in self._looks and self._looks[kind](payload):
             return []
         try:
-            made = call(kind, payload, ANY_KEY, self.rules)
+            made = call(kind, payload, ANY_KEY, self.rules, ANY_DOCUMENTS)
         except Unfit as error:
             return [str(error)]
         metadata = self._metadata.get(made.service)
@@ -225,26 +257,32 @@ class SapS4:
             raise ErpUnavailable(
                 f"{self.name}: $metadata of {made.service} was never read; {self._error or 'open it first'}"
             )
-        if made.arguments:
-            return metadata.check_function(made.resource, made.arguments)
-        return metadata.check(made.resource, made.body)
+        return _complaints(made, metadata)
 
     def in_its_words(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """The fields of the call that would be sent, by SAP's own names. Pure."""
         try:
-            stamps = frozenset((*self.rules.issue_stamps, *self.rules.confirmation_stamps))
-            return said(call(kind, payload, ANY_KEY, self.rules), stamps)
+            unsaid = {*self.rules.issue_stamps, *self.rules.confirmation_stamps, COUNT_STAMP}
+            if payload.get("document_of"):
+                unsaid |= {"FiscalYear", "PhysicalInventoryDocument"}  # nobody knows them yet
+            return said(call(kind, payload, "", self.rules, ANY_DOCUMENTS), frozenset(unsaid))
         except Unfit:
             return ()
 
     def freeze(self, posting: Posting) -> bytes:
         """Method, path, headers and body that are sent for this posting, now and at every retry. Raises ValueError."""
-        return call(posting.kind, posting.payload, posting.idempotency_key, self.rules).wire(posting)
+        made = call(posting.kind, posting.payload, posting.idempotency_key, self.rules, posting.documents)
+        return made.wire(posting)
 
     # ── sending and finding ─────────────────────────────────────────────────────────────────────────────────
 
     async def post(self, posting: Posting) -> Acknowledgement:
-        """Send the frozen bytes. Raises ErpUnavailable, ErpInDoubt, ErpRejected; see `agent.sap.verdict`."""
+        """Send the frozen bytes. Raises ErpUnavailable, ErpInDoubt, ErpRejected; see `agent.sap.verdict`.
+
+        A guarded call reads what it changes before and after: see `agent.sap.guarded`.
+        """
+        if posting.kind in GUARDED:
+            return await self._remember(self._guarded.bring_about(posting))
         if posting.wire is None:
             raise ValueError(f"posting {posting.id} was not frozen before it was sent")
         service, method, path, headers, body = thaw(posting.wire)
@@ -267,7 +305,12 @@ class SapS4:
         )
 
     async def find(self, posting: Posting) -> Acknowledgement | None:
-        """The document with the posting's key. Raises ErpUnavailable, and ErpRejected DUPLICATE_AT_ERP for two."""
+        """The document with the posting's key, or what a guarded call wanted. Raises ErpUnavailable.
+
+        ErpRejected says that a person must look: DUPLICATE_AT_ERP for two documents, or what was to be changed is gone.
+        """
+        if posting.kind in GUARDED:
+            return await self._remember(self._guarded.find(posting))
         found = await self._remember(self._lookup.find(posting))
         if found is None or posting.kind is Kind.REVERSAL:
             return found
@@ -287,7 +330,7 @@ class SapS4:
     async def _read_back(self, posting: Posting, number: str) -> tuple[str, ...]:
         backflush = posting.kind is Kind.CONFIRMATION and posting.payload.get("backflush") is True
         wanted = backflush if self.config.read_back is None else self.config.read_back
-        moves = backflush or posting.kind is Kind.GOODS_ISSUE
+        moves = backflush or posting.kind in MATERIAL_DOCUMENTS
         return await self._lookup.read_back(posting, number) if wanted and moves else ()
 
     async def _remember(self, calling: Awaitable[Result]) -> Result:
@@ -315,10 +358,25 @@ class SapS4:
         }
 
 
+def _complaints(made: Call, metadata: Metadata) -> Sequence[str]:
+    if made.method == "PATCH":
+        changes = made.body.get("results", [made.body])
+        return [
+            words
+            for change in changes
+            for words in metadata.check_change(
+                made.resource, {name: value for name, value in change.items() if name not in WHICH}
+            )
+        ]
+    if made.arguments:
+        return metadata.check_function(made.resource, made.arguments)
+    return metadata.check(made.resource, made.body)
+
+
 def _number(posting: Posting, entity: Mapping[str, Any]) -> str:
     """The number in an answer; a function import may wrap its result in its own name."""
     kind = document_kind(posting)
     for candidate in chain((entity,), (value for value in entity.values() if isinstance(value, dict))):
-        if all(name in candidate for name in KEYS[kind]):
+        if all(name in candidate for name in DOCUMENTS[kind].keys):
             return document_number(kind, candidate)
     return ""

@@ -1,143 +1,61 @@
-"""What SAP is sent for a posting: business words → path, headers and body of one call, and the frozen bytes of it.
-
-The frozen form (`Call.wire`) is a line ``METHOD path``, the headers of this posting, an empty line, the body. Only what
-belongs to the session (token, cookies, identity) is added when it is sent.
-"""
+"""What SAP is sent for a posting: business words → the body or the arguments of one call, one builder per kind."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from agent.ports import Kind, Posting
-from agent.sap.channel import Headers
-from agent.sap.formats import (
-    date_literal,
-    guid_literal,
-    key_guid,
-    padded,
-    parameters,
-    sap_date,
-    sap_decimal,
-    sap_time,
-    string_literal,
+from agent.ports import REVERSIBLE, Kind
+from agent.sap import counts, defects, movements, orders
+from agent.sap.call import (
+    DAY,
+    GUID_FIELD,
+    MATERIAL_DOCUMENTS,
+    Call,
+    Rules,
+    Unfit,
+    day,
+    filled,
+    numbers_of,
+    sap_quantity,
+    sap_unit,
+    service_of,
+    stamps,
 )
+from agent.sap.formats import date_literal, guid_literal, padded, sap_time, string_literal
 
-DAY: Final = lru_cache(maxsize=64)(sap_date)  # a plant posts on few days
-GUID_FIELD: Final = "ExternalSystemConfirmation"
 ACTIVITIES: Final = {  # number in the work centre → fields of its quantity and its unit
     number: (f"OpConfirmedWorkQuantity{number}", f"OpWorkQuantityUnit{number}") for number in "123456"
 }
+NO_DOCUMENTS: Final[Mapping[str, str]] = MappingProxyType({})
 _START: Final = ("ConfirmedExecutionStartDate", "ConfirmedExecutionStartTime")
 _END: Final = ("ConfirmedExecutionEndDate", "ConfirmedExecutionEndTime")
 
 
-class Unfit(ValueError):  # noqa: N818 - named by what it says of a payload
-    """The business payload cannot be said in SAP's words; the message names the field, the value and the remedy."""
+def call(
+    kind: Kind, payload: Mapping[str, Any], key: str, rules: Rules, documents: Mapping[str, str] = NO_DOCUMENTS
+) -> Call:
+    """The call that books this payload under this idempotency key. Pure. Raises Unfit.
 
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How this plant speaks to its SAP: everything here is configuration."""
-
-    zone: ZoneInfo
-    units: Mapping[str, str]  # UN/ECE Rec 20 → SAP's external unit
-    decimals: Mapping[str, int]  # SAP unit → decimals it allows; others have 3
-    issue_code: str = "03"  # GoodsMovementCode
-    issue_type: str = "261"  # GoodsMovementType
-    issue_stamps: tuple[str, ...] = ("ReferenceDocument",)
-    confirmation_stamps: tuple[str, ...] = (GUID_FIELD,)
-    services: Mapping[Kind, str] = field(default_factory=dict)
-
-
-class Call(NamedTuple):
-    """One modifying request. For a function import `body` is empty and `arguments` are its URL literals."""
-
-    service: str
-    resource: str  # entity set or function import
-    body: Mapping[str, Any]
-    arguments: Mapping[str, str] = MappingProxyType({})
-
-    def wire(self, posting: Posting) -> bytes:
-        """The frozen bytes for this posting: the same at every retry."""
-        path = f"{self.service}/{self.resource}"
-        if self.arguments:
-            path += "?" + parameters(dict(self.arguments))
-        created = (posting.first_sent_at or posting.created_at).astimezone(UTC)
-        head = [
-            f"POST {path}",
-            f"RequestID: {posting.request_id}",
-            f"RepeatabilityCreation: {created:%Y-%m-%dT%H:%M:%S}",
-        ]
-        body = b""
-        if self.body:
-            head.append("Content-Type: application/json")
-            body = json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
-        return "\n".join(head).encode() + b"\n\n" + body
-
-
-def thaw(wire: bytes) -> tuple[str, str, str, Headers, bytes]:
-    """Service, method, path, headers and body of frozen bytes."""
-    head, _, body = wire.partition(b"\n\n")
-    first, *lines = head.split(b"\n")
-    method, _, path = first.decode().partition(" ")
-    headers = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
-    return path.partition("/")[0], method, path, headers, body
-
-
-def call(kind: Kind, payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
-    """The call that books this payload under this idempotency key. Pure. Raises Unfit."""
+    `documents` are what the acknowledged postings of the same group have booked, by their kind.
+    """
     try:
-        return _BUILD[kind](payload, key, rules)
+        if (build := _BUILD.get(kind)) is not None:
+            return build(payload, key, rules)
+        if (build_after := _BUILD_AFTER.get(kind)) is not None:
+            return build_after(payload, documents, rules)
     except KeyError as error:
         raise Unfit(f"payload.{error.args[0]} is missing in this {kind.value}") from None
     except (TypeError, AttributeError) as error:
         raise Unfit(f"payload of this {kind.value} has the wrong shape: {error}") from None
+    raise Unfit(f"{kind.value} is no posting to SAP; name another target for it in the workflow's `targets`")
 
 
-def sap_quantity(payload: Mapping[str, Any], name: str, unit: str, rules: Rules) -> str:
-    """A quantity with as many decimals as its unit allows; nothing is rounded. Raises Unfit."""
-    value = payload[name]
-    if isinstance(value, str) and value.startswith("-"):
-        raise Unfit(f"payload.{name}: {value} {unit} is negative; a correction is a reversal")
-    try:
-        return sap_decimal(value, rules.decimals.get(unit, 3))
-    except ValueError as error:
-        raise Unfit(f"payload.{name}: {error} in {unit}; mend the quantity or `decimals`") from None
-
-
-def sap_unit(code: str, rules: Rules) -> str:
-    """SAP's external unit of a UN/ECE code. Raises Unfit."""
-    try:
-        return rules.units[code]
-    except (KeyError, TypeError):
-        raise Unfit(f"payload.unit: {code!r} has no SAP unit; add it to `units` of the target") from None
-
-
-def _day(payload: Mapping[str, Any], field: str) -> str:
-    try:
-        return DAY(payload[field])
-    except ValueError:
-        raise Unfit(f"payload.{field}: {payload[field]!r} is not a day like 2026-11-20") from None
-
-
-def _stamps(fields: tuple[str, ...], key: str) -> dict[str, str]:
-    """The key as each field takes it: a UUID where SAP wants a GUID, else its 16 upper-case characters."""
-    return {field: key_guid(key) if field == GUID_FIELD else key for field in fields}
-
-
-def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what was left empty: SAP takes its own default there."""
-    return {name: value for name, value in fields.items() if value or (value is not None and value != "")}
-
-
-# ── one builder per kind ────────────────────────────────────────────────────────────────────────────────────
+# ── goods issues and confirmations ──────────────────────────────────────────────────────────────────────────
 
 
 def _goods_issue(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
@@ -155,14 +73,8 @@ def _goods_issue(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
         "EntryUnit": unit,
         "MaterialDocumentItemText": payload.get("text"),
     }
-    body = {
-        "GoodsMovementCode": rules.issue_code,
-        "PostingDate": _day(payload, "posting_date"),
-        "DocumentDate": _day(payload, "document_date" if payload.get("document_date") else "posting_date"),
-        **_stamps(rules.issue_stamps, key),
-        "to_MaterialDocumentItem": {"results": [_filled(item)]},
-    }
-    return Call(_service(Kind.GOODS_ISSUE, rules), "A_MaterialDocumentHeader", body)
+    service = service_of(Kind.GOODS_ISSUE, rules)
+    return movements.material_document(service, rules.issue_code, item, payload, key, rules)
 
 
 def _confirmation(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
@@ -179,16 +91,16 @@ def _confirmation(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
         "VarianceReasonCode": payload.get("scrap_reason"),
         "FinalConfirmationType": "X" if final else "",
         "IsFinalConfirmation": final,
-        "PostingDate": _day(payload, "posting_date"),
+        "PostingDate": day(payload, "posting_date"),
         "APIConfHasNoGoodsMovements": payload.get("backflush") is not True,
         "Personnel": payload.get("personnel"),
         "ConfirmationText": payload.get("text"),
         **_moment(payload, "start", _START, rules),
         **_moment(payload, "end", _END, rules),
         **_activities(payload.get("activities") or {}, rules),
-        **_stamps(rules.confirmation_stamps, key),
+        **stamps(rules.confirmation_stamps, key),
     }
-    return Call(_service(Kind.CONFIRMATION, rules), "ProdnOrdConf2", _filled(fields))
+    return Call(service_of(Kind.CONFIRMATION, rules), "ProdnOrdConf2", filled(fields))
 
 
 def _optional(payload: Mapping[str, Any], field: str, unit: str, rules: Rules) -> str:
@@ -206,12 +118,12 @@ def _moment(payload: Mapping[str, Any], field: str, names: tuple[str, str], rule
     if type(value) is not str:
         raise TypeError("fromisoformat: argument must be str")
     try:
-        day, time = _local(value, rules.zone)
+        date, time = _local(value, rules.zone)
     except (ValueError, OverflowError):
         raise Unfit(f"payload.{field}: {value!r} is not a time like 2026-11-20T13:05:09+00:00") from None
-    if day is None:
+    if date is None:
         raise Unfit(f"payload.{field}: {value!r} must carry its offset from UTC")
-    return {names[0]: day, names[1]: time}
+    return {names[0]: date, names[1]: time}
 
 
 @lru_cache(1024)  # a lot begins when the last one ended
@@ -239,34 +151,39 @@ def _reversal(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
     kind, (first, second) = reversed_document(payload)
     arguments = {}
     if payload.get("posting_date"):
-        _day(payload, "posting_date")
+        day(payload, "posting_date")
         arguments["PostingDate"] = date_literal(payload["posting_date"])
-    if kind is Kind.GOODS_ISSUE:
+    if kind in MATERIAL_DOCUMENTS:
         keys = {"MaterialDocumentYear": string_literal(first), "MaterialDocument": string_literal(second)}
-        return Call(_service(kind, rules), "Cancel", {}, keys | arguments)
+        return Call(service_of(kind, rules), "Cancel", {}, keys | arguments)
     keys = {"ConfirmationGroup": string_literal(first), "ConfirmationCount": string_literal(second)}
     if reason := payload.get("reason"):
         arguments["ConfirmationText"] = string_literal(reason[:40])
-    for name, value in _stamps(rules.confirmation_stamps, key).items():
+    for name, value in stamps(rules.confirmation_stamps, key).items():
         arguments[name] = guid_literal(value) if name == GUID_FIELD else string_literal(value)
-    return Call(_service(kind, rules), "CancelProdnOrdConf", {}, keys | arguments)
+    return Call(service_of(kind, rules), "CancelProdnOrdConf", {}, keys | arguments)
 
 
 def reversed_document(payload: Mapping[str, Any]) -> tuple[Kind, tuple[str, str]]:
     """What a reversal reverses: the kind, and year and number or group and count. Raises Unfit."""
-    first, slash, second = str(payload["document"]).partition("/")
-    if not (slash and first.isdigit() and second.isdigit()):
-        raise Unfit(f"payload.document: {payload['document']!r} is not year/number or group/count")
-    if payload["of_kind"] not in (Kind.GOODS_ISSUE, Kind.CONFIRMATION):
-        raise Unfit(f"payload.of_kind: {payload['of_kind']!r} is neither goods_issue nor confirmation")
-    return Kind(payload["of_kind"]), (first, second)
+    numbers = numbers_of(str(payload["document"]), "payload.document")
+    if payload["of_kind"] not in REVERSIBLE:
+        raise Unfit(f"payload.of_kind: {payload['of_kind']!r} cannot be taken back in SAP; mend it there by hand")
+    return Kind(payload["of_kind"]), numbers
 
 
-def _service(kind: Kind, rules: Rules) -> str:
-    service = rules.services.get(kind)
-    if not service:
-        raise Unfit(f"{kind.value} is switched off in this target; set its service to switch it on")
-    return service
-
-
-_BUILD = {Kind.GOODS_ISSUE: _goods_issue, Kind.CONFIRMATION: _confirmation, Kind.REVERSAL: _reversal}
+_BUILD: Final[Mapping[Kind, Callable[[Mapping[str, Any], str, Rules], Call]]] = {
+    Kind.GOODS_ISSUE: _goods_issue,
+    Kind.CONFIRMATION: _confirmation,
+    Kind.REVERSAL: _reversal,
+    Kind.SCRAP: movements.scrap,
+    Kind.STOCK_TRANSFER: movements.stock_transfer,
+    Kind.DEFECT: defects.defect,
+    Kind.ORDER_RELEASE: orders.release,
+    Kind.ORDER_NOTE: orders.note,
+    Kind.COUNT_DOCUMENT: counts.document,
+}
+_BUILD_AFTER: Final[Mapping[Kind, Callable[[Mapping[str, Any], Mapping[str, str], Rules], Call]]] = {
+    Kind.COUNT_ENTRY: counts.entry,
+    Kind.COUNT_DIFFERENCE: counts.difference,
+}

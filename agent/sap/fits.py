@@ -13,7 +13,8 @@ from operator import gt, itemgetter
 from typing import Any, Final, NamedTuple
 
 from agent.ports import Kind
-from agent.sap.bodies import ACTIVITIES, DAY, Rules, Unfit, call
+from agent.sap.bodies import ACTIVITIES, call
+from agent.sap.call import DAY, Rules, Unfit
 from agent.sap.metadata import Metadata
 
 Payload = Mapping[str, Any]

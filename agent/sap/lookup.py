@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from agent.errors import ErpError, ErpRejected
 from agent.ports import Acknowledgement, Kind, Posting
-from agent.sap.bodies import GUID_FIELD, Rules, reversed_document, sap_unit
+from agent.sap.bodies import reversed_document
+from agent.sap.call import COUNT_STAMP, DEFECT_STAMP, GUID_FIELD, MATERIAL_DOCUMENTS, Rules, sap_unit
 from agent.sap.errors import plain
 from agent.sap.formats import guid_literal, key_guid, query, read_decimal, string_literal, unpadded
-from agent.sap.session import Answer, SapSession, not_authorised, unavailable
-from agent.sap.verdict import rows
+from agent.sap.session import Answer, SapSession, not_authorised
+from agent.sap.verdict import entity, rows
 
 Row = Mapping[str, Any]
 DUPLICATE: Final = "DUPLICATE_AT_ERP"
-KEYS: Final = {
-    Kind.GOODS_ISSUE: ("MaterialDocumentYear", "MaterialDocument"),
-    Kind.CONFIRMATION: ("ConfirmationGroup", "ConfirmationCount"),
+
+
+class Documents(NamedTuple):
+    """Where the documents of a kind lie: their set, the fields that number them, and what else a look must see."""
+
+    entity_set: str
+    keys: tuple[str, ...]
+    items: str = ""  # navigation to what was moved
+    fate: tuple[str, ...] = ()  # flags of a document that was taken back, or takes another one back
+
+
+_MATERIAL: Final = Documents(
+    "A_MaterialDocumentHeader", ("MaterialDocumentYear", "MaterialDocument"), "to_MaterialDocumentItem"
+)
+DOCUMENTS: Final[Mapping[Kind, Documents]] = {
+    **dict.fromkeys(MATERIAL_DOCUMENTS, _MATERIAL),
+    Kind.CONFIRMATION: Documents(
+        "ProdnOrdConf2",
+        ("ConfirmationGroup", "ConfirmationCount"),
+        "to_ProdnOrdConfMatlDocItm",
+        ("IsReversed", "IsReversal"),
+    ),
+    Kind.DEFECT: Documents("A_Defect", ("DefectInternalID",), fate=("IsDeleted",)),
+    Kind.COUNT_DOCUMENT: Documents("A_PhysInventoryDocHeader", ("FiscalYear", "PhysicalInventoryDocument")),
 }
-_SETS: Final = {Kind.GOODS_ISSUE: "A_MaterialDocumentHeader", Kind.CONFIRMATION: "ProdnOrdConf2"}
-_ITEMS: Final = {Kind.GOODS_ISSUE: "to_MaterialDocumentItem", Kind.CONFIRMATION: "to_ProdnOrdConfMatlDocItm"}
+_READ_BACK: Final = "Material,GoodsMovementType,QuantityInEntryUnit,EntryUnit"
 _MANY: Final = "20"  # more rows than one key may ever have
 
 
@@ -33,8 +53,8 @@ def document_kind(posting: Posting) -> Kind:
 
 
 def document_number(kind: Kind, row: Row) -> str:
-    """``year/number`` or ``group/count``; empty where SAP left one of them initial."""
-    numbers = [plain(row.get(name)) for name in KEYS[kind]]
+    """``year/number``, ``group/count`` or a number; empty where SAP left one of them initial."""
+    numbers = [plain(row.get(name)) for name in DOCUMENTS[kind].keys]
     return "/".join(numbers) if all(number.strip("0") for number in numbers) else ""
 
 
@@ -49,18 +69,26 @@ class Lookup:
         """The document that carries the posting's key, or for a reversal the one that reverses the original."""
         if posting.kind is Kind.REVERSAL:
             return await self._find_reversal(posting)
-        stamps = self._rules.issue_stamps if posting.kind is Kind.GOODS_ISSUE else self._rules.confirmation_stamps
         key = posting.idempotency_key.upper()  # SAP keeps ReferenceDocument in upper case, and the key is made so
-        found = await self._by_stamp(posting.kind, stamps[0], key)
-        if len(found) > 1 and posting.kind is Kind.GOODS_ISSUE:
+        field = self._stamp_field(posting.kind)
+        found = await self._by_stamp(posting.kind, field, key)
+        if len(found) > 1 and posting.kind in MATERIAL_DOCUMENTS:
             found = [row for row in found if not await self._reverses_another(row)]
-        return _only(posting, posting.kind, found, f"{stamps[0]} {key}")
+        return _only(posting, posting.kind, found, f"{field} {key}")
+
+    def _stamp_field(self, kind: Kind) -> str:
+        if kind in MATERIAL_DOCUMENTS:
+            return self._rules.issue_stamps[0]
+        return {Kind.DEFECT: DEFECT_STAMP, Kind.COUNT_DOCUMENT: COUNT_STAMP}.get(
+            kind, self._rules.confirmation_stamps[0]
+        )
 
     async def _by_stamp(self, kind: Kind, field: str, key: str) -> list[Row]:
         literal = guid_literal(key_guid(key)) if field == GUID_FIELD else string_literal(key)
-        select = ",".join(KEYS[kind]) + (",IsReversed,IsReversal" if kind is Kind.CONFIRMATION else "")
-        options = query(filter=f"{field} eq {literal}", select=select, top=_MANY)
-        found = await self._list(f"{self._rules.services[kind]}/{_SETS[kind]}?{options}")
+        condition = f"startswith({field},{literal})" if field == DEFECT_STAMP else f"{field} eq {literal}"
+        documents = DOCUMENTS[kind]
+        options = query(filter=condition, select=",".join((*documents.keys, *documents.fate)), top=_MANY)
+        found = await self._list(f"{self._rules.services[kind]}/{documents.entity_set}?{options}")
         return [row for row in found if not row.get("IsReversal")]
 
     async def _reverses_another(self, header: Row) -> bool:
@@ -74,15 +102,15 @@ class Lookup:
         kind, numbers = reversed_document(posting.payload)
         original = "/".join(numbers)
         service = self._rules.services[kind]
-        if kind is Kind.GOODS_ISSUE:
+        if kind in MATERIAL_DOCUMENTS:
             wanted = f"ReversedMaterialDocumentYear eq '{numbers[0]}' and ReversedMaterialDocument eq '{numbers[1]}'"
-            options = query(filter=wanted, select=",".join(KEYS[kind]), top=_MANY)
+            options = query(filter=wanted, select=",".join(DOCUMENTS[kind].keys), top=_MANY)
             found = await self._list(f"{service}/A_MaterialDocumentItem?{options}")
         else:
             if not await self._is_reversed(numbers):
                 return None
             wanted = f"ConfirmationGroup eq '{numbers[0]}' and IsReversal eq true"
-            select = ",".join((*KEYS[kind], *self._rules.confirmation_stamps))
+            select = ",".join((*DOCUMENTS[kind].keys, *self._rules.confirmation_stamps))
             reversals = await self._list(f"{service}/ProdnOrdConf2?{query(filter=wanted, select=select, top='200')}")
             found = [row for row in reversals if self._carries(row, posting.idempotency_key)]
             if not found:  # somebody else reversed it: the effect is there, the number of it is not ours
@@ -93,7 +121,7 @@ class Lookup:
     async def _is_reversed(self, numbers: tuple[str, str]) -> bool:
         path = f"{self._rules.services[Kind.CONFIRMATION]}/{_entity(Kind.CONFIRMATION, numbers)}"
         answer = await self._read(f"{path}?{query(select='ConfirmationGroup,ConfirmationCount,IsReversed')}")
-        return answer.status != 404 and _one(answer).get("IsReversed") is True
+        return answer.status != 404 and entity(answer).get("IsReversed") is True
 
     def _carries(self, row: Row, key: str) -> bool:
         return any(
@@ -106,18 +134,17 @@ class Lookup:
     async def read_back(self, posting: Posting, document: str) -> tuple[str, ...]:
         """What differs between what was posted and what SAP moved, for people; empty: nothing. Never raises."""
         try:
-            items = await self._items(
-                posting.kind, document, "Material,GoodsMovementType,QuantityInEntryUnit,EntryUnit"
-            )
-            if posting.kind is Kind.GOODS_ISSUE:
-                return _issue_warnings(posting, document, items, self._rules)
+            select = _READ_BACK + (",IsAutomaticallyCreated" if posting.kind is Kind.STOCK_TRANSFER else "")
+            items = await self._items(posting.kind, document, select)
+            if posting.kind in MATERIAL_DOCUMENTS:
+                return _movement_warnings(posting, document, items, self._rules)
             return _backflush_warnings(posting, document, items)
         except (ErpError, ValueError) as error:  # the document is booked: a failed look at it changes nothing
             return (f"{document} is booked, but its movements could not be read back: {error}",)
 
     async def _items(self, kind: Kind, document: str, select: str) -> list[Row]:
         first, _, second = document.partition("/")
-        path = f"{self._rules.services[kind]}/{_entity(kind, (first, second))}/{_ITEMS[kind]}"
+        path = f"{self._rules.services[kind]}/{_entity(kind, (first, second))}/{DOCUMENTS[kind].items}"
         return await self._list(f"{path}?{query(select=select)}")
 
     async def _list(self, path: str) -> list[Row]:
@@ -131,24 +158,12 @@ class Lookup:
 
 
 def _entity(kind: Kind, numbers: tuple[str, str]) -> str:
-    named = zip(KEYS[kind], numbers, strict=True)
-    return (
-        f"{_SETS[kind]}({','.join(f'{name}={quote(string_literal(number), safe=_QUOTE)}' for name, number in named)})"
-    )
+    entity_set, keys = DOCUMENTS[kind][:2]
+    named = (f"{name}={quote(string_literal(number), safe=_QUOTE)}" for name, number in zip(keys, numbers, strict=True))
+    return f"{entity_set}({','.join(named)})"
 
 
 _QUOTE = "'"
-
-
-def _one(answer: Answer) -> Row:
-    """The single entity of an answer. Raises ErpUnavailable."""
-    try:
-        row = json.loads(answer.body)["d"] if answer.status == 200 else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
-        raise unavailable(answer, "answered without the entity that was asked for")
-    return row
 
 
 def _only(posting: Posting, kind: Kind, found: list[Row], by: str) -> Acknowledgement | None:
@@ -165,21 +180,26 @@ def _only(posting: Posting, kind: Kind, found: list[Row], by: str) -> Acknowledg
             details={"documents": ", ".join(numbers), "found_by": by},
         )
     ((number, row),) = numbers.items()
-    warnings = (f"{number} has been reversed at SAP since",) if row.get("IsReversed") is True else ()
+    gone = "reversed" if row.get("IsReversed") is True else "deleted" if row.get("IsDeleted") else ""
+    warnings = (f"{number} has been {gone} at SAP since",) if gone else ()
     return Acknowledgement(number, found=True, warnings=warnings, details={"found_by": by})
 
 
-def _issue_warnings(posting: Posting, document: str, items: list[Row], rules: Rules) -> tuple[str, ...]:
+def _movement_warnings(posting: Posting, document: str, items: list[Row], rules: Rules) -> tuple[str, ...]:
     payload = posting.payload
     wanted = Decimal(payload["quantity"])
     unit, material = sap_unit(payload["unit"], rules), unpadded(str(payload["material"]))
+    movement = payload.get("movement") or rules.issue_type
     moved = [
         item
         for item in items
-        if item.get("GoodsMovementType") == rules.issue_type and unpadded(str(item.get("Material"))) == material
+        if item.get("GoodsMovementType") == movement
+        and unpadded(str(item.get("Material"))) == material
+        and not item.get("IsAutomaticallyCreated")  # the other side of a transfer
     ]
     if not moved:
-        return (f"{document} came back without the issue of {payload['material']} that was sent; look into COGI",)
+        what = f"the movement {movement} of {payload['material']} that was sent"
+        return (f"{document} came back without {what}; look into COGI",)
     booked = sum((read_decimal(item.get("QuantityInEntryUnit")) for item in moved), Decimal(0))
     if booked != wanted or any(item.get("EntryUnit") != unit for item in moved):
         units = "/".join(sorted({str(item.get("EntryUnit")) for item in moved}))

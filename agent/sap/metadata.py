@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any
@@ -27,11 +27,13 @@ class Property:
     scale: int | None = None
     creatable: bool = True
     upper_case: bool = False
+    updatable: bool = True
 
     def __str__(self) -> str:
         facets = [str(one) for one in (self.max_length, self.precision, self.scale) if one is not None]
         size = f"({','.join(facets)})" if facets else ""
-        return f"{self.type.removeprefix('Edm.')}{size}{'' if self.creatable else ', not creatable'}"
+        fixed = "" if self.updatable else ", not updatable"
+        return f"{self.type.removeprefix('Edm.')}{size}{fixed if self.creatable else ', not creatable'}"
 
     def complaint(self, value: object) -> str:
         """Why SAP would refuse this value; empty: it would not."""
@@ -101,11 +103,12 @@ class EntityType:
 
 @dataclass(frozen=True, slots=True)
 class EntitySet:
-    """Where entities of a type are found, and whether a POST may create one."""
+    """Where entities of a type are found, and whether a POST may create one and a PATCH change it."""
 
     name: str
     type: str
     creatable: bool = True
+    updatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,17 @@ class Metadata:
         if not found.creatable:
             return [f"{self.service}/{entity_set} takes no new documents in this SAP system"]
         return self._check(self.types[found.type], body, "")
+
+    def check_change(self, entity_set: str, body: Mapping[str, Any]) -> list[str]:
+        """What SAP would refuse in a PATCH of one entity of `entity_set`; empty: nothing. Pure."""
+        found = self.sets.get(entity_set)
+        if found is None:
+            return [f"{self.service} has no {entity_set}; {_MEND}"]
+        if not found.updatable:
+            return [f"{self.service}/{entity_set} takes no changes in this SAP system"]
+        entity = self.types[found.type]
+        fields = {name: replace(known, creatable=known.updatable) for name, known in entity.properties.items()}
+        return self._check(replace(entity, properties=fields), body, "")
 
     def check_function(self, function: str, arguments: Mapping[str, str]) -> list[str]:
         """What SAP would refuse in a call of a function import; the arguments are URL literals. Pure."""
@@ -220,11 +234,17 @@ def _property(node: Element) -> Property:
         scale=_whole(node.get("Scale")),
         creatable=_sap(node, "creatable") != "false",
         upper_case=_sap(node, "display-format") == "UpperCase",
+        updatable=_sap(node, "updatable") != "false",
     )
 
 
 def _entity_set(node: Element) -> EntitySet:
-    return EntitySet(node.get("Name", ""), _short(node.get("EntityType", "")), _sap(node, "creatable") != "false")
+    return EntitySet(
+        name=node.get("Name", ""),
+        type=_short(node.get("EntityType", "")),
+        creatable=_sap(node, "creatable") != "false",
+        updatable=_sap(node, "updatable") != "false",
+    )
 
 
 def _short(name: str) -> str:

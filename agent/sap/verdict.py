@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.sap.errors import ALREADY_PROCESSED, SapError, excerpt, plain, read_error, retry_after
-from agent.sap.session import Answer
+from agent.sap.session import Answer, unavailable
 
 LANE_WAITS: Final = (409, 423, 425)
 NOT_THERE: Final = (404, 405, 410)
@@ -44,6 +44,18 @@ def booked(answer: Answer, *, waiting_codes: Collection[str] = ()) -> Mapping[st
         code=said.code if said else "",
         details=_details(answer, said),
     )
+
+
+def changed(answer: Answer, *, waiting_codes: Collection[str] = ()) -> None:
+    """SAP says that a change was made; whether it was, its state tells. Raises as `booked` does for what is no yes."""
+    if answer.status == 204:
+        return
+    entity = booked(answer, waiting_codes=waiting_codes)
+    for message in (entity, *(value for value in entity.values() if isinstance(value, dict))):
+        if message.get("SystemMessageType") in ("E", "A", "X"):  # a no in the answer of a function
+            code = f"{plain(message.get('SystemMessageIdentification'))}/{plain(message.get('SystemMessageNumber'))}"
+            words = plain(message.get("SystemMessageLongText")) or "no message"
+            raise ErpRejected(f"{code}: {words}", code=code, details=_details(answer, None))
 
 
 def refusal(answer: Answer, *, waiting_codes: Collection[str] = ()) -> ErpError:
@@ -126,6 +138,15 @@ def rows(answer: Answer) -> tuple[list[dict[str, Any]], str]:
             retry_after=retry_after(answer.headers),
         )
     return results, str(content.get("__next") or "") if isinstance(content, dict) else ""
+
+
+def entity(answer: Answer) -> Mapping[str, Any]:
+    """The single entity of an answer to a read. Raises ErpUnavailable."""
+    document = _json(answer.body) if answer.status == 200 else None
+    row = document.get("d") if isinstance(document, dict) else None
+    if not isinstance(row, dict):
+        raise unavailable(answer, "answered without the entity that was asked for")
+    return row
 
 
 def _json(text: bytes) -> Any:

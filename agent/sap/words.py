@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from agent.sap.bodies import Call
+from agent.sap.call import Call
 from agent.sap.formats import read_date
 
 _DAY: Final = re.compile(r"/Date\(-?\d+\)/")
@@ -22,8 +22,9 @@ def said(call: Call, stamps: frozenset[str]) -> tuple[tuple[str, str], ...]:
 
 def _flat(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in body.items():
-        if isinstance(value, Mapping):
-            for item in value.get("results", ()):
+        items = value.get("results", ()) if isinstance(value, Mapping) else value
+        if isinstance(items, (list, tuple)):
+            for item in items:
                 yield from _flat(item)
         else:
             yield name, _plain(value)

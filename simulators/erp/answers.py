@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 
 from simulators.erp.faults import Rule
-from simulators.erp.odata import Answer, ODataError, error_answer
+from simulators.erp.odata import Answer, ODataError, error_answer, json_answer
 
 _LOGIN_PAGE = (
     b"<!DOCTYPE html><html><head><title>Logon</title></head><body><form name='loginForm' method='post'>"
@@ -17,6 +18,7 @@ _XML_ERROR = (
     '<code>M7/021</code><message xml:lang="en">Deficit of SL Unrestricted-use 1.000 KG : RM-RESIN 1710 171A</message>'
     "<innererror><transactionid>0A1B2C3D4E5F60718293A4B5C6D7E8F9</transactionid></innererror></error>"
 )
+_ETAG = re.compile(rb',"etag":"(?:[^"\\]|\\.)*"')
 _HUGE = 50_000_000
 
 
@@ -29,6 +31,12 @@ def instead(rule: Rule, service: str, now: datetime) -> Answer:
             return Answer(302).add("location", rule.value or "https://elsewhere.example/sap/saml2/sp/acs")
         case "xml_error":
             return Answer(400, (rule.value or _XML_ERROR).encode(), content_type=b"application/xml")
+        case "false_yes":
+            return Answer(204)
+        case "function_error":
+            words = {"SystemMessageType": "E", "SystemMessageIdentification": "CO", "SystemMessageNumber": "688"}
+            words["SystemMessageLongText"] = rule.value or "Order cannot be released: material availability"
+            return json_answer(200, {"d": {"ReleaseOrder": words}})
         case "unauthorized":
             answer = Answer(401, b"<html><body>Logon failed</body></html>", content_type=b"text/html; charset=utf-8")
             return answer.add("www-authenticate", 'Basic realm="SAP NetWeaver Application Server"')
@@ -61,6 +69,9 @@ def distorted(rule: Rule, answer: Answer, service: str, now: datetime) -> Answer
             return Answer(answer.status, b"", answer.headers)
         case "no_document" | "empty_items":
             return _edited(answer, rule.fault)
+        case "no_etag":
+            headers = [(name, value) for name, value in answer.headers if name != b"etag"]
+            return Answer(answer.status, _ETAG.sub(b"", answer.body), headers, answer.content_type)
         case "wrong_type":
             return Answer(answer.status, answer.body, answer.headers, b"text/html; charset=iso-8859-1")
         case "huge":

@@ -11,26 +11,55 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from simulators.erp.ledger import Effect
-from simulators.erp.model import CONFIRMATION, CONFIRMATION_ITEM, HEADER, ITEM, EntityType
+from simulators.erp.model import (
+    CONFIRMATION,
+    CONFIRMATION_ITEM,
+    COUNT_HEADER,
+    COUNT_ITEM,
+    DEFECT,
+    HEADER,
+    ITEM,
+    EntityType,
+)
 from simulators.erp.odata import Row, comparable
 from simulators.erp.query import Filter
 
-STAMPS = ("ReferenceDocument", "MaterialDocumentHeaderText", "ExternalSystemConfirmation", "ConfirmationText")
+STAMPS = (
+    "ReferenceDocument",
+    "MaterialDocumentHeaderText",
+    "ExternalSystemConfirmation",
+    "ConfirmationText",
+    "PhysInventoryReferenceNumber",
+    "DefectText",
+)
+_KEY_LENGTH = 16  # of a key that begins a text
 FIRST_MATERIAL_DOCUMENT = 4900000001
 _NO_GUID = "00000000-0000-0000-0000-000000000000"
 
 
+KINDS = (
+    "material_document",
+    "confirmation",
+    "order_release",
+    "order_change",
+    "defect",
+    "count_document",
+    "count_entry",
+    "count_difference",
+)
+
+
 @dataclass(slots=True)
 class Document:
-    """One booked document: what was posted, what it moved, and when."""
+    """One booked document, or one change of something: what was posted, what it moved, and when."""
 
-    kind: str  # "material_document" or "confirmation"
-    number: str  # year/number or group/count
+    kind: str  # see KINDS
+    number: str  # year/number, group/count, or the number of what was changed and the how-many-th change it was
     order: str
     header: Row
     items: list[Row]
     effects: list[Effect] = field(default_factory=list)
-    movement: Row | None = None  # header of the material document that a confirmation made
+    movement: Row | None = None  # header of the material document that a confirmation or a count made
     movement_items: list[Row] = field(default_factory=list)
     failed: list[Row] = field(default_factory=list)  # movements of a confirmation that went to COGI
     reverses: str = ""
@@ -45,7 +74,12 @@ class Document:
 
     def keys(self) -> dict[str, str]:
         """The stamps that somebody may search for; empty ones are left out."""
-        return {name: self.header[name] for name in STAMPS if self.header.get(name) not in (None, "", _NO_GUID)}
+        found = {name: self.header[name] for name in STAMPS if self.header.get(name) not in (None, "", _NO_GUID)}
+        if self.kind in {"count_entry", "count_difference"}:  # they belong to the document that has the stamp
+            found.clear()
+        if "DefectText" in found:
+            found["DefectText"] = found["DefectText"][:_KEY_LENGTH]
+        return found
 
 
 class Table:
@@ -54,6 +88,7 @@ class Table:
     def __init__(self, entity_type: EntityType, indexed: str) -> None:
         self.entity_type = entity_type
         self.rows: list[Row] = []
+        self.first = indexed.partition(" ")[0]
         self._indexes: dict[str, dict[Any, list[Row]]] = {name: defaultdict(list) for name in indexed.split()}
 
     def add(self, row: Row) -> None:
@@ -99,6 +134,10 @@ class Books:
             CONFIRMATION, "ConfirmationGroup ExternalSystemConfirmation ConfirmationText OrderID"
         )
         self.confirmation_items = Table(CONFIRMATION_ITEM, "ConfirmationGroup MaterialDocument OrderID")
+        self.defects = Table(DEFECT, "DefectInternalID ManufacturingOrder")
+        self.count_headers = Table(COUNT_HEADER, "PhysicalInventoryDocument PhysInventoryReferenceNumber")
+        self.count_items = Table(COUNT_ITEM, "PhysicalInventoryDocument")
+        self.versions: dict[str, int] = defaultdict(int)  # changes of a count document and of its items, by address
         self.material_documents = 0
         self._path = path
         self._file: TextIO | None = None
@@ -124,9 +163,30 @@ class Books:
             for row in document.items:
                 self.confirmation_items.add(row)
             self._add_material_document(document.movement, document.movement_items)
-        else:
+        elif document.kind == "material_document":
             self._add_material_document(document.header, document.items)
+        elif document.kind == "defect":
+            self.defects.add(document.header)
+        elif document.kind.startswith("count_"):
+            self._remember_count(document)
         self._mark_reversed(document)
+
+    def _remember_count(self, document: Document) -> None:
+        """A new physical inventory document, or what has become of one and of some of its items."""
+        if document.kind == "count_document":
+            self.count_headers.add(document.header)
+            for row in document.items:
+                self.count_items.add(row)
+            return
+        (header,) = self.count_headers.where(PhysicalInventoryDocument=document.header["PhysicalInventoryDocument"])
+        header.update(document.header)
+        self.versions[header["PhysicalInventoryDocument"]] += 1
+        for change in document.items:
+            for row in self.count_items.where(PhysicalInventoryDocument=header["PhysicalInventoryDocument"]):
+                if row["PhysicalInventoryDocumentItem"] == change["PhysicalInventoryDocumentItem"]:
+                    row.update(change)
+                    self.versions[f"{header['PhysicalInventoryDocument']}/{row['PhysicalInventoryDocumentItem']}"] += 1
+        self._add_material_document(document.movement, document.movement_items)
 
     def _add_material_document(self, header: Row | None, items: Iterable[Row]) -> None:
         if header is None:

@@ -8,11 +8,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from simulators.erp.faults import read_rules
+from simulators.erp.ledger import UNRESTRICTED
 from simulators.erp.odata import Answer, json_answer
 from simulators.erp.services import Call
 from simulators.erp.state import Erp
 
-_ORDER_FLAGS = frozenset({"released", "technically_completed", "closed", "automatic_goods_receipt"})
+_ORDER_FLAGS = frozenset({"released", "technically_completed", "closed", "deleted", "automatic_goods_receipt"})
 _SETTINGS = frozenset({"idempotency", "response_seconds", "id_seconds", "locking", "page_size"})
 _SESSION_SETTINGS = frozenset({"client", "session_seconds", "bearer_seconds", "token_per_service"})
 
@@ -64,9 +65,10 @@ def _change(erp: Erp, action: str, payload: Any) -> Any:
 def _set_stock(erp: Erp, payload: Any) -> Any:
     material = erp.ledger.materials[payload["material"]]
     place = (material.material, payload.get("storage_location", material.storage_location))
-    erp.ledger.stock[place] = Decimal(payload["quantity"]).quantize(Decimal("0.001"))
+    pile = erp.ledger.pile(payload.get("status", UNRESTRICTED))
+    pile[place] = Decimal(payload["quantity"]).quantize(Decimal("0.001"))
     erp.ledger.storage_locations.add(place[1])
-    return {"stock": str(erp.ledger.stock[place])}
+    return {"stock": str(pile[place])}
 
 
 def _set_order(erp: Erp, payload: Any) -> Any:
@@ -77,11 +79,13 @@ def _set_order(erp: Erp, payload: Any) -> Any:
         elif name == "backflush":  # true: every component; a list: these materials
             for part in order.components.values():
                 part.backflush = part.material in value if isinstance(value, list) else bool(value)
+        elif name == "text":  # as somebody writes it in SAP
+            order.entered["OrderLongText"] = str(value)
         elif name == "quantity":
             order.quantity = Decimal(value).quantize(Decimal("0.001"))
         elif name != "order":
             raise ValueError(
-                f"an order has no {name}; there are backflush, quantity, {', '.join(sorted(_ORDER_FLAGS))}"
+                f"an order has no {name}; there are backflush, quantity, text, {', '.join(sorted(_ORDER_FLAGS))}"
             )
     order.touch(erp.clock())
     return {"order": order.number, "status": order.status()}

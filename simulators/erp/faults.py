@@ -31,6 +31,8 @@ FAULTS: Mapping[str, Stage] = {
     "locked": Stage.BEFORE,  # 423
     "xml_error": Stage.BEFORE,  # 400 in XML; value: the whole body, for example an entity bomb
     "error_in_200": Stage.BEFORE,  # 200 with {"error": …}
+    "false_yes": Stage.BEFORE,  # 204, and nothing was done
+    "function_error": Stage.BEFORE,  # 200 with a FunctionMessage of type E
     "slow": Stage.DELAY,  # `seconds` before the work begins
     "late_commit": Stage.LATE,  # connection closed at once, booked after `seconds`
     "commit_after_timeout": Stage.LATE,  # silence until the client gives up, booked `seconds` after that
@@ -41,16 +43,17 @@ FAULTS: Mapping[str, Stage] = {
     "empty_body": Stage.AFTER,  # 201 and nothing
     "no_document": Stage.AFTER,  # 201 without a document number
     "empty_items": Stage.AFTER,  # 201 with an empty nested list
+    "no_etag": Stage.AFTER,  # without the ETag
     "wrong_type": Stage.AFTER,  # JSON declared as text/html in latin-1
     "huge": Stage.AFTER,  # padded to `value` bytes (50 MB)
     "trickle": Stage.AFTER,  # one byte every `seconds`
     "message_error": Stage.AFTER,  # 201 with an error in the header sap-message; value: its text
     "cogi": Stage.AFTER,  # a confirmation whose movements fail later
 }
-_ANY_METHOD = frozenset({"truncated", "wrong_type", "huge", "trickle"})
+_ANY_METHOD = frozenset({"truncated", "no_etag", "wrong_type", "huge", "trickle"})
 WRITE_ONLY = frozenset(
     name for name, stage in FAULTS.items() if stage in {Stage.LATE, Stage.AFTER} and name not in _ANY_METHOD
-) | {"expired_token", "locked"}
+) | {"expired_token", "locked", "false_yes", "function_error"}
 
 
 @dataclass(slots=True)

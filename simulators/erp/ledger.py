@@ -14,6 +14,8 @@ from simulators.erp.odata import ODataError
 STEP = Decimal("0.001")  # every quantity has three decimals
 FIRST_CONFIRMATION_GROUP = 100001
 _START = datetime(2026, 1, 1, tzinfo=UTC)
+UNRESTRICTED, INSPECTION, BLOCKED = "", "inspection", "blocked"  # what may be done with stock
+_WORDS = {UNRESTRICTED: "Unrestricted-use", INSPECTION: "Stock in quality insp.", BLOCKED: "Blocked stock"}
 
 # unit → (dimension, how many of the dimension's first unit)
 UNITS: Mapping[str, tuple[str, Fraction]] = {
@@ -69,6 +71,7 @@ class Order:
     finally_confirmed: bool = False
     technically_completed: bool = False
     closed: bool = False
+    deleted: bool = False
     automatic_goods_receipt: bool = True
     version: int = 0
     changed_at: datetime = _START
@@ -81,6 +84,8 @@ class Order:
 
     def status(self) -> str:
         """The system status that a refusal names."""
+        if self.deleted:
+            return "DLT"
         if self.closed:
             return "CLSD"
         if self.technically_completed:
@@ -100,6 +105,7 @@ class Effect:
     withdrawn: Decimal = Decimal(0)  # in the component's unit
     delivered: Decimal = Decimal(0)  # of the order's product
     final: bool = False  # nothing more will be taken for this reservation item
+    status: str = UNRESTRICTED
 
 
 class Ledger:
@@ -112,6 +118,7 @@ class Ledger:
         self.stock: dict[tuple[str, str], Decimal] = {
             (one.material, one.storage_location): one.stock.quantize(STEP) for one in plant.materials.values()
         }
+        self.withheld: dict[str, dict[tuple[str, str], Decimal]] = {INSPECTION: {}, BLOCKED: {}}
         self.storage_locations = {one.storage_location for one in plant.materials.values()}
         self.orders = {order.number: _order(index, order) for index, order in enumerate(plant.orders())}
 
@@ -150,24 +157,30 @@ class Ledger:
 
     def check_stock(self, effects: Iterable[Effect]) -> None:
         """Raise M7/021 for the first place that all effects together would leave below zero."""
-        left: dict[tuple[str, str], Decimal] = {}
+        left: dict[tuple[str, str, str], Decimal] = {}
         for effect in effects:
             place = (effect.material, effect.storage_location)
-            left[place] = left.get(place, self.stock.get(place, Decimal(0))) + effect.delta
-        for (material, location), balance in left.items():
+            before = left.get((*place, effect.status), self.pile(effect.status).get(place, Decimal(0)))
+            left[*place, effect.status] = before + effect.delta
+        for (material, location, status), balance in left.items():
             if balance < 0:
                 unit = self.materials[material].unit
                 raise ODataError(
                     400,
                     "M7/021",
-                    f"Deficit of SL Unrestricted-use {-balance} {unit} : {material} {self.plant} {location}",
+                    f"Deficit of SL {_WORDS[status]} {-balance} {unit} : {material} {self.plant} {location}",
                 )
+
+    def pile(self, status: str) -> dict[tuple[str, str], Decimal]:
+        """Stock of one status by material and storage location."""
+        return self.withheld[status] if status else self.stock
 
     def apply(self, effects: Iterable[Effect], now: datetime) -> None:
         """Move stock, reservations and orders."""
         for effect in effects:
             place = (effect.material, effect.storage_location)
-            self.stock[place] = self.stock.get(place, Decimal(0)) + effect.delta
+            pile = self.pile(effect.status)
+            pile[place] = pile.get(place, Decimal("0.000")) + effect.delta
             order = self.orders.get(effect.order)
             if order is None:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from simulators.erp.model import FUNCTION_MESSAGE, SERVICES, EntityType, Field, Function, Service
+from simulators.erp.model import FUNCTION_MESSAGE, SERVICES, SINGLE, EntityType, Field, Function, Service
 from simulators.erp.tables import NUMERIC, UPPER_CASE
 
 _EDMX = (
@@ -75,7 +75,7 @@ def _property(one: Field, *, key: bool = False) -> str:
 
 def _associations(service: Service) -> Iterator[str]:
     for name, source, target in _navigations(service):
-        many = "1" if target.name == "A_MaterialDocumentHeader" else "*"
+        many = "1" if name.rpartition(f"{source.name}_")[2] in SINGLE else "*"
         yield (
             f'<Association Name="{name}" sap:content-version="1">'
             f'<End Type="{service.name}.{source.type_name}" Multiplicity="1" Role="From_{name}"/>'

@@ -165,6 +165,20 @@ STOCK = entity(
 )
 PRODUCT = entity("A_Product", "Product", tables.PRODUCT)
 PRODUCT_UNIT = entity("A_ProductUnitsOfMeasure", "Product AlternativeUnit", tables.PRODUCT_UNIT)
+DEFECT = entity("A_Defect", "DefectInternalID", tables.DEFECT)
+COUNT_HEADER = entity(
+    "A_PhysInventoryDocHeader",
+    "FiscalYear PhysicalInventoryDocument",
+    tables.COUNT_HEADER,
+    to_PhysicalInventoryDocumentItem="A_PhysInventoryDocItem",
+)
+COUNT_ITEM = entity(
+    "A_PhysInventoryDocItem",
+    "FiscalYear PhysicalInventoryDocument PhysicalInventoryDocumentItem",
+    tables.COUNT_ITEM,
+    to_PhysicalInventoryDocument="A_PhysInventoryDocHeader",
+)
+SINGLE = frozenset({"to_MaterialDocumentHeader", "to_PhysicalInventoryDocument"})  # navigations that lead to one entity
 
 _DOCUMENT_KEY = "MaterialDocumentYear S4; MaterialDocument S10"
 _ORDER_FUNCTIONS = ("ReleaseOrder", "TechlyCmpltOrder", "CloseOrder", "DeliveryCompletedOrder")
@@ -221,6 +235,21 @@ SERVICES: Mapping[str, Service] = {
             (ORDER, COMPONENT, OPERATION),
             updatable="A_ProductionOrder_2",
             functions=tuple(function(name, "FunctionMessage", "ManufacturingOrder S12") for name in _ORDER_FUNCTIONS),
+        ),
+        _service("API_DEFECT_SRV", (DEFECT,), creatable="A_Defect"),
+        _service(
+            "API_PHYSICAL_INVENTORY_DOC_SRV",
+            (COUNT_HEADER, COUNT_ITEM),
+            creatable="A_PhysInventoryDocHeader",
+            updatable="A_PhysInventoryDocItem",
+            functions=(
+                function(
+                    "PostDifferences",
+                    "A_PhysInventoryDocHeader",
+                    "FiscalYear S4; PhysicalInventoryDocument S10",
+                    "PostingDate DT",
+                ),
+            ),
         ),
         _service("API_MATERIAL_STOCK_SRV", (MATERIAL_STOCK, STOCK)),
         _service("API_PRODUCT_SRV", (PRODUCT, PRODUCT_UNIT)),

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from simulators.erp.books import Books, Document
-from simulators.erp.ledger import Component, Effect, Ledger, convert
+from simulators.erp.ledger import BLOCKED, INSPECTION, UNRESTRICTED, Component, Effect, Ledger, convert
 from simulators.erp.model import HEADER, ITEM
 from simulators.erp.odata import (
     ODataError,
@@ -30,18 +30,37 @@ TYPES: Mapping[str, tuple[int, str]] = {
     "311": (-1, "312"), "312": (1, "311"),
     "501": (1, "502"), "502": (-1, "501"),
     "531": (1, "532"), "532": (-1, "531"),
+    "309": (-1, "310"), "310": (1, "309"),
+    "321": (-1, "322"), "322": (-1, "321"),
+    "343": (-1, "344"), "344": (-1, "343"),
+    "349": (-1, "350"), "350": (-1, "349"),
     "551": (-1, "552"), "552": (1, "551"),
+    "553": (-1, "554"), "554": (1, "553"),
+    "555": (-1, "556"), "556": (1, "555"),
     "561": (1, "562"), "562": (-1, "561"),
+    "701": (1, "702"), "702": (-1, "701"),
+}  # fmt: skip
+
+# movement type → the status that the stock leaves, and the one that it gets
+RESTATED: Mapping[str, tuple[str, str]] = {
+    "321": (INSPECTION, UNRESTRICTED), "322": (UNRESTRICTED, INSPECTION),
+    "343": (BLOCKED, UNRESTRICTED), "344": (UNRESTRICTED, BLOCKED),
+    "349": (BLOCKED, INSPECTION), "350": (INSPECTION, BLOCKED),
+}  # fmt: skip
+
+# movement type of scrap → the status of the stock
+SCRAP: Mapping[str, str] = {
+    "551": UNRESTRICTED, "552": UNRESTRICTED, "553": INSPECTION, "554": INSPECTION, "555": BLOCKED, "556": BLOCKED,
 }  # fmt: skip
 
 # goods movement code → the movement types of its old transaction
 CODES: Mapping[str, frozenset[str]] = {
     "01": frozenset({"101", "102"}),
     "02": frozenset({"101", "102"}),
-    "03": frozenset({"201", "202", "261", "262", "551", "552"}),
-    "04": frozenset({"311", "312"}),
+    "03": frozenset({"201", "202", "261", "262", *SCRAP}),
+    "04": frozenset({"309", "310", "311", "312", *RESTATED}),
     "05": frozenset({"501", "502", "531", "532", "561", "562"}),
-    "06": frozenset(TYPES),
+    "06": frozenset(TYPES) - {"701", "702"},  # these are booked by physical inventory alone
 }
 
 ORDER_TYPES = frozenset({"261", "262", "531", "532"})
@@ -158,15 +177,24 @@ def _effects(ledger: Ledger, row: Row, sign: int, base: Decimal, component: Comp
         if other not in ledger.storage_locations:
             raise _no_place(material, ledger.plant, other)
         return [Effect(material, location, sign * base), Effect(material, other, -sign * base)]
+    if kind in {"309", "310"}:
+        into = ledger.known_material(row.get("IssgOrRcvgMaterial", "")).material
+        return [Effect(material, location, sign * base), Effect(into, location, -sign * base)]
+    if kind in RESTATED:
+        before, after = RESTATED[kind]
+        return [Effect(material, location, -base, status=before), Effect(material, location, base, status=after)]
+    if kind in SCRAP and not (row.get("CostCenter") or order):
+        raise ODataError(400, "M7/018", "Enter Cost Center", target="CostCenter")
+    status = SCRAP.get(kind, UNRESTRICTED)
     if order is None:
-        return [Effect(material, location, sign * base)]
+        return [Effect(material, location, sign * base, status=status)]
     withdrawn = Decimal(0)
     if component is not None:
         withdrawn = -sign * convert(base, row["MaterialBaseUnit"], component.unit, material)
     delivered = sign * base if kind in {"101", "102"} else Decimal(0)
     item = component.item if component else ""
     final = bool(row.get("ReservationIsFinallyIssued"))
-    return [Effect(material, location, sign * base, order.number, item, withdrawn, delivered, final)]
+    return [Effect(material, location, sign * base, order.number, item, withdrawn, delivered, final, status)]
 
 
 def _component(ledger: Ledger, row: Row, kind: str) -> Component | None:

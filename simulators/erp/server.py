@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from simulators import scenario
-from simulators.erp import services
+from simulators.erp import services, writes
 from simulators.erp.answers import csrf_required, distorted, instead
 from simulators.erp.control import control
 from simulators.erp.faults import Rule, Stage, read_rules
@@ -137,7 +137,7 @@ class Application:
                 if rule is not None and rule.stage is Stage.DELAY:
                     await self.pause(rule.seconds)
                 cogi = rule is not None and rule.fault == "cogi"
-                answer = services.write(self.erp, call, time.monotonic(), cogi=cogi)
+                answer = writes.write(self.erp, call, time.monotonic(), cogi=cogi)
             finally:
                 self.erp.locked.discard(order)
         except ODataError as error:
@@ -172,7 +172,7 @@ class Application:
             await asyncio.sleep(seconds)
             booked, now = len(self.erp.books.documents), time.monotonic()
             with contextlib.suppress(ODataError):  # nobody listens: what would be refused is simply not booked
-                services.write(self.erp, call, now)
+                writes.write(self.erp, call, now)
             if len(self.erp.books.documents) > booked:
                 late = max(self.erp.latest_commit_after_disconnect_seconds, now - gone)
                 self.erp.latest_commit_after_disconnect_seconds = late

@@ -1,4 +1,4 @@
-"""The OData services: addresses, reads and writes. Synchronous: what happens here happens at one instant."""
+"""The OData services: addresses and reads. Synchronous: what happens here and in `writes` happens at one instant."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from simulators.erp import confirmations, movements, views
-from simulators.erp.books import Document, Table
+from simulators.erp import views
+from simulators.erp.books import Table
 from simulators.erp.metadata import edmx
 from simulators.erp.model import (
     CONFIRMATION,
     CONFIRMATION_ITEM,
-    FUNCTION_MESSAGE,
+    COUNT_HEADER,
+    COUNT_ITEM,
+    DEFECT,
     HEADER,
     ITEM,
     SERVICES,
+    SINGLE,
     EntityType,
-    Function,
     Service,
 )
 from simulators.erp.odata import (
@@ -31,16 +33,15 @@ from simulators.erp.odata import (
     comparable,
     full,
     json_answer,
-    read_entity,
     read_literal,
-    read_value,
 )
 from simulators.erp.query import ordered, read_query
-from simulators.erp.state import Erp, Remembered
+from simulators.erp.state import Erp
 
 ROOT = "/sap/opu/odata/sap/"
 _SEGMENT = re.compile(r"(?P<name>[\w$]+)(?:\((?P<keys>.*)\))?")
-_KEY = re.compile(r"(?:(?P<name>\w+)=)?(?P<value>(?:\w+)?'(?:[^']|'')*')")
+KEY = re.compile(r"(?:(?P<name>\w+)=)?(?P<value>(?:\w+)?'(?:[^']|'')*')")
+_ORDER = re.compile(r"A_ProductionOrder_2\((?:ManufacturingOrder=)?'(?P<number>\w+)'\)")
 
 
 @dataclass(slots=True)
@@ -83,6 +84,8 @@ class Call:
         if not isinstance(payload, Mapping):
             return ""
         number = payload.get("OrderID") or payload.get("ManufacturingOrder")
+        if not number and (patched := _ORDER.search(self.resource)):
+            number = patched["number"]
         if not number:
             items = payload.get("to_MaterialDocumentItem", ())
             items = items.get("results", ()) if isinstance(items, dict) else items
@@ -111,32 +114,35 @@ def read(erp: Erp, call: Call) -> Answer:
     if resource == "$metadata":
         body = edmx(service.name, erp.settings.hidden).encode()
         return Answer(200, body, content_type=b"application/xml").add("dataserviceversion", "2.0")
-    segments = [_segment(part) for part in re.split(r"/(?=\w+(?:\(|$)|\$)", resource)]
+    segments = [segment(part) for part in re.split(r"/(?=\w+(?:\(|$)|\$)", resource)]
     name, keys = segments[0]
     entity_type = service.sets.get(name)
     if entity_type is None:
-        raise _no_segment(name)
+        raise no_segment(name)
     if keys is None:
         return _read_set(erp, call, entity_type, counting=segments[1:] == [("$count", None)])
-    row = _find(erp, entity_type, keys)
+    row = find(erp, entity_type, keys)
     if len(segments) == 1:
         return _read_one(erp, call, entity_type, row)
     return _read_navigation(erp, call, entity_type, row, segments[1][0])
 
 
-def _segment(text: str) -> tuple[str, str | None]:
+def segment(text: str) -> tuple[str, str | None]:
+    """A name and what stands in its parentheses; raises ODataError."""
     match = _SEGMENT.fullmatch(text)
     if match is None:
-        raise _no_segment(text)
+        raise no_segment(text)
     return match["name"], match["keys"]
 
 
-def _no_segment(name: str) -> ODataError:
+def no_segment(name: str) -> ODataError:
+    """Nothing of this name is there."""
     return ODataError(404, "/IWBEP/CM_MGW_RT/010", f"Resource not found for the segment '{name}'")
 
 
-def _find(erp: Erp, entity_type: EntityType, keys: str) -> Row:
-    found = [(match["name"] or entity_type.keys[0], match["value"]) for match in _KEY.finditer(keys)]
+def find(erp: Erp, entity_type: EntityType, keys: str) -> Row:
+    """The entity with these keys; raises ODataError 404."""
+    found = [(match["name"] or entity_type.keys[0], match["value"]) for match in KEY.finditer(keys)]
     if {name for name, _ in found} != set(entity_type.keys):
         raise ODataError(400, "/IWBEP/CM_MGW_RT/011", f"Invalid key predicate for {entity_type.name}: ({keys})")
     wanted = {name: read_literal(entity_type.fields[name], value) for name, value in found}
@@ -153,6 +159,9 @@ def _table(erp: Erp, name: str) -> Table | None:
         ITEM.name: books.items,
         CONFIRMATION.name: books.confirmations,
         CONFIRMATION_ITEM.name: books.confirmation_items,
+        DEFECT.name: books.defects,
+        COUNT_HEADER.name: books.count_headers,
+        COUNT_ITEM.name: books.count_items,
     }.get(name)
 
 
@@ -160,8 +169,7 @@ def _candidates(erp: Erp, entity_type: EntityType, wanted: Mapping[str, Any]) ->
     table = _table(erp, entity_type.name)
     if table is None:
         return views.rows_of(erp, entity_type.name)
-    indexed = "ConfirmationGroup" if "ConfirmationGroup" in entity_type.fields else "MaterialDocument"
-    return table.where(**{indexed: wanted[indexed]})
+    return table.where(**{table.first: wanted[table.first]})
 
 
 def _read_set(erp: Erp, call: Call, entity_type: EntityType, *, counting: bool) -> Answer:
@@ -174,10 +182,10 @@ def _read_set(erp: Erp, call: Call, entity_type: EntityType, *, counting: bool) 
 
 def _read_navigation(erp: Erp, call: Call, source: EntityType, row: Row, navigation: str) -> Answer:
     if navigation not in source.navigations:
-        raise _no_segment(navigation)
+        raise no_segment(navigation)
     target = find_service(call.service).sets[source.navigations[navigation]]
     rows = views.navigate(erp, navigation, row)
-    if navigation == "to_MaterialDocumentHeader":
+    if navigation in SINGLE:
         return _read_one(erp, call, target, rows[0])
     return _page(erp, call, target, rows, None)
 
@@ -214,172 +222,31 @@ def _next(call: Call, stop: int, top: int | None) -> str:
 def _read_one(erp: Erp, call: Call, entity_type: EntityType, row: Row) -> Answer:
     query = read_query(entity_type, call.options)
     answer = json_answer(200, {"d": _shape(erp, call, entity_type, row, query.select, query.expand)})
-    if entity_type.name == "A_ProductionOrder_2":
-        answer.add("etag", views.etag(erp.ledger.orders[row["ManufacturingOrder"]]))
+    if etag := views.etag(erp, entity_type, row):
+        answer.add("etag", etag)
     return answer
 
 
 def _shape(
     erp: Erp, call: Call, entity_type: EntityType, row: Row, select: tuple[str, ...], expand: tuple[str, ...]
 ) -> Row:
-    entity = _entity(erp, call, entity_type, row)
+    shaped = entity(erp, call, entity_type, row)
     if select and "*" not in select:
-        entity = {name: value for name, value in entity.items() if name in select or name == "__metadata"}
+        shaped = {name: value for name, value in shaped.items() if name in select or name == "__metadata"}
     for navigation, target_name in entity_type.navigations.items():
         if navigation in expand:
             target = find_service(call.service).sets[target_name]
-            children = [_entity(erp, call, target, child) for child in views.navigate(erp, navigation, row)]
-            single = navigation == "to_MaterialDocumentHeader"
-            entity[navigation] = children[0] if single else {"results": children}
+            children = [entity(erp, call, target, child) for child in views.navigate(erp, navigation, row)]
+            shaped[navigation] = children[0] if navigation in SINGLE else {"results": children}
         elif not select or navigation in select:
-            entity[navigation] = {"__deferred": {"uri": f"{entity['__metadata']['uri']}/{navigation}"}}
-    return entity
+            shaped[navigation] = {"__deferred": {"uri": f"{shaped['__metadata']['uri']}/{navigation}"}}
+    return shaped
 
 
-def _entity(erp: Erp, call: Call, entity_type: EntityType, row: Row) -> Row:
+def entity(erp: Erp, call: Call, entity_type: EntityType, row: Row) -> Row:
+    """A row as it is answered, with its address and its ETag."""
     uri = f"{call.base}{ROOT}{call.service}/{address(entity_type, row)}"
     meta: dict[str, str] = {"id": uri, "uri": uri, "type": f"{call.service}.{entity_type.type_name}"}
-    if entity_type.name == "A_ProductionOrder_2":
-        meta["etag"] = views.etag(erp.ledger.orders[row["ManufacturingOrder"]])
+    if etag := views.etag(erp, entity_type, row):
+        meta["etag"] = etag
     return {"__metadata": meta, **full(entity_type, row, erp.settings.hidden)}
-
-
-# ── writes ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def write(erp: Erp, call: Call, now: float, *, cogi: bool = False) -> Answer:
-    """POST and PATCH: at most one document, booked at once; `now` is monotonic. Raises ODataError."""
-    request_id = call.headers.get("requestid", "")
-    if not (erp.settings.idempotency and request_id and call.headers.get("repeatabilitycreation")):
-        return _execute(erp, call, now, request_id, cogi=cogi)
-    known = erp.recall(request_id)
-    if known is None:
-        answer = _execute(erp, call, now, request_id, cogi=cogi).add("RepeatabilityResult", "accepted")
-        erp.remembered[request_id] = Remembered(answer, erp.clock())
-        return answer
-    if erp.response_dropped(known):
-        raise ODataError(
-            400,
-            "/IWBEP/CM_COS/005",
-            "RequestID is outdated. The request was already processed with success; there is nothing left to do",
-        )
-    return known.answer
-
-
-def _execute(erp: Erp, call: Call, now: float, request_id: str, *, cogi: bool) -> Answer:
-    service = find_service(call.service)
-    name, keys = _segment(call.resource)
-    if call.method == "PATCH" or call.headers.get("x-http-method") in {"PATCH", "MERGE"}:
-        return _patch(erp, call, service, name, keys or "")
-    if name in service.functions:
-        return _call(erp, call, service.functions[name], now, request_id)
-    if name not in service.sets:
-        raise _no_segment(name)
-    if name not in service.creatable or keys is not None:
-        raise ODataError(405, "/IWBEP/CM_MGW_RT/013", f"Method POST is not allowed for {name}")
-    entity_type = service.sets[name]
-    row, children = read_entity(entity_type, call.payload(), erp.settings.hidden)
-    posting = erp.posting(call.user)
-    if entity_type is HEADER:
-        document = movements.goods_movement(posting, row, children, erp.settings.hidden)
-    else:
-        document = confirmations.confirm(posting, row, children, erp.settings.hidden, cogi=cogi)
-    erp.book(document, seconds=now - call.arrived, request_id=request_id)
-    return _created(erp, call, entity_type, document)
-
-
-def _created(erp: Erp, call: Call, entity_type: EntityType, document: Document) -> Answer:
-    """201 with the document and its items; movements that will fail later are still shown, as SAP does."""
-    entity = _entity(erp, call, entity_type, document.header)
-    navigation, target = next(iter(entity_type.navigations.items()))
-    child_type = find_service(call.service).sets[target]
-    rows = document.items or [
-        {name: value for name, value in row.items() if name in child_type.fields} for row in document.failed
-    ]
-    entity[navigation] = {"results": [_entity(erp, call, child_type, row) for row in rows]}
-    answer = json_answer(201, {"d": entity})
-    answer.add("location", entity["__metadata"]["uri"]).add("dataserviceversion", "2.0")
-    order = erp.ledger.orders.get(document.order)
-    if document.kind == "confirmation" and order is not None and order.confirmed_yield > order.quantity:
-        text = f"Order {order.number}: the confirmed yield exceeds the order quantity"
-        warning = {"code": "RU/135", "message": text, "severity": "warning", "target": "", "details": []}
-        answer.add("sap-message", json.dumps(warning))
-    return answer
-
-
-def _patch(erp: Erp, call: Call, service: Service, name: str, keys: str) -> Answer:
-    if name not in service.updatable:
-        raise ODataError(405, "/IWBEP/CM_MGW_RT/013", f"Method PATCH is not allowed for {name}")
-    row = _find(erp, service.sets[name], keys)
-    order = erp.ledger.orders[row["ManufacturingOrder"]]
-    expected = call.headers.get("if-match")
-    if expected is None:
-        raise ODataError(428, "/IWBEP/CM_MGW_RT/014", "Precondition required: send If-Match with the ETag")
-    if expected not in {"*", views.etag(order)}:
-        raise ODataError(412, "/IWBEP/CM_MGW_RT/015", "Precondition failed: the ETag does not match, read again")
-    changes, _ = read_entity(service.sets[name], call.payload(), erp.settings.hidden)
-    for field_name in changes:
-        if field_name.startswith("OrderIs") or field_name in {"ManufacturingOrder", "LastChangeDateTime"}:
-            raise ODataError(400, "/IWBEP/CM_MGW_RT/034", f"Property {field_name} is read-only", target=field_name)
-    order.entered.update(changes)
-    order.touch(erp.clock())
-    return Answer(204).add("etag", views.etag(order))
-
-
-def _call(erp: Erp, call: Call, function: Function, now: float, request_id: str) -> Answer:
-    given: Row = {}
-    for name, text in call.options.items():
-        if name in function.parameters:
-            given[name] = _parameter(function, name, text)
-    missing = [name for name in function.required if name not in given]
-    if missing:
-        raise ODataError(400, "/IWBEP/CM_MGW_RT/016", f"Mandatory parameter {missing[0]} of {function.name} is missing")
-    if function.returns == "FunctionMessage":
-        return _order_function(erp, function.name, given["ManufacturingOrder"])
-    posting = erp.posting(call.user)
-    if function.returns == CONFIRMATION.name:
-        group, count = given.pop("ConfirmationGroup"), given.pop("ConfirmationCount")
-        document = confirmations.cancel(posting, group, count, given)
-    else:
-        year, number = given["MaterialDocumentYear"], given["MaterialDocument"]
-        item = given.get("MaterialDocumentItem", "")
-        document = movements.cancel(posting, year, number, item, given.get("PostingDate"))
-    erp.book(document, seconds=now - call.arrived, request_id=request_id)
-    if function.returns == ITEM.name:
-        return json_answer(200, {"d": _entity(erp, call, ITEM, document.items[0])})
-    entity_type = CONFIRMATION if function.returns == CONFIRMATION.name else HEADER
-    return json_answer(200, {"d": _entity(erp, call, entity_type, document.header)})
-
-
-def _parameter(function: Function, name: str, text: str) -> Any:
-    one = function.parameters[name]
-    match = _KEY.fullmatch(text)
-    if match is None:
-        raise ODataError(400, "/IWBEP/CM_MGW_RT/026", f"Invalid literal {text} for parameter {name}")
-    value = match["value"]
-    inner = value[value.index("'") + 1 : -1].replace("''", "'")
-    return read_value(one, inner)
-
-
-def _order_function(erp: Erp, name: str, number: str) -> Answer:
-    order = erp.ledger.known_order(number)
-    match name:
-        case "ReleaseOrder":
-            if order.released:
-                raise ODataError(400, "CO/085", f"Order {order.number} has already been released")
-            order.released = True
-        case "TechlyCmpltOrder":
-            order.technically_completed = True
-        case "CloseOrder":
-            order.closed = True
-        case _:
-            order.entered["OrderIsDelivered"] = "X"
-    order.touch(erp.clock())
-    message = {
-        "SystemMessageType": "S",
-        "SystemMessageIdentification": "CO",
-        "SystemMessageNumber": "100",
-        "SystemMessageLongText": f"Order number {order.number} saved",
-        "SystemMessageVariable1": order.number,
-    }
-    return json_answer(200, {"d": {name: full(FUNCTION_MESSAGE, message, frozenset())}})

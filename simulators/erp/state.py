@@ -84,7 +84,13 @@ class Erp:
         now = datetime.fromisoformat(document.booked_at)
         self.ledger.apply(document.effects, now)
         order = self.ledger.orders.get(document.order)
-        if document.kind == "confirmation" and order is not None:
+        if document.kind == "order_release" and order is not None:
+            order.released = True
+            order.touch(now)
+        elif document.kind == "order_change" and order is not None:
+            order.entered.update(document.header)
+            order.touch(now)
+        elif document.kind == "confirmation" and order is not None:
             order.touch(now)
             order.confirmations += 1
             order.confirmed_yield += document.yield_quantity
@@ -120,6 +126,10 @@ class Erp:
             "totals": self.books.totals(),
             "orders": {number: _order(order) for number, order in self.ledger.orders.items()},
             "stock": {f"{material}/{place}": str(value) for (material, place), value in self.ledger.stock.items()},
+            "withheld": {
+                status: {f"{material}/{place}": str(value) for (material, place), value in pile.items()}
+                for status, pile in self.ledger.withheld.items()
+            },
             "pending_commits": self.pending,
             "latest_commit_seconds": self.latest_commit_seconds,
             "latest_commit_after_disconnect_seconds": self.latest_commit_after_disconnect_seconds,
@@ -135,6 +145,7 @@ def _order(order: Any) -> dict[str, Any]:
         "yield": str(order.confirmed_yield),
         "scrap": str(order.confirmed_scrap),
         "delivered": str(order.delivered),
+        "text": order.entered.get("OrderLongText", ""),
         "withdrawn": {one.material: str(one.withdrawn) for one in order.components.values()},
     }
 

@@ -141,6 +141,41 @@ MATERIAL_STOCK = """
 Material S40; MaterialBaseUnit S3
 """
 
+DEFECT = """
+DefectInternalID S12; Defect S11; DefectCategory S2; CreatedByUser S12; CreationDate DT; LastChangedByUser S12;
+LastChangeDate DT; DefectText S40; DefectCodeCatalog S1; DefectCodeGroup S8; DefectCode S4; DefectCodeVersion S6;
+DefectObjectCodeCatalog S1; DefectObjectCodeGroup S8; DefectObjectCode S4; DefectiveQuantity D13,3;
+DefectiveQuantityUnit S3; ManufacturingOrder S12; OrderInternalID S10; ManufacturingOrderOperation S4;
+ManufacturingOrderSequence S6; CreationTime T; LastChangeTime T; DefectClass S2; NumberOfDefects I;
+InspPlanOperationInternalID S8; InspectionCharacteristic S4; InspectionSubsetInternalID S6; MaterialSample S12;
+WorkCenterTypeCode S2; MainWorkCenterInternalID S8; MainWorkCenterPlant S4; MainWorkCenter S8; Equipment S18;
+FunctionalLocation S40; IsDeleted S1; DefectOrigin S1; Material S40; Plant S4; InspectionLot S12; CatalogProfile S9;
+ChangedDateTime DTO
+"""
+
+COUNT_HEADER = """
+FiscalYear S4; PhysicalInventoryDocument S10; InventoryTransactionType S2; Plant S4; StorageLocation S4;
+InventorySpecialStockType S1; DocumentDate DT; PhysInventoryPlannedCountDate DT; PhysicalInventoryLastCountDate DT;
+PostingDate DT; FiscalPeriod S2; CreatedByUser S12; PostingIsBlockedForPhysInvtry B; PhysicalInventoryCountStatus S1;
+PhysInvtryAdjustmentPostingSts S1; PhysInvtryDeletionStatus S1; PhysInvtryDocHasQtySnapshot B;
+PhysicalInventoryGroupType S2; PhysicalInventoryGroup S10; PhysicalInventoryNumber S16; PhysInventoryReferenceNumber
+S16; PhysicalInventoryDocumentDesc S40; PhysicalInventoryType S1; LastChangeDateTime DTO
+"""
+
+COUNT_ITEM = """
+FiscalYear S4; PhysicalInventoryDocument S10; PhysicalInventoryDocumentItem S3; Plant S4; StorageLocation S4; Material
+S40; Batch S10; InventorySpecialStockType S1; PhysicalInventoryStockType S1; SalesOrder S10; SalesOrderItem S6;
+Supplier S10; Customer S10; WBSElement S24; LastChangeUser S12; LastChangeDate DT; CountedByUser S12;
+PhysicalInventoryLastCountDate DT; AdjustmentPostingMadeByUser S12; PostingDate DT; PhysicalInventoryItemIsCounted B;
+PhysInvtryDifferenceIsPosted B; PhysInvtryItemIsRecounted B; PhysInvtryItemIsDeleted B; IsHandledInAltvUnitOfMsr B;
+CycleCountType S1; IsValueOnlyMaterial B; PhysInventoryReferenceNumber S16; MaterialDocument S10; MaterialDocumentYear
+S4; MaterialDocumentItem S4; PhysInvtryRecountDocument S10; PhysicalInventoryItemIsZero B;
+ReasonForPhysInvtryDifference S4; MaterialBaseUnit S3; BookQtyBfrCountInMatlBaseUnit D13,3; Quantity D13,3; UnitOfEntry
+S3; QuantityInUnitOfEntry D13,3; Currency S5; DifferenceAmountInCoCodeCrcy D14,3; EnteredSlsAmtInCoCodeCrcy D14,3;
+SlsPriceAmountInCoCodeCrcy D14,3; PhysInvtryCtAmtInCoCodeCrcy D14,3; BookQtyAmountInCoCodeCrcy D14,3;
+LastChangeDateTime DTO
+"""
+
 # Stored and compared in upper case.
 UPPER_CASE = frozenset(
     [
@@ -148,6 +183,7 @@ UPPER_CASE = frozenset(
         "Material",
         "Product",
         "ReferenceDocument",
+        "PhysInventoryReferenceNumber",
         "ManufacturingOrder",
         "OrderID",
         "Plant",
@@ -178,5 +214,9 @@ NUMERIC = frozenset(
         "ManufacturingOrderSequence",
         "OrderIntBillOfOperationsItem",
         "OrderInternalBillOfOperations",
+        "FiscalYear",
+        "PhysicalInventoryDocument",
+        "PhysicalInventoryDocumentItem",
+        "DefectInternalID",
     ]
 )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
-from simulators.erp.ledger import UNITS, Component, Ledger, Order
+from simulators.erp.ledger import BLOCKED, INSPECTION, UNITS, Component, Ledger, Order
+from simulators.erp.model import COUNT_HEADER, COUNT_ITEM, ORDER, EntityType
 from simulators.erp.odata import Row, wire_decimal
 from simulators.erp.state import Erp
+
+_STOCK_TYPES = {"02": INSPECTION, "07": BLOCKED}
 
 
 def _flag(value: object) -> str:
@@ -19,9 +23,15 @@ def stamp(order: Order) -> str:
     return order.changed_at.strftime("%Y%m%d%H%M%S")
 
 
-def etag(order: Order) -> str:
-    """The ETag of an order; it moves with every change, also within one second."""
-    return f"W/\"'{stamp(order)}.{order.version:07d}'\""
+def etag(erp: Erp, entity_type: EntityType, row: Mapping[str, Any]) -> str:
+    """The ETag of what can be changed; it moves with every change, also within one second. Others have none."""
+    if entity_type is ORDER:
+        order = erp.ledger.orders[row["ManufacturingOrder"]]
+        return f"W/\"'{stamp(order)}.{order.version:07d}'\""
+    if entity_type in (COUNT_HEADER, COUNT_ITEM):
+        item = f"/{row['PhysicalInventoryDocumentItem']}" if entity_type is COUNT_ITEM else ""
+        return f"W/\"'{erp.books.versions.get(row['PhysicalInventoryDocument'] + item, 0):07d}'\""
+    return ""
 
 
 def order_row(ledger: Ledger, order: Order) -> Row:
@@ -35,6 +45,7 @@ def order_row(ledger: Ledger, order: Order) -> Row:
         "OrderIsReleased": _flag(order.released),
         "OrderIsConfirmed": _flag(order.finally_confirmed),
         "OrderIsPartiallyConfirmed": _flag(confirmed and not order.finally_confirmed),
+        "OrderIsDeleted": _flag(order.deleted),
         "OrderIsTechnicallyCompleted": _flag(order.technically_completed),
         "OrderIsClosed": _flag(order.closed),
         "OrderIsDelivered": _flag(order.delivered >= order.quantity),
@@ -114,17 +125,19 @@ def operation_row(ledger: Ledger, order: Order) -> Row:
 
 
 def stock_rows(ledger: Ledger) -> list[Row]:
-    """A_MatlStkInAcctMod: unrestricted stock per material and storage location."""
+    """A_MatlStkInAcctMod: stock per material, storage location and status."""
+    piles = {"01": ledger.stock, **{code: ledger.withheld[status] for code, status in _STOCK_TYPES.items()}}
     return [
         {
             "Material": material,
             "Plant": ledger.plant,
             "StorageLocation": location,
-            "InventoryStockType": "01",
+            "InventoryStockType": code,
             "MaterialBaseUnit": ledger.materials[material].unit,
             "MatlWrhsStkQtyInMatlBaseUnit": wire_decimal(quantity, 14),
         }
-        for (material, location), quantity in ledger.stock.items()
+        for code, pile in piles.items()
+        for (material, location), quantity in pile.items()
     ]
 
 
@@ -185,6 +198,10 @@ def navigate(erp: Erp, navigation: str, row: Mapping[str, str]) -> list[Row]:
         case "to_ProdnOrdConfMatlDocItm":
             key = {name: row[name] for name in ("ConfirmationGroup", "ConfirmationCount")}
             return books.confirmation_items.where(**key)
+        case "to_PhysicalInventoryDocumentItem":
+            return books.count_items.where(PhysicalInventoryDocument=row["PhysicalInventoryDocument"])
+        case "to_PhysicalInventoryDocument":
+            return books.count_headers.where(PhysicalInventoryDocument=row["PhysicalInventoryDocument"])
         case "to_ProductionOrderComponent":
             order = ledger.orders[row["ManufacturingOrder"]]
             return [component_row(ledger, order, part) for part in order.components.values()]

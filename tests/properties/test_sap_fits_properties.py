@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from agent.erp.sap_s4 import UNITS
 from agent.ports import Kind
-from agent.sap.bodies import Rules, Unfit, call
+from agent.sap.bodies import call
+from agent.sap.call import Rules, Unfit
 from agent.sap.fits import ANY_KEY, OUTLINES, quick_look
 from agent.sap.metadata import Metadata, read_metadata
 from simulators.erp.metadata import edmx

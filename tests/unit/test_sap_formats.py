@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from agent.erp.sap_s4 import UNITS
 from agent.ports import Kind, Posting
 from agent.sap import formats
-from agent.sap.bodies import Rules, Unfit, call, thaw
+from agent.sap.bodies import call
+from agent.sap.call import Rules, Unfit, thaw
 
 RULES = Rules(
     zone=ZoneInfo("Europe/Berlin"),

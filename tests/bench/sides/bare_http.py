@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from agent.sap.bodies import thaw
+from agent.sap.call import thaw
 from agent.store import file
 from tests.bench.sides import Stopwatch, arguments, tell
 

@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 import httpx
 
-from agent.sap.bodies import thaw
+from agent.sap.call import thaw
 from agent.store.file import configure
 from tests.bench.sides import arguments, tell
 from tests.bench.sides.bare_http import tokens
