@@ -16,10 +16,11 @@ RESTATED: Final = ("344", "343", "321", "322", "349", "350")  # between unrestri
 
 
 def scrap(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
-    """Stock that is thrown away, at the expense of a cost centre or an order. Raises Unfit."""
+    """Stock that is thrown away, at the expense of a cost centre or, where there is none, of an order. Raises Unfit."""
+    cost_center = payload.get("cost_center")
     item = _item(payload, SCRAPPING, rules) | {
-        "CostCenter": payload.get("cost_center"),
-        "ManufacturingOrder": payload.get("order"),
+        "CostCenter": cost_center,
+        "ManufacturingOrder": "" if cost_center else payload.get("order"),
         "GoodsMovementReasonCode": payload.get("reason"),
     }
     return material_document(service_of(Kind.SCRAP, rules), ISSUE, item, payload, key, rules)
