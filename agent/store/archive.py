@@ -3,7 +3,8 @@
 Only what is finished leaves: settled events without open postings, postings in a final state, and the oldest part
 of the audit chain. First the archive is committed and synced, then the rows are deleted, in the same transaction
 that moves the `archived_to` mark; a crash between the two repeats the copy and loses nothing. De-duplication ids
-and idempotency keys are never archived; what a challenger said about an event goes with it.
+and idempotency keys are never archived; what a challenger said about an event goes with it, and so do the marks of
+corrections and escalations with their posting. Nonces and kept answers of that age are forgotten.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ FINISHED_EVENTS = (
     "('acknowledged', 'refused', 'simulated', 'superseded')) LIMIT ?"
 )
 TABLES = ("event", "posting", "audit")
+OF_A_POSTING = ("member", "correction", "escalation")  # rows that mean nothing without it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ def archive(writer: Writer, live: apsw.Connection, folder: Path, now: datetime, 
     try:
         while any(moved := _chunk(writer, live, target, before, now_us)):
             counts = [sum(pair) for pair in zip(counts, moved, strict=True)]
+        writer.call(lambda tx: _forget(tx, before))
     finally:
         target.close()
     return Archived(path, *counts)
@@ -124,6 +127,12 @@ def _copy(target: apsw.Connection, table: str, rows: Sequence[tuple[Any, ...]]) 
         target.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608  # own table names
 
 
+def _forget(tx: Transaction, before: int) -> None:
+    """Old nonces, and answers that were kept for whoever asks the same again: by then nobody does."""
+    tx.execute("DELETE FROM challenge WHERE expires_us < ?", (before,))
+    tx.execute("DELETE FROM command WHERE at_us < ?", (before,))
+
+
 def _delete(
     tx: Transaction,
     events: Sequence[tuple[Any, ...]],
@@ -135,7 +144,8 @@ def _delete(
         for row in found:
             tx.execute(f"DELETE FROM {table} WHERE id = ?", (row[0],))  # noqa: S608  # own table names
             tx.count(f"archived {table}s {row[state]}")
-    tx.executemany("DELETE FROM member WHERE posting_id = ?", [(row[0],) for row in postings])
+    for table in OF_A_POSTING:
+        tx.executemany(f"DELETE FROM {table} WHERE posting_id = ?", [(row[0],) for row in postings])  # noqa: S608  # own
     tx.executemany("DELETE FROM shadow WHERE event_id = ?", [(row[0],) for row in events])
     if rows:
         head = audit.Head(rows[-1][0], rows[-1][9])

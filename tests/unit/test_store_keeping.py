@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agent import checkpoints
 from agent.errors import Conflict, NotFound, StoreError, StoreUnfit
 from agent.ports import Batch, Delivery, Notice
-from agent.store import archive, audit, balance, inbox, masterdata, schema
+from agent.store import approvals, archive, audit, balance, inbox, masterdata, schema
+from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from tests.stores import START, Clock, arrive, assert_sound, claim, drain, fill, opened, reading
 
@@ -140,6 +141,41 @@ def test_only_what_is_finished_and_old_leaves(path: Path, tmp_path: Path):
         assert kept.execute("SELECT count(*) FROM posting WHERE document IS NOT NULL").get == 5
         assert kept.execute("SELECT count(*) FROM event").get == 5
         assert audit.verify(audit.Head(0, audit.GENESIS), audit.rows(kept)).broken_at is None
+
+
+def test_what_belongs_to_a_posting_leaves_with_it(path: Path, tmp_path: Path):
+    """Marks of corrections and escalations, old nonces and kept answers are gone with it; those of open ones stay."""
+    clock = Clock()
+    with opened(path, clock) as writer:
+        fill(writer, 2, orders=2)
+        assert drain(writer, 1) == 1
+        _mark(writer, "old")
+        clock.forward(days=30)
+        _mark(writer, "new")
+        assert _archive(writer, path, tmp_path / "archive", clock).postings == 1
+        _archive(writer, path, tmp_path / "archive", clock)
+    with reading(path) as live:
+        (open_one,) = [id for (id,) in live.execute("SELECT id FROM posting")]
+        for table in ("correction", "escalation"):
+            assert live.execute(f"SELECT posting_id FROM {table}").fetchall() == [(open_one,)], table
+        assert live.execute("SELECT nonce FROM challenge").fetchall() == [("new",)]
+        assert live.execute("SELECT key FROM command").fetchall() == [("new",)]
+
+
+def _mark(writer: Writer, name: str) -> None:
+    """What people leave behind at every posting that is there."""
+
+    def job(tx: Transaction) -> None:
+        tx.execute("INSERT OR IGNORE INTO correction SELECT id, id FROM posting")
+        tx.execute("INSERT OR IGNORE INTO escalation SELECT id, ? FROM posting", (tx.now_us,))
+        tx.execute(
+            "INSERT INTO challenge (nonce, posting_id, version, decision, shown_sha256, session_user, bearer, "
+            "expires_us) VALUES (?, 1, 1, 'approve', ?, 'anna', 'gateway', ?)",
+            (name, "0" * 64, tx.now_us),
+        )
+        approvals.once(tx, name, {"act": name}, dict)
+
+    writer.call(job)
 
 
 def test_an_archive_that_does_not_fit_takes_nothing_away(path: Path, tmp_path: Path):
