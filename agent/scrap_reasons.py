@@ -1,4 +1,7 @@
-"""Which reasons of scrap are usual on a line: what is suggested to a person where a confirmation tells none."""
+"""Which causes of scrap are suggested to a person: what the model takes for likely, or what is usual on a line.
+
+And what follows from the one that the person chooses: who bears it, and what the ERP calls it.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,27 @@ from typing import Any, Final
 
 import apsw
 
+from agent.errors import BadPayload
+from agent.facts import Facts
 from agent.ports import Kind
+from agent.store import decisions
 
 FIELD: Final = "scrap_reason"
+CAUSE: Final = "cause"
 MOST: Final = 3  # what fits beside each other on a panel, and is read before it is pressed
 LOOKED_AT: Final = 500  # postings of the line, newest first
 
 
 def suggested(connection: apsw.Connection, posting: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The reasons that confirmations of this line told most often lately, for one that has scrap without a reason.
+    """What may have caused it, the likeliest first.
 
-    `times` of the `of` confirmations with a reason told this one. What was refused or replaced does not count.
+    For scrap that a model has classified its three likeliest causes, each with its `share`. For a confirmation that has
+    scrap without a reason those that others of this line told most often lately: `times` of the `of` confirmations with
+    a reason told this one; what was refused or replaced does not count.
     """
     payload = posting["payload"]
+    if posting["kind"] == Kind.SCRAP and posting["state"] == "held":
+        return _likely(connection, posting["event_id"])
     if posting["kind"] != Kind.CONFIRMATION or payload.get(FIELD) or not Decimal(payload.get("scrap") or 0):
         return []
     rows = connection.execute(
@@ -35,3 +46,21 @@ def suggested(connection: apsw.Connection, posting: Mapping[str, Any]) -> list[d
         {"field": FIELD, "value": reason, "times": times, "of": told.total()}
         for reason, times in told.most_common(MOST)
     ]
+
+
+def _likely(connection: apsw.Connection, event_id: int | None) -> list[dict[str, Any]]:
+    decided = decisions.of_event(connection, event_id) if event_id is not None else None
+    top = decided.detail.get("score", {}).get("top", ()) if decided is not None else ()
+    return [{"field": CAUSE, "value": cause, "share": round(share, 3)} for cause, share in top]
+
+
+def meant(payload: Mapping[str, Any], changes: Mapping[str, str], facts: Facts) -> dict[str, str]:
+    """What else changes with a cause: reason, movement and cost centre of the table. Raises BadPayload."""
+    cause = changes.get(CAUSE)
+    if cause is None:
+        return {}
+    found = facts.scrap_reason(cause, str(payload.get("work_center", "")))
+    if found is None:
+        known = ", ".join(sorted({one.cause for one in facts.scrap_reasons.values()})) or "none"
+        raise BadPayload(f"{cause[:40]!r} is no cause of scrap here; known: {known}", field=f"changes.{CAUSE}")
+    return {"reason": found.reason, "movement": found.movement, "cost_center": found.cost_center}

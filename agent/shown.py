@@ -223,7 +223,8 @@ def _model(decided: Mapping[str, Any]) -> dict[str, Any] | None:
     score = decided.get("score")
     if not score:
         return None
-    return {"name": score["model"], "confidence": score["confidence"], "reasons": list(score["reasons"])}
+    told = {name: score[name] for name in ("confidence", "reasons")}
+    return {"name": score["model"], **told, "said": score.get("said", "")}
 
 
 # ── what happened before ────────────────────────────────────────────────────────────────────────────────────

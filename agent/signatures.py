@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
-from agent import approving
-from agent.callers import Identity
+from agent import approving, scrap_reasons
+from agent.approving import Asked
+from agent.callers import Identity, NoRight
 from agent.desk import Desk
 from agent.envelope import SignatureRefused
 from agent.errors import BadPayload, Conflict, GatepostError, NotFound, StoreError
@@ -111,7 +112,7 @@ class Signatures:
         posting = approvals.show(tx.connection, asked.posting_id)
         kind, value = Kind(posting["kind"]), Decimal(posting["value"])
         if asked.decision == "correct":
-            payload, worth = self._corrected(posting, asked)
+            payload, worth = self._corrected(posting, asked.changes)
             self._require_right(posting, asked, Action.CORRECT, max(value, worth))
         else:
             self._require_right(posting, asked, Action(asked.decision), value)
@@ -166,9 +167,10 @@ class Signatures:
         if two and asked.decision != "refuse" and approvals.reported(posting["payload"], asked.signer.user):
             raise SignatureRefused("same_person", f"{asked.signer.user} reported this: another person must sign", 403)
 
-    def _corrected(self, posting: Mapping[str, Any], asked: Signed) -> tuple[dict[str, Any], Decimal]:
+    def _corrected(self, posting: Mapping[str, Any], changes: Mapping[str, str]) -> tuple[dict[str, Any], Decimal]:
         kind = Kind(posting["kind"])
-        payload, value = corrections.corrected(kind, posting["payload"], Decimal(posting["value"]), asked.changes)
+        payload, value = corrections.corrected(kind, posting["payload"], Decimal(posting["value"]), changes)
+        payload |= scrap_reasons.meant(payload, changes, self.around.facts)
         if said := self.refusals(posting["target"], kind, payload):
             raise SignatureRefused("erp_would_refuse", "the ERP would refuse that: " + "; ".join(said), 422)
         return payload, value
@@ -189,6 +191,45 @@ class Signatures:
                 "shown_sha256": asked.shown_sha256, "not_shown": list(masked),
             },
         )  # fmt: skip
+
+    # ── by a token ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def correct(self, asked: Asked, changes: Mapping[str, str], caller: Identity) -> Mapping[str, Any]:
+        """A correction by whoever holds a token: it approves what takes the place of the posting.
+
+        Raises Forbidden, NotFound, Conflict, BadPayload, SignatureRefused.
+        """
+        actor = caller.actor(asked.on_behalf_of)
+        request = {
+            "act": "correct", "id": asked.posting_id, "version": asked.expected_version, "changes": dict(changes),
+            "reason": asked.reason, "by": actor,
+        }  # fmt: skip
+
+        def job(tx: Transaction) -> Mapping[str, Any]:
+            posting = approving.visible(tx.connection, asked.posting_id, caller)
+            approvals.require_held(tx, asked.posting_id, asked.expected_version)
+            if asked.record_hash and asked.record_hash != posting["record_hash"]:
+                raise Conflict(f"posting {asked.posting_id} is not what was shown: look at it again, then correct it")
+            payload, worth = self._corrected(posting, changes)
+            value = max(Decimal(posting["value"]), worth)
+            if caller.roles and (why := why_not_this(self.rights, caller.roles, Action.CORRECT, posting, value)):
+                raise NoRight(f"{caller.name} may not do this: {why}")
+            roles = tuple(sorted(caller.roles or (scope.value for scope in caller.scopes)))
+            more = {"corrected_sha256": posting["record_hash"]}  # what was shown; what takes its place has its own
+            signature = Signature(actor, "approve", asked.reason, roles, caller.session, more=more)
+            return corrections.correct(
+                tx, asked.posting_id, asked.expected_version, payload, worth, signature, self.desk.four_eyes()
+            )
+
+        key = f"{caller.name}:{asked.key}" if asked.key else ""
+        try:
+            return await self._committed(
+                lambda tx: approvals.once(tx, key, request, lambda: job(tx)) if key else job(tx)
+            )
+        except NoRight as error:
+            detail = {"error": "no_right", "why": str(error), "decision": "correct", "roles": sorted(caller.roles)}
+            await self.refused(error, caller, asked.posting_id, detail)
+            raise
 
     # ── what was refused ────────────────────────────────────────────────────────────────────────────────
 

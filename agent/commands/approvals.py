@@ -1,4 +1,4 @@
-"""`gatepost approvals`: look at held postings, approve or refuse them, signed."""
+"""`gatepost approvals`: look at held postings, approve, correct or refuse them, signed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from agent import desk
 from agent.commands import show
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
+from agent.errors import Conflict
 from agent.shown import said
 from agent.store import approvals as store
 from agent.store import decisions, lists
@@ -26,7 +27,7 @@ YES = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmatio
 
 @click.group()
 def approvals() -> None:
-    """Held postings: list, show, approve, refuse.
+    """Held postings: list, show, approve, correct, refuse.
 
     A posting is held where the agent may not decide alone. A decision counts for exactly the version that was
     shown: whoever comes second is told who was first.
@@ -108,6 +109,42 @@ def refuse(*, id: int, version: int | None, yes: bool, place: Place, asked: Aske
       gatepost approvals refuse 12 --reason "reported twice"
     """
     decide("refuse", id, version, place, asked, yes=yes)
+
+
+@approvals.command()
+@click.argument("id", type=ID)
+@click.argument("changes", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@VERSION
+@YES
+@at_place
+@signed
+def correct(*, id: int, changes: tuple[str, ...], version: int | None, yes: bool, place: Place, asked: Asked) -> None:
+    """Correct a held posting and approve it: one with these figures takes its place and goes to the ERP.
+
+    A goods issue has `quantity`; a confirmation `yield`, `scrap`, `rework`, `scrap_reason`; scrap `cause`, which
+    brings with it who bears it. The agent must run: it checks what the ERP would refuse.
+
+    \b
+    Examples:
+      gatepost approvals correct 12 quantity=12.6 --reason "scale was not tared"
+      gatepost approvals correct 14 cause=tool --reason "the edge is worn"
+    """
+    pairs = [one.partition("=") for one in changes]
+    if wrong := [name for name, given, _ in pairs if not (name and given)]:
+        raise click.UsageError(f"{wrong[0]!r} is no FIELD=VALUE, such as quantity=12.6")
+    found = place.look(lambda connection: store.show(connection, id))
+    expected = version or found["version"]
+    wanted = {name: value for name, _, value in pairs}
+    if not yes and sys.stdin.isatty() and expected == found["version"]:
+        describe(found, place)
+        told_ = ", ".join(f"{name} {value}" for name, value in wanted.items())
+        click.confirm(f"Correct posting {id} ({told_}) and approve it, as {asked.by}?", abort=True)
+    body = {"expected_version": expected, "record_hash": found["record_hash"], "changes": wanted}
+    told(Reach(place, asked).act(f"/v1/approvals/{id}/correction", body, _needs_the_agent), asked)
+
+
+async def _needs_the_agent(*_: object) -> Any:
+    raise Conflict("a correction is checked against the ERP by the agent, which does not run: start it, then correct")
 
 
 def decide(meaning: str, id: int, version: int | None, place: Place, asked: Asked, *, yes: bool) -> None:

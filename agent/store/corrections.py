@@ -17,9 +17,10 @@ from agent.store.transaction import Transaction
 CORRECTABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.GOODS_ISSUE: ("quantity",),
     Kind.CONFIRMATION: ("yield", "scrap", "rework", "scrap_reason"),
+    Kind.SCRAP: ("cause",),  # the quantity stands in all of its group: refuse it, and report it anew
 }
 _COUNTS: Final = {Kind.GOODS_ISSUE: ("quantity",), Kind.CONFIRMATION: ("yield", "scrap")}  # towards the value
-_WORDS: Final = ("scrap_reason",)  # all others are quantities
+_WORDS: Final = ("scrap_reason", "cause")  # all others are quantities
 _CENT: Final = Decimal("0.01")
 _QUANTITY: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")  # as it is sent: nothing else that Decimal would read
 

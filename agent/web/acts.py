@@ -18,6 +18,7 @@ from agent.settings import Scope
 from agent.store.approvals import show
 from agent.web import models
 from agent.web.answers import Refused
+from agent.web.gateway import signatures
 from agent.web.looks import PostingId
 from agent.web.requests import AGAIN, Acts, Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
@@ -48,13 +49,26 @@ async def refuse(id: PostingId, asked: models.Decide, agent: TheAgent, caller: A
     return await _decide("refuse", id, asked, agent, caller, key)
 
 
+@router.post("/v1/approvals/{id}/correction", tags=["approvals"])
+async def amend(id: PostingId, asked: models.Amend, agent: TheAgent, caller: Approver, key: Key = "") -> models.Acted:
+    """Correct a held posting: one with these figures takes its place, approved. The cause of scrap brings with it who
+    bears it; what people correct is a label for the next training."""
+    wanted = _wanted("correct", id, asked, caller, key)
+    return models.Acted.model_validate(await signatures(agent).correct(wanted, asked.changes, caller))
+
+
 async def _decide(
     meaning: str, id: int, asked: models.Decide, agent: Agent, caller: Identity, key: str
 ) -> models.Acted:
+    wanted = _wanted(meaning, id, asked, caller, key)
+    return models.Acted(**await decide(agent.desk, wanted, caller, agent.config.rights, AGAIN))
+
+
+def _wanted(meaning: str, id: int, asked: models.Decide, caller: Identity, key: str) -> Asked:
+    """What somebody wants of a held posting. Raises Refused."""
     if caller.door:
         raise Refused(403, "signature_needed", "at the console a decision is signed: with the password, on its page")
-    wanted = Asked(meaning, id, asked.expected_version, asked.reason, asked.on_behalf_of, asked.record_hash or "", key)
-    return models.Acted(**await decide(agent.desk, wanted, caller, agent.config.rights, AGAIN))
+    return Asked(meaning, id, asked.expected_version, asked.reason, asked.on_behalf_of, asked.record_hash or "", key)
 
 
 async def _permit(agent: Agent, caller: Identity, action: Action, matter: Matter, asked: models.Reasoned) -> None:

@@ -235,6 +235,7 @@ class ModelSaid(Shown):
     name: str
     confidence: float
     reasons: list[str]
+    said: str = Field(description="The class that it takes for the likeliest; empty: it tells how normal it is")
 
 
 class ErpField(Shown):
@@ -293,12 +294,13 @@ class Before(Shown):
 
 
 class Suggestion(Shown):
-    """A correction that was usual here."""
+    """A correction that was usual here, or that a model takes for likely."""
 
     field: str = Field(description="The field that it fills, as in `record.correctable`")
     value: str
-    times: int = Field(description="How often it was told on this line lately")
-    of: int = Field(description="Of how many")
+    times: int | None = Field(default=None, description="How often it was told on this line lately; null: see `share`")
+    of: int | None = Field(default=None, description="Of how many")
+    share: float | None = Field(default=None, description="Its probability, where a model has told causes")
 
 
 class Approval(Posting):
@@ -309,4 +311,4 @@ class Approval(Posting):
     masked: list[str] = Field(description="Fields that are masked for these roles")
     record: Record
     history: list[Before]
-    suggested: list[Suggestion] = Field(description="The reasons that scrap on this line had lately, at most three")
+    suggested: list[Suggestion] = Field(description="What may have caused the scrap, at most three")

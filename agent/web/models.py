@@ -46,6 +46,21 @@ class Decide(Reasoned):
     )
 
 
+class Amend(Decide):
+    """A correction of what was shown: the posting with these figures takes its place, approved by whoever corrects."""
+
+    changes: dict[str, str] = Field(
+        min_length=1, max_length=8,
+        description="Field → what it shall be, in the unit of the posting; `record.correctable` names the fields",
+    )  # fmt: skip
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"expected_version": 1, "reason": "the edge is worn", "changes": {"cause": "tool"}}]
+        }
+    )
+
+
 class Document(Reasoned):
     """The document that a person found in the ERP."""
 

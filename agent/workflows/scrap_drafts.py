@@ -27,6 +27,7 @@ def movement(report: SegmentResponse, one: Found, reason: ScrapReason, facts: Fa
         "cost_center": reason.cost_center,
         "order": one.place.order.order,
         "operation": one.place.operation,
+        "work_center": report.work_center,
         "reason": reason.reason,
         "cause": reason.cause,
         "floor_quantity": f"{one.actual.quantity.value:f}",

@@ -109,6 +109,25 @@ async def test_what_was_not_shown_cannot_be_signed(plant: Bench):
     assert (await approve(plant, one)).json()["decided_by"] == "anna"
 
 
+async def test_a_token_corrects_and_the_erp_books_that(plant: Bench):
+    """The posting with the new figure takes the place of the old one, once for a key; roles and fields are checked."""
+    one = await fresh(plant, "amend-5", quantity=26)
+    path, right = f"/v1/approvals/{one['id']}/correction", {"changes": {"quantity": "13.100"}}
+    for token, body, status in (
+        ("viewer", right, 403), ("nobody", right, 403), ("anna", {"changes": {"material": "X"}}, 422),
+        ("anna", {"changes": {"quantity": "-1"}}, 422), ("anna", {}, 422),
+        ("anna", {**right, "record_hash": "0" * 64}, 409),
+    ):  # fmt: skip
+        answer = await plant.ask("POST", path, token, json={**approval(one), **body})
+        assert answer.status_code == status, answer.text
+    wanted: dict[str, Any] = {"json": {**approval(one), **right}, "headers": {"Idempotency-Key": "amend-5"}}
+    answers = [(await plant.ask("POST", path, **wanted)).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    done = await until(lambda: in_state(plant, answers[0]["id"], "acknowledged"))
+    assert (done["payload"]["quantity"], done["supersedes"]) == ("13.100", one["id"])
+    assert (await plant.get(f"/v1/approvals/{one['id']}"))["state"] == "superseded"
+
+
 async def test_a_gateway_names_the_person_it_acts_for(plant: Bench):
     """The audit trail has the person and the token; a token that is not trusted with it is refused."""
     one = await fresh(plant, "person-4")

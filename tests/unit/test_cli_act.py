@@ -193,3 +193,15 @@ def test_no_act_makes_a_store(tmp_path, config):
     (tmp_path / "data" / "gatepost.db").rename(tmp_path / "elsewhere.db")
     assert gatepost_(config, "pause", "line", "mixing", "--reason", "x").code == 1
     assert not (tmp_path / "data" / "gatepost.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "why"),
+    [("quantity=5", 1, "start it, then correct"), ("quantity", 2, "is no FIELD=VALUE")],
+)
+def test_a_correction_needs_the_agent_and_a_figure(config, changes, code, why):
+    """Without the agent nobody knows what the ERP would refuse: nothing changes, and it says what to do."""
+    ran = gatepost_(config, "approvals", "correct", "3", changes, "--reason", "weighed again", "--yes")
+    assert ran.code == code
+    assert why in " ".join(ran.out.split())
+    assert state(config, 3) == "held"

@@ -98,7 +98,8 @@ def test_a_small_defect_is_booked_on_the_cost_centre_that_bears_its_cause():
     assert scrap == {
         "plant": "1710", "material": "BODY-55", "quantity": "4", "unit": "H87", "storage_location": "171A", "batch": "",
         "posting_date": "2026-11-20", "document_date": "2026-11-20", "text": "S-1", "movement": "551",
-        "cost_center": "17101300", "order": "1000110", "operation": "0010", "reason": "0003", "cause": "tool",
+        "cost_center": "17101300", "order": "1000110", "operation": "0010", "work_center": "MOLD-02",
+        "reason": "0003", "cause": "tool",
         "floor_quantity": "4", "floor_unit": "H87", "personnel": "",
     }  # fmt: skip
     assert (defect["defect_code"], defect["defect_code_group"], defect["severity"]) == ("0002", "SHAPE", "minor")

@@ -73,9 +73,11 @@ const ASKED = {
   correct: { title: "Correct", about: (one) => `A posting with these figures takes its place, and goes to ${one.target}.`, verb: "Sign the correction", signs: "Corrected and approved by", reasons: ["weighed again", "typed wrong"] },
 };
 
+const WORDS = new Set(["cause", "scrap_reason"]); // all other fields are quantities
+
 const decide = (one, decision) => {
   const { title, about, verb, signs, reasons: words } = ASKED[decision];
-  const fields = decision === "correct" ? one.record.correctable.map((name) => ({ name, label: `${field(name)} in ${unit(one.payload.unit)}`, value: one.payload[name] ?? "" })) : [];
+  const fields = decision === "correct" ? one.record.correctable.map((name) => ({ name, label: WORDS.has(name) ? field(name) : `${field(name)} in ${unit(one.payload.unit)}`, value: one.payload[name] ?? "" })) : [];
   return confirmAct({
     title: `${title} ${content(one)}`, about: about(one), verb, danger: decision === "refuse", reasons: words, signs, fields,
     done: (reason, given, password) => act("/console/sign", {

@@ -41,6 +41,7 @@ def shown(found, now_ms):
 		"history": [_before(one, words) for one in found["history"]],
 		"correctable": [{"value": one, "label": words.FIELDS.get(one, one)} for one in record["correctable"]],
 		"causes": [_cause(one) for one in found["suggested"]],
+		"cause_field": found["suggested"][0]["field"] if found["suggested"] else "",
 		"signed": _signed(record),
 		"masked": u"Not shown to your role: " + u", ".join(found["masked"]) if found["masked"] else "",
 	}
@@ -71,7 +72,7 @@ def bars(floor, expected, quantity, unit):
 def _nothing(said):
 	found = {"known": False, "held": False, "said": said, "bars": NO_BARS}
 	found.update(dict([(name, []) for name in ("facts", "reasons", "sentences", "will_post", "history", "correctable", "causes")]))
-	found.update(dict([(name, "") for name in ("state", "title", "amount", "material", "value", "signed", "masked")]))
+	found.update(dict([(name, "") for name in ("state", "title", "amount", "material", "value", "signed", "masked", "cause_field")]))
 	found["can"] = {"approve": False, "refuse": False, "correct": False}
 	return found
 
@@ -120,7 +121,8 @@ def _reasons(record):
 	said = list(record["reasons"])
 	if model:
 		said += [one for one in model["reasons"] if one not in said]
-		said.append("%s is %d %% sure that this is as usual" % (model["name"], round(100 * model["confidence"])))
+		what = "the cause is " + model["said"] if model["said"] else "this is as usual"
+		said.append("%s is %d %% sure that %s" % (model["name"], round(100 * model["confidence"]), what))
 	return said
 
 
@@ -138,6 +140,8 @@ def _signed(record):
 
 
 def _cause(one):
+	if one.get("share") is not None:
+		return {"value": one["value"], "text": "%s  (%d %%)" % (one["value"], round(100 * one["share"]))}
 	return {"value": one["value"], "text": "%s  (%d of %d here)" % (one["value"], one["times"], one["of"])}
 
 
@@ -176,10 +180,10 @@ def choose(view, decision):
 
 
 def caused(view, payload):
-	"""One of the usual causes of scrap was pressed: what is left is a reason and the signature."""
+	"""One of the suggested causes of scrap was pressed: what is left is a reason and the signature."""
 	choose(view, "correct")
-	view.custom.field, view.custom.value = "scrap_reason", payload["value"]
-	view.custom.reason = "Reason was missing"
+	view.custom.field, view.custom.value = view.custom.it.cause_field, payload["value"]
+	view.custom.reason = "Reason was missing" if view.custom.field == "scrap_reason" else "Looked at the piece"
 
 
 def sign(component):

@@ -44,6 +44,14 @@ def of_kind(table, kind, words):
 	return [_dressed(one) for one in rows(table) if one["kind"] == kind and words in one["reason"].lower()]
 
 
+def scrap(table):
+	"""Held postings for which somebody must say what caused the scrap."""
+	return [
+		_dressed(one) for one in rows(table)
+		if one["kind"] == "Scrap" or one["kind"] == "Confirmation" and "scrap without a reason" in one["reason"].lower()
+	]
+
+
 def stated(table):
 	"""Sources or targets, their state dressed."""
 	good = ("connected", "available")

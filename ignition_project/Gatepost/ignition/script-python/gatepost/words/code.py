@@ -18,9 +18,9 @@ OTHER = "Other: see comment"
 REASONS = {
 	"approve": ["Measured again, it is right", "Start-up or rework explains it", "Agreed with the shift lead", OTHER],
 	"refuse": ["Scale or counter was wrong", "Reported twice", "Wrong order or material", OTHER],
-	"correct": ["Scale was not tared", "Counted by hand", "Reason was missing", OTHER],
+	"correct": ["Scale was not tared", "Counted by hand", "Reason was missing", "Looked at the piece", OTHER],
 }
-FIELDS = {"quantity": "Quantity", "yield": "Yield", "scrap": "Scrap", "rework": "Rework", "scrap_reason": "Scrap reason"}
+FIELDS = {"quantity": "Quantity", "yield": "Yield", "scrap": "Scrap", "rework": "Rework", "scrap_reason": "Scrap reason", "cause": "Cause"}
 
 
 def moment(text):
