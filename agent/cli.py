@@ -46,6 +46,10 @@ COMMANDS = {
         "Dead and doubtful postings: list, show, replay, refuse, document, not-booked.",
     ),
     "quarantine": ("quarantine:quarantine", "Quarantined messages: list, show, replay, keep, export."),
+    "sequence": (
+        "sequence:command",
+        "In which order a work centre should make its open orders so that least is late, and why.",
+    ),
     "pause": ("control:pause", "Stop sending for a target, a line or an order."),
     "resume": ("control:resume", "Let it go on."),
     "reverse": ("control:reverse", "Take back a booked document, by a posting of its own that you sign."),

@@ -24,7 +24,9 @@ from agent.masterdata import (
     Fact,
     Material,
     Operation,
+    Operator,
     Order,
+    Routing,
     ScrapReason,
     Stock,
     Tolerance,
@@ -117,6 +119,14 @@ class _Reader:
             raise _bad(f"{self.path}.{name}", f"must map a unit to a fraction, not {value!r}")
         return MappingProxyType({unit: _ratio(text, f"{self.path}.{name}.{unit}") for unit, text in value.items()})
 
+    def numbers(self, name: str) -> Mapping[str, Decimal]:
+        inner = _Reader(self.left.pop(name, {}), f"{self.path}.{name}")
+        return MappingProxyType({key: inner.number(key) for key in tuple(inner.left)})
+
+    def texts(self, name: str) -> Mapping[str, str]:
+        inner = _Reader(self.left.pop(name, {}), f"{self.path}.{name}")
+        return MappingProxyType({key: inner.text(key, "") for key in tuple(inner.left)})
+
     def each(self, name: str, read: Callable[[_Reader], T]) -> tuple[T, ...]:
         value = self.left.pop(name, [])
         if not isinstance(value, list | tuple):
@@ -153,7 +163,34 @@ def _material(read: _Reader) -> Fact:
 
 
 def _work_center(read: _Reader) -> Fact:
-    return read.done(WorkCenter(read.text("work_center"), read.text("line"), read.text("text", "")))
+    return read.done(
+        WorkCenter(
+            work_center=read.text("work_center"),
+            line=read.text("line"),
+            text=read.text("text", ""),
+            set_up=read.number("set_up", ZERO),
+            changes=read.numbers("changes"),
+        )
+    )
+
+
+def _routing(read: _Reader) -> Fact:
+    return read.done(
+        Routing(
+            material=read.text("material"),
+            work_center=read.text("work_center"),
+            minutes=read.number("minutes"),
+            unit=read.text("unit"),
+            family=read.text("family", ""),
+            certificate=read.text("certificate", ""),
+        )
+    )
+
+
+def _operator(read: _Reader) -> Fact:
+    return read.done(
+        Operator(read.text("operator"), read.texts("certificates"), read.text("hours", ""), read.text("days", ""))
+    )
 
 
 def _bom(read: _Reader) -> Fact:
@@ -186,6 +223,9 @@ def _order(read: _Reader) -> Fact:
             operations=read.each("operations", _operation),
             components=read.each("components", _component),
             changed_at=read.moment("changed_at"),
+            planned_start=read.moment("planned_start"),
+            due=read.moment("due"),
+            weight=read.number("weight", Decimal(1)),
         )
     )
 
@@ -250,4 +290,6 @@ _READ: Mapping[str, Callable[[_Reader], Fact]] = {
     "stock": _stock,
     "scrap_reason": _scrap_reason,
     "defect_code": _defect_code,
+    "routing": _routing,
+    "operator": _operator,
 }

@@ -18,7 +18,9 @@ from agent.masterdata import (
     Fact,
     Material,
     Operation,
+    Operator,
     Order,
+    Routing,
     ScrapReason,
     Stock,
     Tolerance,
@@ -42,8 +44,10 @@ __all__ = [
     "LiveState",
     "Material",
     "Operation",
+    "Operator",
     "Order",
     "Plant",
+    "Routing",
     "ScrapReason",
     "Stock",
     "TellsLive",
@@ -128,6 +132,8 @@ class Facts:
     stocks: Mapping[str, Stock] = field(default_factory=dict)
     scrap_reasons: Mapping[str, ScrapReason] = field(default_factory=dict)
     defect_codes: Mapping[str, DefectCode] = field(default_factory=dict)
+    routings: Mapping[str, Routing] = field(default_factory=dict)
+    operators: Mapping[str, Operator] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
     live: LiveState = LiveState()  # what tags say the plant is now; nothing that follows from it is remembered
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
@@ -160,6 +166,10 @@ class Facts:
     def bom_item(self, product: str, material: str) -> tuple[str, BomItem] | None:
         """The product's unit and its BOM line for the component."""
         return self.bom_items.get((product, material))
+
+    def routing(self, material: str, work_center: str) -> Routing | None:
+        """What the material takes and needs at the work centre."""
+        return self.routings.get(f"{material}/{work_center}")
 
     def scrap_reason(self, cause: str, work_center: str) -> ScrapReason | None:
         """What a cause of scrap means in the ERP: the entry for the work centre before the one for all."""
@@ -228,6 +238,8 @@ _INDEX = {
     "stock": "stocks",
     "scrap_reason": "scrap_reasons",
     "defect_code": "defect_codes",
+    "routing": "routings",
+    "operator": "operators",
 }
 
 

@@ -42,11 +42,49 @@ class WorkCenter:
     work_center: str
     line: str
     text: str = ""
+    set_up: Decimal = ZERO  # minutes of a change from one set-up family to another
+    changes: Mapping[str, Decimal] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # "red > clear" → other minutes
 
     @property
     def key(self) -> str:
         """Under which key the store keeps it."""
         return self.work_center
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What one unit of a product takes at a work centre, what that must be set up for, and who may make it."""
+
+    kind: ClassVar[str] = "routing"
+    material: str
+    work_center: str
+    minutes: Decimal  # of the work centre, per `unit`, without set-up
+    unit: str
+    family: str = ""
+    certificate: str = ""
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return f"{self.material}/{self.work_center}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A person who makes orders: certificates with the last day of each, and the hours of every working day."""
+
+    kind: ClassVar[str] = "operator"
+    operator: str
+    certificates: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # → ISO day; empty: for good
+    hours: str = ""  # "06:00-14:00" by the plant's clock, over midnight too; empty: not told, so always
+    days: str = ""  # "1-5": Monday to Friday; empty: every day
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +167,9 @@ class Order:
     operations: tuple[Operation, ...] = ()
     components: tuple[Component, ...] = ()
     changed_at: datetime | None = None
+    planned_start: datetime | None = None
+    due: datetime | None = None
+    weight: Decimal = Decimal(1)  # how much more its lateness counts than another's
 
     @property
     def key(self) -> str:
@@ -201,5 +242,7 @@ class DefectCode:
         return self.defect
 
 
-Fact: TypeAlias = Material | WorkCenter | Bom | Tolerance | Order | Stock | ScrapReason | DefectCode
+Fact: TypeAlias = (
+    Material | WorkCenter | Bom | Tolerance | Order | Stock | ScrapReason | DefectCode | Routing | Operator
+)
 STATUSES = ("created", "released", "completed", "closed", "locked", "deleted")

@@ -10,11 +10,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints, model_validator
 
 from agent.schema import Settings
 
 ZERO: Final = Decimal(0)
+HOURS: Final = r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$"
 
 
 class Entry(Settings):
@@ -80,6 +81,36 @@ class WorkCenterEntry(Entry):
     work_center: str = Field(min_length=1, description="the work centre as the ERP calls it")
     line: str = Field(min_length=1, description="the line it belongs to")
     text: str = Field(default="", description="what people call it")
+    set_up: Decimal = Field(default=ZERO, ge=0, description="minutes of a change to another set-up family")
+    changes: dict[Annotated[str, StringConstraints(pattern=r"^[^>]+ > [^>]+$")], Annotated[Decimal, Field(ge=0)]] = (
+        Field(default_factory=dict, description="changes that take other minutes, like red > clear: 60")
+    )
+
+
+class RoutingEntry(Entry):
+    """What one unit of a product takes at a work centre: an entry of ``routings.yaml``."""
+
+    material: str = Field(min_length=1, description="the product")
+    work_center: str = Field(min_length=1, description="where it is made")
+    minutes: Decimal = Field(gt=0, description="minutes of the work centre per unit, without set-up")
+    unit: str = Field(description="the unit that the minutes are per")
+    family: str = Field(default="", description="what the work centre must be set up for; without it anything does")
+    certificate: str = Field(default="", description="what whoever makes it must have; without it anybody may")
+
+
+class OperatorEntry(Entry):
+    """A person who makes orders: an entry of ``operators.yaml``."""
+
+    operator: str = Field(min_length=1, description="how they log on at the work centre")
+    certificates: dict[str, date | None] = Field(
+        default_factory=dict, description="each with its last day; without one it holds for good"
+    )
+    hours: str = Field(
+        default="", pattern=HOURS, description="when they are there by the plant's clock, like 06:00-14:00; else always"
+    )
+    days: str = Field(
+        default="", pattern=r"^([1-7]-[1-7])?$", description="on which days, like 1-5 (Monday to Friday); else on all"
+    )
 
 
 class ToleranceEntry(Entry):
@@ -128,6 +159,9 @@ class OrderEntry(Entry):
     operations: tuple[OperationLine, ...] = Field(min_length=1, description="what is done")
     components: tuple[ComponentLine, ...] = Field(default=(), description="what is used")
     changed_at: AwareDatetime | None = Field(default=None, description="when the order was last changed")
+    planned_start: AwareDatetime | None = Field(default=None, description="when it shall be begun")
+    due: AwareDatetime | None = Field(default=None, description="when it shall be finished")
+    weight: Decimal = Field(default=Decimal(1), ge=0, description="how much more its lateness counts than another's")
 
 
 class ReasonEntry(Entry):

@@ -1,4 +1,4 @@
-"""Master data files of the plant: materials, bills of material, work centres, tolerances, scrap, orders without an ERP.
+"""Master data files of the plant: materials, BOMs, work centres, routings, people, tolerances, scrap, orders of no ERP.
 
 Everything wrong in any of the files is told at once, each finding with its file and line.
 """
@@ -24,7 +24,9 @@ from agent.facts import (
     Fact,
     Material,
     Operation,
+    Operator,
     Order,
+    Routing,
     ScrapReason,
     Tolerance,
     WorkCenter,
@@ -35,8 +37,10 @@ from agent.masterentries import (
     DefectEntry,
     Entry,
     MaterialEntry,
+    OperatorEntry,
     OrderEntry,
     ReasonEntry,
+    RoutingEntry,
     ToleranceEntry,
     WorkCenterEntry,
 )
@@ -112,7 +116,16 @@ def _bom(entry: BomEntry, code: Callable[[str], str]) -> Fact:
 
 
 def _work_center(entry: WorkCenterEntry, code: Callable[[str], str]) -> Fact:
-    return WorkCenter(entry.work_center, entry.line, entry.text)
+    return WorkCenter(entry.work_center, entry.line, entry.text, entry.set_up, entry.changes)
+
+
+def _routing(entry: RoutingEntry, code: Callable[[str], str]) -> Fact:
+    return Routing(entry.material, entry.work_center, entry.minutes, code(entry.unit), entry.family, entry.certificate)
+
+
+def _operator(entry: OperatorEntry, code: Callable[[str], str]) -> Fact:
+    certificates = {name: day.isoformat() if day else "" for name, day in entry.certificates.items()}
+    return Operator(entry.operator, certificates, entry.hours, entry.days)
 
 
 def _tolerance(entry: ToleranceEntry, code: Callable[[str], str]) -> Fact:
@@ -130,6 +143,9 @@ def _order(entry: OrderEntry, code: Callable[[str], str]) -> Fact:
         operations=tuple(Operation(line.operation, line.work_center, code(line.unit)) for line in entry.operations),
         components=tuple(Component(**{**line.model_dump(), "unit": code(line.unit)}) for line in entry.components),
         changed_at=entry.changed_at,
+        planned_start=entry.planned_start,
+        due=entry.due,
+        weight=entry.weight,
     )
 
 
@@ -152,6 +168,8 @@ FILES: Final = (
     _File("orders.yaml", "orders", OrderEntry, _order),
     _File("scrap_reasons.yaml", "reasons", ReasonEntry, _reason),
     _File("defect_codes.yaml", "defects", DefectEntry, _defect),
+    _File("routings.yaml", "routings", RoutingEntry, _routing),
+    _File("operators.yaml", "operators", OperatorEntry, _operator),
 )
 
 
@@ -286,7 +304,7 @@ def _named_materials(fact: Fact) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield ("material",), fact.material
         for at, component in enumerate(fact.components):
             yield ("components", at, "material"), component.material
-    elif isinstance(fact, Tolerance) and fact.material:
+    elif isinstance(fact, Tolerance | Routing) and fact.material:
         yield ("material",), fact.material
 
 
@@ -294,5 +312,5 @@ def _named_work_centers(fact: Fact) -> Iterator[tuple[tuple[str | int, ...], str
     if isinstance(fact, Order):
         for at, operation in enumerate(fact.operations):
             yield ("operations", at, "work_center"), operation.work_center
-    elif isinstance(fact, Tolerance | ScrapReason) and fact.work_center:
+    elif isinstance(fact, Tolerance | ScrapReason | Routing) and fact.work_center:
         yield ("work_center",), fact.work_center

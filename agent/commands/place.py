@@ -39,6 +39,7 @@ class Sections(Settings):
     api: Api | None = None
     audit: Audit = Field(default=Audit())
     mappings: Path = Document.model_fields["mappings"].default
+    masterdata: Path = Document.model_fields["masterdata"].default
     units: Path = Document.model_fields["units"].default
     models: Path = Document.model_fields["models"].default
     model_keys: Path = Document.model_fields["model_keys"].default
@@ -67,6 +68,7 @@ class Place:
     api: Api | None
     audit: Audit
     mappings: Path
+    masterdata: Path
     units: Path
     models: Path
     model_keys: Path

@@ -7,9 +7,11 @@ import hashlib
 import json
 import logging
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import time as midnight
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -17,7 +19,7 @@ from pydantic import Field
 
 from agent.errors import ConfigError, ErpError, Finding
 from agent.ports import Batch, Clock, Delivery, Intake, Surroundings
-from agent.sap.formats import query, read_decimal, read_stamp, string_literal, unpadded
+from agent.sap.formats import query, read_date, read_decimal, read_stamp, string_literal, unpadded
 from agent.sap.session import SapSession
 from agent.sap.verdict import rows
 from agent.schema import Settings
@@ -37,6 +39,8 @@ _STATUS: Final = (  # the first flag that is set says the status; without any th
     ("OrderIsReleased", "released"),
     ("OrderIsPartiallyReleased", "released"),
 )
+
+_TIME: Final = re.compile(r"PT(\d{1,2})H(\d{1,2})M(\d{1,2})S")
 
 log = logging.getLogger("gatepost.sources.erp_orders")
 Row = Mapping[str, Any]
@@ -94,11 +98,19 @@ class ErpOrders:
     Both then share connections, identity and deadlines. It only reads. `units` is the target's table UN/ECE → SAP.
     """
 
-    def __init__(self, config: ErpOrdersConfig, session: SapSession, units: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self,
+        config: ErpOrdersConfig,
+        session: SapSession,
+        units: Mapping[str, str],
+        clock: Clock,
+        zone: tzinfo = UTC,
+    ) -> None:
         self.config = config
         self.name = config.name
         self._session = session
         self._clock = clock
+        self._zone = zone
         self._codes = {sap: code for code, sap in reversed(list(units.items()))}  # the first of two that map alike wins
         self._watermark = Watermark()
         self._stock: dict[
@@ -117,7 +129,7 @@ class ErpOrders:
         if not isinstance(session, SapSession):
             message = f"source {config.name} needs a target of kind sap_s4 called {config.target!r}"
             raise ConfigError([Finding("sources", 0, config.name, message, config.target)])
-        return cls(config, session, target.config.units, around.clock)
+        return cls(config, session, target.config.units, around.clock, around.zone)
 
     async def run(self, intake: Intake) -> None:
         """Poll until cancelled; while SAP is away wait longer and longer, and say so once."""
@@ -202,7 +214,7 @@ class ErpOrders:
     async def _store_orders(self, intake: Intake, page: list[dict[str, Any]]) -> None:
         marks, deliveries = {}, []
         for row in page:
-            payload = order_payload(row, self._codes)
+            payload = order_payload(row, self._codes, self._zone)
             body = canonical(payload)
             mark = f"{row.get('LastChangeDateTime') or ''}:{hashlib.sha256(body).hexdigest()[:16]}"
             marks[payload["order"]] = mark
@@ -269,8 +281,11 @@ def canonical(payload: Mapping[str, Any]) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-def order_payload(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
-    """An A_ProductionOrder_2 with its operations and components, in the words of `agent.masterdata.Order`."""
+def order_payload(row: Row, codes: Mapping[str, str], zone: tzinfo = UTC) -> dict[str, Any]:
+    """An A_ProductionOrder_2 with its operations and components, in the words of `agent.masterdata.Order`.
+
+    SAP tells basic dates by the clock of `zone`, the plant's.
+    """
     unit = _unit(row, "ProductionUnit", codes)
     changed = read_stamp(str(row.get("LastChangeDateTime") or ""))
     return {
@@ -285,7 +300,20 @@ def order_payload(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
             _component(one, codes) for one in _inlined(row, "to_ProductionOrderComponent") if one.get("Material")
         ],
         "changed_at": changed.isoformat() if changed else None,
+        "planned_start": _moment(row, "MfgOrderPlannedStart", zone),
+        "due": _moment(row, "MfgOrderPlannedEnd", zone),
     }
+
+
+def _moment(row: Row, name: str, zone: tzinfo) -> str | None:
+    """A day and a time of the plant's clock; None where SAP tells none, or none that can be read."""
+    day, time = row.get(f"{name}Date"), _TIME.fullmatch(str(row.get(f"{name}Time") or "PT00H00M00S"))
+    try:
+        found = datetime.combine(read_date(str(day)), midnight.min, zone) if day else None
+        hours, minutes, seconds = map(int, time.groups()) if time else (0, 0, 0)
+        return (found + timedelta(hours=hours, minutes=minutes, seconds=seconds)).isoformat() if found else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _operation(row: Row, order_unit: str, codes: Mapping[str, str]) -> dict[str, Any]:

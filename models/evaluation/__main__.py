@@ -24,6 +24,7 @@ PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "scrap": "models.evaluation.scrap",
     "feasibility": "models.evaluation.feasibility",
     "shortage": "models.evaluation.shortage",
+    "sequence": "models.evaluation.sequence",
     "scms": "models.evaluation.scms",
     "posting": "models.evaluation.posting",
     "consumption": "models.evaluation.consumption",

@@ -270,6 +270,17 @@ async def test_every_route_asks_for_its_scope(plant: Bench, method: str, path: s
     assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
 
+async def test_the_release_sequence_of_a_work_centre(plant: Bench):
+    """Of the open orders, with their reasons; a work centre that nobody knows, or of a line not seen, is not found."""
+    found = await plant.get("/v1/sequence/MIX-01?set_up_for=blue")
+    assert found["work_center"] == "MIX-01"
+    assert found["whole_search"]
+    assert len(found["orders"]) + len(found["left_out"]) > 0
+    assert all(one["reasons"] for one in found["orders"])
+    answer = await plant.ask("GET", "/v1/sequence/NONE")
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+
+
 async def test_refused_acts_are_in_the_trail_and_cannot_fill_it(tmp_path: Path):
     """Many refused acts leave one row with who, what and from where; looking leaves none."""
     async with bench(tmp_path) as one:

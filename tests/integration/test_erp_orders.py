@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,7 +20,7 @@ from agent.ports import Batch, Surroundings
 from agent.sap.connection import BasicAuth, SapConnection
 from agent.sap.session import SapSession
 from agent.secrets import Secret
-from agent.sources.erp_orders import ErpOrders, ErpOrdersConfig, Watermark
+from agent.sources.erp_orders import ErpOrders, ErpOrdersConfig, Watermark, order_payload
 from simulators.erp.faults import read_rules
 from simulators.erp.server import Running, running
 
@@ -177,3 +178,24 @@ def test_the_watermark_survives_its_own_writing_and_forgets_what_lies_before_the
     assert Watermark.read(mark.write()) == mark
     assert (mark.changed, mark.seen, mark.since(300)) == ("20261120130000", {"2": "20261120130000:b"}, "20261120125500")
     assert Watermark.read(None).since(300) == ""
+
+
+DAY = "/Date(1796083200000)/"  # the first of December
+
+
+@pytest.mark.parametrize(
+    ("told", "due"),
+    [
+        ({"MfgOrderPlannedEndDate": DAY, "MfgOrderPlannedEndTime": "PT14H30M00S"}, "2026-12-01T14:30:00+01:00"),
+        ({"MfgOrderPlannedEndDate": DAY, "MfgOrderPlannedEndTime": "PT24H00M00S"}, "2026-12-02T00:00:00+01:00"),
+        ({"MfgOrderPlannedEndDate": DAY}, "2026-12-01T00:00:00+01:00"),
+        ({"MfgOrderPlannedEndDate": None, "MfgOrderPlannedEndTime": "PT14H30M00S"}, None),
+        ({"MfgOrderPlannedEndDate": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_an_order_is_due_by_the_clock_of_the_plant(told, due):
+    """Basic dates have no zone in SAP; what is not told, or cannot be read, is not known, and the order is."""
+    payload = order_payload({**told, "ManufacturingOrder": "1", "Material": "A"}, {}, ZoneInfo("Europe/Berlin"))
+    assert payload["due"] == due
+    assert payload["planned_start"] is None

@@ -16,7 +16,7 @@ from agent import registry
 from agent.cli import COMMANDS, gatepost
 from agent.commands import show, status, trace
 from agent.ports import Batch, Delivery
-from agent.store import inbox
+from agent.store import inbox, masterdata
 from agent.store.balance import EVENT_STATES, POSTING_STATES
 from agent.store.forecast import Forecast, forecast
 from agent.units import UnitTable
@@ -459,3 +459,27 @@ def test_trace_says_first_whether_it_is_booked(config):
     waits = gatepost_(config, "trace", "event:1").out.splitlines()
     assert waits[2] == "posting 6 is NOT booked yet: it waits for its turn (ready)"
     assert gatepost_(config, "trace", "event:2").out.startswith("event 2: in quarantine, nothing was posted: $.unit")
+
+
+def test_the_release_sequence_of_a_work_centre_is_shown_with_what_it_gains(tmp_path):
+    """For people and for programs; one without orders says so, an unknown work centre is refused."""
+    edge = Path(__file__).parents[2] / "edge_config"
+    config = filled(tmp_path, f"masterdata: {edge / 'masterdata'}\nunits: {UNITS}\n")
+    assert "MOLD-02 has no open orders" in gatepost_(config, "sequence", "MOLD-02").out
+    order = {
+        "order": "7", "material": "CMP-BLUE", "plant": "1710", "quantity": "1000", "unit": "KGM", "status": "released",
+        "operations": [{"operation": "0010", "work_center": "MIX-01", "unit": "KGM"}], "due": "2020-01-01T12:00:00Z",
+    }  # fmt: skip
+    other = {**order, "order": "8", "material": "RM-RESIN"}
+    with stores.opened(tmp_path / "data" / "gatepost.db") as writer:
+        writer.call(lambda tx: masterdata.put(tx, [("order", "7", order), ("order", "8", other)], "erp"))
+    found = json.loads(gatepost_(config, "sequence", "MIX-01", "--json").out)
+    assert [(one["order"], one["set_up_minutes"]) for one in found["orders"]] == [("7", 30)]
+    listed = gatepost_(config, "sequence", "MIX-01", "--set-up-for", "blue").out
+    assert "goes on with blue, no set-up" in listed
+    assert "1 of 1 late" in listed
+    assert "by the order of the ERP: 1 late" in listed
+    assert "left out: 8: routings.yaml has no entry for RM-RESIN at MIX-01" in listed
+    ran = gatepost_(config, "sequence", "MIX-1")
+    assert ran.code == 1
+    assert "work centre 'MIX-1' is not known; known: ASSY-05, MIX-01, MOLD-02" in ran.out

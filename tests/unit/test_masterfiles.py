@@ -45,7 +45,9 @@ def test_the_shipped_files_tell_the_same_as_the_simulated_plant(units):
         assert isinstance(mine, Material)
         assert (mine.base_unit, mine.price, mine.text) == (units.code(material.unit), material.price, material.text)
     for center in plant.work_centers.values():
-        assert facts["work_center", center.work_center] == WorkCenter(center.work_center, center.line, center.text)
+        own = facts["work_center", center.work_center]
+        assert isinstance(own, WorkCenter)
+        assert (own.line, own.text) == (center.line, center.text)
     for routing in plant.routings.values():
         bom = facts["bom", routing.product]
         assert isinstance(bom, Bom)
@@ -53,6 +55,21 @@ def test_the_shipped_files_tell_the_same_as_the_simulated_plant(units):
         assert [(item.material, item.quantity, item.unit, item.set_up) for item in bom.items] == [
             (part.material, part.quantity, units.code(part.unit), part.set_up) for part in routing.components
         ]
+
+
+def test_what_is_wrong_about_routings_people_and_set_ups_is_told_at_once(folder, units):
+    """A material or a work centre that nobody knows, hours that are none, a change that names one family."""
+    (folder / "routings.yaml").write_text(
+        "routings:\n- {material: NONE, work_center: NOWHERE, minutes: 0.5, unit: PC}\n"
+        "- {material: CMP-BLUE, work_center: MIX-01, minutes: 0, unit: PC}\n"
+    )
+    (folder / "operators.yaml").write_text("operators:\n- {operator: o, hours: 6-14, days: Mo}\n")
+    (folder / "work_centers.yaml").write_text(
+        "work_centers:\n- {work_center: MIX-01, line: mixing, changes: {red: 5}}\n"
+    )
+    told = "\n".join(findings(folder, units))
+    for part in ("(NONE)", "(NOWHERE)", "minutes", "hours", "days", "changes"):
+        assert part in told, told
 
 
 def test_effectivity_decides_what_counts_on_a_day(folder, units):

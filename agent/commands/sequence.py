@@ -1,0 +1,86 @@
+"""`gatepost sequence`: in which order the open orders of a work centre should be made, and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from agent import masterfiles
+from agent.commands import show
+from agent.commands.place import Place, as_json, at_place, now
+from agent.facts import Facts, Plant, from_document
+from agent.releasing import release_sequence, shown
+from agent.store import masterdata
+
+LONGEST_S = 20.0
+
+
+@click.command("sequence")
+@click.argument("work_center", metavar="WORK_CENTER")
+@click.option("--set-up-for", default="", metavar="FAMILY", help="What the work centre is set up for now.")
+@at_place
+@as_json
+def command(*, work_center: str, set_up_for: str, place: Place, json: bool) -> None:
+    """In which order a work centre should make its open orders so that least is late, and why.
+
+    It looks at due dates and weights of the orders the ERP told last, minutes, set-up families and certificates of the
+    plant's files, stock, and the hours of people. It changes nothing, here or in the ERP.
+
+    \b
+    Examples:
+      gatepost sequence ASSY-05
+      gatepost sequence MIX-01 --set-up-for blue --json
+    """
+    facts = _facts(place)
+    until = time.monotonic() + LONGEST_S
+    found = shown(
+        release_sequence(facts, work_center, now(), set_up_for=set_up_for, out_of_time=lambda: time.monotonic() > until)
+    )
+    if json:
+        show.data(found)
+        return
+    rows = [([one["position"], one["order"], one["material"], show.moment(one["begin"]), _due(one)], _below(one))
+            for one in found["orders"]]  # fmt: skip
+    if rows:
+        show.entries(["", "order", "material", "begin", "due"], rows)
+        show.folded("\n".join(_gain(found)))
+    for one in found["left_out"]:
+        show.folded(f"left out: {one['order']}: {one['why']}")
+    if not rows and not found["left_out"]:
+        show.say(f"{work_center} has no open orders")
+
+
+def _facts(place: Place) -> Facts:
+    """The plant's files as they count today, and what the ERP said last. Raises ConfigError, NotFound, StoreError."""
+    plant = Plant(place.plant.site, ZoneInfo(place.plant.time_zone), place.plant.currency)
+    table = place.unit_table()
+    files = masterfiles.load(place.masterdata, table).facts(plant.day(now()))
+    learnt = place.look(lambda live: masterdata.current(live, "erp"))
+    told = (from_document(kind, document) for kind, _, document in learnt)
+    return Facts(plant, table).with_facts(files).with_facts(told)
+
+
+def _due(one: Mapping[str, Any]) -> str:
+    return show.moment(one["due"]) if one["due"] else "none"
+
+
+def _below(one: Mapping[str, Any]) -> Iterator[str]:
+    yield "; ".join(one["reasons"])
+
+
+def _gain(found: Mapping[str, Any]) -> Iterator[str]:
+    here, erp = found["here"], found["erp"]
+    yield (
+        f"{here['late']} of {len(found['orders'])} late, {here['weighted_lateness_minutes']} minutes in all, weighted; "
+        f"{here['set_ups']} set-ups of {here['set_up_minutes']} minutes"
+    )
+    yield (
+        f"by the order of the ERP: {erp['late']} late, {erp['weighted_lateness_minutes']} minutes, "
+        f"{erp['set_ups']} set-ups of {erp['set_up_minutes']} minutes"
+    )
+    if not found["whole_search"]:
+        yield "the search was cut off: asked again on a machine with less to do it may find a better one"
