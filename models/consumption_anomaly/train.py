@@ -10,10 +10,11 @@ key only another signature.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from hashlib import sha256
 from math import exp
 from pathlib import Path
 from random import Random
@@ -348,6 +349,13 @@ def _run(scenario: plant.Scenario, seed: int) -> Iterator[Sample]:
     return samples(bench_facts(scenario), scenario, seed)
 
 
+def data_sha256(found: Sequence[Sample]) -> str:
+    """What was trained and judged on: features, distortions and the split, in order."""
+    rows = np.array([one.row for one in found], np.float32).tobytes()
+    said = "\n".join(f"{one.distortion} {one.late:d}" for one in found)
+    return sha256(rows + said.encode()).hexdigest()
+
+
 def train(models: Path, key: Ed25519PrivateKey) -> dict[str, float]:
     """Train, check, write below `models`, load what was written as the agent would, and return the figures."""
     found = [sample for seed, parts in RUNS for sample in _run(split(plant.load(), parts), seed)]
@@ -369,6 +377,7 @@ def train(models: Path, key: Ed25519PrivateKey) -> dict[str, float]:
     }
     trained: dict[str, str | int | float] = {
         "data": "simulators.line, seeds " + ", ".join(f"{seed} (orders split into {parts})" for seed, parts in RUNS),
+        "data_sha256": data_sha256(found),
         "rows": len(found),
         "protocol": f"temporal {1 - TEST_SHARE:.0%} / {TEST_SHARE:.0%} of each run",
         "scikit-learn": sklearn.__version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ SHIPPED = {
     "posting_classification": (None, "classes", None),  # its accounts and features come out of the ledger
     "shortage_forecast": (shortage_forecast.FEATURES, "quantiles", shortage_forecast.QUANTILES),
 }
+
+
+@pytest.mark.parametrize("name", registry.names(ROOT / "models"))
+def test_says_what_it_was_trained_on(name):
+    """The manifest that is signed has the hash of the training data and how it was judged."""
+    trained = registry.read(registry.champion(ROOT / "models" / name), KEYS).manifest.trained
+    assert re.fullmatch("[0-9a-f]{64}", str(trained["data_sha256"]))
+    assert trained["protocol"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,1 +1,1 @@
-529K2Oq/Y+O/p9YlR0Du+nG3sxxydA7zRsFFxgL19ZvEirbSD8EomuOX5vn9M57+GAsbjxdScUlblIGpBr/wCQ==
+CFpC6NvzfUx7ruon4XqNIwFtUjwpoVv+AYD1/QLMNTwbBX5sv5GaMv0J1GWzmgUE8sifEU7tQjhrsmnqrlGIBg==
