@@ -28,6 +28,7 @@ PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "scms": "models.evaluation.scms",
     "posting": "models.evaluation.posting",
     "consumption": "models.evaluation.consumption",
+    "reconciliation": "models.evaluation.reconciliation",
     "nab": "models.evaluation.nab",
 }
 

@@ -1,0 +1,268 @@
+"""One component of one order: are its reports in the books, and is there one for every lot that was made?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import combinations, pairwise
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel
+
+from agent.reconciliation.causes import slip
+from agent.reconciliation.findings import Cause, Correction, Finding
+from agent.reconciliation.observed import Booked, Made, Material, Place, Used
+from agent.reconciliation.pairing import EARLY, dated, pair
+
+KEPT: Final = 12  # entries that are remembered after they were paired: a double comes later
+TWIN: Final = timedelta(hours=24)  # a second entry of the same is no older
+SHIFT: Final = timedelta(hours=12)  # one count may be of all lots of so long
+ALIKE: Final = 0.15  # of an expected quantity: a booking without a report is that lot's
+
+
+class Line(BaseModel):
+    """What waits for its counterpart, and what found it lately."""
+
+    uses: list[Used] = []  # not in the books yet
+    books: list[Booked] = []  # of which no report is known yet
+    lots: list[Used] = []  # for which nothing is known to have been made yet
+    made: list[Made] = []  # of which there is no report yet
+    used: list[Used] = []
+    booked: list[Booked] = []
+    begun: bool = False  # whether there was a report at all
+    absent: list[Made] = []  # told to be missing: what comes after all is no surprise
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing waits."""
+        return not (self.uses or self.books or self.made)
+
+
+def corrected(line: Line, id: str, quantity: Decimal) -> None:
+    """A person decided what a report is: nobody misses it, or its number, in the books."""
+    line.uses = [
+        use._replace(quantity=quantity) if use.id == id else use for use in line.uses if quantity or use.id != id
+    ]
+
+
+def _taken_back(line: Line, step: Decimal) -> None:
+    """What was booked and taken back was never booked; its report waits for a booking again."""
+    for back in [one for one in line.books if one.quantity < 0]:
+        same = [one for one in (*line.books, *line.booked) if abs(one.quantity + back.quantity) <= step]
+        line.books.remove(back)
+        if not same:
+            continue
+        if same[0] in line.books:
+            line.books.remove(same[0])
+            continue
+        line.booked.remove(same[-1])
+        if (use := next((one for one in line.used if abs(one.quantity + back.quantity) <= step), None)) is not None:
+            line.used.remove(use)
+            line.uses.append(use)
+
+
+class Joined(NamedTuple):
+    """Reports and what was made of them."""
+
+    uses: list[Used]
+    made: list[Made]
+
+
+def with_books(line: Line, material: Material, overdue: datetime) -> tuple[list[Finding], list[timedelta]]:
+    """Pair reports with bookings; what waits since before `overdue` is told. Also how late each booking was."""
+    _taken_back(line, material.step)
+    found, uses, books = pair(
+        dated(line.uses, lambda one: one.quantity), dated(line.books, lambda one: one.quantity), material.step
+    )
+    late = []
+    for one, two in found:
+        late.append(max(book.at for book in two) - max(use.at for use in one))
+        line.used, line.booked = [*line.used, *one][-KEPT:], [*line.booked, *two][-KEPT:]
+    line.uses, line.books = [one.entry for one in uses], [one.entry for one in books]
+    _balanced(line, material.step)
+    findings: list[Finding] = []
+    for book in [one for one in line.books if one.at < overdue]:
+        findings.append(_booked_without(book, line, material))
+        line.books.remove(book)
+    for use in [one for one in line.uses if one.at < overdue]:
+        if any(use.at <= book.at + EARLY for book in line.books):
+            continue  # one of these may be its booking, with a wrong number: wait until that is overdue, too
+        findings.append(_not_booked(use, material))
+        line.uses.remove(use)
+    return findings, late
+
+
+def _balanced(line: Line, step: Decimal) -> None:
+    """What is right in sum is right: sums of lots that are all alike may have been told apart wrongly."""
+    for most in (2, len(line.uses)):
+        for books in combinations(line.books, min(most, len(line.books))):
+            for uses in combinations(line.uses, min(most, len(line.uses))):
+                off = sum((one.quantity for one in books), Decimal(0)) - sum((one.quantity for one in uses), Decimal(0))
+                if books and uses and abs(off) <= step * (len(books) + len(uses)):
+                    line.books = [one for one in line.books if one not in books]
+                    line.uses = [one for one in line.uses if one not in uses]
+                    return
+
+
+def _booked_without(book: Booked, line: Line, material: Material) -> Finding:
+    """A booking that no report explains: a wrong number of one, a second of one, or one that nothing measured."""
+    unit = material.unit
+    step = float(material.step)
+    candidates = [use for use in line.uses if use.at <= book.at + EARLY]
+    twin = next((one for one in reversed(line.booked) if _twins(one, book, material.step)), None)
+    for use in sorted(candidates, key=lambda one: one.at, reverse=True):
+
+        def fits(number: float, slack: float, use: Used = use) -> bool:
+            return abs(number - float(use.quantity)) <= max(step, slack, 0.002 * float(use.quantity))
+
+        if fits(float(book.quantity) / 2, step):
+            line.uses.remove(use)
+            return _wrong(book, use, unit, Cause.DOUBLE, "twice what was measured: booked twice in one go")
+        if (found := slip(book.quantity, fits, material)) is not None:
+            line.uses.remove(use)
+            return _wrong(book, use, unit, *found)
+    if twin is not None:
+        evidence = (f"{book.quantity:f} {unit} booked twice for the order, by {twin.id} and {book.id}; measured once",)
+        return _of(book, Cause.DOUBLE, float(book.quantity), Correction.REVERSAL, evidence, (book.id, twin.id))
+    if candidates:
+        use = min(candidates, key=lambda one: abs(one.quantity - book.quantity))
+        line.uses.remove(use)
+        return _wrong(book, use, unit, Cause.RECORDING, "no slip of a unit, a point or two digits: typed wrongly")
+    if line.made or line.absent:  # the lot has no report: this is its booking
+        evidence = (f"{book.quantity:f} {unit} are booked by {book.id} for a lot that the floor never reported",)
+        return _of(book, Cause.MISSING, 0.0, Correction.NONE, evidence, (book.id,))
+    evidence = (f"{book.quantity:f} {unit} booked by {book.id}; nothing that was measured explains it",)
+    return _of(book, Cause.RECORDING, float(book.quantity), Correction.REVERSAL, evidence, (book.id,))
+
+
+def _twins(one: Booked, other: Booked, step: Decimal) -> bool:
+    return abs(one.quantity - other.quantity) <= step and abs(one.at - other.at) <= TWIN
+
+
+def _wrong(book: Booked, use: Used, unit: str, cause: Cause, why: str) -> Finding:
+    evidence = (f"{use.quantity:f} {unit} measured by {use.id}, {book.quantity:f} {unit} booked by {book.id}", why)
+    excess = float(book.quantity - use.quantity)
+    return _of(book, cause, excess, Correction.REVERSAL, evidence, (book.id, use.id))._replace(at=use.at)
+
+
+def _of(
+    entry: Booked,
+    cause: Cause,
+    excess: float,
+    correction: Correction,
+    evidence: tuple[str, ...],
+    about: tuple[str, ...],
+) -> Finding:
+    return Finding(
+        cause, entry.place, entry.at, entry.at, excess, 0.0, correction, evidence, entry.order, about=about
+    )  # fmt: skip
+
+
+def _not_booked(use: Used, material: Material) -> Finding:
+    evidence = (f"{use.quantity:f} {material.unit} measured by {use.id}, and not in the books",)
+    return Finding(
+        Cause.MISSING, use.place, use.at, use.at, -float(use.quantity), 0.0, Correction.ISSUE, evidence, use.order,
+        use.work_center, (use.id,),
+    )  # fmt: skip
+
+
+# ── against what was made ───────────────────────────────────────────────────────────────────────────────────
+
+
+def with_made(line: Line) -> list[Joined]:
+    """Pair reports with the lots that were made."""
+    found, lots, made = pair(
+        dated(line.lots, lambda one: one.lot), dated(line.made, lambda one: one.quantity), Decimal(0), nearest=True
+    )
+    line.made, line.lots = [one.entry for one in made], [one.entry for one in lots]
+    return [Joined(*one) for one in found]
+
+
+def of_lot(use: Used, made: Made) -> bool:
+    """Whether a report may be the one of this lot."""
+    return use.lot == made.quantity and made.at - SHIFT <= use.at <= made.at + EARLY
+
+
+def reported_twice(line: Line, material: Material, overdue: datetime) -> list[tuple[Used, Finding]]:
+    """Reports for which nothing was made: a second report of the same, where there is a first."""
+    findings = []
+    for lot in [one for one in line.lots if one.at < overdue]:
+        twins = _twins_of(lot, [*line.used, *line.uses], material.step)
+        if twins is None:
+            continue
+        line.lots.remove(lot)
+        twin, use = twins
+        evidence = (
+            f"{use.quantity:f} {material.unit} for a lot of {use.lot:f} reported twice, as {twin.id} and {use.id}",
+            "the lot was made once",
+        )
+        findings.append(
+            (
+                use,
+                Finding(
+                    Cause.DOUBLE, use.place, use.at, use.at, float(use.quantity), 0.0, Correction.REVERSAL, evidence,
+                    use.order, use.work_center, (use.id, twin.id),
+                ),
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _twins_of(lot: Used, others: Iterable[Used], step: Decimal) -> tuple[Used, Used] | None:
+    """A report and the one it repeats: with this one, else among those of lots as large (one of these is too many)."""
+    alike = sorted(
+        (one for one in others if one.lot == lot.lot and abs(one.at - lot.at) <= TWIN), key=lambda one: one.at
+    )
+    pairs = [*((one, lot) for one in alike), *pairwise(alike)]
+    return next(
+        ((one, two) for one, two in pairs if one.id != two.id and abs(one.quantity - two.quantity) <= step), None
+    )
+
+
+def never_reported(
+    line: Line, place: Place, usual: float, width: float, material: Material, overdue: datetime
+) -> tuple[list[tuple[Made, Finding]], list[Joined]]:
+    """What was made and of which no report came; and the reports for the rest of it.
+
+    `usual` is what one of the product takes, `width` its share.
+    """
+    findings: list[tuple[Made, Finding]] = []
+    rest: list[Joined] = []
+    for counted in sorted((one for one in line.made if one.at < overdue), key=lambda one: one.at):
+        line.made.remove(counted)
+        told = [one for one in line.lots if counted.at - SHIFT <= one.at <= counted.at + EARLY]
+        line.lots = [one for one in line.lots if one not in told]
+        if told:
+            rest.append(Joined(told, [counted]))
+        made = counted._replace(quantity=counted.quantity - sum((one.lot for one in told), Decimal(0)))
+        if made.quantity <= 0:
+            continue
+        line.absent = [*line.absent, made][-KEPT:]
+        quantity = float(made.quantity) * usual
+        book = next((one for one in line.books if abs(float(one.quantity) / quantity - 1) <= ALIKE), None)
+        words = f"{quantity:.4g} {material.unit}"
+        if book is not None:
+            line.books.remove(book)
+            evidence = (
+                f"a lot of {made.quantity:f} was made, and no report says what it took of {place.material}",
+                f"{book.quantity:f} {material.unit} are booked for it by {book.id}, {words} are usual: "
+                "the books are right",
+            )
+            excess, correction, about = 0.0, Correction.NONE, (made.id, place.material)
+        else:
+            evidence = (
+                f"a lot of {made.quantity:f} was made, and no report says what it took of {place.material}",
+                f"about {words} are usual for it, and nothing is booked",
+            )
+            excess, correction, about = -quantity, Correction.ISSUE, (made.id, place.material)
+        findings.append(
+            (
+                made,
+                Finding(
+                    Cause.MISSING, place, made.at, made.at, excess, quantity * width, correction, evidence, made.order,
+                    about=about,
+                ),
+            )
+        )  # fmt: skip
+    return findings, rest

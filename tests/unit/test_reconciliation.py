@@ -1,0 +1,232 @@
+"""Floor, bill of material, books and silos held against each other: each sort of discrepancy, none where none is."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+
+import pytest
+
+from agent.detectors import balance
+from agent.detectors.balance import Balance, Change
+from agent.reconciliation.findings import Cause, Correction, Finding
+from agent.reconciliation.observed import Booked, InBooks, Level, Made, Material, Observation, Place, Plan, Used
+from agent.reconciliation.pairing import dated, pair
+from agent.reconciliation.state import State, restored
+from agent.reconciliation.step import step
+
+MONDAY = datetime(2026, 11, 23, 6, tzinfo=UTC)
+RESIN, DYE, CAP = Place("RESIN", "SILO"), Place("DYE", "BAGS"), Place("CAP", "PACK")
+NEEDS = ((RESIN, 0.9), (DYE, 0.05), (CAP, 0.2))
+MATERIALS = {
+    "RESIN": Material("KGM", Decimal("0.001"), {"lb": 0.45359237}),
+    "DYE": Material("KGM", Decimal("0.001"), {"lb": 0.45359237}),
+    "CAP": Material("C62", Decimal(1)),
+    "OTHER": Material("KGM", Decimal("0.001")),
+}
+LEARNT = 60  # lots before anything goes wrong
+Change_ = Callable[[Observation], list[Observation]]
+
+
+def lots(wrong: Change_ = lambda one: [one], *, many: int = LEARNT + 8) -> Iterator[tuple[datetime, list[Observation]]]:
+    """One lot an hour, ten to an order; what comes of the lot LEARNT + 2 goes through `wrong`."""
+    random = Random(5)
+    for number in range(many):
+        at, order = MONDAY + timedelta(hours=number), f"{number // 10}"
+        said: list[Observation] = [Plan(order, NEEDS)] if number % 10 == 0 else []
+        came: list[Observation] = [Made(f"m{number}", at, order, Decimal(100))]
+        for place, per in NEEDS:
+            expected = per * 100
+            exact = expected if place is CAP else expected * (1.01 + random.gauss(0, 0.005))
+            quantity = Decimal(f"{exact:.3f}") if place is not CAP else Decimal(round(exact))
+            id = f"{number}/{place.material}"
+            came.append(Used(id, at, order, place, quantity, expected, Decimal(100), "WC"))
+            came.append(Booked(f"b{id}", at + timedelta(minutes=5), order, place, quantity))
+        if number == LEARNT + 2:
+            came = [after for one in came for after in wrong(one)]
+        yield at + timedelta(minutes=30), said + came
+
+
+def found(wrong: Change_ = lambda one: [one]) -> list[Finding]:
+    state, told = State(), []
+    for now, came in lots(wrong):
+        state = restored(state.written())  # as after a restart
+        told += step(state, came, now, MATERIALS)
+    for hours in range(1, 80):
+        told += step(state, [], now + timedelta(hours=hours), MATERIALS)
+    return told
+
+
+def of(kind: type, material: str, change: Callable[..., list[Observation]]) -> Change_:
+    """What changes the one entry of this kind and material."""
+
+    def wrong(one: Observation) -> list[Observation]:
+        mine = isinstance(one, kind) and getattr(one, "place", Place("")).material == material
+        return change(one) if mine else [one]
+
+    return wrong
+
+
+def test_where_nothing_is_wrong_nothing_is_found():
+    """Weeks of good lots, with the noise of scales, raise no alarm."""
+    assert found() == []
+
+
+def quantity(factor: str) -> Callable[..., list[Observation]]:
+    return lambda one: [one._replace(quantity=(one.quantity * Decimal(factor)).quantize(Decimal("0.001")))]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause", "correction", "words"),
+    [
+        (of(Booked, "RESIN", quantity("10")), Cause.RECORDING, Correction.REVERSAL, "10 times too high"),
+        (of(Booked, "RESIN", quantity("2.20462262")), Cause.UNIT, Correction.REVERSAL, "lb"),
+        (of(Used, "DYE", lambda one: []), Cause.MISSING, Correction.NONE, "the books are right"),
+        (of(Booked, "DYE", lambda one: []), Cause.MISSING, Correction.ISSUE, "not in the books"),
+        (
+            of(Booked, "CAP", lambda one: [one, one._replace(id="again", at=one.at + timedelta(minutes=9))]),
+            Cause.DOUBLE, Correction.REVERSAL, "booked twice",
+        ),
+        (
+            of(Used, "RESIN", lambda one: [one, one._replace(id="again", at=one.at + timedelta(minutes=1)),
+                                           Booked("b-again", one.at, one.order, one.place, one.quantity)]),
+            Cause.DOUBLE, Correction.REVERSAL, "the lot was made once",
+        ),
+    ],
+)  # fmt: skip
+def test_an_error_in_one_entry_is_found_once_with_its_cause(wrong, cause, correction, words):
+    """What is booked wrongly, twice or not at all is one finding, with the numbers that show it."""
+    (one,) = found(wrong)
+    assert (one.cause, one.correction) == (cause, correction), one.evidence
+    assert any(words in said for said in one.evidence), one.evidence
+
+
+def test_what_a_report_says_wrongly_is_found_against_the_usual():
+    """A report in pounds that was booked as it was told has only the bill of material against it."""
+
+    def wrong(one: Observation) -> list[Observation]:
+        mine = isinstance(one, Used | Booked) and one.place == RESIN
+        return quantity("2.20462262")(one) if mine else [one]
+
+    (one,) = found(wrong)
+    assert (one.cause, one.correction) == (Cause.UNIT, Correction.REVERSAL)
+    assert one.excess == pytest.approx(90.9 * 1.2046, rel=0.03)
+
+
+def test_scrap_shows_in_all_components_alike():
+    """Five per cent more of everything is product that nobody told of; five of one component alone is not."""
+
+    def wrong(one: Observation) -> list[Observation]:
+        if not isinstance(one, Used | Booked):
+            return [one]
+        return quantity("1.05")(one) if one.place != CAP else [one._replace(quantity=Decimal(21))]
+
+    (one,) = found(wrong)
+    assert (one.cause, one.correction) == (Cause.SCRAP, Correction.SCRAP)
+    assert "more were made than is told" in one.evidence[1]
+
+
+def test_another_material_in_its_place_is_a_substitution():
+    """What the order did not plan, taken as one of its components was not, is one finding, not two."""
+
+    def wrong(one: Observation) -> list[Observation]:
+        if isinstance(one, Used | Booked) and one.place == DYE:
+            one = one._replace(place=Place("OTHER", "BAGS"))
+            return [one._replace(expected=0.0) if isinstance(one, Used) else one]
+        return [one]
+
+    (one,) = found(wrong)
+    assert (one.cause, one.correction) == (Cause.SUBSTITUTION, Correction.NONE)
+    assert one.instead == Place("OTHER", "BAGS")
+
+
+def test_what_comes_late_is_not_missing():
+    """A report that its device holds back for hours, and a booking at the end of the shift, are no discrepancies."""
+    held: list[Observation] = []
+    state, told = State(), []
+
+    def keep(one: Observation) -> list[Observation]:
+        if isinstance(one, Used | Booked) and one.place == DYE:
+            held.append(one)
+            return []
+        return [one]
+
+    for number, (now, came) in enumerate(lots(keep)):
+        if number == LEARNT + 6:
+            came += [one._replace(at=now) if isinstance(one, Booked) else one for one in held]
+        told += step(state, came, now, MATERIALS, timedelta(hours=12))
+    for hours in range(1, 40):
+        told += step(state, [], now + timedelta(hours=hours), MATERIALS, timedelta(hours=12))
+    assert told == []
+
+
+# ── what lies there ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def readings(lost: Callable[[float], float], hours: int = 300) -> list[Change]:
+    random, state, told = Random(3), Balance(), []
+    for hour in range(hours):
+        state, change = balance.follow(state, hour * 3600.0, random.gauss(0, 10) - lost(hour))
+        told += [change] if change else []
+    return told
+
+
+def test_a_silo_that_only_trembles_is_quiet():
+    """Readings around what should lie there are no news, nor is a delivery that is booked three hours later."""
+    assert readings(lambda hour: 0.0) == []
+    assert readings(lambda hour: -5000.0 if 200 <= hour < 203 else 0.0) == []
+
+
+def test_what_goes_at_once_is_a_step():
+    """Four standard deviations that are gone from one hour to the next are found with their hour and their size."""
+    (one,) = readings(lambda hour: 40.0 if hour >= 200 else 0.0)
+    assert not one.drift
+    assert one.at / 3600 == pytest.approx(199, abs=4)
+    assert one.by == pytest.approx(-40, abs=4 * one.error)
+
+
+def test_what_goes_slowly_is_a_drift_and_is_told_once():
+    """A leak is found with its rate and its beginning, and is not news every day."""
+    (one,) = readings(lambda hour: max(0, hour - 200) * 2.0)
+    assert one.drift
+    assert one.by * 3600 == pytest.approx(-2.0, rel=0.3)
+
+
+def silo(steal: float, mixed: bool = False) -> list[Finding]:
+    """Twelve days of two silos; at the eleventh something happens."""
+    random, state, told = Random(2), State(), []
+    other = Place("OTHER", "SILO")
+    for hour in range(24 * 14):
+        now, gone = MONDAY + timedelta(hours=hour), steal if hour > 24 * 11 else 0.0
+        came: list[Observation] = []
+        for place, off in ((RESIN, -gone), (other, gone if mixed else 0.0)):
+            came.append(Level(now, place, 9000 + off + random.gauss(0, 20)))
+            came.append(InBooks(now, place, 9000.0))
+        told += step(state, came, now + timedelta(minutes=1), MATERIALS, timedelta(hours=1))
+    return told
+
+
+def test_stock_that_goes_without_a_report_is_theft_or_a_mix_up():
+    """Gone at one place alone it is theft; as much too many at another since the same hour, a substitution."""
+    (theft,) = silo(120.0)
+    assert (theft.cause, theft.correction, theft.place) == (Cause.THEFT, Correction.COUNT, RESIN)
+    (mixed,) = silo(120.0, mixed=True)
+    assert (mixed.cause, mixed.instead) == (Cause.SUBSTITUTION, RESIN)
+
+
+def test_entries_are_paired_in_sums_too():
+    """A document may be for several lots, a count for a shift; what is left is left."""
+    amounts = [Decimal(one) for one in ("1.5", "2.25", "4", "8")]
+    causes = [Booked(str(one), MONDAY, "", RESIN, one) for one in amounts]
+    answers = [Booked("sum", MONDAY, "", RESIN, Decimal("3.75")), Booked("eight", MONDAY, "", RESIN, Decimal(8))]
+    pairs, left, over = pair(
+        dated(causes, lambda one: one.quantity), dated(answers, lambda one: one.quantity), Decimal("0.001")
+    )
+    assert [[one.id for one in two] for pair_ in pairs for two in pair_] == [["8"], ["eight"], ["1.5", "2.25"], ["sum"]]
+    assert ([one.amount for one in left], over) == ([Decimal(4)], [])
+
+
+def test_a_finding_has_one_id_however_often_it_is_found():
+    """The id follows from what was found."""
+    wrong = of(Booked, "RESIN", quantity("10"))
+    assert [one.id for one in found(wrong)] == [one.id for one in found(wrong)]
