@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agent.errors import ModelUnfit
 from agent.facts import day_text
-from agent.ports import Answer, Decision, Draft, Posting, Proposal, Route
+from agent.ports import Answer, Decision, Draft, Kind, Posting, Proposal, Route
 from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
 from agent.units import UnitTable
@@ -244,6 +244,8 @@ def recheck(
     `approved` says that a person released it: then only what a person cannot have meant stops it, a workflow that
     now writes nothing and a posting date whose month has closed since.
     """
+    if posting.kind is Kind.NOTIFICATION:  # to be told is nobody's to approve
+        return ()
     why: list[str] = []
     if rule.mode is Mode.ADVISE:
         why.append("this workflow writes nothing any more: its mode is now advise")

@@ -26,6 +26,7 @@ from agent.ports import (
     ErpTarget,
     Event,
     Features,
+    Kind,
     Proposal,
     Route,
     Score,
@@ -40,6 +41,7 @@ from agent.workflows import sentences
 log = logging.getLogger("gatepost.judge")
 
 _HOLD: Final = Route.HOLD
+_TELL: Final = Kind.NOTIFICATION
 _ADVISE: Final = Route.ADVISE
 _TO_THE_OUTBOX: Final = (Route.POST, Route.HOLD)
 NOTHING_TOLD: Final = LiveState()
@@ -404,6 +406,8 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
     drafts = [(draft, door) for draft in proposal.drafts if (door := one.assignment.door(draft)) is not None]
     if route in _TO_THE_OUTBOX and not drafts:
         route, reasons = _ADVISE, (*reasons, "this kind of posting is off for the target")
+    if route is _HOLD and all(draft.kind is _TELL for draft, _ in drafts):
+        route = Route.POST  # to be told is nobody's to approve
     detail = record.of(
         one.payload_hash, one.assignment.workflow.name, one.assignment.rule, proposal,
         route, reasons, score=one.score, seen=one.seen, gap=one.gap,
@@ -423,7 +427,7 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
         holds = (reasons or ("held",)) if route is _HOLD else ()
         early = bool(reconciled_us) and to_us(one.report.occurred_at) < reconciled_us
         verdict.postings = [
-            _posting(one, draft, door.target.name, number, holds, check_first=early)
+            _posting(one, draft, door.target.name, number, () if draft.kind is _TELL else holds, check_first=early)
             for number, (draft, door) in enumerate(drafts)
         ]
         if proposal.together:

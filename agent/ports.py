@@ -360,6 +360,14 @@ class SaysInErpWords(Protocol):
         """Field → value as the ERP calls them, in its order; empty where it cannot be said. Pure, never raises."""
 
 
+@runtime_checkable
+class HasChannels(Protocol):
+    """A target of several ways, each of which may work while another does not."""
+
+    async def unreachable(self) -> Sequence[str]:
+        """Which do not answer now, and why; changes nothing."""
+
+
 # ── plug-ins ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

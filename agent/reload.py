@@ -25,7 +25,7 @@ def fixed(config: Config) -> dict[str, str]:
     found = {"plant.site": config.plant.site}
     for target in config.targets:
         found[f"targets {target.name}"] = target.kind
-        for field in type(target.settings).model_fields:
+        for field in getattr(target.settings, "fixed_fields", type(target.settings).model_fields):
             if not _HARMLESS.search(field):
                 found[f"targets {target.name}.{field}"] = str(getattr(target.settings, field))
     for source in config.sources:  # the name is part of the identity of messages: a redelivery would be new

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,6 +20,7 @@ from paho.mqtt.properties import Properties
 
 from agent.brokers import Broker
 from agent.errors import SourceLost
+from agent.publisher import Client
 from agent.settings import SparkplugNode
 from agent.sources.mqtt_retry import refusal
 from agent.sparkplug.birth import asked
@@ -30,7 +30,6 @@ from agent.sparkplug.primary import PrimaryHost
 
 log = logging.getLogger("gatepost.sparkplug_node")
 
-CONNECT_S: Final = 5.0  # for TCP, and again for the TLS handshake
 ANSWER_S: Final = 10.0  # for CONNACK and SUBACK
 GOODBYE_S: Final = 2.0  # for the death and the end of a connection, each
 MOST: Final = 64 * 1024  # bytes of a command
@@ -46,22 +45,6 @@ def topics(settings: SparkplugNode) -> tuple[str, ...]:
     """What it listens to: commands, and whether its primary host is online."""
     commands = str(Topic(Verb.NCMD, f"{settings.group}/{settings.node}"))
     return (commands,) if settings.primary_host is None else (commands, state_topic(settings.primary_host))
-
-
-class _Client(paho.Client):
-    """paho's client; where TLS cannot be agreed on it does not leave the socket open, as paho does."""
-
-    tls: Callable[[], ssl.SSLContext | None]
-
-    def _create_socket(self) -> socket.socket:
-        context = self.tls()  # read anew at every connection: renewed certificates need no restart
-        sock = socket.create_connection((self.host, self.port), CONNECT_S)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock if context is None else context.wrap_socket(sock, server_hostname=self.host)
-        except BaseException:
-            sock.close()
-            raise
 
 
 class Link:
@@ -152,7 +135,7 @@ class Link:
     def _made(self, will: Command) -> paho.Client:
         settings = self._settings
         version5 = settings.version == "5"
-        client = _Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.client_id,
             clean_session=None if version5 else True,

@@ -19,7 +19,7 @@ from agent.commands import show
 from agent.commands.place import as_json, now, tidy
 from agent.crosschecks import POSTS
 from agent.errors import ErpError, Finding, SourceLost
-from agent.ports import Kind
+from agent.ports import HasChannels, Kind
 from agent.settings import OpcuaServer, Scope, SparkplugNode
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ async def _targets(loaded: config.Config) -> list[str]:
             try:
                 async with asyncio.timeout(OPEN_S):
                     await target.open()
+                    if isinstance(target, HasChannels):
+                        problems += [f"target {name}: {one}" for one in await target.unreachable()]
             except (ErpError, TimeoutError) as error:
                 problems.append(f"target {name}: {error or f'no answer within {OPEN_S:.0f} s'}")
             finally:

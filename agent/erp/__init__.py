@@ -8,4 +8,6 @@ from typing import Final
 # kind in the configuration → "module:class"; what the class takes as `config` are the keys of the kind
 TARGETS: Final[Mapping[str, str]] = {
     "sap_s4": "agent.erp.sap_s4:SapS4",
+    "notify": "agent.erp.notify:Notify",
+    "line": "agent.line.target:Line",
 }

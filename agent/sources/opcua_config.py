@@ -42,11 +42,10 @@ class Sampling(NamedTuple):
     queue_size: int
 
 
-class OpcuaConfig(Tagged):
-    """One OPC UA server, or several with the same nodes in fail-over order, as a pair of redundant gateways is."""
+class OpcuaConnection(Settings):
+    """An OPC UA server, or several with the same nodes in fail-over order, and who we are there."""
 
     name: Name = Field(description="Appears in events, metrics and logs; part of the identity of its messages")
-    kind: Literal["opcua"] = Field(default="opcua", description="opcua")
     endpoints: tuple[str, ...] = Field(
         min_length=1, max_length=8, description="opc.tcp://HOST:PORT/PATH in fail-over order"
     )
@@ -73,30 +72,11 @@ class OpcuaConfig(Tagged):
         default=None,
         description="Address of a Boolean that is true on the active one of redundant servers; the others are left",
     )
-    sampling_ms: int = Field(default=250, ge=0, le=3_600_000, description="How often the server looks at a node, ms")
     publishing_ms: int = Field(default=250, ge=10, le=60_000, description="How often the server tells what it saw, ms")
-    queue_size: int = Field(
-        default=100, ge=1, le=100_000, description="Values that the server keeps per node between two publishings"
-    )
-    overrides: Mapping[Tag, Override] = Field(default={}, description="Tag → what is different for it")
-    history: bool = Field(
-        default=False,
-        description="Make up from the server's history for outages and restarts; off: totals alone catch up",
-    )
-    history_values: int = Field(
-        default=10_000,
-        ge=1,
-        le=100_000,
-        description="Values of one outage per tag, ten times as many in all; more: none",
-    )
     silent_s: float = Field(default=4, ge=1, le=60, description="A server that answers nothing for so long is lost")
     request_timeout_s: float = Field(
         default=15, ge=1, le=120, description="Longest wait for one answer while connecting"
     )
-    max_clock_skew_s: int = Field(
-        default=60, ge=1, le=86_400, description="Values whose time stamp is further ahead are uncertain"
-    )
-    max_text: int = Field(default=4096, ge=1, le=1_000_000, description="Longer texts are bad; characters")
     max_message_mb: int = Field(default=32, ge=1, le=512, description="A server that sends more at once is left")
 
     @field_validator("endpoints")
@@ -131,23 +111,24 @@ class OpcuaConfig(Tagged):
         return self
 
     @model_validator(mode="after")
-    def _addresses_parse(self) -> Self:
+    def _namespaces_fit(self) -> Self:
         wrong = [why for alias, uri in self.namespaces.items() if (why := alias_refusal(alias, uri))]
-        if not wrong:
-            refuse_addresses({tag: f"{tag}: {why}" for tag, why in self._unread(self.tags)}, self.tags)
-        wrong += [f"active: {why}" for _, why in self._unread({"active": self.active} if self.active else {})]
-        wrong += [f"overrides: there is no tag {tag!r}" for tag in self.overrides if tag not in self.tags]
+        wrong += [f"active: {why}" for _, why in self.unread({"active": self.active} if self.active else {})]
         if wrong:
             raise ValueError("; ".join(wrong[:20]))
         return self
 
-    def _unread(self, written: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def unread(self, written: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         """The addresses that cannot be read, and why."""
         for name, text in written.items():
             try:
                 parse(text, self.namespaces)
             except ValueError as error:
                 yield name, str(error)
+
+    def active_address(self) -> Address | None:
+        """The node that says whether this is the active server of a redundant pair."""
+        return parse(self.active, self.namespaces) if self.active else None
 
     @property
     def secured(self) -> bool:
@@ -159,6 +140,38 @@ class OpcuaConfig(Tagged):
         """What `gatepost check` says although it is allowed."""
         none = "policy none: anybody on the way can read and change what it says, and no server is known by certificate"
         return () if self.secured else (none,)
+
+
+class OpcuaConfig(OpcuaConnection, Tagged):
+    """One OPC UA server, or several with the same nodes in fail-over order, as a pair of redundant gateways is."""
+
+    kind: Literal["opcua"] = Field(default="opcua", description="opcua")
+    sampling_ms: int = Field(default=250, ge=0, le=3_600_000, description="How often the server looks at a node, ms")
+    queue_size: int = Field(
+        default=100, ge=1, le=100_000, description="Values that the server keeps per node between two publishings"
+    )
+    overrides: Mapping[Tag, Override] = Field(default={}, description="Tag → what is different for it")
+    history: bool = Field(
+        default=False,
+        description="Make up from the server's history for outages and restarts; off: totals alone catch up",
+    )
+    history_values: int = Field(
+        default=10_000,
+        ge=1,
+        le=100_000,
+        description="Values of one outage per tag, ten times as many in all; more: none",
+    )
+    max_clock_skew_s: int = Field(
+        default=60, ge=1, le=86_400, description="Values whose time stamp is further ahead are uncertain"
+    )
+    max_text: int = Field(default=4096, ge=1, le=1_000_000, description="Longer texts are bad; characters")
+
+    @model_validator(mode="after")
+    def _tags_parse(self) -> Self:
+        refuse_addresses({tag: f"{tag}: {why}" for tag, why in self.unread(self.tags)}, self.tags)
+        if wrong := [f"overrides: there is no tag {tag!r}" for tag in self.overrides if tag not in self.tags]:
+            raise ValueError("; ".join(wrong[:20]))
+        return self
 
     @property
     def vouches_s(self) -> float:
@@ -173,10 +186,6 @@ class OpcuaConfig(Tagged):
     def addresses(self) -> Mapping[str, Address]:
         """Tag → the node that it means."""
         return {tag: parse(text, self.namespaces) for tag, text in self.tags.items()}
-
-    def active_address(self) -> Address | None:
-        """The node that says whether this is the active server of a redundant pair."""
-        return parse(self.active, self.namespaces) if self.active else None
 
     def sampling(self, tag: str) -> Sampling:
         """How this tag is watched."""

@@ -16,7 +16,7 @@ from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError
 
 from agent.errors import SourceLost
-from agent.sources.opcua_config import OpcuaConfig, Policy
+from agent.sources.opcua_config import OpcuaConnection, Policy
 from agent.sources.opcua_security import Certificates, Own, ServerRefused, leaf
 from agent.sources.opcua_values import status_name
 
@@ -61,7 +61,7 @@ class Connected(NamedTuple):
     expires: Mapping[str, datetime]  # "our" and "the server's"
 
 
-async def connect(config: OpcuaConfig, url: str, certificates: Certificates, now: datetime) -> Connected:
+async def connect(config: OpcuaConnection, url: str, certificates: Certificates, now: datetime) -> Connected:
     """A new session. Raises SourceLost, and ServerRefused where trying again is of no use."""
     own: Own | None = None
     expires: dict[str, datetime] = {}
@@ -111,7 +111,7 @@ async def leave(client: Client) -> None:
             protocol.transport.abort()  # without waiting for a peer that takes nothing more
 
 
-async def endpoint_of(config: OpcuaConfig, url: str) -> ua.EndpointDescription:
+async def endpoint_of(config: OpcuaConnection, url: str) -> ua.EndpointDescription:
     """What the server offers for our policy and mode. Raises ServerRefused with what it offers instead."""
     offered = await endpoints(config, url)
     uri, mode = POLICIES[config.policy].URI, mode_of(config)
@@ -123,7 +123,7 @@ async def endpoint_of(config: OpcuaConfig, url: str) -> ua.EndpointDescription:
     raise ServerRefused("server_refused", f"the server does not offer {wanted}; it offers {others}")
 
 
-async def endpoints(config: OpcuaConfig, url: str) -> Sequence[ua.EndpointDescription]:
+async def endpoints(config: OpcuaConnection, url: str) -> Sequence[ua.EndpointDescription]:
     """What the server offers. Some tell it only under /discovery, as Ignition does. Raises what asyncua raises."""
     try:
         return await _client(url, config).connect_and_get_server_endpoints()
@@ -146,7 +146,7 @@ def offer(policy_uri: str | None, mode: ua.MessageSecurityMode) -> str:
     return known + words.get(mode, "")
 
 
-def mode_of(config: OpcuaConfig) -> ua.MessageSecurityMode:
+def mode_of(config: OpcuaConnection) -> ua.MessageSecurityMode:
     """The configured mode."""
     if not config.secured:
         return ua.MessageSecurityMode.None_
@@ -178,7 +178,7 @@ def translated(error: Exception, own: Own | None) -> SourceLost:
     return SourceLost(closed or f"{type(error).__name__}: {error}")
 
 
-def _client(url: str, config: OpcuaConfig) -> Client:
+def _client(url: str, config: OpcuaConnection) -> Client:
     client = Client(url, timeout=config.silent_s)
     client.name = client.description = f"Gatepost {config.name}"
     client.application_uri, client.product_uri = PRODUCT, PRODUCT
@@ -187,7 +187,7 @@ def _client(url: str, config: OpcuaConfig) -> Client:
     return client
 
 
-async def _secure(client: Client, config: OpcuaConfig, certificates: Certificates, own: Own, der: bytes) -> None:
+async def _secure(client: Client, config: OpcuaConnection, certificates: Certificates, own: Own, der: bytes) -> None:
     client.application_uri = own.uri
     client.certificate_validator = await certificates.validator()
     await client.set_security(
@@ -198,7 +198,7 @@ async def _secure(client: Client, config: OpcuaConfig, certificates: Certificate
         await client.load_private_key(config.user_key_file)
 
 
-async def _enter(client: Client, config: OpcuaConfig) -> None:
+async def _enter(client: Client, config: OpcuaConnection) -> None:
     """Channel, session, identity; the library's own supervisor is not started: a new client replaces a lost one."""
     await client.connect_socket()
     await client.send_hello()
@@ -219,7 +219,7 @@ def _limit(client: Client, most: int) -> None:
     limits.max_message_size = min(limits.max_message_size or most, most)
 
 
-def _require_identity(client: Client, config: OpcuaConfig) -> None:
+def _require_identity(client: Client, config: OpcuaConnection) -> None:
     """Only an identity that the server takes, and no password that would travel readable. Raises ServerRefused."""
     kind = ua.UserTokenType.Anonymous
     if config.user is not None:

@@ -15,7 +15,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from agent.errors import SourceLost
 from agent.sources.opcua_address import Address, NodeAddress, namespaces
-from agent.sources.opcua_config import MOST_KEEP_ALIVE_S, OpcuaConfig, Sampling
+from agent.sources.opcua_config import MOST_KEEP_ALIVE_S, OpcuaConnection, Sampling
 from agent.sources.opcua_connect import leave, plainly, translated
 from agent.sources.opcua_past import history_of, history_request
 from agent.sources.opcua_security import ServerRefused
@@ -66,7 +66,7 @@ class Found(NamedTuple):
 class Session:
     """An open session; `broken` ends it with the reason."""
 
-    def __init__(self, client: Client, config: OpcuaConfig) -> None:
+    def __init__(self, client: Client, config: OpcuaConnection) -> None:
         loop = asyncio.get_running_loop()
         self.broken: asyncio.Future[None] = loop.create_future()
         self.heard_at = time.monotonic()  # when the subscription last said something

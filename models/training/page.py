@@ -9,45 +9,21 @@ from typing import Final
 
 import numpy as np
 
+from agent.htmlpage import figures, whole
+from agent.svg import FAINT, ORANGE, Axis, Line, Note, chart
 from models.training import measures
 from models.training.judged import Drift, Judged
-from models.training.svg import FAINT, ORANGE, Axis, Line, Note, chart
 
 WARN, ALARM = 0.1, 0.25  # of the stability index; customary
 MOST_DOTS: Final = 400  # points of a curve: more cannot be seen
 
-STYLE: Final = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b2a38; background: #fff; max-width: 1020px; margin: 32px auto;
-  padding: 0 20px; }
-h1 { font-size: 26px; margin-bottom: 0; }
-h2 { font-size: 18px; margin: 34px 0 6px; }
-p { max-width: 72ch; margin: 6px 0 12px; }
-.side { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 28px; }
-.figures { display: flex; flex-wrap: wrap; gap: 12px; margin: 18px 0; }
-.figures div { border: 1px solid #c9d1d8; border-radius: 8px; padding: 10px 16px; flex: 1 1 130px; }
-.figures b { display: block; font-size: 23px; }
-.figures span, .quiet { color: #56646f; }
-.figures span { font-size: 13px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid #e4e8eb; }
-th:first-child, td:first-child { text-align: left; }
-thead th { color: #56646f; font-weight: 600; font-size: 13px; vertical-align: bottom; }
-.wide { overflow-x: auto; }
-svg { max-width: 100%; height: auto; }
-.warn { background: #fff2cc; }
-.alarm { background: #f8d0c8; }
-"""
-
 
 def page(title: str, told: Mapping[str, str], judged: Judged) -> str:
     """The whole page; `told` are the lines below the title: data, protocol, learner …"""
-    lines = "<br>".join(f"<b>{escape(name)}:</b> {escape(value)}" for name, value in told.items())
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{escape(title)}</title><style>{STYLE}</style></head><body>
-<h1>{escape(title)}</h1><p class="quiet">{lines}</p>
-{_headline(judged)}
+    return whole(
+        title,
+        told,
+        f"""{_headline(judged)}
 <div class="side"><section><h2>When it may decide alone</h2>
 <p>Accepting the most certain cases first. The bar was chosen on rows learnt from; the curve is of judged ones.</p>
 {_curve(judged)}</section>
@@ -58,9 +34,8 @@ def page(title: str, told: Mapping[str, str], judged: Judged) -> str:
 <h2>Class by class</h2>{_classes(judged)}
 <h2>Are the judged rows like those it learnt from?</h2>
 <p>PSI of each raw input: above {WARN:g} another mix, above {ALARM:g} another population.</p>
-{_drift(judged.drift)}
-</body></html>
-"""
+{_drift(judged.drift)}""",
+    )
 
 
 def _headline(judged: Judged) -> str:
@@ -72,7 +47,7 @@ def _headline(judged: Judged) -> str:
         (f"{found['accepted']:.1%}", f"accepted without a person, at {judged.bar:.3f} and above"),
         (f"{found['right_of_accepted']:.1%}" if "right_of_accepted" in found else "–", "of these right"),
     ]
-    return '<div class="figures">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in shown) + "</div>"
+    return figures(shown)
 
 
 def _curve(judged: Judged) -> str:
