@@ -17,8 +17,16 @@ from agent.settings import LiveKind, PostingMode, Source, Target, Workflow
 from agent.yamltree import Node
 
 Findings = Iterator[Finding]
-POSTS = {"consumption": (Kind.GOODS_ISSUE,), "confirmation": (Kind.CONFIRMATION,)}  # other workflows: any kind
-ABOUT_OPERATIONS = ("consumption", "confirmation")  # workflows whose reports are of an operation of an order
+POSTS = {  # other workflows: any kind
+    "consumption": (Kind.GOODS_ISSUE,),
+    "confirmation": (Kind.CONFIRMATION,),
+    "backflush": (Kind.GOODS_ISSUE,),
+}
+ABOUT_OPERATIONS = (
+    "consumption",
+    "confirmation",
+    "backflush",
+)  # workflows whose reports are of an operation of an order
 
 
 class Wiring(Protocol):
@@ -172,15 +180,34 @@ def live_facts(wiring: Wiring) -> Iterator[Node]:
 
 
 def no_double_consumption(wiring: Wiring) -> Findings:
-    """Components are issued by the consumption workflow or by backflushing confirmations, never by both."""
+    """Components are issued by one workflow alone: `consumption`, `backflush`, or confirmations that backflush."""
     issuing = [name for name, flow in _of_kind(wiring, "consumption") if _live(wiring, flow, Kind.GOODS_ISSUE)]
+    ahead = [
+        name
+        for name, flow in _of_kind(wiring, "backflush")
+        if _live(wiring, flow, Kind.GOODS_ISSUE) and _writes(wiring, name)
+    ]
     for name, flow in _of_kind(wiring, "confirmation"):
-        if issuing and getattr(flow.options, "backflush", False) and _live(wiring, flow, Kind.CONFIRMATION):
+        others = issuing + ahead
+        if others and getattr(flow.options, "backflush", False) and _live(wiring, flow, Kind.CONFIRMATION):
             node = _place(wiring.tree, ("workflows", name, "options", "backflush"))
             yield node.finding(
-                f"would consume twice: workflow {issuing[0]!r} posts goods issues live and these confirmations"
+                f"would consume twice: workflow {others[0]!r} posts goods issues live and these confirmations"
                 " backflush; set backflush: false, or goods_issue: off at the target"
             )
+    writing = [name for name in issuing if _writes(wiring, name)]
+    for name in ahead if writing else ():
+        yield _place(wiring.tree, ("workflows", name)).finding(
+            f"would consume twice: workflow {writing[0]!r} posts goods issues live, and so does this one; set the"
+            " authority of one of them to advise",
+            "",
+        )
+
+
+def _writes(wiring: Wiring, workflow: str) -> bool:
+    """Whether its authority lets it post at all; absent it is `advise`."""
+    mode = wiring.tree.get("authority", workflow, "mode")
+    return mode is not None and mode.text != "advise"
 
 
 def no_plain_http(wiring: Wiring) -> Findings:

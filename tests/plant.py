@@ -296,7 +296,9 @@ def configured(folder: Path, broker: int, sap: str, change: Change = lambda cont
         "url": sap, "settle_s": 0.3, "lookup_reliable": True, "connect_s": 1.0, "total_s": 2.5, "concurrency": 8,
     }  # fmt: skip
     content["authority"] = {
-        name: {"mode": "auto", "min_confidence": 0, "audit_sample": 0} for name in content["workflows"]
+        name: {"mode": "auto", "min_confidence": 0, "audit_sample": 0}
+        for name in content["workflows"]
+        if name != "backflush"  # it would issue what `consumption` issues
     }
     content |= {"store": {"path": str(folder / "gatepost.db"), "reserve_mb": 1}, "models": str(ROOT / "models")}
     content["model_keys"] = str(EDGE / "trust/models")

@@ -28,6 +28,7 @@ from agent.sap.call import (
 )
 from agent.sap.formats import date_literal, guid_literal, padded, sap_time, string_literal
 
+TAKE_BACK: Final = "262"
 ACTIVITIES: Final = {  # number in the work centre → fields of its quantity and its unit
     number: (f"OpConfirmedWorkQuantity{number}", f"OpWorkQuantityUnit{number}") for number in "123456"
 }
@@ -59,13 +60,13 @@ def call(
 
 
 def _goods_issue(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
-    unit = sap_unit(payload["unit"], rules)
+    unit, movement = sap_unit(payload["unit"], rules), _issue_or_take_back(payload, rules)
     item = {
         "Material": payload["material"],
         "Plant": payload["plant"],
         "StorageLocation": payload.get("storage_location"),
         "Batch": payload.get("batch"),
-        "GoodsMovementType": rules.issue_type,
+        "GoodsMovementType": movement,
         "ManufacturingOrder": payload["order"],
         "Reservation": payload.get("reservation"),
         "ReservationItem": payload.get("reservation_item"),
@@ -73,8 +74,20 @@ def _goods_issue(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
         "EntryUnit": unit,
         "MaterialDocumentItemText": payload.get("text"),
     }
+    if movement == TAKE_BACK and payload.get("reservation"):
+        item["MaterialDocumentPostingType"] = "1"  # reduces what is withdrawn of the reservation, SAP KBA 3027233
     service = service_of(Kind.GOODS_ISSUE, rules)
     return movements.material_document(service, rules.issue_code, item, payload, key, rules)
+
+
+def _issue_or_take_back(payload: Mapping[str, Any], rules: Rules) -> str:
+    """Movement 261, or 262 for what was issued to an order and goes back. Raises Unfit."""
+    movement = payload.get("movement") or rules.issue_type
+    if movement not in (rules.issue_type, TAKE_BACK):
+        raise Unfit(f"payload.movement: {movement!r} is neither {rules.issue_type} nor {TAKE_BACK}")
+    if movement == TAKE_BACK and rules.issue_type != "261":
+        raise Unfit(f"payload.movement: {TAKE_BACK} takes 261 back, not {rules.issue_type}; book it in SAP by hand")
+    return str(movement)
 
 
 def _confirmation(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:

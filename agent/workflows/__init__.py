@@ -10,4 +10,5 @@ WORKFLOWS: Final[Mapping[str, str]] = {
     "consumption": "agent.workflows.consumption:Consumption",
     "confirmation": "agent.workflows.confirmation:Confirmation",
     "scrap": "agent.workflows.scrap:Scrap",
+    "backflush": "agent.workflows.backflush:Backflush",
 }

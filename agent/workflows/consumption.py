@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.detectors import usage
 from agent.errors import BadPayload
 from agent.facts import Facts
-from agent.isa95 import MaterialActual, Quantity, SegmentResponse
+from agent.isa95 import MaterialActual, SegmentResponse
 from agent.ports import Draft, Expected, Features, Kind, Proposal, Score
 from agent.workflows import usual
-from agent.workflows.causes import Fits, likely_cause, lost_with_scrap, stand_in
+from agent.workflows.deviation import cause, deviation
 from agent.workflows.orders import (
     converted,
     erp_quantity,
@@ -25,7 +25,7 @@ from agent.workflows.orders import (
     shown,
     stale_orders,
 )
-from agent.workflows.use import ZERO, Need, Use, consumed_of, made_of, use_of
+from agent.workflows.use import ZERO, Need, Use, consumed_of, use_of
 
 _GOODS_ISSUE: Final = Kind.GOODS_ISSUE
 USES_KEPT: Final = 1000  # more than a batch has reports
@@ -108,7 +108,7 @@ class Consumption:
         holds += _missing(use)
         used, last = Decimal(state.get("total", 0)), state.get("last", ())
         set_up = _set_up(use, state)
-        doubts = [*_deviation(report, use, quantity, facts, set_up), *_cumulated(need, used, quantity, facts)]
+        doubts = [*deviation(report, use, quantity, facts, set_up), *_cumulated(need, used, quantity, facts)]
         fingerprint = f"{actual.quantity.value!s} {actual.lot} {lot!s} {report.work_center}"
         at = report.occurred_at.timestamp()
         if reported_before(last, fingerprint, at, self._double_within(need)):
@@ -119,8 +119,8 @@ class Consumption:
             stream, found = _followed(use, quantity, set_up, stream)
             if found is not None:
                 if self.config.rare and found.p < 1:
-                    cause = _cause(report, use, facts)
-                    doubts = usual.odd(found, quantity, need.unit, cause, self.config.rare, facts.units)
+                    why = cause(report, use, facts)
+                    doubts = usual.odd(found, quantity, need.unit, why, self.config.rare, facts.units)
                 alarm = usual.shift(found, actual.material, report.work_center)
         confidence, reasons = (score.confidence, score.reasons) if score else (1.0, ())
         if alarm:
@@ -176,54 +176,12 @@ def _missing(use: Use) -> list[str]:
     return holds
 
 
-def _deviation(report: SegmentResponse, use: Use, quantity: Decimal, facts: Facts, set_up: Decimal) -> tuple[str, ...]:
-    """Beyond what the lot should take, plus the set-up where it may be in this report."""
-    _, need, lot, expected, _ = use
-    unit = need.unit
-    if need.component is None:
-        return _instead(report, use, facts)
-    if lot is None or expected is None:
-        return ()
-    expected += set_up
-    low = expected * need.least - need.half_step
-    high = expected * need.most + need.half_step
-    if low <= quantity <= high:
-        return ()
-
-    def fits(numerator: Decimal | int, denominator: Decimal | int) -> bool:
-        return low * denominator <= quantity * numerator <= high * denominator
-
-    cause = _cause(report, use, facts)(fits)
-    percent = f": {quantity / expected:.0%}".replace("%", " %") if expected else ""
-    words = f"{shown(quantity, unit, facts.units)} reported, {shown(expected, unit, facts.units)} expected{percent}"
-    return (f"{words}; {cause}" if cause else words,)
-
-
 def _expected(use: Use, set_up: Decimal) -> Expected | None:
     """What the lot should take, and within what tolerance; None where nothing tells."""
     need, expected = use.need, use.expected
     if expected is None:
         return None
     return Expected(expected + set_up, need.least, need.most, need.unit, need.into_unit.step)
-
-
-def _instead(report: SegmentResponse, use: Use, facts: Facts) -> tuple[str, ...]:
-    """What an unplanned withdrawal may be used instead of."""
-    actual, need, *_ = use
-    made = made_of(report, need.order)
-    same = stand_in(actual.quantity, need.material, need.order, Quantity(*made), facts) if made else ""
-    return (same,) if same else ()
-
-
-def _cause(report: SegmentResponse, use: Use, facts: Facts) -> usual.Cause:
-    """What explains a quantity, once it is known which factor on it would fit."""
-    actual, need, lot, *_ = use
-
-    def explain(fits: Fits) -> str:
-        scrap = lost_with_scrap(report.material_actuals, lot or ZERO, need.into_lot, fits)
-        return scrap or likely_cause(actual.quantity, fits, need.material, facts)
-
-    return explain
 
 
 def _set_up(use: Use, state: Mapping[str, Any]) -> Decimal:

@@ -47,6 +47,14 @@ def _goods_issue(
     where = f"order {order}, operation {payload['operation']}"
     usual = f", where {words.amount(expected['quantity'], expected['unit'])} was expected" if expected else ""
     stock = payload.get("storage_location")
+    if payload.get("movement"):  # what was issued and goes back
+        return {
+            "operator": f"{amount} of {material} was issued for {where} and not used: it goes back.",
+            "planner": f"Order {order} takes {amount} of {material} less"
+            + (f"; storage location {stock} then has so much more." if stock else "; no storage location is named."),
+            "accountant": f"A goods issue of {amount} of {material}, {words.money(value)}, is taken back from order "
+            f"{order}, posting date {payload['posting_date']}.",
+        }
     return {
         "operator": f"{_as_reported(payload, amount, words)} of {material} was used for {where}{usual}.",
         "planner": f"Order {order} takes {amount} of {material}"

@@ -16,6 +16,7 @@ _CONSUMED: Final = MaterialUse.CONSUMED
 _PRODUCED: Final = MaterialUse.PRODUCED
 ZERO: Final = Decimal(0)
 ONE: Final = Decimal(1)
+BACKFLUSHED: Final = "is backflushed with the confirmation"  # why nothing else may issue a component
 EXACT: Final = Tolerance("", "", ZERO, ZERO)  # where no tolerance is configured
 
 
@@ -61,8 +62,7 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
         what = f"a consumption report names one consumed material, this one {len(consumed)}"
         raise BadPayload(what, field="material_actuals")
     actual = consumed[0]
-    key = ("consumption", report.order, actual.material, report.operation, report.work_center)
-    need: Need = facts.memo.get(key) or facts.remember(key, _need(report, actual.material, facts))
+    need = need_of(report, actual.material, facts)
     _refuse_negative(*actual.quantity, "quantity")
     made, item = made_of(report, need.order), need.item
     if made is not None:
@@ -78,6 +78,12 @@ def use_of(report: SegmentResponse, facts: Facts) -> Use:
 def consumed_of(report: SegmentResponse) -> list[MaterialActual]:
     """Each material that it says was consumed."""
     return [actual for actual in report.material_actuals if actual.use is _CONSUMED]
+
+
+def need_of(report: SegmentResponse, name: str, facts: Facts) -> Need:
+    """What the facts say about this material at the report's place; remembered. Raises BadPayload."""
+    key = ("consumption", report.order, name, report.operation, report.work_center)
+    return facts.memo.get(key) or facts.remember(key, _need(report, name, facts))
 
 
 def _need(report: SegmentResponse, name: str, facts: Facts) -> Need:
@@ -146,5 +152,5 @@ def _component_holds(order: Order, name: str, component: Component | None) -> li
     if component is None:
         return [f"{name} is no component of order {order.order}: an unplanned withdrawal"]
     if component.backflush:
-        return [f"{name} is backflushed with the confirmation: it would be consumed twice"]
+        return [f"{name} {BACKFLUSHED}: it would be consumed twice"]
     return []

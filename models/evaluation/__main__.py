@@ -29,6 +29,7 @@ PARTS: Final = {  # part → module with `measure(data, folder) -> list[Figure]`
     "posting": "models.evaluation.posting",
     "consumption": "models.evaluation.consumption",
     "reconciliation": "models.evaluation.reconciliation",
+    "backflush": "models.evaluation.backflush",
     "nab": "models.evaluation.nab",
 }
 

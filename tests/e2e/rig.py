@@ -313,7 +313,9 @@ def configured(
     content["sources"] = [sources[source], sources["erp_orders"]]
     content["targets"][0] |= {"url": sap, **target}
     content["authority"] = {
-        name: {"mode": "auto", "min_confidence": 0, "audit_sample": 0} for name in content["workflows"]
+        name: {"mode": "auto", "min_confidence": 0, "audit_sample": 0}
+        for name in content["workflows"]
+        if name != "backflush"  # it would issue what `consumption` issues
     }
     content |= {"mappings": str(EDGE / "mappings"), "units": str(EDGE / "units.yaml"), "models": str(ROOT / "models")}
     content["model_keys"] = str(EDGE / "trust/models")

@@ -213,7 +213,7 @@ def test_the_cases_of_the_project_pass(config, monkeypatch):
     monkeypatch.delenv("GATEPOST_SECRET_ERP_PASSWORD")
     ran = gatepost_(config, "cases", str(CASES))
     assert ran.code == 0, ran.out
-    assert ran.out.count("ok ") == 5
+    assert ran.out.count("ok ") == len([*CASES.glob("*.event.json")]) > 5
 
 
 def test_a_case_that_differs_shows_how(config):

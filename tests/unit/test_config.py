@@ -73,7 +73,7 @@ class Flow(Settings):
 KINDS: dict[str, dict[str, type[BaseModel]]] = {
     "sources": {"mqtt": Mqtt, "erp_orders": Orders},
     "targets": {"sap_s4": Sap},
-    "workflows": {"consumption": Flow, "confirmation": Flow},
+    "workflows": {"consumption": Flow, "confirmation": Flow, "backflush": Flow},
 }
 
 
@@ -306,6 +306,25 @@ def test_consuming_twice_is_refused(write):
     (finding,) = findings(write(("confirmation: dry-run", "confirmation: live")))
     assert (finding.line, finding.path) == (23, "workflows.confirmation.options.backflush")
     assert "would consume twice" in finding.message
+
+
+def test_issues_ahead_beside_another_workflow_that_consumes_are_refused(write):
+    """Backflush that writes stands neither beside consumption that writes nor beside confirmations that backflush."""
+    backflush = ("  confirmation:\n", "  ahead: {kind: backflush, target: s4, mapping: made}\n  confirmation:\n")
+    assist = ("authority:\n", "authority:\n  ahead: {mode: assist}\n")
+    (finding,) = findings(write(backflush, assist))
+    assert finding.path == "workflows.ahead"
+    assert "would consume twice: workflow 'weighing' posts goods issues live, and so does this one" in finding.message
+    confirming = ("confirmation: dry-run", "confirmation: live")
+    shown = ("weighing: {mode: auto", "weighing: {mode: advise")
+    (finding,) = findings(write(backflush, assist, confirming, shown))
+    assert finding.path == "workflows.confirmation.options.backflush"
+
+
+def test_issues_ahead_may_be_shown_beside_what_consumes(write):
+    """A parallel run: under `advise` nothing is written, so nothing is consumed twice."""
+    ahead = ("  confirmation:\n", "  ahead: {kind: backflush, target: s4, mapping: made}\n  confirmation:\n")
+    assert read(write(ahead)).workflows["ahead"].kind == "backflush"
 
 
 @pytest.mark.parametrize(

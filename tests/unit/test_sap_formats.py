@@ -136,6 +136,17 @@ def test_a_goods_issue_says_261_against_the_reservation():
     }
 
 
+def test_what_goes_back_is_movement_262_of_the_same_reservation():
+    """It reduces what is withdrawn of it; another movement, and a plant's own type of issue, are refused by name."""
+    (item,) = call(Kind.GOODS_ISSUE, ISSUE | {"movement": "262"}, KEY, RULES).body["to_MaterialDocumentItem"]["results"]
+    assert item["GoodsMovementType"] == "262"
+    assert (item["ReservationItem"], item["MaterialDocumentPostingType"]) == ("1", "1")
+    with pytest.raises(Unfit, match="'551' is neither 261 nor 262"):
+        call(Kind.GOODS_ISSUE, ISSUE | {"movement": "551"}, KEY, RULES)
+    with pytest.raises(Unfit, match="262 takes 261 back, not Z61"):
+        call(Kind.GOODS_ISSUE, ISSUE | {"movement": "262"}, KEY, replace(RULES, issue_type="Z61"))
+
+
 def test_a_confirmation_pads_localises_and_stamps():
     """Operation 0010, the plant's next calendar day, no scrap of zero, the key as GUID, movements by backflush."""
     body = call(Kind.CONFIRMATION, CONFIRMATION, KEY, RULES).body
