@@ -145,6 +145,13 @@ def _line(one: Mapping[str, Any], facts: Facts, limits: Mapping[str, Decimal | N
     }  # fmt: skip
 
 
+def risk_of(posting: Mapping[str, Any], rules: Rules) -> str:
+    """The risk of one posting, as `approvals.show` tells it."""
+    limits = {one.workflow.name: one.rule.max_value for one in rules.assignments.values()}
+    limit = limits.get(posting["workflow"])
+    return risk(posting["reasons"], posting["confidence"], at_stake(posting), limit)
+
+
 def risk(reasons: Sequence[str], confidence: float | None, value: Decimal, limit: Decimal | None) -> str:
     """How much a posting wants a careful look: high, medium or low."""
     if (confidence is not None and confidence < UNSURE) or (limit is not None and value > limit):

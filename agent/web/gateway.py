@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 
 from agent import approving, shown
 from agent.app import Agent
-from agent.board import Lines, drifted
+from agent.board import Lines, drifted, risk_of
 from agent.board import board as board_of
 from agent.callers import Identity
 from agent.envelope import SignatureRefused, verify
@@ -108,6 +108,8 @@ def _shown(
     return {
         **veiled(posting, fields if whole.masked else ()),
         "currency": known.facts.plant.currency,
+        "unit": content["unit"],
+        "risk": risk_of(posting, agent.rules),
         "payload": content["payload"],
         "group": veiled(posting["group"], fields),
         "shown_sha256": digest,

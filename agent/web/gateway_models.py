@@ -309,6 +309,7 @@ class Approval(Posting):
     shown_sha256: str = Field(description="SHA-256 of `record` as compact JSON with sorted keys in UTF-8")
     allowed: list[str] = Field(description="What somebody with the given `roles` may do with it")
     masked: list[str] = Field(description="Fields that are masked for these roles")
+    risk: str = Field(description="`high`, `medium` or `low`, as on the board")
     record: Record
     history: list[Before]
     suggested: list[Suggestion] = Field(description="What may have caused the scrap, at most three")

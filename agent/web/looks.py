@@ -231,8 +231,11 @@ async def _postings(
 
 
 def _priced(agent: Agent, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With the currency of their values."""
-    return [{**one, "currency": agent.config.plant.currency} for one in found]
+    """With the currency of their values and the unit of their quantities, as the plant writes them."""
+    currency, units = agent.config.plant.currency, agent.rules.facts.units
+    return [
+        {**one, "currency": currency, "unit": units.shown((one.get("payload") or {}).get("unit", ""))} for one in found
+    ]
 
 
 def _next(found: list[dict[str, Any]], limit: int) -> int | None:

@@ -162,6 +162,7 @@ class Posting(Shown):
     record_hash: str = Field(description="SHA-256 of the payload; of a group over all that goes with this posting")
     value: str = Field(description="Money at stake, a decimal string")
     currency: str = Field(description="The plant's, as ISO 4217 calls it")
+    unit: str = Field(description="Of its quantities, as the plant writes it; in `payload` it is the mapping's code")
     confidence: float | None
     reasons: list[str] = Field(description="Why it is held")
     state: str

@@ -85,7 +85,8 @@ class Tags:
 
     def load(self, path: Path) -> None:
         """Add the tags of an export."""
-        for name, tag in _atomic(json.loads(path.read_text(encoding="utf-8")), ""):
+        root = json.loads(path.read_text(encoding="utf-8"))
+        for name, tag in _atomic(root, "", _types(root)):
             self._types[name] = tag.get("dataType", "Int4")
             value = tag.get("value")
             if self._types[name] == "DataSet":
@@ -122,19 +123,35 @@ def _short(path: str) -> str:
     return path.removeprefix(PROVIDER) if path.startswith(PROVIDER) else path.lstrip("~/")
 
 
-def _atomic(node: Any, above: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Path and definition of each tag; instances of types are filled from their types by name of the tag."""
-    if isinstance(node, list):
-        for one in node:
-            yield from _atomic(one, above)
-        return
+def _atomic(node: Any, above: str, types: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Path and definition of each tag; instances of types have the tags of their type, and what they say themselves."""
     name = node.get("name", "")
     path = f"{above}/{name}" if above and name else name or above
     if node.get("tagType") == "AtomicTag":
         yield path, node
     elif name != "_types_":
-        for one in node.get("tags", []):
-            yield from _atomic(one, path)
+        tags = node.get("tags", [])
+        if node.get("tagType") == "UdtInstance":
+            tags = _merged(types[node["typeId"]].get("tags", []), tags)
+        for one in tags:
+            yield from _atomic(one, path, types)
+
+
+def _types(node: Any) -> dict[str, Any]:
+    """The types of an export by the name that instances give them. Folders of types are not needed here."""
+    folders = [one for one in node.get("tags", []) if one.get("name") == "_types_"]
+    return {one["name"]: one for folder in folders for one in folder["tags"] if one.get("tagType") == "UdtType"}
+
+
+def _merged(of_type: Sequence[Any], own: Sequence[Any]) -> list[Any]:
+    """The tags of a type, each with what an instance says otherwise."""
+    said = {one["name"]: one for one in own}
+    found = []
+    for one in of_type:
+        mine = said.pop(one["name"], {})
+        tags = _merged(one["tags"], mine.get("tags", [])) if "tags" in one else None
+        found.append({**one, **mine, **({"tags": tags} if tags is not None else {})})
+    return [*found, *said.values()]
 
 
 def _dataset(value: Any) -> Dataset:

@@ -24,7 +24,15 @@ TRACE = {
     "event": {"source": "line", "topic": "a/b", "message": "m-1", "state": "done"},
     "history": [{"at": "2026-11-20T14:00:07+00:00", "action": "approved", "actor": "anna", "posting": 1, "detail": {}}],
     "postings": [
-        {"id": 1, "kind": "goods_issue", "payload": {"quantity": "1"}, "state": "held", "document": None, "order": ""}
+        {
+            "id": 1,
+            "kind": "goods_issue",
+            "payload": {"quantity": "1"},
+            "unit": "KG",
+            "state": "held",
+            "document": None,
+            "order": "",
+        }
     ],
 }
 

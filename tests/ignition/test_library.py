@@ -114,6 +114,15 @@ def test_the_envelope_holds_for_every_text(comment: str, name: str):
         verify(SECRET, *told, body.encode() + b" ", now)
 
 
+def test_a_step_tells_the_score_whatever_held_it():
+    """How sure the model was stands beside the decision, also where nothing was held for it."""
+    told = gatepost.trace._told(
+        {"reasons": ["every posting is approved"], "score": {"confidence": 0.97, "model": "m/1"}}
+    )
+    assert told == "reasons: every posting is approved  score: 0.97 by m/1"
+    assert gatepost.trace._told({"document": "2026/1"}) == "document: 2026/1"
+
+
 def test_bars_are_shares_of_the_widest():
     """The widest bar is full; outside of the usual range is told."""
     expected = {"quantity": "13", "least": "12", "most": "14", "unit": "KG"}

@@ -137,12 +137,21 @@ def test_what_is_referred_to_is_there():
     assert called - functions == set()
 
 
-def tag_paths(node: Any = None, above: str = "[default]") -> set[str]:
-    node = node or read(FOLDER / "tags/gatepost.json")
+def tag_paths() -> set[str]:
+    """The tags that are there after the import: those of the instance, by its type."""
+    root = read(FOLDER / "tags/gatepost.json")
+    types, instance = root["tags"]
+    assert (root["tagType"], types["name"], instance["tagType"]) == ("Provider", "_types_", "UdtInstance")
+    (of_type,) = types["tags"]
+    assert (of_type["tagType"], of_type["name"]) == ("UdtType", instance["typeId"])
+    return paths_in({**of_type, "name": instance["name"]}, "[default]")
+
+
+def paths_in(node: Any, above: str) -> set[str]:
     path = above + node["name"]
     if node["tagType"] == "AtomicTag":
         return {path}
-    return {one for tag in node["tags"] for one in tag_paths(tag, path + "/")}
+    return {one for tag in node["tags"] for one in paths_in(tag, path + "/")}
 
 
 def test_every_tag_of_views_and_scripts_is_in_the_export():

@@ -123,6 +123,18 @@ async def test_every_page_is_drawn_and_stays_readable_without_the_agent(plant: B
     assert here[f"/approval/{id}"]["Amount"]["props"]["text"] == "26 KG"
     assert here["/orders"]["Board"]["props"]["data"][0]["held"] >= 1
     assert here["/health"]["Agent"]["props"]["params"]["value"] == "Ready"
+    assert here[f"/approval/{id}"]["Risk"]["props"]["text"] == "MEDIUM RISK"
+    current = {
+        path: [n for n in ("Approvals", "Orders", "Trace") if one[n]["props"].get("primary")]
+        for path, one in here.items()
+    }
+    assert [current[path] for path in ("/", f"/approval/{id}", "/orders", "/trace/page-1", "/health")] == [
+        ["Approvals"],
+        ["Approvals"],
+        ["Orders"],
+        ["Trace"],
+        [],
+    ]
     assert all("Since" not in one for one in here.values())
     gateway.tags.write(ADDRESS, f"http://127.0.0.1:{free_port()}")
     await beside(poll, gateway)

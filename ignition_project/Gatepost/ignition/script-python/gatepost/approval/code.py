@@ -27,6 +27,7 @@ def shown(found, now_ms):
 		"version": found["version"],
 		"held": found["state"] == "held",
 		"state": words.state(found["state"]),
+		"risk": found["risk"].upper(),
 		"shown_sha256": found["shown_sha256"],
 		"can": dict([(one, one in found["allowed"]) for one in ("approve", "refuse", "correct")]),
 		"title": "%s %d" % (words.kind(record["kind"]), found["id"]),
@@ -72,7 +73,7 @@ def bars(floor, expected, quantity, unit):
 def _nothing(said):
 	found = {"known": False, "held": False, "said": said, "bars": NO_BARS}
 	found.update(dict([(name, []) for name in ("facts", "reasons", "sentences", "will_post", "history", "correctable", "causes")]))
-	found.update(dict([(name, "") for name in ("state", "title", "amount", "material", "value", "signed", "masked", "cause_field")]))
+	found.update(dict([(name, "") for name in ("state", "risk", "title", "amount", "material", "value", "signed", "masked", "cause_field")]))
 	found["can"] = {"approve": False, "refuse": False, "correct": False}
 	return found
 

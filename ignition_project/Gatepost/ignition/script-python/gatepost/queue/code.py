@@ -78,5 +78,5 @@ def _dressed(one):
 
 def _blocked(one):
 	stands = one["dead"] or one["doubtful"]
-	name = "Gatepost/Risk/High" if stands else "Gatepost/Risk/Medium" if one["held"] else "Gatepost/Risk/Low"
+	name = "Gatepost/Stands/High" if stands else "Gatepost/Stands/Medium" if one["held"] else "Gatepost/Stands/Low"
 	return _cell(one, "constraint", name)

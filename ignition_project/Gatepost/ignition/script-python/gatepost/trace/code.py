@@ -55,7 +55,13 @@ def _told(detail):
 		if value:
 			text = u"; ".join([u"%s" % one for one in value]) if isinstance(value, list) else u"%s" % value
 			parts.append(u"%s: %s" % (name.replace("_", " "), text))
-	return u"  ".join(parts)
+	return u"  ".join(parts + _score(detail))
+
+
+def _score(detail):
+	"""How sure the model was, also where that held nothing up."""
+	score = detail.get("score") or {}
+	return [u"score: %.2f by %s" % (score["confidence"], score["model"])] if "confidence" in score else []
 
 
 def _posting(one, words):
@@ -65,7 +71,7 @@ def _posting(one, words):
 		"id": one["id"],
 		"kind": words.kind(one["kind"]),
 		"order": payload.get("order", ""),
-		"quantity": words.amount(quantity, payload.get("unit", "")),
+		"quantity": words.amount(quantity, one["unit"]),
 		"state": words.state(one["state"]),
 		"document": one.get("document") or "",
 	}
