@@ -131,7 +131,7 @@ async def ordeal(folder: Path, terms: Terms) -> Outcome:
         await plant.agent.start()
         await plant.subscribed()
         sender = plant.send(messages(sent, terms.seed), terms.rate, allowed=0)
-        acts = await _torment(plant, sender, terms)
+        acts = await torment(plant, sender, terms)
         await until(lambda: sender.done, "everything is published")
         await until(lambda: _last_is_in(plant, sent[-1]), "the last report has arrived")
         await until(
@@ -141,7 +141,7 @@ async def ordeal(folder: Path, terms: Terms) -> Outcome:
         return _judged(plant, terms, sent, sender, time.monotonic() - begun, exit_code, acts)
 
 
-async def _torment(plant: Rig, sender: Sender, terms: Terms) -> list[str]:
+async def torment(plant: Rig, sender: Sender, terms: Terms) -> list[str]:
     """Kills and restarts in a drawn order at drawn moments; each life of the agent gets its share of the reports."""
     random = Random(f"{terms.seed}/acts")
     acts = ["kill"] * terms.kills + ["broker"] * terms.broker_restarts

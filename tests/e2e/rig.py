@@ -150,7 +150,8 @@ class Booked:
         if record["kind"] == "confirmation":
             report, key = header["ConfirmationText"], header["ExternalSystemConfirmation"]
         else:
-            report, key = record["items"][0]["MaterialDocumentItemText"], header["ReferenceDocument"]
+            first: Mapping[str, Any] = next(iter(record["items"]), {})
+            report, key = first.get("MaterialDocumentItemText", ""), header.get("ReferenceDocument", "")
         return cls(report, record["order"], key, record["request_id"])
 
 
