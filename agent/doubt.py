@@ -23,10 +23,13 @@ from agent.drift import Level, Row, State, Watched
 from agent.errors import Conflict
 from agent.inference import Model
 from agent.judge import Rules
+from agent.modelfiles import Manifest
+from agent.outcomes import Outcome
 from agent.ports import Clock
 from agent.settings import Drift
 from agent.store import audit, drifts
 from agent.store.approvals import once
+from agent.store.labels import Label
 from agent.store.transaction import Transaction
 
 log = logging.getLogger("gatepost")
@@ -66,10 +69,11 @@ class Doubt:
             rule = authority.lowered(one.rule)
             if isinstance(one.model, Model):
                 state = self._state(one.model)
-                if state.raised and state.figures is not None:
-                    why = f"of what {one.model.name} is asked, {state.figures.worst}"
+                if state.raised:
+                    why = f"of what {one.model.name} is asked, {drift.worst_words(state)}"
                     rule = authority.raised(rule, self._settings().min_confidence, why)
                 one.model.explain_below(rule.min_confidence)
+                one.model.recalibrate(state.shift if self._settings().recalibrate else 0.0)
             assignments[kind] = replace(one, rule=rule)
         return replace(rules, assignments=MappingProxyType(assignments))
 
@@ -81,19 +85,29 @@ class Doubt:
         found, self._read_to = await asyncio.to_thread(self._desk.look, partial(drifts.newest, read_to=self._read_to))
         for digest, row in found:
             self._rows[digest].append(row)
-        raised = self._raised()
+        in_force = self._in_force()
         for one in rules.assignments.values():
             if isinstance(one.model, Model):
                 await self._follow(one.model, authority.lowered(one.rule).min_confidence, settings)
-        if self._raised() != raised:
+        if self._in_force() != in_force:
             self._swap(self._rules())
 
     async def _follow(self, model: Model, bar: float, settings: Drift) -> None:
         rows = [row for row in self._rows[model.digest] if len(row.features) == len(model.manifest.features)]
         state, at = self._state(model), self._clock().isoformat()
         watched = Watched(model.manifest, model.reference)
+
+        def step(connection: apsw.Connection) -> State:
+            labels = drifts.outcomes(connection, model.name, model.digest, state.judged_after)
+            cases = [_outcome(one, model.manifest) for one in labels]
+            after = drift.heard(drift.step(state, rows, watched, settings, bar, at), cases, settings, at)
+            off = drift.to_recalibrate(state, settings) and drift.to_recalibrate(after, settings)  # not at first sight
+            if off and model.manifest.kind == "probability":
+                return drift.recalibrated(after, cases, audit.read_head(connection).seq)
+            return after
+
         try:
-            after = await asyncio.to_thread(drift.step, state, rows, watched, settings, bar, at)
+            after = await asyncio.to_thread(self._desk.look, step)
         except Exception:  # whatever it is, it may not end what decides
             log.exception("drift of %s cannot be followed", model.name)
             return
@@ -107,8 +121,9 @@ class Doubt:
         state = self.states.get(model.name)
         return state if state is not None and state.sha256 == model.digest else State(sha256=model.digest)
 
-    def _raised(self) -> set[str]:
-        return {version for version, state in self.states.items() if state.raised}
+    def _in_force(self) -> set[tuple[str, bool, float]]:
+        """What of the states changes decisions."""
+        return {(version, state.raised, state.shift) for version, state in self.states.items()}
 
     async def _keep(self, version: str, state: State, after: State) -> bool:
         told = drift.advice(version, after, self._clock())
@@ -166,18 +181,38 @@ async def accept(desk: Desk, name: str, act: Act) -> Mapping[str, Any]:
     return done
 
 
+def _outcome(label: Label, manifest: Manifest) -> Outcome:
+    """What the model said about one case, and whether that was so.
+
+    Of two answers the set holds what it was by its probability. Of many it is known only where the likeliest was right,
+    or nothing else was possible; where it was wrong beside others, these get the benefit of the doubt.
+    """
+    scored, right = label.scored, label.normal
+    if manifest.kind == "classes":
+        held = ((alpha, right or len(classes) > 1) for alpha, classes in scored.possible.items())
+    else:
+        so = scored.said if right else 1 - scored.said
+        held = ((alpha, 1 - so <= most) for alpha, most in manifest.conformal.items())
+    return Outcome(scored.said, right, tuple(held))
+
+
 # ── on record ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _tell(tx: Transaction, version: str, state: State, after: State, advice: str) -> None:
-    """One row of the trail for what has changed, with the figures."""
+    """A row of the trail for each thing that has changed, with the figures."""
     figures = after.figures and after.figures.model_dump(mode="json")
     detail = {"model": version, "level": after.level, "bar_raised": after.raised, "figures": figures, "why": advice}
+    if after.outcomes is not None:
+        detail["outcomes"] = after.outcomes.model_dump(mode="json")
+    if after.shift != state.shift:
+        moved = {"shift": after.shift, "before": state.shift, "why": "its odds are moved to what people found"}
+        tx.audit("recalibrated", {**detail, **moved})
     if state.learning and after.before is not None:
         tx.audit("drift_measure", {**detail, "why": "later reports are held against the first ones here"})
-    elif after.level is state.level:
+    if (after.level, after.raised) == (state.level, state.raised):
         return
-    elif after.level is Level.ALARM:
+    if after.level is Level.ALARM:
         tx.audit("drift_alarm", detail, alarm=True)
     elif after.level is Level.WARN:
         tx.audit("drift_warning", detail)
@@ -187,4 +222,4 @@ def _tell(tx: Transaction, version: str, state: State, after: State, advice: str
 
 def _settled(state: State) -> State:
     """What of a state is worth a commit."""
-    return state.model_copy(update={"figures": None})
+    return state.model_copy(update={"figures": None, "outcomes": None})

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from math import log, sqrt
 from statistics import quantiles
 from typing import Annotated, Any, Final, NamedTuple
@@ -20,6 +19,8 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from agent.modelfiles import InputReference, Manifest, Reference
+from agent.outcomes import Level as Level
+from agent.outcomes import Outcome, Outcomes, judged, shift, worst
 from agent.settings import Drift
 
 WARN: Final = 0.1
@@ -32,15 +33,6 @@ TOLD: Final = 3  # inputs that people are told of, the worst first
 Share = Annotated[float, Field(ge=0, le=1)]
 Columns = Mapping[str, tuple[int, ...]]  # raw input → where it stands in a row: once, or once for each of its values
 Values = tuple[float, ...]
-
-
-class Level(StrEnum):
-    """How far the inputs are from what they were."""
-
-    LEARNING = "learning"  # too few rows yet
-    GREEN = "green"
-    WARN = "warn"
-    ALARM = "alarm"
 
 
 class Row(NamedTuple):
@@ -230,6 +222,7 @@ class State(BaseModel):
 
     sha256: str = ""  # of the file whose rows these are
     level: Level = Level.LEARNING
+    inputs: Level = Level.LEARNING  # of them alone
     since: str = ""  # when this level began; empty: it never was another
     raised: bool = False  # the bar: from an alarm until all is as before, or a person ends it
     after: int = 0  # rows of the trail up to this one do not count
@@ -238,6 +231,9 @@ class State(BaseModel):
     learning: bool = True  # what it is held against is not chosen yet
     accepted: bool = False  # a person said that what comes now is right
     figures: Figures | None = None
+    outcomes: Outcomes | None = None  # what people found since `judged_after`
+    judged_after: int = 0  # rows of the trail: labels of decisions up to this one do not count
+    shift: float = 0.0  # of the log-odds of what the model says, since a recalibration
 
     @property
     def drifted(self) -> bool:
@@ -268,7 +264,13 @@ def step(state: State, rows: Sequence[Row], watched: Watched, settings: Drift, b
         own = state.accepted or (settings.compare_with == "plant" and figures.level is not Level.GREEN)
         state = state.model_copy(update={"learning": False, "before": learnt(rows, where) if own else None})
         if own:
-            known = {"after": rows[-1].seq, "rows_before": len(rows), "level": Level.GREEN, "figures": figures}
+            known = {
+                "after": rows[-1].seq,
+                "rows_before": len(rows),
+                "level": Level.GREEN,
+                "inputs": Level.GREEN,
+                "figures": figures,
+            }
             return state.model_copy(update=known)
     if len(rows) < settings.rows // 2:
         return state
@@ -283,29 +285,75 @@ def _against_training(rows: Sequence[Row], where: Columns, watched: Watched, bar
 
 
 def moved(state: State, figures: Figures, at: str) -> State:
-    """The state after these figures; the same level keeps its beginning."""
-    raised = figures.level is Level.ALARM or (state.raised and figures.level is not Level.GREEN)
-    since = state.since if state.level is figures.level else at
-    return state.model_copy(update={"level": figures.level, "since": since, "raised": raised, "figures": figures})
+    """The state after these figures of the inputs."""
+    return _levelled(state.model_copy(update={"figures": figures, "inputs": figures.level}), at)
+
+
+def heard(state: State, cases: Sequence[Outcome], settings: Drift, at: str) -> State:
+    """The state after what people found about decisions since `judged_after`."""
+    return _levelled(state.model_copy(update={"outcomes": judged(cases, settings.labels)}), at)
+
+
+def _levelled(state: State, at: str) -> State:
+    """The worst of inputs and outcomes; the same level keeps its beginning.
+
+    After a recalibration the bar stays up until what people found is known again.
+    """
+    found_by_people = state.outcomes.level if state.outcomes else Level.LEARNING
+    found = worst(state.inputs, found_by_people)
+    waiting = state.shift != 0 and found_by_people is Level.LEARNING
+    raised = found is Level.ALARM or (state.raised and (waiting or found is not Level.GREEN))
+    since = state.since if state.level is found else at
+    return state.model_copy(update={"level": found, "since": since, "raised": raised})
+
+
+def to_recalibrate(state: State, settings: Drift) -> bool:
+    """Whether the next step is another intercept: what it says is off, it was not moved yet, and it is wanted."""
+    off = state.outcomes is not None and state.outcomes.level is Level.ALARM
+    return settings.recalibrate and off and not state.shift
+
+
+def recalibrated(state: State, cases: Sequence[Outcome], after: int) -> State:
+    """With the odds moved to what people found; from row `after` of the trail on it is looked anew."""
+    return state.model_copy(update={"shift": shift(cases), "judged_after": after})
 
 
 def accepted(state: State, after: int) -> State:
     """A person said that what comes behind this row of the trail is right: later rows are held against that."""
-    return State(sha256=state.sha256, after=after, accepted=True)
+    return State(sha256=state.sha256, after=after, accepted=True, judged_after=after, shift=state.shift)
 
 
 def advice(name: str, state: State, now: datetime) -> str:
     """What it means and what a person does about it, step by step; empty where there is nothing to do."""
-    if state.level not in (Level.WARN, Level.ALARM) or state.figures is None:
+    if state.level not in (Level.WARN, Level.ALARM):
         return ""
-    said = [f"{name}: {state.figures.worst}"]
+    said = [f"{name}: {worst_words(state)}"]
     if state.raised:
         said.append("the bar is raised")
     said.append("look at the sensor, the product and the recipe first")
     if state.raised:
         said.append(f"if it is meant to be like that: `gatepost models accept-drift {name.partition('/')[0]}`")
-        if now - datetime.fromisoformat(state.since) >= LONG:
+        if state.outcomes is not None and state.outcomes.level is Level.ALARM:
+            said.append(_about_outcomes(state))
+        elif now - datetime.fromisoformat(state.since) >= LONG:
             said.append("it has lasted for a day: train a version on the reports of today")
+    return "; ".join(said)
+
+
+def _about_outcomes(state: State) -> str:
+    """The next step where people found something else than what the model says."""
+    if state.shift:
+        return (
+            "another intercept was not enough: train a version on what people decided (`gatepost models export-labels`)"
+        )
+    return "`drift.recalibrate: true` moves its odds to what people found; it is on record and can be taken back"
+
+
+def worst_words(state: State) -> str:
+    """What is found, for people: inputs, and what people decided where that is no longer as the model says."""
+    said = [state.figures.worst] if state.figures is not None else []
+    if state.outcomes is not None and state.outcomes.level in (Level.WARN, Level.ALARM):
+        said.append(state.outcomes.words)
     return "; ".join(said)
 
 
@@ -317,6 +365,8 @@ def shown(states: Mapping[str, State], now: datetime) -> dict[str, dict[str, Any
             "since": state.since,
             "bar_raised": state.raised,
             "figures": state.figures.model_dump(mode="json") if state.figures else None,
+            "outcomes": state.outcomes.model_dump(mode="json") if state.outcomes else None,
+            "shift": state.shift,
             "what": advice(version, state, now),
         }
         for version, state in states.items()

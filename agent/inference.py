@@ -23,6 +23,7 @@ from agent.features.row import row as row_of
 from agent.modelfiles import Manifest
 from agent.ports import Answer, Classified, Features, Forecast, Score
 from agent.reasons import Effect, Reasons
+from agent.recalibration import shifted
 from agent.registry import Keys, Version
 
 PARITY: Final = 1e-5
@@ -74,6 +75,7 @@ class Model:
         self._watch = onnxsession.Watch(deadline_s)
         weakref.finalize(self, self._watch.close)  # after a reload nobody asks it any more
         self._explain_below = max(explain_below, 0.0)
+        self._shift = 0.0
         self.reference = version.reference
         self._reasons = Reasons(self.manifest, self.reference)
         features = self.manifest.features
@@ -171,6 +173,10 @@ class Model:
         """Give reasons for scores below this from the next run on."""
         self._explain_below = bar
 
+    def recalibrate(self, shift: float) -> None:
+        """Move the log-odds of a probability by this from the next run on; 0: it is as the graph says."""
+        self._shift = shift
+
     def close(self) -> None:
         """End the watch thread."""
         self._watch.close()
@@ -224,6 +230,7 @@ class Model:
 
     def _scores(self, rows: Sequence[Features], table: Table) -> list[Score | ModelUnfit]:
         column, name, digest, bar = self.manifest.output.column, self.name, self.digest, self._explain_below
+        shift = self._shift
         columns, ms = self._timed(table)
         of = len(columns)
         answers: list[Score | ModelUnfit] = []
@@ -234,9 +241,11 @@ class Model:
                 said = value if isfinite(sum(outputs)) else outputs
                 answers.append(ModelUnfit(f"model {name} answered {said}, which is no probability"))
                 continue
+            if shift:
+                value = shifted(value, shift)
             if value < bar:
                 unusual.append(at)
-            answers.append(Score(value, name, digest, row, (), tuple(outputs), (at, of), ms))
+            answers.append(Score(value, name, digest, row, (), tuple(outputs), (at, of), ms, shift))
         if unusual:
             told = self.reasons(table[unusual])
             for at, reasons in zip(unusual, told, strict=True):

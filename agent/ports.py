@@ -124,6 +124,7 @@ class Score(NamedTuple):
     outputs: tuple[float, ...] = ()  # every column of the model's output, float32
     run: tuple[int, int] = (0, 1)  # its place in the run, and how many rows that had: the last bit depends on both
     ms: float = 0.0  # its share of the run's milliseconds
+    shift: float = 0.0  # by which the log-odds of the output were moved
 
 
 class Classified(NamedTuple):

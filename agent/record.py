@@ -7,6 +7,7 @@
         features, outputs, run                 all that it was given and gave; its place among the rows of the run
         confidence, bar, ms                    the probability that is meant, what it was held against, what it cost
         raised_from                            the bar of the configuration, where a drift had raised it
+        shift                                  by which the log-odds were moved, where the model was recalibrated
         reasons                                in the user's words, where a person was to see them
         said, top, possible                    of classes: the likeliest, three with their probabilities, and by share
                                                of error those that cannot be ruled out
@@ -72,7 +73,7 @@ def scored(score: Answer, bar: float) -> dict[str, Any]:
     """What is kept of an answer that was held against `bar`."""
     if isinstance(score, Classified):
         return _classified(score, bar)
-    return {
+    kept: dict[str, Any] = {
         "kind": "probability",
         "model": score.model,
         "sha256": score.model_hash,
@@ -84,6 +85,9 @@ def scored(score: Answer, bar: float) -> dict[str, Any]:
         "ms": score.ms,
         "reasons": score.reasons,
     }
+    if score.shift:
+        kept["shift"] = score.shift
+    return kept
 
 
 def _classified(score: Classified, bar: float) -> dict[str, Any]:

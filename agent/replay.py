@@ -18,6 +18,7 @@ from agent import authority, record, registry, selfcheck
 from agent.errors import GatepostError, ModelUnfit
 from agent.inference import Model
 from agent.ports import Features, Route
+from agent.recalibration import shifted
 from agent.registry import Keys
 from agent.settings import AuthorityMode
 from agent.store.decisions import Decided
@@ -196,8 +197,9 @@ def _outputs(score: Mapping[str, Any], now: tuple[float, ...], column: int) -> I
     for at, (old, new) in enumerate(zip(then, now, strict=True)):
         if bits(old) != bits(new):
             yield Difference(f"outputs[{at}]", old, new)
-    if bits(score["confidence"]) != bits(now[column]):
-        yield Difference("confidence", score["confidence"], now[column])
+    meant = shifted(now[column], score["shift"]) if "shift" in score else now[column]
+    if bits(score["confidence"]) != bits(meant):
+        yield Difference("confidence", score["confidence"], meant)
 
 
 def bits(value: float) -> str:

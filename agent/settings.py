@@ -257,6 +257,16 @@ class Drift(Settings):
         description="Least score while they have drifted, for workflows that ask for less than this and for more than "
         "0; 0: as ever",
     )  # fmt: skip
+    labels: int = Field(
+        default=100, ge=30, le=2000,
+        description="About so many reports of a version people must have decided before what they found is held "
+        "against what it said",
+    )  # fmt: skip
+    recalibrate: bool = Field(
+        default=False,
+        description="true: where people find something else than what a version says, its odds are moved to what they "
+        "found, once; each decision's record keeps by how much",
+    )
 
 
 class PostingDate(Settings):

@@ -185,7 +185,8 @@ def _step(one: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     for reason in detail.pop("reasons", None) or ():
         yield f"    because: {reason}"
     if score:
-        yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…)"
+        moved = f", odds moved by {score['shift']:+.2f}" if "shift" in score else ""
+        yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…){moved}"
         if "top" in score:
             yield "    it may be: " + ", ".join(f"{name} {share:.2f}" for name, share in score["top"])
         yield from (f"    score says: {reason}" for reason in score["reasons"])

@@ -10,12 +10,14 @@ import apsw
 from pydantic import TypeAdapter, ValidationError
 
 from agent.drift import Row, State
-from agent.store import audit
+from agent.store import audit, scored
 from agent.store.encode import readable
+from agent.store.labels import Label, labels
 from agent.store.transaction import Transaction
 
 PIECE: Final = 5_000  # rows of the trail that one look reads, the newest
 LOOK_BACK: Final = 10  # pieces that the first look reads
+MOST: Final = 2_000  # labels
 _META: Final = "drift"
 _STATES: Final = TypeAdapter(dict[str, State])
 States = Mapping[str, State]  # by name/version
@@ -34,6 +36,15 @@ def put(tx: Transaction, states: States) -> None:
     """Keep where each version stands."""
     value = _STATES.dump_json(dict(states)).decode()
     tx.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_META, value))
+
+
+def outcomes(connection: apsw.Connection, version: str, sha256: str, after: int) -> list[Label]:
+    """The newest labels of decisions of this very version behind row `after` of the trail, at most MOST."""
+    near = max(after, audit.read_head(connection).seq - scored.LOOKED_BACK)
+    found = labels(connection, version.partition("/")[0], MOST, after=near)
+    return [
+        one for one in found if (one.scored.model, one.scored.sha256) == (version, sha256) and one.scored.seq > after
+    ]
 
 
 def newest(connection: apsw.Connection, read_to: int) -> tuple[list[tuple[str, Row]], int]:

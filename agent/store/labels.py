@@ -43,15 +43,21 @@ class _Said(NamedTuple):
 
 
 def labels(
-    live: apsw.Connection, model: str, most: int | None = None, archives: Sequence[apsw.Connection] = ()
+    live: apsw.Connection,
+    model: str,
+    most: int | None = None,
+    archives: Sequence[apsw.Connection] = (),
+    *,
+    after: int = 0,
 ) -> list[Label]:
     """The labels for this model (its name), the newest `most`, in the order in which the reports were decided.
 
     `archives` are read too, from the oldest on: a decision may lie in one and what a person said of it in the next.
+    Only what people did behind row `after` of the trail is read.
     """
     acts: dict[int, _Said] = {}
     for file in (*archives, live):
-        _read_acts(file, acts)
+        _read_acts(file, acts, after)
     archived = {one.event_id: one for file in archives for one in scored.every(file, model) if one.event_id in acts}
     found: list[Label] = []
     for event_id, said in sorted(acts.items(), reverse=True):
@@ -62,9 +68,8 @@ def labels(
     return sorted(found, key=lambda one: one.scored.seq)
 
 
-def _read_acts(connection: apsw.Connection, found: dict[int, _Said]) -> None:
+def _read_acts(connection: apsw.Connection, found: dict[int, _Said], seq: int) -> None:
     """Add what people said, event by event: the last that says wrong, else the last."""
-    seq = 0
     while rows := list(connection.execute(_ACTS, (seq, scored.PIECE))):
         for seq, how, event_id, at_us, by, raw in rows:  # noqa: B007  # the last one begins the next piece
             detail = readable(raw)

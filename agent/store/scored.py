@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from math import nan
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -30,6 +31,8 @@ class Scored(NamedTuple):
     features: tuple[float, ...]  # a value that is missing is NaN
     mode: str  # of the workflow's authority; empty: the record does not say
     reasons: tuple[str, ...]
+    likeliest: str = ""  # of classes
+    possible: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of classes: by share of error, not ruled out
 
 
 def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple[list[Scored], int]:
@@ -75,8 +78,10 @@ def _rows(connection: apsw.Connection, where: str, values: Sequence[Any]) -> Ite
     for seq, event_id, at_us, raw in connection.execute(f"SELECT {_COLUMNS} FROM audit WHERE {where}", values):  # noqa: S608
         detail = readable(raw)
         try:
-            told = _score(detail["score"])
-            yield Scored(seq, event_id, at_us, *told, detail.get("mode", ""), tuple(detail.get("reasons", ())))
+            told, score = _score(detail["score"]), detail["score"]
+            possible = {alpha: tuple(classes) for alpha, classes in score.get("possible", {}).items()}
+            more = detail.get("mode", ""), tuple(detail.get("reasons", ())), score.get("said", ""), possible
+            yield Scored(seq, event_id, at_us, *told, *more)
         except (KeyError, TypeError, ValueError):  # no release writes such a record: it says nothing here
             continue
 

@@ -328,6 +328,8 @@ class Drift(Shown):
     bar_raised: bool = Field(description="Whether its workflows ask for a higher score than the configuration")
     what: str = Field(description="What it means and what to do, in words; empty: nothing")
     figures: dict[str, Any] | None = Field(description="What was found in the newest reports; null: nothing yet")
+    outcomes: dict[str, Any] | None = Field(description="What people found of what it said; null: nothing yet")
+    shift: float = Field(description="By which its log-odds are moved since a recalibration; 0: as the graph says")
 
 
 class Model(Shown):

@@ -26,8 +26,10 @@ from agent.inference import Model
 from agent.judge import Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Batch
+from agent.replay import Replayed, Versions, replay
 from agent.settings import Drift
-from agent.store import audit, file
+from agent.store import approvals, audit, decisions, file
+from agent.store.approvals import Signature
 from agent.store.writer import Writer
 from tests.command_line import Ran, folder, gatepost_
 from tests.integration.test_process import report
@@ -97,7 +99,7 @@ class Line:
 
 
 @asynccontextmanager
-async def line(folder: Path, *, numbers: int = 0, **settings: Any) -> AsyncIterator[Line]:
+async def line(folder: Path, *, numbers: int = 0, mode: Mode = Mode.AUTO, **settings: Any) -> AsyncIterator[Line]:
     """An agent's inner loops on the store of this folder."""
     clock, path = Clock(), folder / "data" / "gatepost.db"
     path.parent.mkdir(exist_ok=True)
@@ -106,7 +108,9 @@ async def line(folder: Path, *, numbers: int = 0, **settings: Any) -> AsyncItera
         first = without_a_model()
         one = first.assignments["consumption"]
         facts = load_facts().with_documents([("order", LARGE)])
-        rules = replace(first, facts=facts, assignments={"consumption": replace(one, rule=RULE, model=model)})
+        rules = replace(
+            first, facts=facts, assignments={"consumption": replace(one, rule=replace(RULE, mode=mode), model=model)}
+        )
         desk = Desk(writer, clock)
 
         def swap(rules: Rules) -> None:
@@ -200,6 +204,81 @@ async def test_a_drift_that_cannot_be_followed_ends_nothing(tmp_path: Path, monk
         await one.around(HEAVY)
         assert one.level() is Level.GREEN
         assert [told["route"] for told in await one.weigh(DOUBTFUL)] == ["posted"]
+
+
+# ── what people found ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def decided_by_people(one: Line, count: int, wrong: int) -> None:
+    """So many ordinary reports come before a person, who refuses some of them; then the agent looks."""
+    await one.weigh(*[USUAL] * count)
+    held = one.reader.execute("SELECT id, version FROM posting WHERE state = 'held' ORDER BY id").fetchall()
+    assert len(held) == count
+    for number, (posting, version) in enumerate(held):
+        signature = Signature("anna", "refuse" if number < wrong else "approve", "weighed again")
+        one.writer.call(lambda tx, posting=posting, version=version, signature=signature: approvals.decide(  # type: ignore[misc]
+            tx, posting, version, signature
+        ))  # fmt: skip
+    await one.doubt.look()
+
+
+def same(one: Line, event: int) -> Replayed:
+    """The decision about this event computed again."""
+    versions = Versions(SHIPPED.parents[1], KEYS)
+    try:
+        found = decisions.of_event(one.reader, event)
+        assert found is not None
+        return replay([found], versions)[0]
+    finally:
+        versions.close()
+
+
+async def test_what_people_find_otherwise_raises_the_bar_then_moves_the_odds(tmp_path: Path):
+    """Step by step, each on record; a decision after it keeps by how much, and is computed again bit by bit."""
+    told = {"labels": 30, "recalibrate": True}
+    async with line(tmp_path, mode=Mode.ASSIST, **told) as one:
+        await decided_by_people(one, 40, 16)
+        ((alarm, _, rings),) = one.audited("drift_alarm")
+        assert (alarm["bar_raised"], rings, alarm["outcomes"]["labels"]) == (True, 1, 40)
+        assert alarm["outcomes"]["observed"] == 0.6
+        assert "of 40 reports people found 40% wrong" in alarm["why"]
+        assert one.audited("recalibrated") == []
+        await one.doubt.look()
+        ((moved, actor, _),) = one.audited("recalibrated")
+        assert (moved["before"], actor) == (0, "agent")
+        assert moved["shift"] < -2
+        (after,) = await one.weigh(USUAL)
+        assert after["score"]["shift"] == moved["shift"]
+        assert after["score"]["confidence"] < after["score"]["outputs"][1]
+        assert after["confidence"] == after["score"]["confidence"]
+        assert same(one, one.numbers).same
+        await one.doubt.look()
+        assert len(one.audited("recalibrated")) == 1
+        assert one.doubt.states[f"{NAME}/1"].raised
+        numbers = one.numbers
+    async with line(tmp_path, numbers=numbers, mode=Mode.ASSIST, **told) as one:
+        (after,) = await one.weigh(USUAL)
+        assert after["score"]["shift"] == moved["shift"]
+        numbers = one.numbers
+    async with line(tmp_path, numbers=numbers, mode=Mode.ASSIST, labels=30) as one:
+        (after,) = await one.weigh(USUAL)
+        assert "shift" not in after["score"]
+
+
+async def test_what_people_find_as_often_as_the_model_says_is_no_alarm(tmp_path: Path):
+    """Nor is it one where few have been decided."""
+    async with line(tmp_path, mode=Mode.ASSIST, labels=30, recalibrate=True) as one:
+        await decided_by_people(one, 20, 8)
+        found = one.doubt.states[f"{NAME}/1"].outcomes
+        assert found is not None
+        assert (found.labels, found.level, one.level()) == (20, Level.LEARNING, Level.LEARNING)
+        await decided_by_people(one, 100, 0)  # with these it can tell, and is not taken back by what else is found
+        assert len(one.audited("drift_measure")) == len(one.audited("drift_alarm")) == 1
+    (tmp_path / "other").mkdir()
+    async with line(tmp_path / "other", mode=Mode.ASSIST, labels=30) as one:
+        await decided_by_people(one, 60, 0)
+        assert one.level() is Level.GREEN
+        assert one.audited("drift_alarm") == []
 
 
 async def test_people_see_it_and_end_it_also_while_no_agent_runs(tmp_path: Path):
