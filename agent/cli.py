@@ -39,7 +39,7 @@ COMMANDS = {
         "Show one event's life: message, facts, score, decision, signatures, every try, document.",
     ),
     "replay": ("replay:command", "Compute a decision again from its record: is the answer the same, bit by bit?"),
-    "approvals": ("approvals:approvals", "Held postings: list, show, approve, refuse."),
+    "approvals": ("approvals:approvals", "Held postings: list, show, approve, correct, refuse."),
     "advised": ("advised:advised", "List what workflows in mode `advise` would have posted; nothing of it was."),
     "deadletter": (
         "deadletter:deadletter",

@@ -21,12 +21,14 @@ POSTS = {  # other workflows: any kind
     "consumption": (Kind.GOODS_ISSUE,),
     "confirmation": (Kind.CONFIRMATION,),
     "backflush": (Kind.GOODS_ISSUE,),
+    "scrap": (Kind.SCRAP, Kind.DEFECT, Kind.STOCK_TRANSFER, Kind.ORDER_NOTE),
 }
-ABOUT_OPERATIONS = (
+ABOUT_OPERATIONS = (  # workflows whose reports are of an operation of an order
     "consumption",
     "confirmation",
     "backflush",
-)  # workflows whose reports are of an operation of an order
+    "scrap",
+)
 
 
 class Wiring(Protocol):

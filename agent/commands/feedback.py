@@ -49,7 +49,8 @@ __all__ = ["challenge", "compare", "export_labels", "models"]
 def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> None:
     """Write what people decided about reports that the model NAME has scored, with what it saw at that time.
 
-    A row per report: approved is normal; refused, corrected or taken back is wrong. The columns file that `gatepost
+    A row per report: approved is normal; refused, corrected or taken back is wrong. Of a model that tells classes the
+    label is the class that was approved, or that a person put in its place. The columns file that `gatepost
     models train` wants is written beside it, under the same name with .yaml, where there is none. Archives are read,
     too.
 
@@ -61,7 +62,7 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     manifest = _champion(place, name)
     with archive.readers(place.store.archive) as archives:
         found = place.look(lambda connection: people.labels(connection, name, archives=archives))
-    rows = [one for one in found if len(one.scored.features) == len(manifest.features)]
+    rows = [one for one in found if len(one.scored.features) == len(manifest.features) and _names(one, manifest)]
     if out.exists():
         raise Conflict(f"{out} is there already; name another file")
     if not rows:
@@ -81,18 +82,25 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
         raise GatepostError(f"{out}: {error.strerror}; the export is not complete") from error
     wrong = sum(not one.normal for one in rows)
     unbiased = sum(contest.unbiased(one.scored) for one in rows)
+    right, other = ("as it said", "another class") if manifest.kind == "classes" else ("normal", "wrong")
     show.say(
-        f"{len(rows)} reports in {out}: {len(rows) - wrong} normal, {wrong} wrong; {unbiased} of them were shown to"
+        f"{len(rows)} reports in {out}: {len(rows) - wrong} {right}, {wrong} {other}; {unbiased} of them were shown to"
     )
     show.say(
         f"a person whatever their score was. {described} {'is kept as it was' if kept else 'says what the columns are'}"
     )
     if left := len(found) - len(rows):
-        show.say(f"{left} are left out: another version scored them, with other features")
+        why = ", or refused without a class" if manifest.kind == "classes" else ""
+        show.say(f"{left} are left out: another version scored them, with other features{why}")
 
 
 def _champion(place: Place, name: str) -> Manifest:
     return registry.read(registry.champion(place.models / name), registry.trusted(place.model_keys)).manifest
+
+
+def _names(one: Label, manifest: Manifest) -> bool:
+    """Whether it says what training of this kind of model needs."""
+    return manifest.kind != "classes" or one.told != ""
 
 
 def _beside(*, with_names: bool) -> list[str]:
@@ -103,12 +111,12 @@ def _beside(*, with_names: bool) -> list[str]:
 
 def _sheet(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> list[list[Any]]:
     """Numbers as they are, so that they come back bit by bit; text as no spreadsheet takes for a formula."""
-    table: list[list[Any]] = [
-        [TIME, *(one.name for one in manifest.features), LABEL, *_beside(with_names=with_names)],
-    ]
+    names = [*_numbers(manifest), *manifest.categories]
+    table: list[list[Any]] = [[TIME, *names, LABEL, *_beside(with_names=with_names)]]
     for one in rows:
         scored = one.scored
-        features = ["" if isnan(value) else repr(value) for value in scored.features]
+        values = _values(scored.features, manifest)
+        features = [values.get(name, "") for name in names]
         told: list[Any] = [
             scored.event_id,
             one.how,
@@ -119,20 +127,40 @@ def _sheet(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> li
             harmless("; ".join(scored.reasons)),
         ]
         told += [harmless(one.by), harmless(one.why)] if with_names else []
-        label = "normal" if one.normal else "wrong"
+        label = one.told if manifest.kind == "classes" else "normal" if one.normal else "wrong"
         table.append([from_us(scored.at_us).isoformat(), *features, label, *told])
     return table
+
+
+def _numbers(manifest: Manifest) -> list[str]:
+    """The inputs that are numbers, in the order of the row."""
+    of_categories = {f"{name}={value}" for name, values in manifest.categories.items() for value in values}
+    return [one.name for one in manifest.features if one.name not in of_categories]
+
+
+def _values(row: Sequence[float], manifest: Manifest) -> dict[str, str]:
+    """The raw inputs that a row was made of; what was missing, or unknown to the model, is left out."""
+    told = {one.name: value for one, value in zip(manifest.features, row, strict=True)}
+    numbers = {name: repr(told[name]) for name in _numbers(manifest) if not isnan(told[name])}
+    words = {name: value for name, values in manifest.categories.items() for value in values if told[f"{name}={value}"]}
+    return numbers | {name: harmless(value) for name, value in words.items()}
 
 
 def _columns(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> dict[str, Any]:
     """The columns file for `gatepost models train`: the features in the order in which the workflow computes them."""
     numbers: dict[str, Any] = {}
+    wanted = _numbers(manifest)
     for at, one in enumerate(manifest.features):
+        if one.name not in wanted:
+            continue
         seen = [row.scored.features[at] for row in rows if not isnan(row.scored.features[at])]
         told = {"text": one.text, "unit": one.unit, "scale": one.scale if one.scale != "plain" else ""}
         limits = {"least": min([one.least, *seen]), "most": max([one.most, *seen])}
         numbers[one.name] = {name: value for name, value in told.items() if value} | limits
     ignored = _beside(with_names=with_names)
+    if manifest.kind == "classes":
+        categories: dict[str, Any] = {name: {} for name in manifest.categories}
+        return {"target": LABEL, "time": TIME, "numbers": numbers, "categories": categories, "ignore": ignored}
     return {"target": LABEL, "positive": "normal", "time": TIME, "numbers": numbers, "ignore": ignored}
 
 

@@ -1,8 +1,9 @@
 """Labels: what people decided about postings, joined with what the model saw when it scored their report.
 
 A label is the last word of a person: an approval says that the report was normal; a refusal, a correction or a reversal
-of what was booked says that it was wrong. What was posted and never looked at has no label. Neither has a report in
-quarantine, which no model has scored, nor a dead letter that was given up: that is about the ERP.
+of what was booked says that it was wrong. Of a model that tells classes a label is the class that was approved, or that
+a person put in its place; a refusal names none. What was posted and never looked at has no label. Neither has a report
+in quarantine, which no model has scored, nor a dead letter that was given up: that is about the ERP.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SAYS: Final = {"approved": "normal", "refused": "wrong", "superseded": "wrong", 
 _ACTS: Final = (  # by the index of what the agent did not do itself: the trail is not walked
     "SELECT seq, action, event_id, at_us, actor, CAST(detail AS BLOB) FROM audit WHERE seq > ? AND actor <> 'agent' "
     "AND event_id IS NOT NULL AND (action = 'approved' OR action = 'refused' OR action = 'superseded' "
-    "OR action = 'reversal_signed') ORDER BY seq LIMIT ?"
+    "OR action = 'reversal_signed' OR action = 'corrected') ORDER BY seq LIMIT ?"
 )
 
 
@@ -33,6 +34,7 @@ class Label(NamedTuple):
     at_us: int
     by: str
     why: str
+    told: str = ""  # the class that the person says it is, of a model that tells classes
 
 
 class _Said(NamedTuple):
@@ -56,23 +58,30 @@ def labels(
     Only what people did behind row `after` of the trail is read.
     """
     acts: dict[int, _Said] = {}
+    causes: dict[int, str] = {}
     for file in (*archives, live):
-        _read_acts(file, acts, after)
+        _read_acts(file, acts, causes, after)
     archived = {one.event_id: one for file in archives for one in scored.every(file, model) if one.event_id in acts}
     found: list[Label] = []
     for event_id, said in sorted(acts.items(), reverse=True):
         if most is not None and len(found) >= most:
             break
         if (decided := scored.of_event(live, event_id, model) or archived.get(event_id)) is not None:
-            found.append(Label(decided, SAYS[said.how] == "normal", *said))
+            normal = SAYS[said.how] == "normal"
+            told = causes.get(event_id, decided.taken_for if normal else "")
+            found.append(Label(decided, normal, *said, told))
     return sorted(found, key=lambda one: one.scored.seq)
 
 
-def _read_acts(connection: apsw.Connection, found: dict[int, _Said], seq: int) -> None:
-    """Add what people said, event by event: the last that says wrong, else the last."""
+def _read_acts(connection: apsw.Connection, found: dict[int, _Said], causes: dict[int, str], seq: int) -> None:
+    """Add what people said, event by event: the last that says wrong, else the last; and the causes they named."""
     while rows := list(connection.execute(_ACTS, (seq, scored.PIECE))):
         for seq, how, event_id, at_us, by, raw in rows:  # noqa: B007  # the last one begins the next piece
             detail = readable(raw)
+            if how == "corrected":
+                if cause := detail.get("changes", {}).get("cause"):
+                    causes[event_id] = str(cause[1])
+                continue
             if how == "refused" and detail.get("meaning") != "refuse":
                 continue  # a dead or doubtful posting was given up
             before = found.get(event_id)

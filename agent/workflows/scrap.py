@@ -142,7 +142,8 @@ class Scrap:
         confidence = 1.0 if score is None or scrapped(report).reason else score.confidence
         said = scrap_drafts.said(report, one, reason, judged, rest, facts)
         reasons = (*_may_be(score), *judged.reasons, *left)
-        proposal = Proposal(drafts, confidence, holds, reasons, one.place.subject, said=said, together=True)
+        subject = {**one.place.subject, "cause": cause}
+        proposal = Proposal(drafts, confidence, holds, reasons, subject, said=said, together=True)
         return proposal, states if double else self._after(report, one, cause, rest, states)
 
     # ── why ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,11 +220,11 @@ class Scrap:
         booked = scrap_drafts.movement if self.config.book == "goods_movement" else scrap_drafts.confirmation
         drafts = [booked(report, one, reason, facts)]
         if one.defect is not None:
-            drafts.append(scrap_drafts.defect(report, one, one.defect, reason, judged))
+            drafts.append(scrap_drafts.defect(report, one, one.defect, judged))
         if rest:
             drafts.append(scrap_drafts.transfer(report, one, rest, "344", facts))
         if self.config.notify and severity.at_least(judged.severity, self.config.notify_from):
-            drafts.append(scrap_drafts.notification(report, one, reason, judged, self.config.notify, facts))
+            drafts.append(scrap_drafts.notification(report, one, judged, self.config.notify, facts))
         return tuple(drafts)
 
     # ── what came before ────────────────────────────────────────────────────────────────────────────────

@@ -68,7 +68,7 @@ def confirmation(report: SegmentResponse, one: Found, reason: ScrapReason, facts
     return Draft(Kind.CONFIRMATION, one.place.lane, payload, one.value)
 
 
-def defect(report: SegmentResponse, one: Found, code: DefectCode, reason: ScrapReason, judged: Judged) -> Draft:
+def defect(report: SegmentResponse, one: Found, code: DefectCode, judged: Judged) -> Draft:
     """The record of quality management."""
     payload = {
         "plant": one.place.order.plant,
@@ -82,7 +82,7 @@ def defect(report: SegmentResponse, one: Found, code: DefectCode, reason: ScrapR
         "quantity": str(one.quantity),
         "unit": one.unit,
         "severity": judged.severity.value,
-        "text": f"{code.text or code.defect}, {reason.text or reason.cause}"[:40],
+        "text": (code.text or code.defect)[:40],  # not the cause: a person may still correct that
         "detected_at": report.occurred_at.isoformat(),
     }
     return Draft(Kind.DEFECT, one.place.lane, payload)
@@ -95,19 +95,17 @@ def transfer(report: SegmentResponse, one: Found, quantity: Decimal, movement_ty
     return Draft(Kind.STOCK_TRANSFER, one.place.lane, payload, one.place.material.price * quantity)
 
 
-def notification(
-    report: SegmentResponse, one: Found, reason: ScrapReason, judged: Judged, to: Sequence[str], facts: Facts
-) -> Draft:
+def notification(report: SegmentResponse, one: Found, judged: Judged, to: Sequence[str], facts: Facts) -> Draft:
     """Who must know, and that once for a cause at a lot or work centre."""
     what, where = amount(one, facts), one.actual.lot or report.work_center
     why = "; ".join(judged.reasons) or judged.severity.value
+    defect = (one.defect.text or one.defect.defect) if one.defect else "defect without a code"
     payload = {
         "to": list(to),
         "subject": f"Scrap at {report.work_center}: {what} of {one.place.material.material}",
-        "text": f"{what} of lot {one.actual.lot or '(none)'} for order {one.place.order.order}: "
-        f"{reason.text or reason.cause}. {why}.",
+        "text": f"{what} of lot {one.actual.lot or '(none)'} for order {one.place.order.order}: {defect}. {why}.",
         "link": "",
-        "cause": f"scrap/{one.place.material.material}/{where}/{reason.cause}/{judged.severity}",
+        "cause": f"scrap/{one.place.material.material}/{where}/{defect}/{judged.severity}",
         "severity": _LOUD[judged.severity],
         "order": one.place.order.order,
         "line": one.place.subject["line"],

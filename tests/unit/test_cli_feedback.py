@@ -22,7 +22,7 @@ from agent.store.writer import Writer
 from models.training import columns, table
 from tests import stores
 from tests.command_line import Ran, folder, gatepost_
-from tests.trained import KEYS, SHIPPED, copied, trust
+from tests.trained import KEYS, ROOT, SHIPPED, copied, trust
 
 NAME = "consumption_anomaly"
 MORE = f"models: models\nmodel_keys: keys\nworkflows:\n  consumption: {{target: s4, model: {NAME}}}\n"
@@ -126,6 +126,22 @@ def test_versions_are_compared_on_what_people_decided(config: Path):
 
 
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=False)
+
+
+def test_the_labels_of_causes_are_what_training_of_causes_takes():
+    """Each category is one column again, and the label is the cause that a person said."""
+    manifest = registry.read(ROOT / "models" / "scrap_classification" / "1", KEYS).manifest
+    told = {"scrapped_share": 0.1, "machine=MIX-01": 1.0, "defect=0003": 1.0}
+    row = tuple(told.get(one.name, np.nan if one.null == "allowed" else 0.0) for one in manifest.features)
+    scored = Scored(1, 7, 0, "scrap_classification/1", "ab", 0.4, 0.76, row, "auto", (), taken_for="tool")
+    said = Label(scored, False, "superseded", 0, "anna", "", "material")
+    (header, cells) = feedback._sheet([said], manifest, with_names=False)
+    read = dict(zip(header, cells, strict=True))
+    assert (read["label"], read["machine"], read["defect"], read["shift"]) == ("material", "MIX-01", "0003", "")
+    assert (read["scrapped_share"], read["tool_used"]) == ("0.1", "")
+    described = feedback._columns([said], manifest, with_names=False)
+    assert list(described["categories"]) == ["machine", "defect", "shift"]
+    assert not [name for name in described["numbers"] if "=" in name]
 
 
 @given(st.lists(st.tuples(*[NUMBERS] * 5), min_size=1, max_size=5))

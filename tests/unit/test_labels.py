@@ -95,6 +95,21 @@ def test_a_correction_says_that_the_report_was_wrong(writer: Writer):
     assert [(one.normal, one.how) for one in found(writer)] == [(False, "superseded")]
 
 
+def test_of_a_class_the_label_is_what_was_approved_or_put_in_its_place(writer: Writer):
+    """The corrected cause, not the model's; what was refused names none."""
+    first, second, third = (decided(writer, event) for event in (1, 2, 3))
+    for event in (1, 2, 3):
+        detail = {"subject": {"cause": "tool"}, "reasons": [], "score": {
+            "model": f"{MODEL}/1", "sha256": "ab", "confidence": 0.5, "features": [0.5, None], "bar": 0.9}}  # fmt: skip
+        writer.call(lambda tx, event=event, detail=detail: tx.audit("decided", detail, event_id=event))  # type: ignore[misc]
+    said(writer, first, "approve")
+    payload = {"material": "RM-RESIN", "quantity": "12.5", "unit": "KGM", "number": 1, "cause": "material"}
+    signature = Signature("anna", "approve", "another granulate")
+    writer.call(lambda tx: corrections.correct(tx, second, 1, payload, Decimal(40), signature))
+    said(writer, third, "refuse")
+    assert [(one.told, one.normal) for one in found(writer)] == [("tool", True), ("material", False), ("", False)]
+
+
 def test_what_nobody_judged_has_no_label(writer: Writer):
     """Booked and left alone, held and waiting, signed by the first of two, given up because SAP refused it."""
     booked(writer, 1)
