@@ -41,6 +41,7 @@ COMMANDS = {
     "replay": ("replay:command", "Compute a decision again from its record: is the answer the same, bit by bit?"),
     "approvals": ("approvals:approvals", "Held postings: list, show, approve, correct, refuse."),
     "advised": ("advised:advised", "List what workflows in mode `advise` would have posted; nothing of it was."),
+    "compare": ("compare:compare", "Compare what the agent would have done with what people did."),
     "deadletter": (
         "deadletter:deadletter",
         "Dead and doubtful postings: list, show, replay, refuse, document, not-booked.",

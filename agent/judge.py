@@ -422,6 +422,8 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
     if len(drafts) < len(proposal.drafts):
         why = [_left_out(one.assignment, draft) for draft in proposal.drafts]
         detail["left_out"] = [reason for reason in why if reason]
+    if one.assignment.rule.mode is authority.Mode.ASSIST and route is _HOLD:
+        detail["in_auto"] = one.decision.in_auto.value
     verdict = Verdict(one.event, str(route), "decided", detail, one.message_key, one.payload_hash)
     if route in _TO_THE_OUTBOX:
         holds = (reasons or ("held",)) if route is _HOLD else ()

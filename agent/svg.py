@@ -118,3 +118,41 @@ class _Paint:
 
 def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{INK}" font-size="12"{more}>{escape(words)}</text>'
+
+
+def bars(name: str, up: str, stacks: Sequence[tuple[str, Sequence[float]]], parts: Sequence[tuple[str, str]]) -> str:
+    """Stacked bars: (label, height of each part) from left to right; `parts` are (what, colour) from the bottom up."""
+    most = max((sum(heights) for _, heights in stacks), default=0.0) or 1.0
+    paint = _Paint(
+        Axis(0, max(len(stacks), 1), "", (), percent=False), Axis(0, most, up, _round_ticks(most), percent=False)
+    )
+    drawn = paint.frame()
+    every = max(1, -(-len(stacks) // 8))  # labels that find room
+    for at, (label, heights) in enumerate(stacks):
+        left, right, base = paint.x(at + 0.15), paint.x(at + 0.85), 0.0
+        for height, (_, colour) in zip(heights, parts, strict=True):
+            top, bottom = paint.y(base + height), paint.y(base)
+            base += height
+            if height:
+                place = f'x="{left}" y="{top}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
+                drawn.append(f'<rect {place} fill="{colour}"/>')
+        if at % every == 0:
+            drawn.append(_text((left + right) / 2, HEIGHT - BOTTOM + 16, label, "middle"))
+    for at, (what, colour) in enumerate(parts):
+        x = LEFT + at * (WIDTH - LEFT - RIGHT) / max(len(parts), 1)
+        drawn.append(f'<rect x="{x:.1f}" y="{HEIGHT - 16}" width="10" height="10" fill="{colour}"/>')
+        drawn.append(_text(x + 14, HEIGHT - 7, what, "start"))
+    head = (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(name)}">'
+    )
+    return "\n".join([head, *drawn, "</svg>"])
+
+
+def _round_ticks(most: float) -> tuple[float, ...]:
+    """At most six round numbers from 0 to `most`."""
+    step = 10.0 ** (len(f"{most:.0f}") - 1)
+    while most / step > 5:
+        step *= 2
+    while most / step < 2 and step > 1:
+        step /= 2
+    return tuple(step * at for at in range(int(most / step) + 1))

@@ -1,0 +1,128 @@
+"""`gatepost compare`: what the agent would have done beside what people did, as evidence for giving it more to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from agent import bookings, parallel_page
+from agent.commands import show
+from agent.commands.advised import TIMES
+from agent.commands.place import Place, as_json, at_place
+from agent.durable import replace_durably
+from agent.parallel_cases import comparisons
+from agent.parallel_run import Asked, Comparison, People
+from agent.store import archive
+from agent.store.done import happened
+
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.option("--from", "since", type=TIMES, required=True, help="What was decided from this time (UTC) on.")
+@click.option("--to", "until", type=TIMES, required=True, help="And before this time (UTC).")
+@click.option("--workflow", default="", help="Only this workflow.")
+@click.option(
+    "--booked", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="CSV of the ERP's own documents."
+)
+@click.option("--html", type=FILE, help="Also write a page with plots to this file; none is replaced.")
+@click.option(
+    "--cases", type=click.IntRange(1), default=100, show_default=True, help="Judged cases that are asked for."
+)
+@click.option(
+    "--share", type=click.FloatRange(0, 1), default=0.95, show_default=True, help="Share that must surely be the same."
+)
+@at_place
+@as_json
+def compare(
+    *, since: datetime, until: datetime, workflow: str, booked: Path | None, html: Path | None, cases: int,
+    share: float, place: Place, json: bool,
+) -> None:  # fmt: skip
+    """Compare what the agent would have done with what people did.
+
+    Agreement, money, minutes and misses, per workflow. People's part is what they approved, corrected, refused or
+    took back, and, with --booked, what they booked in the ERP by themselves. It is the evidence for moving a
+    workflow from advise to assist to auto; a person decides.
+
+    \b
+    Examples:
+      gatepost compare --from 2026-11-02 --to 2026-11-16
+      gatepost compare --from 2026-11-02 --to 2026-11-16 --booked mb51.csv --html parallel.html
+    """
+    if html is not None and html.exists():
+        raise click.UsageError(f"{html} exists; name another file, or remove it")
+    units = place.unit_table()
+    listed = bookings.read(booked, units) if booked is not None else None
+    span = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
+    with archive.readers(place.store.archive) as archives:
+        found = place.look(
+            lambda live: comparisons(happened(live, *span, archives), units, listed, Asked(cases, share))
+        )
+    found = [one for one in found if workflow in ("", one.workflow)]
+    currency = place.plant.currency
+    if html is not None:
+        text = parallel_page.page(
+            found, f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC", place.plant.site, currency, units
+        )
+        replace_durably(html, text.encode())
+    if json:
+        show.data({"from": span[0].isoformat(), "to": span[1].isoformat(), "currency": currency,
+                   "workflows": [as_data(one, currency) for one in found]})  # fmt: skip
+        return
+    _tell(found, currency)
+    if html is not None:
+        show.say(f"written: {html}")
+
+
+def as_data(one: Comparison, currency: str) -> Mapping[str, Any]:
+    """One workflow for programs."""
+    same, all_of_it, asked = one.agreement, one.proposals, one.rightly_asked
+    return {
+        "workflow": one.workflow,
+        "mode": one.mode,
+        "cases": len(one.cases),
+        "people": {
+            name: {people.value: one.count([people], alone=alone) for people in People}
+            for name, alone in (("alone", True), ("asked", False))
+        },
+        "agreement": {"same": same.n, "of": same.of, "share": same.share, "bounds": same.bounds},
+        "proposals": {"same": all_of_it.n, "of": all_of_it.of, "share": all_of_it.share, "bounds": all_of_it.bounds},
+        "rightly_asked": {"otherwise": asked.n, "of": asked.of},
+        "money": {
+            "same": f"{one.money([People.SAME], alone=True):.2f}",
+            "wrong": f"{sum((case.value for case in one.misses), start=one.money([])):.2f}",
+        },
+        "minutes_waited": [round(minutes, 1) for minutes in one.waits],
+        "misses": [
+            {"event": case.event, "order": case.posts[0].order, "value": f"{case.value:.2f}", "people": case.how}
+            for case in one.misses
+        ],
+        "by_people_alone": list(one.by_people_alone),
+        "speaks_for": one.speaks_for(currency),
+        "speaks_against": one.speaks_against(currency),
+        "enough": one.enough,
+        "verdict": one.verdict(),
+    }
+
+
+def _tell(found: Sequence[Comparison], currency: str) -> None:
+    if not found:
+        show.say("nothing was decided in this time that would have been booked")
+    for one in found:
+        rows = [
+            [words, *(one.count([people], alone=alone) for people in People), f"{one.money(People, alone=alone):.2f}"]
+            for words, alone in (("would have posted by itself", True), ("would have asked a person", False))
+        ]
+        head = [f"{one.workflow} (mode {one.mode})", *(f"people: {people.value}" for people in People), currency]
+        show.table(head, rows)
+        show.folded(one.verdict())
+        for title, sentences in (("for", one.speaks_for(currency)), ("against", one.speaks_against(currency))):
+            for sentence in sentences:
+                show.folded(f"  {title}: {sentence}")
+        for case in one.misses[:10]:
+            show.folded(f"  event {case.event}: order {case.posts[0].order}, {case.value:.2f} {currency}: {case.how}")
+        show.say("")
