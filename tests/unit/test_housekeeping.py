@@ -72,7 +72,7 @@ async def test_without_rows_no_checkpoint_leaves(tmp_path):
     out = tmp_path / "out.txt"
     audit = Audit(checkpoint_files=(out,), checkpoint_every_rows=1000, checkpoint_every_seconds=1)
     async with housekeeping(tmp_path, audit) as (writer, health):
-        await until(lambda: len(left(out)) == 1)
+        await until(lambda: len(left(out)) == 1 and "checkpoint" in health.progress)
         looked = health.progress["checkpoint"]
         await until(lambda: health.progress["checkpoint"] > looked + 2)
         assert len(left(out)) == 1
