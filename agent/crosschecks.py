@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from agent import own_events
 from agent.errors import Finding
-from agent.ports import Kind
+from agent.ports import Kind, TakesSomeKinds
 from agent.schema import did_you_mean
 from agent.settings import LiveKind, PostingMode, Source, Target, Workflow
 from agent.yamltree import Node
@@ -99,6 +99,20 @@ def known_targets(wiring: Wiring) -> Findings:
         for target in (user.get("target"), *(others.mapping.values() if others else ())):
             if target is not None and target.children is None and target.text not in known:
                 yield target.finding(f"there is no such target; {did_you_mean(target.text, known)}")
+
+
+def targets_take_their_postings(wiring: Wiring) -> Findings:
+    """What is switched on is taken by its target."""
+    nodes = {name.text: node for node in _items(wiring.tree.get("targets")) if (name := node.get("name")) is not None}
+    for target in wiring.targets:
+        if not isinstance(target.settings, TakesSomeKinds):
+            continue
+        for kind, remedy in target.settings.switched_off().items():
+            mode, node = target.postings.mode(kind), nodes[target.name].get("postings", kind.value)
+            if node is not None and mode is not PostingMode.OFF:
+                yield node.finding(
+                    f"is on, but target {target.name} takes none: {remedy}, or switch it off", mode.value
+                )
 
 
 def known_authority(wiring: Wiring) -> Findings:
@@ -257,6 +271,7 @@ CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
     unique_tokens,
     gateways_can_sign,
     known_targets,
+    targets_take_their_postings,
     known_authority,
     told_once,
     fresh_facts_are_told,

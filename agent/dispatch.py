@@ -21,7 +21,7 @@ from agent.answers import Outcome, looked, silence, told
 from agent.availability import Availability
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable, StoreError
 from agent.figures import Sent
-from agent.ports import Acknowledgement, Clock, ErpTarget, Posting
+from agent.ports import Acknowledgement, Clock, ErpTarget, MayRepeat, Posting
 from agent.store import lanes, outbox, postings
 from agent.store.encode import to_us
 from agent.store.transaction import Transaction
@@ -250,7 +250,8 @@ class Dispatch:
         except ErpError as error:
             return silence(one, later, str(error))
         self.availability.answered(one.ordering_key)
-        return looked(one, ack, later, reliable=self.target.lookup_reliable)
+        again = isinstance(self.target, MayRepeat) and one.kind in self.target.repeatable
+        return looked(one, ack, later, reliable=again or self.target.lookup_reliable)
 
     async def _find(self, one: Posting) -> Acknowledgement | None:
         return await self.figures.timed("find", self.target.find(one))

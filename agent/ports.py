@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from decimal import Decimal
@@ -351,6 +351,21 @@ class ErpTarget(Protocol):
         """Look for the document that carries the key. Raises ErpUnavailable; ErpRejected when there are two."""
 
     def status(self) -> Mapping[str, Any]: ...
+
+
+@runtime_checkable
+class MayRepeat(Protocol):
+    """A target that does some kinds once however often they are sent: what is absent twice is sent again."""
+
+    repeatable: Collection[Kind]
+
+
+@runtime_checkable
+class TakesSomeKinds(Protocol):
+    """A target's configuration that may take some kinds of posting and not others."""
+
+    def switched_off(self) -> Mapping[Kind, str]:
+        """Kind → what to do so that it is taken. Pure."""
 
 
 @runtime_checkable

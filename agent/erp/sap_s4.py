@@ -42,6 +42,15 @@ UNITS = {  # UN/ECE Recommendation 20 → SAP's external unit in English; the fi
 }  # fmt: skip
 
 
+SERVICE_KEYS: Mapping[Kind, str] = {  # kind → the key of the configuration that names its service
+    **dict.fromkeys(sorted(MATERIAL_DOCUMENTS), "material_service"),
+    Kind.CONFIRMATION: "confirmation_service",
+    **dict.fromkeys((Kind.ORDER_RELEASE, Kind.ORDER_NOTE), "order_service"),
+    Kind.DEFECT: "defect_service",
+    **dict.fromkeys((Kind.COUNT_DOCUMENT, Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE), "count_service"),
+}
+
+
 class StampFields(Settings):
     """Where the idempotency key stands in the document; it is looked up by the first field of each list."""
 
@@ -123,15 +132,14 @@ class SapS4Config(SapConnection):
             raise ValueError("lookup_reliable needs settle_s above 0: SAP may book after it was given up")
         return self
 
+    def switched_off(self) -> Mapping[Kind, str]:
+        """Kind → the service to name, for those that have none; what is no posting to SAP."""
+        unnamed = {kind: f"name its {key}" for kind, key in SERVICE_KEYS.items() if not getattr(self, key)}
+        return unnamed | dict.fromkeys((Kind.NOTIFICATION, Kind.DISPATCH), "another target takes it")
+
     def rules(self) -> Rules:
         """What this configuration says about documents."""
-        services = {
-            **dict.fromkeys(sorted(MATERIAL_DOCUMENTS), self.material_service),
-            Kind.CONFIRMATION: self.confirmation_service,
-            **dict.fromkeys((Kind.ORDER_RELEASE, Kind.ORDER_NOTE), self.order_service),
-            Kind.DEFECT: self.defect_service,
-            **dict.fromkeys((Kind.COUNT_DOCUMENT, Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE), self.count_service),
-        }
+        services: dict[Kind, str] = {kind: getattr(self, key) for kind, key in SERVICE_KEYS.items()}
         return Rules(
             zone=ZoneInfo(self.time_zone),
             units=self.units,
@@ -169,6 +177,7 @@ class SapS4:
         self.name = config.name
         self.settle_seconds = config.settle_s
         self.lookup_reliable = config.lookup_reliable
+        self.repeatable = GUARDED
         self.session = session or SapSession(config, monotonic)
         self.rules = config.rules()
         self._lookup = Lookup(self.session, self.rules)

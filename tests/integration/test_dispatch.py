@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.dispatch import Claimed, Dispatch
 from agent.errors import ErpUnavailable
 from agent.ports import Acknowledgement, Kind, Posting
@@ -58,6 +60,16 @@ class Booked(Told):
         return Acknowledgement("2026/2")
 
 
+class Repeating(Told):
+    """A target that finds nothing and takes everything; its lookup is no proof, but some kinds may be sent again."""
+
+    lookup_reliable = False
+    repeatable = frozenset({Kind.ORDER_RELEASE})
+
+    async def post(self, posting: Posting) -> Acknowledgement:
+        return Acknowledgement("1000100")
+
+
 class Locked(Told):
     """A target whose order somebody has open."""
 
@@ -91,6 +103,18 @@ async def test_an_answer_that_cannot_be_kept_becomes_a_question(tmp_path: Path):
         clock.forward(seconds=61)
         found = Told(Acknowledgement("2026/1", found=True))
         await _dispatched(writer, writer.path, clock, found, lambda: state(writer, one) == "acknowledged")
+
+
+@pytest.mark.parametrize(("kind", "end"), [(Kind.ORDER_RELEASE, "acknowledged"), (Kind.GOODS_ISSUE, "doubtful")])
+async def test_what_may_be_repeated_is_sent_again_where_a_lookup_is_no_proof(tmp_path: Path, kind: Kind, end: str):
+    """Absent twice: a kind that is done once however often it is sent goes again, of any other a person decides."""
+    clock = Clock()
+    with opened(tmp_path / "gp.db", clock) as writer:
+        (one,) = add(writer, posting(1, kind=kind))
+        (claimed,) = writer.call(lambda tx: outbox.claim(tx, "s4", 1, send))
+        writer.call(lambda tx: outbox.in_doubt(tx, claimed.posting, 0, "no answer"))
+        writer.call(lambda tx: tx.execute("UPDATE posting SET lookups = 1"))
+        await _dispatched(writer, writer.path, clock, Repeating(), lambda: state(writer, one) == end)
 
 
 async def test_bytes_that_are_frozen_do_not_pass_a_tightened_authority(tmp_path: Path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -62,6 +62,9 @@ class Sap(Settings):
     auth: Auth | None = None
     stamp: str = "ReferenceDocument"
     timeout_s: int = Field(default=60, ge=1)
+
+    def switched_off(self) -> Mapping[Kind, str]:
+        return {Kind.DEFECT: "name its defect_service"}
 
 
 class Flow(Settings):
@@ -167,6 +170,14 @@ def test_defaults_are_the_careful_ones(write):
     assert config.target("s4").postings.reversal is PostingMode.OFF
     assert config.posting_date.policy is DatePolicy.HOLD
     assert config.management is None
+
+
+def test_what_is_switched_on_is_taken_by_its_target(write):
+    """A posting that its target cannot take is named with its line and the remedy; switched off it is none of it."""
+    (found,) = findings(write(("confirmation: dry-run}", "confirmation: dry-run, defect: live, scrap: live}")))
+    assert found.path == "targets[0].postings.defect"
+    assert "name its defect_service, or switch it off" in found.message
+    assert read(write(("confirmation: dry-run}", "confirmation: dry-run, defect: 'off'}")))
 
 
 def test_paths_are_relative_to_the_file(write, tmp_path):
