@@ -24,6 +24,7 @@ from simulators.children import Child, ChildDied, log_tail
 from simulators.people import PEOPLE, SIGNING, with_gateway
 from simulators.plan import ROOT, Plan, parser, plan_of
 from simulators.scenario import Bench as Ports
+from simulators.stories.stage import Stage, StoryError, player
 from simulators.ticker import Ticker, progress, tell, totals, unconnected
 
 MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     ticker = Ticker(lambda text: print(text, flush=True))
     try:
         return asyncio.run(_main(plan_of(parser(__doc__ or "").parse_args(arguments)), ticker))
-    except (BenchError, BrokerError, ChildDied) as error:
+    except (BenchError, BrokerError, ChildDied, StoryError) as error:
         ticker.say("bench", f"stopped: {error}")
         return 1
 
@@ -81,7 +82,7 @@ async def _bench(plan: Plan, ticker: Ticker, stop: asyncio.Event) -> None:
             await _start_programs(plan, ticker, _environment(plan, password), running, watch)
             if plan.duration is not None:
                 watch.create_task(_end_after(plan.duration, ticker, stop))
-    except* (ChildDied, BrokerError) as deaths:
+    except* (ChildDied, BrokerError, StoryError) as deaths:
         died = deaths.exceptions[0]
     if died is not None:  # raised here, because what leaves an except* is a group again
         raise died
@@ -113,7 +114,9 @@ async def _start_programs(
         await _add_people(plan, environment)
         watch.create_task(_tell_agent(plan, ticker))
     _point_the_way(plan, ticker)
-    if not plan.line_serves:
+    if plan.story:
+        watch.create_task(_tell_story(plan, ticker))
+    elif not plan.line_serves:
         line = await running.enter_async_context(_line(plan, environment))
         watch.create_task(_line_lives(line, ticker))
 
@@ -222,6 +225,12 @@ async def _line_lives(line: Child, ticker: Ticker) -> None:
     ticker.say("bench", "the line has made all it had to make; the rest keeps running until Ctrl-C")
 
 
+async def _tell_story(plan: Plan, ticker: Ticker) -> None:
+    stage = Stage(plan.ports, plan.data, lambda text: ticker.say("story", text))
+    await player(plan.story)(stage)
+    ticker.say("bench", "the story is over; look around, or Ctrl-C")
+
+
 async def _end_after(seconds: float, ticker: Ticker, stop: asyncio.Event) -> None:
     """Counted from the first report: how long a program takes to start is the machine's business."""
     with suppress(TimeoutError):
@@ -254,7 +263,8 @@ def _point_the_way(plan: Plan, ticker: Ticker) -> None:
     if plan.line_serves:
         ticker.say("bench", "disturb the line  .venv/bin/python -m simulators.opcua.control --help")
     ticker.say("bench", f"data and logs     {_short(plan.data)}     pages: docs/index.md")
-    ticker.say("bench", "the line starts now; Ctrl-C ends everything")
+    starts = f"the story {plan.story}" if plan.story else "the line"
+    ticker.say("bench", f"{starts} starts now; Ctrl-C ends everything")
 
 
 def _tell_where_people_decide(plan: Plan, ticker: Ticker) -> None:

@@ -29,8 +29,8 @@ PEOPLE: Mapping[str, Person] = {
 }
 SIGNS = ["approve", "refuse", "correct", "replay", "pause"]
 RIGHTS = (
-    {"role": "Manager", "modules": ["MM", "PP"], "actions": [*SIGNS, "reverse", "read_sensitive"]},
-    {"role": "Supervisor", "modules": ["MM", "PP"], "actions": SIGNS, "max_value": "5000"},
+    {"role": "Manager", "modules": ["MM", "PP", "QM"], "actions": [*SIGNS, "reverse", "read_sensitive"]},
+    {"role": "Supervisor", "modules": ["MM", "PP", "QM"], "actions": SIGNS, "max_value": "5000"},
     {"role": "Operator", "modules": ["MM"], "actions": ["refuse"]},
 )
 

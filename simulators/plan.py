@@ -11,6 +11,7 @@ from simulators.arguments import how_many, not_negative, port_number
 from simulators.people import Keys
 from simulators.scenario import Bench as Ports
 from simulators.scenario import load
+from simulators.stories import STORIES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,6 +47,7 @@ class Plan:
     line: Sequence[str]  # the module that plays the line, and its options
     line_serves: bool  # see `Speech.serves`
     duration: float | None  # seconds
+    story: str = ""  # what is played in the place of the line; empty: the line works
     keys: Keys = field(default_factory=Keys.new)
     gateway: Mapping[str, Path] = field(default_factory=dict)  # files of its keys; none: without the bench gateway
 
@@ -86,12 +88,14 @@ def plan_of(options: argparse.Namespace) -> Plan:
         line=line,
         line_serves=speech.serves,
         duration=options.duration,
+        story=options.story or "",
     )
 
 
 def parser(what: str) -> argparse.ArgumentParser:
     """The options of the bench; `what` says what it does."""
     parser = argparse.ArgumentParser(prog="python -m simulators.bench", description=what)
+    parser.add_argument("--story", choices=STORIES, help="play this story over MQTT in the place of the line")
     parser.add_argument("--source", choices=SOURCES, default="mqtt", help="how the line reports (default: mqtt)")
     parser.add_argument("--rate", type=not_negative, default=1.0, help="reports per second; 0: as fast as possible")
     parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")

@@ -15,6 +15,8 @@ from typing import Any
 
 LINES_PER_SECOND = 8  # of each speaker; what is more is counted
 READ_SECONDS = 0.2
+VERBS = {"261": "issued", "262": "taken back", "344": "blocked", "343": "freed"}
+VERBS |= dict.fromkeys(("551", "553", "555"), "scrapped")
 
 
 class Ticker:
@@ -115,12 +117,14 @@ def booked(document: Mapping[str, Any]) -> str:
         )
         return f"confirmation {document['number']}: {what}{order}"
     moved = ", ".join(_moved(row) for row in document.get("items", []))
+    if document.get("kind", "material_document") != "material_document":
+        return f"{document['kind'].replace('_', ' ')} {document['number']}{order}"
     return f"material document {document['number']}: {moved}{order}"
 
 
 def _moved(item: Mapping[str, Any]) -> str:
     movement = item.get("GoodsMovementType", "")
-    verb = {"261": "issued", "262": "taken back"}.get(movement, "moved")
+    verb = VERBS.get(movement, "moved")
     return f"{item.get('QuantityInEntryUnit')} {item.get('EntryUnit')} of {item.get('Material')} {verb} ({movement})"
 
 

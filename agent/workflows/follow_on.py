@@ -70,13 +70,13 @@ def proposed(
 def _draft(choice: str, report: SegmentResponse, one: Found, state: Mapping[str, Any], facts: Facts) -> Draft:
     if choice == AS_IS:
         return scrap_drafts.transfer(report, one, one.quantity, "343", facts)
-    cause = state.get("cause", "")
+    cause = one.actual.reason or state.get("cause", "")
     reason = facts.scrap_reason(cause, report.work_center) or ScrapReason(cause, "")
     if choice == SCRAP:
         draft = scrap_drafts.movement(report, one, reason, facts)
         return draft._replace(payload={**draft.payload, "movement": _FROM_BLOCKED})
     what = shown(one.quantity, one.unit, facts.units)
-    note = f"Rework {what} of lot {one.actual.lot}: {reason.text or cause or 'see the defect record'} ({report.id})"
+    note = f"Rework {what} of lot {one.actual.lot}, see its defect record ({report.id})"
     payload = {"order": one.place.order.order, "plant": one.place.order.plant, "text": note}
     return Draft(Kind.ORDER_NOTE, one.place.lane, payload)
 

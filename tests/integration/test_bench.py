@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from simulators.bench import MARK
 
@@ -174,6 +175,35 @@ async def test_the_line_may_finish_and_the_rest_goes_on(start, tmp_path):
     bench = await start(tmp_path / "bench", "--without-agent", "--rate", "0", "--events", "5")
     await bench.until("the line has made all")
     assert "simulators.erp" in bench.children()
+    bench.process.terminate()
+    assert await bench.end() == 0
+
+
+async def test_a_story_is_told_from_its_beginning_to_its_end(start, tmp_path):
+    """The scrap story: what it says happened is in SAP's books, once, in this order."""
+    ports = seven_free_ports()
+    text = (ROOT / "edge_config" / "agent.yaml").read_text(encoding="utf-8")
+    for number, at in (("18830", ports), ("18800", ports + 1), ("18080", ports + 2), ("18090", ports + 3)):
+        text = text.replace(f"127.0.0.1:{number}", f"127.0.0.1:{at}")
+    content = yaml.safe_load(text) | {
+        "secrets_dir": str(tmp_path / "bench" / "secrets"),
+        "models": str(ROOT / "models"),
+    }
+    edge = {
+        name: str(ROOT / "edge_config" / content[name]) for name in ("mappings", "masterdata", "units", "model_keys")
+    }
+    file = tmp_path / "agent.yaml"
+    file.write_text(yaml.safe_dump(content | edge), encoding="utf-8")
+    options = ("--story", "scrap", "--agent-config", str(file))
+    bench = await start(tmp_path / "bench", *options, first_port=ports)
+    await bench.until("THE END")
+    books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
+    moved = [
+        item.get("GoodsMovementType") for one in books for item in one["items"] if one["kind"] == "material_document"
+    ]
+    assert moved == ["551", "551", "344"]
+    assert [one["kind"] for one in books].count("defect") == 2
+    assert books[-1]["kind"] == "order_change"
     bench.process.terminate()
     assert await bench.end() == 0
 

@@ -1,0 +1,9 @@
+"""Stories for newcomers: each plays one workflow on the bench, with a beginning, a conflict and an end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+# name → "module:function"; the function gets a `Stage` and plays in the place of the line
+STORIES: Final[Mapping[str, str]] = {"scrap": "simulators.stories.scrap:play"}

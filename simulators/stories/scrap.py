@@ -1,0 +1,86 @@
+"""Scrap: a worn tool is booked by itself, scratches puzzle the model, one defect comes twice, a lot is reworked."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from simulators.stories.stage import Stage, reasons
+
+PLACE: Final = "molding/MOLD-02"
+ORDER: Final = {"order": "1000110", "operation": "0010", "material": "BODY-55", "unit": "pcs", "location": "171A"}
+WORN: Final = {"tool_used": 0.97, "cycle_off": 0.4, "since_set_up": 4000, "since_stop": 200, "temperature_off": 0.1,
+               "pressure_off": 0.1}  # fmt: skip
+PERSON: Final = "supervisor"
+SCRATCHED: Final = {**ORDER, "quantity": 20, "lot": "L-2", "defect": "0001", "lot_quantity": 200}
+
+
+async def play(stage: Stage) -> None:
+    """From the first bad piece to the last signature."""
+    stage.tell("MOLD-02 moulds valve bodies for order 1000110. A camera looks at what went into stock.")
+    await _a_worn_tool(stage)
+    lot = await _scratches(stage)
+    await _reported_twice(stage)
+    await _reworked(stage, lot)
+    stage.tell(
+        "THE END. 4 pieces went to the cost centre of the tool shop without anybody, 20 to that of handling because a "
+        "person knew better, none twice, and 180 wait in blocked stock with a note on the order. What the person said "
+        "is a label: gatepost models export-labels scrap_classification --out labels.csv"
+    )
+
+
+async def _a_worn_tool(stage: Stage) -> None:
+    stage.tell("BEGINNING. It finds 4 of 200 bodies of lot L-1 out of dimension. The tool is at 97 % of its life.")
+    body = {"id": "QC-1", **ORDER, "quantity": 4, "lot": "L-1", "defect": "0002", "origin": "vision"}
+    body |= {"lot_quantity": 200, "lot_stock": 200, "made_before": 1000, **WORN}
+    scrap, defect = await stage.settled(await stage.report(f"{PLACE}/scrap", body))
+    paid = scrap["payload"]
+    stage.tell(
+        f"The model is sure: {paid['cause']}. Nobody is asked: {paid['quantity']} pieces are scrapped (movement "
+        f"{paid['movement']}, document {scrap['document']}) at the expense of cost centre {paid['cost_center']}, and "
+        f"then the defect is on record ({defect['document']})."
+    )
+
+
+async def _scratches(stage: Stage) -> dict[str, Any]:
+    stage.tell("CONFLICT. An operator finds 20 scratched bodies in lot L-2. Nobody has measured anything.")
+    body = {"id": "QC-2", **SCRATCHED, "origin": "operator", "operator": "4711", "lot_stock": 200}
+    name = await stage.report(f"{PLACE}/scrap", body)
+    first, *rest = await stage.settled(name)
+    stage.tell(f"Posting {first['id']} and the {len(rest)} behind it in its group wait for a person, and say why:")
+    for reason in reasons(first):
+        stage.tell(f"  - {reason}")
+    stage.tell("The supervisor looks at a piece: the gripper has scratched it. That is handling, so:")
+    stage.tell(f'  gatepost approvals correct {first["id"]} cause=handling --reason "scratched by the gripper"')
+    changes = {"changes": {"cause": "handling"}}
+    await stage.decide("correction", first, PERSON, "scratched by the gripper", **changes)
+    done = await stage.settled(name, "acknowledged", "superseded")
+    paid = next(one for one in done if one["kind"] == "scrap" and one["state"] == "acknowledged")
+    blocked = next(one for one in done if one["kind"] == "stock_transfer")
+    stage.tell(
+        f"Now SAP has it: 20 pieces at the expense of cost centre {paid['payload']['cost_center']} "
+        f"({paid['document']}), the defect on record, and the {blocked['payload']['quantity']} that are left of the "
+        f"lot in blocked stock (344, {blocked['document']}), because a tenth of a lot is no small matter."
+    )
+    return blocked
+
+
+async def _reported_twice(stage: Stage) -> None:
+    stage.tell("Then the camera comes to lot L-2, too, and reports the same 20 pieces.")
+    body = {"id": "QC-3", **SCRATCHED, "origin": "vision", "lot_stock": 180}
+    name = await stage.report(f"{PLACE}/scrap", body)
+    first, *_ = await stage.settled(name)
+    stage.tell(f"It is held: {reasons(first)[0]}. The supervisor refuses it, and what would have followed with it.")
+    await stage.decide("refuse", first, PERSON, "the operator has reported them")
+    await stage.settled(name, "refused")
+
+
+async def _reworked(stage: Stage, blocked: dict[str, Any]) -> None:
+    left = blocked["payload"]["quantity"]
+    stage.tell(f"What becomes of the {left} pieces? The agent said what each choice costs. Quality chooses rework.")
+    body = {"id": "QC-4", **ORDER, "quantity": int(left), "lot": "L-2", "choice": "rework"}
+    name = await stage.report(f"{PLACE}/follow_on", body)
+    (note,) = await stage.settled(name)
+    stage.tell(f"{reasons(note)[0].capitalize()}: posting {note['id']} waits, and the supervisor signs it.")
+    await stage.decide("approve", note, PERSON, "agreed with quality")
+    (note,) = await stage.settled(name, "acknowledged")
+    stage.tell(f"Order 1000110 has it in its text: {note['payload']['text']}")
