@@ -19,6 +19,13 @@ _XML_ERROR = (
     "<innererror><transactionid>0A1B2C3D4E5F60718293A4B5C6D7E8F9</transactionid></innererror></error>"
 )
 _ETAG = re.compile(rb',"etag":"(?:[^"\\]|\\.)*"')
+_NUMBERS = {
+    "MaterialDocument",
+    "ConfirmationGroup",
+    "ConfirmationCount",
+    "DefectInternalID",
+    "PhysicalInventoryDocument",
+}
 _HUGE = 50_000_000
 
 
@@ -94,7 +101,7 @@ def _edited(answer: Answer, fault: str) -> Answer:
     for name in list(entity):
         if fault == "empty_items" and name.startswith("to_"):
             entity[name] = {"results": []}
-        elif fault == "no_document" and name in {"MaterialDocument", "ConfirmationGroup", "ConfirmationCount"}:
+        elif fault == "no_document" and name in _NUMBERS:
             entity[name] = ""
         elif fault == "no_document" and (name == "__metadata" or name.startswith("to_")):
             del entity[name]

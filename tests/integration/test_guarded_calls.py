@@ -37,6 +37,10 @@ COUNTED: Mapping[str, Any] = {
         {"material": "RM-PIGMENT", "quantity": "0", "unit": "KGM"},
     ],
 }
+DEFECT = {
+    "plant": "1710", "order": ORDER, "operation": "10", "material": "CMP-BLUE", "batch": "", "work_center": "MIX-01",
+    "defect_code": "0010", "defect_code_group": "SURFACE", "quantity": "2", "unit": "KGM", "severity": "", "text": "a",
+}  # fmt: skip
 DIFFERENCE = {"document_of": "count_document", "posting_date": "2026-11-20"}
 
 
@@ -83,6 +87,7 @@ async def bench() -> AsyncIterator[Bench]:
             total_s=5,
             auth=BasicAuth(user="GATEPOST", password=Secret("erp", "s3cret")),
             order_service="API_PRODUCTION_ORDER_2_SRV",
+            defect_service="API_DEFECT_SRV",
             count_service="API_PHYSICAL_INVENTORY_DOC_SRV",
         )
         target = SapS4(config, keep=kept.__setitem__, kept=kept.get, clock=lambda: NOW)
@@ -207,6 +212,53 @@ async def test_an_odd_answer_changes_nothing_and_the_next_try_goes_through(
     assert await bench.target.find(one) is None
     assert not (await bench.target.post(one)).found
     assert len(bench.sap.erp.books.documents) == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE])
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        ({"fault": "html"}, ErpInDoubt),
+        ({"fault": "false_yes"}, ErpInDoubt),
+        ({"fault": "answer_lost"}, ErpInDoubt),
+        ({"fault": "locked"}, ErpUnavailable),
+        ({"fault": "no_etag", "method": "GET"}, ErpUnavailable),
+        ({"fault": "truncated", "method": "GET"}, ErpUnavailable),
+    ],
+    ids=lambda value: str(value["fault"]) if isinstance(value, dict) else "",
+)
+async def test_an_odd_answer_to_a_count_is_seen_through_once(
+    bench: Bench, kind: Kind, rule: Mapping[str, Any], error: type[ErpError]
+):
+    """Whatever was said: the next try, or the look, ends with one entry and one movement for each material."""
+    document, one = await counted(bench)
+    method = "PATCH"
+    if kind is Kind.COUNT_DIFFERENCE:
+        await bench.target.post(one)
+        one, method = bench.posting(kind, DIFFERENCE, count_document=document), "POST"
+    bench.faults({"method": method, "count": 1, "path": "PHYSICAL_INVENTORY"} | dict(rule))
+    with pytest.raises(error) as told:
+        await bench.target.post(one)
+    assert told.type is error
+    bench.faults()
+    assert (await bench.target.post(one)).document == document
+    assert len(bench.booked("count_entry")) == 2
+    assert len(bench.booked("count_difference")) == (1 if kind is Kind.COUNT_DIFFERENCE else 0)
+
+
+@pytest.mark.parametrize("fault", ["html", "error_in_200", "truncated", "empty_body", "no_document", "answer_lost"])
+@pytest.mark.parametrize(("kind", "payload"), [(Kind.DEFECT, DEFECT), (Kind.COUNT_DOCUMENT, COUNT)])
+async def test_an_odd_answer_to_a_new_document_is_cleared_up_by_its_key(
+    bench: Bench, kind: Kind, payload: Mapping[str, Any], fault: str
+):
+    """In doubt; found where it was booked, posted again where it was not; the books hold it once."""
+    one = bench.posting(kind, payload)
+    bench.faults({"fault": fault, "method": "POST", "count": 1})
+    with pytest.raises(ErpInDoubt):
+        await bench.target.post(one)
+    answer = await bench.target.find(one) or await bench.target.post(one)
+    assert bench.booked(kind.value) == [answer.document]
+    assert bench.sap.erp.books.duplicates() == {}
 
 
 async def test_a_text_that_sap_does_not_tell_is_not_written_over(bench: Bench):

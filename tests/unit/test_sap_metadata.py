@@ -59,6 +59,22 @@ def test_a_good_payload_has_no_findings_and_many_faults_are_found_at_once():
     assert FULL.check_function("Undo", {})
 
 
+def test_a_change_is_checked_against_what_may_be_changed():
+    """A field that is fixed once it is created, an unknown one, a set that takes no changes: each is named."""
+    orders = edmx("API_PRODUCTION_ORDER_2_SRV")
+    full = read_metadata("ORDERS", orders.encode())
+    assert full.check_change("A_ProductionOrder_2", {"OrderLongText": "x" * 5000}) == []
+    (unknown,) = full.check_change("A_ProductionOrder_2", {"OrderText": "x"})
+    assert "unknown" in unknown
+    (operations,) = full.check_change("A_ProductionOrderOperation_2", {"WorkCenter": "x"})
+    assert "takes no changes" in operations
+    fixed = orders.replace('Name="OrderLongText"', 'Name="OrderLongText" sap:updatable="false"')
+    (words,) = read_metadata("ORDERS", fixed.encode()).check_change("A_ProductionOrder_2", {"OrderLongText": "x"})
+    assert "may not be written" in words
+    (change,) = drift(full, read_metadata("ORDERS", fixed.encode()))
+    assert change == "A_ProductionOrder_2Type.OrderLongText: String is now String, not updatable"
+
+
 def test_drift_names_every_field_that_came_changed_or_went():
     """A lost field, a shorter field and a new field are one line each; no change is no line."""
     lost = read_metadata(MATERIAL, edmx(MATERIAL, frozenset({"StockSegment"})).encode())
