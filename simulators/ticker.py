@@ -93,9 +93,14 @@ def reported(truth: Mapping[str, Any]) -> str:
     return f"{truth['id']} reported {_content(truth)} for order {truth['order']}{twist}"
 
 
+_SEEN = {"consumption": "used", "measured": "measured"}
+
+
 def _content(truth: Mapping[str, Any]) -> str:
-    if truth["kind"] == "consumption":
-        return f"{truth['quantity']} {truth['unit']} of {truth['material']} used"
+    if truth["kind"] in ("consumption", "measured"):
+        return f"{truth['quantity']} {truth['unit']} of {truth['material']} {_SEEN[truth['kind']]}"
+    if truth["kind"] == "production":
+        return _produced(truth["good"], truth["scrap"], truth["unit"], final=False)
     return _produced(truth["yield"], truth["scrap"], truth["unit"], final=truth["final"])
 
 

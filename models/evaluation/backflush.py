@@ -42,6 +42,8 @@ SCRAP: Final = 0.01
 LATE: Final = 0.05  # of the reports of production overtake each other
 FROM: Final = 0.1  # of the order: from here on a deviation counts; before, a set-up is most of it
 AT: Final = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+WHILE_RUNNING: Final = "backflush: order's cumulated quantity off the truth while running, at worst"
+BY_BILL: Final = "backflush: the same by the bill of material alone"
 PROTOCOL: Final = f"{len(SEEDS)} seeds of {ORDERS} simulated orders of {PIECES} pieces, nothing known at first"
 
 
@@ -98,14 +100,14 @@ def measure(data: Path | None, folder: Path) -> list[Figure]:
     back = [seed.taken_back / seed.settled for seed in seeds]
     postings = [seed.issues / seed.measurements for seed in seeds]
     return [
-        _figure("backflush: largest deviation of an order's cumulated quantity while running", worst, 0.01, less=True),
+        _figure(WHILE_RUNNING, worst, 0.01, less=True),
         _figure(
-            "backflush: same against what is used but not reported yet, too",
+            "backflush: the same against what is used and not reported yet, too",
             [fmean(seed.at_once) for seed in seeds],
             None,
         ),
-        _figure("backflush: orders and components never more than 1 % off while running", within, None),
-        _figure("backflush: the same deviation by the bill of material alone", bill, None),
+        _figure("backflush: components of orders never more than 1 % off while running", within, None),
+        _figure(BY_BILL, bill, None),
         _figure("backflush: exact after settlement", exact, 1.0),
         _figure("backflush: components of orders with a take-back to sign", back, None),
         _figure("backflush: goods issues per measurement", postings, None),

@@ -15,6 +15,7 @@ from typing import TextIO
 
 from simulators.arguments import how_many, not_negative
 from simulators.line import misbehaviour, plant
+from simulators.line.cycles import cycles_of
 from simulators.line.publisher import Address, LogonError, Publisher, publish
 from simulators.scenario import Scenario, load
 
@@ -54,10 +55,11 @@ def _run(
 
 def _messages(options: argparse.Namespace, scenario: Scenario) -> Iterator[misbehaviour.Sent]:
     """The stream that --seed, --events and --misbehave describe, stamped now or, with --start, in simulated time."""
+    told = cycles_of if options.pieces else None
     if options.start:
-        made = plant.reports(scenario, options.seed, options.events, start=options.start)
+        made = plant.reports(scenario, options.seed, options.events, start=options.start, told=told)
     else:
-        made = plant.reports(scenario, options.seed, options.events, now=lambda: datetime.now(UTC))
+        made = plant.reports(scenario, options.seed, options.events, now=lambda: datetime.now(UTC), told=told)
     return misbehaviour.misbehave(made, options.misbehave, options.seed, scenario)
 
 
@@ -81,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--broker", metavar="HOST:PORT", help="default: the port of the scenario on 127.0.0.1")
     parser.add_argument("--rate", type=not_negative, default=2.0, help="reports per second; 0: as fast as possible")
     parser.add_argument("--events", type=how_many, help="stop after so many reports; default: when all orders are done")
+    parser.add_argument(
+        "--pieces", action="store_true", help="tell pieces as they are made and measurements, not consumption"
+    )
     parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")
     parser.add_argument(
         "--misbehave",

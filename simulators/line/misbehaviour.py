@@ -152,7 +152,7 @@ def _conflict(report: Report, _random: Random) -> tuple[list[Body], str]:
 
 
 def _wrong_unit(body: Body, _random: Random, _foreign: Mapping[str, list[str]]) -> Body | None:
-    swapped = {"kg": "g", "g": "kg"}.get(body["unit"])
+    swapped = {"kg": "g", "g": "kg"}.get(body.get("unit", ""))
     return body | {"unit": swapped} if swapped and "quantity" in body else None
 
 
@@ -190,7 +190,7 @@ def _clock_skew(body: Body, random: Random, _foreign: Mapping[str, list[str]]) -
 
 
 def _amount_key(body: Body) -> str:
-    return "quantity" if "quantity" in body else "yield"
+    return next(name for name in ("quantity", "yield", "good") if name in body)
 
 
 def _broken(payload: bytes, random: Random) -> bytes:

@@ -73,6 +73,9 @@ class Lot:
         return self.good + self.scrap
 
 
+Told = Callable[[Lot, str, datetime, Counter[str]], Iterator[Report]]  # a lot, the plant, when it was done, numbers
+
+
 def reports(
     scenario: Scenario,
     seed: int,
@@ -80,17 +83,18 @@ def reports(
     *,
     start: datetime = START,
     now: Callable[[], datetime] | None = None,
+    told: Told | None = None,
 ) -> Iterator[Report]:
     """Yield up to `count` reports, fewer when every order of the scenario is finished first.
 
     Time stamps run on the simulated clock from `start`; give `now` (aware) to stamp each lot when
-    its first report is drawn, which is what a live line does.
+    its first report is drawn, which is what a live line does. `told` says how a lot is told (`reports_of`).
     """
     zone, numbers = ZoneInfo(scenario.time_zone), Counter[str]()
     made = (
         report
         for lot in lots(scenario, seed, start)
-        for report in reports_of(lot, scenario.plant, (now() if now else lot.done).astimezone(zone), numbers)
+        for report in (told or reports_of)(lot, scenario.plant, (now() if now else lot.done).astimezone(zone), numbers)
     )
     return islice(made, count)
 
@@ -192,11 +196,12 @@ def reports_of(lot: Lot, plant: str, done: datetime, numbers: Counter[str]) -> I
     """What a lot is reported as: each component, then the confirmation; `numbers` counts by work centre."""
     for index, weighing in enumerate(lot.weighings):
         seen = done - timedelta(seconds=len(lot.weighings) - index)
-        yield _consumption(lot, weighing, plant, seen, _next_number(lot, numbers))
-    yield _confirmation(lot, plant, done, _next_number(lot, numbers))
+        yield _consumption(lot, weighing, plant, seen, next_number(lot, numbers))
+    yield confirmation_of(lot, plant, done, next_number(lot, numbers))
 
 
-def _next_number(lot: Lot, numbers: Counter[str]) -> int:
+def next_number(lot: Lot, numbers: Counter[str]) -> int:
+    """The work centre's next number."""
     numbers[lot.work_center.work_center] += 1
     return numbers[lot.work_center.work_center]
 
@@ -208,7 +213,7 @@ def report_id(work_center: str, number: int) -> str:
 
 def _consumption(lot: Lot, weighing: Weighing, plant: str, seen: datetime, number: int) -> Report:
     component, center = weighing.component, lot.work_center
-    quantity, unit = _on_the_floor(component, weighing.quantity)
+    quantity, unit = on_the_floor(component, weighing.quantity)
     body = {
         "id": report_id(center.work_center, number),
         "seq": number,
@@ -224,7 +229,7 @@ def _consumption(lot: Lot, weighing: Weighing, plant: str, seen: datetime, numbe
         "operator": lot.operator,
         "device": weighing.device,
     }
-    truth = _truth("consumption", lot, body) | {
+    truth = truth_of("consumption", lot, body) | {
         "material": component.material,
         "quantity": f"{weighing.quantity:f}",
         "unit": component.unit,
@@ -234,7 +239,8 @@ def _consumption(lot: Lot, weighing: Weighing, plant: str, seen: datetime, numbe
     return Report(f"plant/{plant}/{center.line}/{center.work_center}/consumption", body, truth)
 
 
-def _confirmation(lot: Lot, plant: str, done: datetime, number: int) -> Report:
+def confirmation_of(lot: Lot, plant: str, done: datetime, number: int) -> Report:
+    """Yield, scrap and times of the lot."""
     order, center = lot.order, lot.work_center
     body = {
         "id": report_id(center.work_center, number),
@@ -253,7 +259,7 @@ def _confirmation(lot: Lot, plant: str, done: datetime, number: int) -> Report:
         "labor_minutes": lot.labor_minutes,
         "operator": lot.operator,
     }
-    truth = _truth("confirmation", lot, body) | {
+    truth = truth_of("confirmation", lot, body) | {
         "yield": f"{lot.good:f}",
         "scrap": f"{lot.scrap:f}",
         "unit": order.unit,
@@ -262,14 +268,15 @@ def _confirmation(lot: Lot, plant: str, done: datetime, number: int) -> Report:
     return Report(f"plant/{plant}/{center.line}/{center.work_center}/confirmation", body, truth)
 
 
-def _on_the_floor(component: Component, quantity: Decimal) -> tuple[Decimal, str]:
+def on_the_floor(component: Component, quantity: Decimal) -> tuple[Decimal, str]:
     """The quantity as the device shows it: a small scale shows whole grams."""
     if component.unit == "KG" and component.per_unit < SMALL_SCALE_BELOW:
         return (quantity * 1000).quantize(Decimal(1)), "g"
     return quantity, FLOOR_UNIT[component.unit]
 
 
-def _truth(kind: str, lot: Lot, body: dict[str, Any]) -> dict[str, Any]:
+def truth_of(kind: str, lot: Lot, body: dict[str, Any]) -> dict[str, Any]:
+    """What every report says, in the ERP's words."""
     return {
         "kind": kind,
         "id": body["id"],

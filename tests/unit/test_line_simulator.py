@@ -4,13 +4,14 @@ import json
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
 
+from simulators.line.cycles import cycles_of
 from simulators.line.misbehaviour import NAMES, Sent, chances, misbehave
-from simulators.line.plant import Report, reports
+from simulators.line.plant import Report, lots, reports
 from simulators.line.wire import encode
 from simulators.scenario import load
 
@@ -262,3 +263,33 @@ def test_misbehaviour_is_chosen_by_name_and_probability():
         chances("gab=0.1")
     with pytest.raises(ValueError, match="at most 1"):
         chances("gap=0.6,conflict=0.6")
+
+
+def test_a_line_that_backflushes_tells_the_same_lots_piece_by_piece():
+    """Its pieces and measurements add up to what the lots made and took, and its numbers have no gap."""
+    shift = [*islice(reports(SCENARIO, 7, told=cycles_of), 400)]
+    made = list(islice(lots(SCENARIO, 7), 60))
+    of_center: dict[str, list[int]] = defaultdict(list)
+    pieces: dict[str, Decimal] = defaultdict(Decimal)
+    for one in shift:
+        of_center[one.truth["work_center"]].append(one.body["seq"])
+        if one.truth["kind"] == "production":
+            pieces[one.truth["work_center"]] += one.body["good"] + one.body["scrap"]
+        if one.truth["kind"] == "confirmation":  # the lot is complete
+            assert pieces.pop(one.truth["work_center"]) == one.body["yield"] + one.body["scrap"]
+    assert all(numbers == [*range(1, len(numbers) + 1)] for numbers in of_center.values())
+    measured = [one for one in shift if one.truth["kind"] == "measured"]
+    told = [(one.truth["order"], one.truth["material"], Decimal(one.truth["quantity"])) for one in measured]
+    weighed = [(lot.order.number, w.component.material, w.quantity) for lot in made for w in lot.weighings]
+    near = {(order, material): Decimal("0.0005") if material == "RM-PIGMENT" else 0 for order, material, _ in weighed}
+    assert len(told) > 50
+    assert all(
+        (order, material) == expected[:2] and abs(quantity - expected[2]) <= near[order, material]
+        for (order, material, quantity), expected in zip(told, weighed, strict=False)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_that_backflushes_can_misbehave_too(name: str):
+    """Whatever can go wrong with a report can go wrong with these."""
+    assert len(list(misbehave(reports(SCENARIO, 7, 40, told=cycles_of), {name: 1.0}, 7, SCENARIO))) == 40

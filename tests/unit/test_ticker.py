@@ -63,6 +63,14 @@ def test_a_report_is_told_in_words():
     )
 
 
+def test_pieces_and_measurements_are_told_in_words():
+    """So does a line that backflushes."""
+    measured = CONSUMPTION | {"kind": "measured"}
+    assert reported(measured) == "MIX-01-000001 reported 11.661 KG of RM-RESIN measured for order 1000100"
+    made = CONSUMPTION | {"kind": "production", "good": "3.0", "scrap": "0", "unit": "KG"}
+    assert reported(made) == "MIX-01-000001 reported 3.0 KG made for order 1000100"
+
+
 def test_a_booked_document_is_told_in_words():
     """The number of the document, what it moved or confirmed, and the order."""
     issue = {"GoodsMovementType": "261", "QuantityInEntryUnit": "11.661", "EntryUnit": "KG", "Material": "RM-RESIN"}
