@@ -31,7 +31,8 @@ def fixed(config: Config) -> dict[str, str]:
     for source in config.sources:  # the name is part of the identity of messages: a redelivery would be new
         found[f"sources {source.name}"] = source.kind
     for name, flow in config.workflows.items():
-        found |= {f"workflows.{name}.{field}": getattr(flow, field) for field in ("target", "kind", "mapping")}
+        found |= {f"workflows.{name}.{field}": getattr(flow, field) for field in ("target", "kind")}
+        found[f"workflows.{name}.mapping"] = ", ".join(flow.mappings)  # as it comes back from the store
     return found
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.detectors import usage
+from agent.detectors import ratio, usage
 from agent.errors import BadPayload
 from agent.facts import Facts, Order
 from agent.isa95 import MaterialUse, SegmentResponse
@@ -114,7 +114,7 @@ class Backflush:
         """Of the operation, of the work centre, and of a material measured there."""
         keys = (f"backflush/{report.order}/{report.operation.lstrip('0')}", f"ratio/{report.work_center}")
         consumed = consumed_of(report)
-        return (*keys, f"usage/{report.work_center}/{consumed[0].material}") if consumed else keys
+        return (*keys, f"measured/{report.work_center}/{consumed[0].material}") if consumed else keys
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """No model looks at what is only expected."""
@@ -205,15 +205,15 @@ class Backflush:
             return _unplanned(seen, doubts, facts), stream
         alarm = ""
         if not doubts and seen.use.expected and seen.quantity:
-            stream, doubts, alarm = self._unusual(seen, facts, stream)
+            stream, doubts, alarm = self._unusual(seen, facts, books, stream)
+        if alarm:
+            books.forget(seen.place)
         if doubts:
-            return self._in_doubt(seen, account, doubts, facts, books), stream
+            return self._in_doubt(seen, account, doubts, facts, books)._replace(alarm=alarm), stream
         shows = bool(seen.set_up) and seen.quantity > seen.covers * seen.place.per_piece + seen.set_up / 2
         if seen.use.expected:
             used = seen.quantity - (seen.set_up if shows else ZERO)
             books.learn(seen.place, float(used), float(seen.covers * seen.place.per_piece))
-        if alarm:
-            books.forget(seen.place)
         account = account.with_measurement(seen.batch, seen.quantity, seen.lot, seen.at)
         if shows or account.reports >= FIRST_LOTS:
             account = replace(account, set_up=ZERO)
@@ -266,19 +266,26 @@ class Backflush:
                 )
                 yield f"{used} used in all, {required} required by the order"
 
-    def _unusual(self, seen: Seen, facts: Facts, stream: Any) -> tuple[Any, list[str], str]:
-        """The stream of the place after this measurement, why it is odd beside it, and a shift that it completes."""
-        need = seen.place.need
-        after, found = usage.follow(
-            usage.restored(stream), float(seen.quantity), float(seen.use.expected or 0), float(seen.set_up), need.grain
-        )
+    def _unusual(self, seen: Seen, facts: Facts, books: Books, stream: Any) -> tuple[Any, list[str], str]:
+        """The stream of the place after this measurement, why it is odd beside it, and a shift that it completes.
+
+        It is held against what its recipe was found to take, once a few lots have told: recipes share a work centre.
+        """
+        need, place = seen.place.need, seen.place
+        own, centre = books.ratio(place)
+        if own.lots < ratio.FEW:
+            return stream, [], ""
+        before, expected = usage.restored(stream), float(seen.covers * place.per_piece) * centre
+        after, found = usage.follow(before, float(seen.quantity), expected, float(seen.set_up), need.grain)
         if found is None:
             return after, [], ""
+        if found.shift and before is not None:  # the ratio forgets and follows, so the stream stays where it was
+            after = after._replace(ratio=(0.0, before.ratio[1], after.ratio[2]))
         doubts: list[str] = []
         if self.config.rare and found.p < 1:
             why = cause(seen.report, seen.use, facts)
             doubts = usual.odd(found, shortened(seen.quantity), need.unit, why, self.config.rare, facts.units)
-        return after, doubts, usual.shift(found, need.material.material, seen.report.work_center)
+        return after, doubts, usual.shift(found, place.material, seen.report.work_center)
 
     def _in_doubt(self, seen: Seen, account: Account, doubts: list[str], facts: Facts, books: Books) -> Proposal:
         """What was issued ahead for its pieces stands; a person decides about the difference, and either answer holds.

@@ -338,3 +338,15 @@ def test_a_shift_that_stays_is_an_alarm_and_forgets_what_was_learnt():
         alarms += [line.measured(str(used), lot).alarm]
     (told,) = [one for one in alarms if one]
     assert "of RM-RESIN at MIX-01 are about" in told
+
+
+def test_two_recipes_in_turn_are_no_shift():
+    """What one product takes more than the bill of material says is expected of it, and not of the other."""
+    red = MIXING | {"order": "1000101", "material": "CMP-RED"}
+    line = Line(FACTS.with_documents([("order", red), ("material", {"material": "CMP-RED", "base_unit": "KGM"})]))
+    for number in range(160):
+        order, ratio = (("1000100", "1.03"), ("1000101", "0.98"))[number // 10 % 2]
+        line.produced("10", order=order)
+        used = Decimal("9.6") * Decimal(ratio) + Decimal(number % 5 - 2) / 100
+        told = line.measured(f"{used:.3f}", "10", order=order)
+        assert (told.holds, told.alarm) == ((), "")
