@@ -51,6 +51,7 @@ class Stage:
 
     url: str
     browser: Browser
+    gateway: Gateway
 
     async def enter(self, user: str) -> Page:
         """Somebody logs in, in a session of their own, and sees the queue."""
@@ -84,7 +85,7 @@ async def stage(plant: Bench) -> AsyncIterator[Stage]:
     try:
         async with async_playwright() as play:
             browser = await play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-            yield Stage(f"http://127.0.0.1:{server.server_address[1]}", browser)
+            yield Stage(f"http://127.0.0.1:{server.server_address[1]}", browser, gateway)
             await browser.close()
     finally:
         gateway.stop()

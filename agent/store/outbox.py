@@ -244,7 +244,12 @@ def doubtful(tx: Transaction, one: Posting, why: str) -> None:
 def dead(tx: Transaction, one: Posting, why: str, *, code: str = "", details: Mapping[str, Any] | None = None) -> None:
     """A real refusal in the ERP's own words: dead letter, the lane waits for a person."""
     detail = {"why": why, "code": code, **(details or {})}
-    _end(tx, one, one.state, "dead", "dead", detail, error=f"{code}: {why}" if code else why, alarm=True)
+    _end(tx, one, one.state, "dead", "dead", detail, error=_in_its_words(why, code), alarm=True)
+
+
+def _in_its_words(why: str, code: str) -> str:
+    """What the ERP said, with its code once."""
+    return why if not code or why.startswith(f"{code}:") else f"{code}: {why}"
 
 
 SENDING = (  # by the index of what is not acknowledged, named by its own condition: the finished rows are not walked

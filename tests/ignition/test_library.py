@@ -117,9 +117,13 @@ def test_the_envelope_holds_for_every_text(comment: str, name: str):
 def test_a_step_tells_the_score_whatever_held_it():
     """How sure the model was stands beside the decision, also where nothing was held for it."""
     told = gatepost.trace._told(
-        {"reasons": ["every posting is approved"], "score": {"confidence": 0.97, "model": "m/1"}}
+        {
+            "reasons": ["every posting is approved"],
+            "said": {"operator": "x"},
+            "score": {"confidence": 0.97, "model": "m/1"},
+        }
     )
-    assert told == "reasons: every posting is approved  score: 0.97 by m/1"
+    assert told == "reasons: every posting is approved | score: 0.97 by m/1"
     assert gatepost.trace._told({"document": "2026/1"}) == "document: 2026/1"
 
 

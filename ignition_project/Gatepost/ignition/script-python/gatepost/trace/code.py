@@ -52,10 +52,10 @@ def _told(detail):
 	parts = []
 	for name in ("reason", "reasons", "said", "error", "message", "document", "status", "shown_sha256"):
 		value = detail.get(name)
-		if value:
+		if value and not isinstance(value, dict):
 			text = u"; ".join([u"%s" % one for one in value]) if isinstance(value, list) else u"%s" % value
 			parts.append(u"%s: %s" % (name.replace("_", " "), text))
-	return u"  ".join(parts + _score(detail))
+	return u" | ".join(parts + _score(detail))
 
 
 def _score(detail):
