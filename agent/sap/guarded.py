@@ -25,6 +25,7 @@ from agent.sap.verdict import AlreadyPosted, changed, entity, refusal, rows
 
 Row = Mapping[str, Any]
 PATIENCE: Final = 3  # times that somebody else may be quicker, before the lane waits
+_SET: Final = ("X", True)  # how a flag of an order is told
 _NO_MORE: Final = {  # flags of an order that will not be released any more
     "OrderIsDeleted": "is deleted",
     "OrderIsMarkedForDeletion": "is marked for deletion",
@@ -160,10 +161,10 @@ class Guarded:
 
     async def _release(self, intent: Intent, key: str) -> Done | Write:
         number, order, etag = await self._order(intent, "OrderIsReleased")
-        if order["OrderIsReleased"]:
+        if order["OrderIsReleased"] in _SET:
             return Done(number, {"state": "released"})
         for flag, words in _NO_MORE.items():
-            if order.get(flag):
+            if order.get(flag) in _SET:
                 raise ErpRejected(
                     f"order {number} {words} in SAP: it cannot be released; refuse this posting, or mend the order"
                     " there and replay it",
