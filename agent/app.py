@@ -33,14 +33,13 @@ from agent.judge import Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.promotion import Shelf
-from agent.reconciling import EVERY_S as RECONCILE_S
-from agent.reconciling import Reconciling
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
 from agent.shadow import Shadow
 from agent.store import balance, file, lanes, masterdata, outbox, postings, sampling
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
+from agent.watching import Watching
 
 log = logging.getLogger("gatepost")
 
@@ -71,8 +70,7 @@ class Agent:
         self.shadow = Shadow(self.desk, lambda: assembly.shelf(self.config))
         self.doubt = Doubt(self.desk, clock, lambda: self.config.drift, lambda: self.rules, self.process_rules)
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
-        self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
-        self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.look)
+        self.watching = Watching(lambda: self.rules, self.live, self.desk.look, clock)
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None
         self.intake: Intake | None = None
@@ -151,6 +149,7 @@ class Agent:
                     group.create_task(self._watch(), name="watch"),
                     group.create_task(self.housekeeping.run(), name="housekeeping"),
                     group.create_task(self.shadow.run(), name="shadow"),
+                    group.create_task(self.watching.run(self.intake), name="watching"),
                 ]
                 if serve is not None:
                     tasks.append(group.create_task(_as_coroutine(serve(self)), name="http"))
@@ -215,6 +214,10 @@ class Agent:
         if self.process is not None:
             self.process.rules = self.doubt.applied(rules)
             self.process.look_again = True
+
+    def live(self) -> LiveState:
+        """What tags say the plant is now."""
+        return self.process.live() if self.process is not None else LiveState()
 
     @property
     def rules(self) -> Rules:

@@ -104,6 +104,8 @@ def decide(
     why = _why_not(proposal, rule, today, score) + not_fresh
     if not why and rule.audit_sample and rule.mode is not _ASSIST and drawn(message_key, rule):
         why = (f"{SAMPLED}: {100 * rule.audit_sample:g} % of what would be posted by itself is shown to a person",)
+    if why and all(draft.kind is Kind.NOTIFICATION for draft in proposal.drafts):
+        why = ()  # to be told is nobody's to approve
     in_auto, reasons = _HOLD if why else _POST, why + proposal.reasons
     if rule.mode is _ADVISE:
         return Decision(Route.ADVISE, reasons, rule.version, in_auto)

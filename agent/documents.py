@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from agent.masterdata import (
     Operation,
     Operator,
     Order,
+    Resource,
     Routing,
     ScrapReason,
     Stock,
@@ -55,7 +56,7 @@ def _plain(value: Any) -> Any:
         return format(value, "f")
     if isinstance(value, Fraction):
         return f"{value.numerator}/{value.denominator}"
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # a moment is one, too
         return value.isoformat()
     if isinstance(value, tuple):
         return [{name.name: _plain(getattr(item, name.name)) for name in fields(item)} for item in value]
@@ -170,6 +171,7 @@ def _work_center(read: _Reader) -> Fact:
             text=read.text("text", ""),
             set_up=read.number("set_up", ZERO),
             changes=read.numbers("changes"),
+            oee=read.number("oee", Decimal(1)),
         )
     )
 
@@ -183,6 +185,8 @@ def _routing(read: _Reader) -> Fact:
             unit=read.text("unit"),
             family=read.text("family", ""),
             certificate=read.text("certificate", ""),
+            tool=read.text("tool", ""),
+            recipe=read.text("recipe", ""),
         )
     )
 
@@ -231,7 +235,15 @@ def _order(read: _Reader) -> Fact:
 
 
 def _operation(read: _Reader) -> Operation:
-    return read.done(Operation(read.text("operation"), read.text("work_center"), read.text("unit")))
+    return read.done(
+        Operation(
+            operation=read.text("operation"),
+            work_center=read.text("work_center"),
+            unit=read.text("unit"),
+            minutes=read.number("minutes", ZERO),
+            confirmed=read.yes("confirmed"),
+        )
+    )
 
 
 def _component(read: _Reader) -> Component:
@@ -259,7 +271,14 @@ def _stock(read: _Reader) -> Fact:
             quantity=read.number("quantity", least=None),
             unit=read.text("unit"),
             batch=read.text("batch", ""),
+            held=read.number("held", ZERO, least=None),
         )
+    )
+
+
+def _resource(read: _Reader) -> Fact:
+    return read.done(
+        Resource(read.text("resource"), read.yes("available"), read.moment("back_at"), read.text("text", ""))
     )
 
 
@@ -292,4 +311,5 @@ _READ: Mapping[str, Callable[[_Reader], Fact]] = {
     "defect_code": _defect_code,
     "routing": _routing,
     "operator": _operator,
+    "resource": _resource,
 }

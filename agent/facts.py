@@ -20,6 +20,7 @@ from agent.masterdata import (
     Operation,
     Operator,
     Order,
+    Resource,
     Routing,
     ScrapReason,
     Stock,
@@ -47,6 +48,7 @@ __all__ = [
     "Operator",
     "Order",
     "Plant",
+    "Resource",
     "Routing",
     "ScrapReason",
     "Stock",
@@ -134,6 +136,7 @@ class Facts:
     defect_codes: Mapping[str, DefectCode] = field(default_factory=dict)
     routings: Mapping[str, Routing] = field(default_factory=dict)
     operators: Mapping[str, Operator] = field(default_factory=dict)
+    resources: Mapping[str, Resource] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
     live: LiveState = LiveState()  # what tags say the plant is now; nothing that follows from it is remembered
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
@@ -240,6 +243,7 @@ _INDEX = {
     "defect_code": "defect_codes",
     "routing": "routings",
     "operator": "operators",
+    "resource": "resources",
 }
 
 

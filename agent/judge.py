@@ -432,8 +432,10 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
             _posting(one, draft, door.target.name, number, () if draft.kind is _TELL else holds, check_first=early)
             for number, (draft, door) in enumerate(drafts)
         ]
-        if proposal.together:
-            verdict.postings[1:] = [new._replace(follows=True) for new in verdict.postings[1:]]
+        if proposal.together:  # people are told at once: their messages stand behind the group
+            verdict.postings.sort(key=lambda new: new.kind is _TELL)
+            group = sum(new.kind is not _TELL for new in verdict.postings)
+            verdict.postings[1:group] = [new._replace(follows=True) for new in verdict.postings[1:group]]
     elif route is _ADVISE:
         verdict.detail["would_post"] = [
             {"kind": draft.kind.value, "value": f"{draft.value:f}", "payload": dict(draft.payload)}

@@ -36,7 +36,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class WorkCenter:
-    """A work centre and the line it belongs to."""
+    """A work centre and the line it belongs to; how long a change of set-up family takes, and how well it runs."""
 
     kind: ClassVar[str] = "work_center"
     work_center: str
@@ -46,6 +46,7 @@ class WorkCenter:
     changes: Mapping[str, Decimal] = field(
         default_factory=lambda: MappingProxyType({})
     )  # "red > clear" → other minutes
+    oee: Decimal = Decimal(1)  # its usual effectiveness, 0 to 1
 
     @property
     def key(self) -> str:
@@ -64,6 +65,8 @@ class Routing:
     unit: str
     family: str = ""
     certificate: str = ""
+    tool: str = ""
+    recipe: str = ""
 
     @property
     def key(self) -> str:
@@ -85,6 +88,11 @@ class Operator:
     def key(self) -> str:
         """Under which key the store keeps it."""
         return self.operator
+
+    def certified(self, certificate: str, day: str) -> bool:
+        """Whether they may do on this day (ISO) what asks for the certificate."""
+        last = self.certificates.get(certificate)
+        return last is not None and (not last or day <= last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +138,13 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of an order; `unit` is the unit in which it is confirmed."""
+    """One operation of an order; `unit` is the unit in which it is confirmed, `minutes` what the ERP has planned."""
 
     operation: str
     work_center: str
     unit: str
+    minutes: Decimal = ZERO  # 0: not known
+    confirmed: bool = False  # finally: nothing of it is left to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +211,7 @@ class Stock:
     quantity: Decimal
     unit: str
     batch: str = ""
+    held: Decimal = ZERO  # in quality inspection or blocked, beside `quantity`
 
     @property
     def key(self) -> str:
@@ -242,7 +253,23 @@ class DefectCode:
         return self.defect
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A tool or a recipe that is not simply there: whether it is, and when it will be."""
+
+    kind: ClassVar[str] = "resource"
+    resource: str
+    available: bool = True
+    back_at: datetime | None = None
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.resource
+
+
 Fact: TypeAlias = (
-    Material | WorkCenter | Bom | Tolerance | Order | Stock | ScrapReason | DefectCode | Routing | Operator
+    Material | WorkCenter | Bom | Tolerance | Order | Stock | ScrapReason | DefectCode | Routing | Operator | Resource
 )
 STATUSES = ("created", "released", "completed", "closed", "locked", "deleted")

@@ -85,6 +85,7 @@ class WorkCenterEntry(Entry):
     changes: dict[Annotated[str, StringConstraints(pattern=r"^[^>]+ > [^>]+$")], Annotated[Decimal, Field(ge=0)]] = (
         Field(default_factory=dict, description="changes that take other minutes, like red > clear: 60")
     )
+    oee: Decimal = Field(default=Decimal(1), gt=0, le=1, description="its usual effectiveness, 0 to 1")
 
 
 class RoutingEntry(Entry):
@@ -96,6 +97,8 @@ class RoutingEntry(Entry):
     unit: str = Field(description="the unit that the minutes are per")
     family: str = Field(default="", description="what the work centre must be set up for; without it anything does")
     certificate: str = Field(default="", description="what whoever makes it must have; without it anybody may")
+    tool: str = Field(default="", description="tool that must be there")
+    recipe: str = Field(default="", description="recipe that must be there")
 
 
 class OperatorEntry(Entry):
@@ -128,6 +131,8 @@ class OperationLine(Settings):
     operation: str = Field(min_length=1, description="number of the operation, such as 0010")
     work_center: str = Field(min_length=1, description="where it is done")
     unit: str = Field(description="unit in which it is confirmed")
+    minutes: Decimal = Field(default=ZERO, ge=0, description="planned time for the whole order; 0: not known")
+    confirmed: bool = Field(default=False, description="true: nothing of it is left to do")
 
 
 class ComponentLine(Settings):
@@ -184,3 +189,12 @@ class DefectEntry(Entry):
     defect: str = Field(min_length=1, max_length=4, description="the code, as the floor and the ERP's catalogue say it")
     group: str = Field(min_length=1, max_length=8, description="its code group in the ERP's catalogue")
     text: str = Field(default="", description="what people call it")
+
+
+class ResourceEntry(Entry):
+    """A tool or recipe that is not simply there: an entry of ``resources.yaml``."""
+
+    resource: str = Field(min_length=1, description="the tool or recipe, as routings name it")
+    available: bool = Field(default=True, description="whether it is there")
+    back_at: AwareDatetime | None = Field(default=None, description="when it will be there, where that is known")
+    text: str = Field(default="", description="why it is not, for people")

@@ -26,6 +26,7 @@ from agent.facts import (
     Operation,
     Operator,
     Order,
+    Resource,
     Routing,
     ScrapReason,
     Tolerance,
@@ -40,6 +41,7 @@ from agent.masterentries import (
     OperatorEntry,
     OrderEntry,
     ReasonEntry,
+    ResourceEntry,
     RoutingEntry,
     ToleranceEntry,
     WorkCenterEntry,
@@ -116,11 +118,14 @@ def _bom(entry: BomEntry, code: Callable[[str], str]) -> Fact:
 
 
 def _work_center(entry: WorkCenterEntry, code: Callable[[str], str]) -> Fact:
-    return WorkCenter(entry.work_center, entry.line, entry.text, entry.set_up, entry.changes)
+    return WorkCenter(entry.work_center, entry.line, entry.text, entry.set_up, entry.changes, entry.oee)
 
 
 def _routing(entry: RoutingEntry, code: Callable[[str], str]) -> Fact:
-    return Routing(entry.material, entry.work_center, entry.minutes, code(entry.unit), entry.family, entry.certificate)
+    return Routing(
+        entry.material, entry.work_center, entry.minutes, code(entry.unit), entry.family, entry.certificate, entry.tool,
+        entry.recipe,
+    )  # fmt: skip
 
 
 def _operator(entry: OperatorEntry, code: Callable[[str], str]) -> Fact:
@@ -140,7 +145,7 @@ def _order(entry: OrderEntry, code: Callable[[str], str]) -> Fact:
         quantity=entry.quantity,
         unit=code(entry.unit),
         status=entry.status,
-        operations=tuple(Operation(line.operation, line.work_center, code(line.unit)) for line in entry.operations),
+        operations=tuple(Operation(**{**line.model_dump(), "unit": code(line.unit)}) for line in entry.operations),
         components=tuple(Component(**{**line.model_dump(), "unit": code(line.unit)}) for line in entry.components),
         changed_at=entry.changed_at,
         planned_start=entry.planned_start,
@@ -160,6 +165,10 @@ def _defect(entry: DefectEntry, code: Callable[[str], str]) -> Fact:
     return DefectCode(entry.defect, entry.group, entry.text)
 
 
+def _resource(entry: ResourceEntry, code: Callable[[str], str]) -> Fact:
+    return Resource(entry.resource, entry.available, entry.back_at, entry.text)
+
+
 FILES: Final = (
     _File("materials.csv", "", MaterialEntry, _material),
     _File("boms.yaml", "boms", BomEntry, _bom),
@@ -170,6 +179,7 @@ FILES: Final = (
     _File("defect_codes.yaml", "defects", DefectEntry, _defect),
     _File("routings.yaml", "routings", RoutingEntry, _routing),
     _File("operators.yaml", "operators", OperatorEntry, _operator),
+    _File("resources.yaml", "resources", ResourceEntry, _resource),
 )
 
 

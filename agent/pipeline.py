@@ -40,12 +40,15 @@ from agent.store.encode import to_us
 from agent.store.transaction import Transaction
 from agent.store.underway import ARRIVALS, Underway
 from agent.store.writer import Writer
+from agent.waiting import Waiters
 
 log = logging.getLogger("gatepost.pipeline")
 
 FEW = 8  # events decided in the commit that stores them: a millisecond or two of the writer
 FEW_BYTES = 32 << 10  # of payload, all of them together
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
+SLICE = 64  # the same while somebody asks and waits for the answer
+ASKED_S = 1.0  # for so long after a question the next one is expected
 NO_EVENTS = 0, 0  # first and last
 ALONE = 2  # lives that ended at a batch: from then on its events are decided one by one
 GIVEN_UP = 3  # lives that ended at one event
@@ -106,6 +109,8 @@ class Process:
         self.busy_since = 0.0  # monotonic: since when this batch is decided; 0: there is none
         self._ahead: _Ahead | None = None  # the batch that is being written while the next one is judged
         self._more = True  # look although nothing has arrived: the last look left out what may be undecided now
+        self.waiters = Waiters()  # of what somebody asked
+        self._asked_at = float("-inf")  # monotonic: when somebody asked last
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
         self.live_sources: Sequence[TellsLive] = ()
         self._turn = threading.Lock()
@@ -170,12 +175,17 @@ class Process:
             await self.arrived.wait()
 
     def _next(self) -> Sequence[Event]:
-        """The oldest undecided events that are not being written already."""
-        events = inbox.undecided(self._reader, BATCH, self._ahead.ids if self._ahead else NO_EVENTS)
+        """The oldest undecided events that are not being written already; what is asked goes before all others."""
+        but, now = self._ahead.ids if self._ahead else NO_EVENTS, time.monotonic()
+        if own := inbox.undecided_own(self._reader, SLICE, but):
+            self._more, self._asked_at = True, now
+            return own
+        size = SLICE if now - self._asked_at < ASKED_S else BATCH
+        events = inbox.undecided(self._reader, size, but)
         chosen = events
         if events and (awaited.anything(self._reader) or (self._ahead and self._ahead.judgement.awaits)):
             chosen = of_one_sort(events)  # what master data let in comes before what arrived after them
-        self._more = len(events) == BATCH or len(chosen) < len(events) or self._ahead is not None
+        self._more = len(events) == size or len(chosen) < len(events) or self._ahead is not None
         return chosen
 
     async def _orders_first(self) -> None:
@@ -296,6 +306,7 @@ class Process:
     def _note(self, verdicts: Sequence[Verdict]) -> None:
         for one in verdicts:
             self.figures.note(one.event.source, one.state, one.detail)
+        self.waiters.tell(verdicts)
         if self.receipts:
             self._give_receipts(verdicts)
 

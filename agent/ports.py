@@ -232,6 +232,7 @@ class Proposal(NamedTuple):
     expected: Expected | None = None  # for people who look at it
     said: Mapping[str, str] = MappingProxyType({})  # reader → sentence (operator, planner, accountant), from templates
     together: bool = False  # the drafts are one group: sent one after the other, stopped where one is not booked
+    answer: Mapping[str, Any] = MappingProxyType({})  # what a program that asked is told; kept in the record
 
 
 class Route(StrEnum):

@@ -15,6 +15,7 @@
         model, sha256, features                which file was given what; the reasons say why
     said                                       reader → sentence, where a person looks; else made when it is shown
     live, gap, why                             live facts that were looked at, missing numbers, the alarm
+    answer                                     what a program that asked was told
 
 Features and outputs are written as decimal numbers from which the same float32 is read back, bit by bit; ``null`` is a
 value that was missing. Rows of releases before this one have no ``mode``, ``route``, ``kind``, ``outputs``, ``run``,
@@ -66,6 +67,8 @@ def of(
         record["gap"] = gap
     if proposal.alarm:
         record["why"] = proposal.alarm
+    if proposal.answer:
+        record["answer"] = dict(proposal.answer)
     return record
 
 

@@ -149,6 +149,9 @@ def write(folder: Path, sap: str, **changes: Any) -> Path:
         "management": {"address": f"127.0.0.1:{free_port()}"},
         **changes,
     }
+    for one in written["targets"]:
+        if one["kind"] == "sap_s4":
+            one["url"] = one["url"] or sap
     (folder / "models").mkdir(exist_ok=True)
     path = folder / "agent.yaml"
     path.write_text(yaml.safe_dump(written))

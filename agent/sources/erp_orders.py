@@ -8,7 +8,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from datetime import time as midnight
@@ -28,6 +28,7 @@ ORDERS: Final = "API_PRODUCTION_ORDER_2_SRV/A_ProductionOrder_2"
 STOCK: Final = "API_MATERIAL_STOCK_SRV/A_MatlStkInAcctMod"
 EXPAND: Final = "to_ProductionOrderOperation,to_ProductionOrderComponent"
 UNRESTRICTED: Final = "01"  # InventoryStockType
+HELD: Final = ("02", "07")  # in quality inspection, blocked
 LONGEST_PAUSE: Final = 300.0  # seconds between two tries while SAP is away
 STORE_PATIENCE: Final = 60.0  # seconds for a batch to be stored; after that it is polled again
 _STATUS: Final = (  # the first flag that is set says the status; without any the order is only created
@@ -226,28 +227,48 @@ class ErpOrders:
             self._watermark = moved
 
     async def _poll_stock(self, intake: Intake) -> None:
-        wanted = f"Plant eq {string_literal(self.config.plant)} and InventoryStockType eq '{UNRESTRICTED}'"
+        kinds = " or ".join(f"InventoryStockType eq '{one}'" for one in (UNRESTRICTED, *HELD))
+        wanted = f"Plant eq {string_literal(self.config.plant)} and ({kinds})"
         skip, more = 0, "first"
+        found: dict[tuple[str, str], dict[str, Any]] = {}
         while more:
             options = query(filter=wanted, orderby="Material,StorageLocation,Batch", top="1000", skip=str(skip))
             page, more = rows(await self._session.read(f"{STOCK}?{options}"))
             more = more or ("full" if len(page) >= 1000 else "")
             skip += len(page)
-            changed = {key: body for key, body in self._stock_bodies(page) if self._stock.get(key) != body}
-            if changed:
-                named = (Delivery(topic, body, {"masterdata": "stock"}) for (topic, _), body in changed.items())
-                await self._store(intake, list(named), ())
-                self._stock.update(changed)
+            self._add_stock(found, page)
+            last = list(found)[-1:] if page and more else []  # its other statuses may be on the next page
+            await self._store_stock(intake, {key: payload for key, payload in found.items() if key not in last})
+            found = {key: found[key] for key in last}
             if not page:
                 break
 
-    def _stock_bodies(self, page: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], bytes]]:
+    async def _store_stock(self, intake: Intake, found: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+        bodies = ((key, canonical(payload)) for key, payload in found.items())
+        changed = {key: body for key, body in bodies if self._stock.get(key) != body}
+        if changed:
+            named = (Delivery(topic, body, {"masterdata": "stock"}) for (topic, _), body in changed.items())
+            await self._store(intake, list(named), ())
+            self._stock.update(changed)
+
+    def _add_stock(self, found: dict[tuple[str, str], dict[str, Any]], page: list[dict[str, Any]]) -> None:
+        """One payload for each place and batch, of all its statuses."""
         for row in page:
-            if row.get("InventorySpecialStockType") or row.get("InventoryStockType") != UNRESTRICTED:
+            status = row.get("InventoryStockType")
+            if row.get("InventorySpecialStockType") or status not in (UNRESTRICTED, *HELD):
                 continue  # customer's, supplier's or project's stock: not the plant's to consume
             payload = stock_payload(row, self._codes)
-            place = f"{payload['storage_location']}/{payload['batch']}"
-            yield (f"erp/stock/{quote(payload['material'], safe='')}", place), canonical(payload)
+            key = (
+                f"erp/stock/{quote(payload['material'], safe='')}",
+                f"{payload['storage_location']}/{payload['batch']}",
+            )
+            if status == UNRESTRICTED:
+                found[key] = {**payload, **({"held": found[key]["held"]} if "held" in found.get(key, {}) else {})}
+                continue
+            known = found.setdefault(key, {**payload, "quantity": "0"})
+            held = read_decimal(payload["quantity"]) + read_decimal(known.get("held", "0"))
+            if held:
+                known["held"] = _number(held)
 
     async def _store(
         self, intake: Intake, deliveries: list[Delivery], checkpoints: tuple[tuple[str, bytes], ...]
@@ -295,7 +316,7 @@ def order_payload(row: Row, codes: Mapping[str, str], zone: tzinfo = UTC) -> dic
         "quantity": _number(row.get("TotalQuantity")),
         "unit": unit,
         "status": next((status for flag, status in _STATUS if row.get(flag) == "X"), "created"),
-        "operations": [_operation(one, unit, codes) for one in _inlined(row, "to_ProductionOrderOperation")],
+        "operations": [_operation(one, unit, codes, zone) for one in _inlined(row, "to_ProductionOrderOperation")],
         "components": [
             _component(one, codes) for one in _inlined(row, "to_ProductionOrderComponent") if one.get("Material")
         ],
@@ -305,9 +326,9 @@ def order_payload(row: Row, codes: Mapping[str, str], zone: tzinfo = UTC) -> dic
     }
 
 
-def _moment(row: Row, name: str, zone: tzinfo) -> str | None:
+def _moment(row: Row, name: str, zone: tzinfo, ends: tuple[str, str] = ("Date", "Time")) -> str | None:
     """A day and a time of the plant's clock; None where SAP tells none, or none that can be read."""
-    day, time = row.get(f"{name}Date"), _TIME.fullmatch(str(row.get(f"{name}Time") or "PT00H00M00S"))
+    day, time = row.get(f"{name}{ends[0]}"), _TIME.fullmatch(str(row.get(f"{name}{ends[1]}") or "PT00H00M00S"))
     try:
         found = datetime.combine(read_date(str(day)), midnight.min, zone) if day else None
         hours, minutes, seconds = map(int, time.groups()) if time else (0, 0, 0)
@@ -316,12 +337,17 @@ def _moment(row: Row, name: str, zone: tzinfo) -> str | None:
         return None
 
 
-def _operation(row: Row, order_unit: str, codes: Mapping[str, str]) -> dict[str, Any]:
-    return {
+def _operation(row: Row, order_unit: str, codes: Mapping[str, str], zone: tzinfo) -> dict[str, Any]:
+    told: dict[str, Any] = {
         "operation": str(row.get("ManufacturingOrderOperation") or ""),
         "work_center": str(row.get("WorkCenter") or ""),
         "unit": _unit(row, "OperationUnit", codes) or order_unit,
     }
+    start, end = (_moment(row, f"OpErlstSchedldExec{which}", zone, ("Dte", "Tme")) for which in ("Strt", "End"))
+    if start and end:
+        minutes = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60
+        told |= {"minutes": f"{minutes:.2f}"} if minutes > 0 else {}
+    return told | ({"confirmed": True} if row.get("OperationIsConfirmed") == "X" else {})
 
 
 def _component(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
@@ -340,7 +366,7 @@ def _component(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def stock_payload(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
-    """An A_MatlStkInAcctMod of unrestricted stock, in the words of `agent.masterdata.Stock`."""
+    """An A_MatlStkInAcctMod, in the words of `agent.masterdata.Stock`."""
     return {
         "material": unpadded(str(row.get("Material") or "")),
         "storage_location": str(row.get("StorageLocation") or ""),

@@ -104,14 +104,47 @@ def checkpoint(connection: apsw.Connection, key: str) -> bytes | None:
 
 def undecided(connection: apsw.Connection, limit: int, but: tuple[int, int] = (0, 0)) -> list[Event]:
     """The oldest events that wait for a decision, in order of arrival, but for a range of ids."""
-    return [
-        Event(id, source, topic, payload, from_us(received), json.loads(properties) if properties else NO_PROPERTIES)
-        for id, source, topic, payload, properties, received in connection.execute(
-            "SELECT id, source, topic, payload, properties, received_us FROM event "
-            "WHERE state = 'undecided' AND id NOT BETWEEN ? AND ? ORDER BY id LIMIT ?",
-            (*but, limit),
-        )
-    ]
+    rows = connection.execute(
+        "SELECT id, source, topic, payload, properties, received_us FROM event "
+        "WHERE state = 'undecided' AND id NOT BETWEEN ? AND ? ORDER BY id LIMIT ?",
+        (*but, limit),
+    )
+    return [_event(*row) for row in rows]
+
+
+def undecided_own(connection: apsw.Connection, limit: int, but: tuple[int, int] = (0, 0)) -> list[Event]:
+    """The same of what the agent itself noticed or was asked: somebody may be waiting for it."""
+    rows = connection.execute(
+        "SELECT id, source, topic, payload, properties, received_us FROM event INDEXED BY event_of_the_agent "
+        "WHERE state = 'undecided' AND source = 'gatepost' AND id NOT BETWEEN ? AND ? ORDER BY id LIMIT ?",
+        (*but, limit),
+    )
+    return [_event(*row) for row in rows]
+
+
+def _event(id: int, source: str, topic: str, payload: bytes, properties: str | None, received: int) -> Event:
+    return Event(id, source, topic, payload, from_us(received), json.loads(properties) if properties else NO_PROPERTIES)
+
+
+def event_of(connection: apsw.Connection, message_key: str) -> int | None:
+    """The event of a message that was seen."""
+    row: Any = connection.execute("SELECT event_id FROM identity WHERE message_key = ?", (message_key,)).fetchone()
+    return row[0] if row else None
+
+
+def is_undecided(connection: apsw.Connection, event_id: int) -> bool:
+    """Whether an event waits for its decision."""
+    return connection.execute("SELECT 1 FROM event WHERE id = ? AND state = 'undecided'", (event_id,)).get is not None
+
+
+def waits(connection: apsw.Connection, source: str, id: str) -> bool:
+    """Whether a message of the agent's own with this id waits for its decision."""
+    row = connection.execute(
+        "SELECT 1 FROM event WHERE state = 'undecided' AND source = ? "
+        "AND json_extract(CAST(payload AS TEXT), '$.id') = ?",
+        (source, id),
+    )
+    return row.fetchone() is not None
 
 
 def known(connection: apsw.Connection, message_keys: Iterable[str]) -> dict[str, tuple[bytes, int]]:

@@ -243,7 +243,12 @@ CREATE TABLE member (posting_id INTEGER PRIMARY KEY, first INTEGER NOT NULL, pla
 CREATE INDEX member_first ON member (first, place);
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
+VERSION_5 = """
+-- What the agent noticed or was asked is decided before any backlog of others.
+CREATE INDEX event_of_the_agent ON event (id) WHERE state = 'undecided' AND source = 'gatepost';
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

@@ -7,9 +7,9 @@ from typing import Final
 
 # name in the configuration → "module:class"; the module's `Config` holds its options
 WORKFLOWS: Final[Mapping[str, str]] = {
+    "order_release": "agent.workflows.order_release:OrderRelease",
     "consumption": "agent.workflows.consumption:Consumption",
     "confirmation": "agent.workflows.confirmation:Confirmation",
     "scrap": "agent.workflows.scrap:Scrap",
     "backflush": "agent.workflows.backflush:Backflush",
-    "reconciliation": "agent.workflows.reconciliation:Reconciliation",
 }

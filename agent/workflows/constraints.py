@@ -1,0 +1,333 @@
+"""What stands in the way of an order: hard constraints, computed and never learned, each with its numbers.
+
+What is needed, what is there, and when it will be: of components, work centres, operators, tools and recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from agent.errors import BadPayload
+from agent.facts import Component, Facts, Operation, Order, Routing
+from agent.settings import LiveKind
+from agent.tags.values import Quality, Scalar
+from agent.workflows.orders import converted, into, shown
+
+ZERO: Final = Decimal(0)
+BLOCKS: Final = "blocks"  # nothing can start before somebody does something
+DELAYS: Final = "delays"  # it can start at a known time
+NOTES: Final = "notes"  # somebody should know it
+
+
+class Constraint(NamedTuple):
+    """One thing that an order lacks, or will have later. `at` is when it is there; None where nobody knows."""
+
+    name: str  # component, quality_hold, work_center, operator, tool, recipe, order, live …
+    weight: str  # BLOCKS, DELAYS or NOTES
+    of: str  # which component, work centre, tool …
+    needed: str
+    there: str
+    said: str  # the whole sentence
+    at: datetime | None = None
+
+    @property
+    def cause(self) -> str:
+        """The same for the same cause, whatever its numbers."""
+        return f"{self.name}/{self.of}/{self.weight}"
+
+    def told(self) -> dict[str, str | None]:
+        """For programs."""
+        return {
+            "constraint": self.name, "weight": self.weight, "of": self.of, "needed": self.needed, "there": self.there,
+            "available_at": self.at.isoformat() if self.at else None,
+        }  # fmt: skip
+
+
+class Looked(NamedTuple):
+    """One fact that was looked at, with its age in seconds; None where nobody knows how old it is."""
+
+    fact: str
+    value: str
+    age_s: float | None
+    good: bool = True
+
+    def told(self) -> dict[str, Any]:
+        """For programs."""
+        age = None if self.age_s is None else round(self.age_s, 1)
+        return {"fact": self.fact, "value": self.value, "age_s": age, "good": self.good}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked about: an order of the ERP, or one that a request describes."""
+
+    order: Order
+    at: datetime  # the moment of asking
+    skill: str = ""  # that the request names, beside what the master data ask for
+    known: bool = True  # the ERP has it
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How this plant judges facts."""
+
+    down_states: frozenset[str]
+    replenishment: timedelta  # from the warehouse to the line
+    stale_s: float  # older live facts are not believed
+
+
+# ── all of them ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def found(asked: Asked, facts: Facts, limits: Limits) -> tuple[list[Constraint], list[Looked]]:
+    """Every constraint, what blocks first, and every fact that was looked at."""
+    looked: list[Looked] = []
+    constraints = [
+        *_order(asked, facts),
+        *_components(asked, facts, limits, looked),
+        *_places(asked, facts, limits, looked),
+    ]
+    weights = (BLOCKS, DELAYS, NOTES)
+    return sorted(constraints, key=lambda one: weights.index(one.weight)), looked
+
+
+def open_operations(order: Order) -> Sequence[Operation]:
+    """What is left to do of an order."""
+    return [one for one in order.operations if not one.confirmed]
+
+
+def _order(asked: Asked, facts: Facts) -> Iterator[Constraint]:
+    order = asked.order
+    if not asked.known:
+        yield Constraint(
+            "order", NOTES, order.order, "an order of the ERP", "none", f"order {order.order} is not known yet"
+        )
+    elif order.status != "created":
+        why = f"order {order.order} is {order.status} in the ERP"
+        yield Constraint("order", BLOCKS, order.order, "created", order.status, why)
+    if order.plant != facts.plant.site:
+        why = f"order {order.order} belongs to plant {order.plant}, this agent to {facts.plant.site}"
+        yield Constraint("order", BLOCKS, order.order, facts.plant.site, order.plant, why)
+    if not open_operations(order):
+        why = f"order {order.order} has no operation that is left to do"
+        yield Constraint("order", BLOCKS, order.order, "an operation", "none", why)
+
+
+# ── components ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Supply(NamedTuple):
+    """What is there of a component, in the unit of its requirement."""
+
+    here: Decimal  # where the order takes it from, not reserved by released orders
+    elsewhere: Decimal
+    held: Decimal  # in quality inspection or blocked, anywhere
+    reserved: Decimal  # by released orders, here
+
+
+def _components(asked: Asked, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
+    for one in asked.order.components:
+        needed = one.required - one.withdrawn
+        if needed > ZERO:
+            yield from _component(asked, one, needed, facts, limits, looked)
+
+
+def _component(
+    asked: Asked, one: Component, needed: Decimal, facts: Facts, limits: Limits, looked: list[Looked]
+) -> Iterator[Constraint]:
+    units = facts.units
+    try:
+        supply = supply_of(one, facts)
+    except BadPayload as error:
+        why = f"stock of {one.material} cannot be compared with what is needed: {error}"
+        yield Constraint("component", BLOCKS, one.material, shown(needed, one.unit, units), "unknown", why)
+        return
+    needs, here = shown(needed, one.unit, units), shown(supply.here, one.unit, units)
+    looked.append(Looked(f"stock of {one.material} at {one.storage_location or 'any place'}", here, _age(asked, facts)))
+    reserved = f", {shown(supply.reserved, one.unit, units)} more reserved" if supply.reserved else ""
+    where = one.storage_location or "the plant"
+    if supply.here >= needed:
+        yield from _at_the_line(asked, one, needed, facts, limits, looked)
+    elif supply.here + supply.elsewhere >= needed:
+        at = asked.at + limits.replenishment
+        hours = f"{limits.replenishment.total_seconds() / 3600:g}"
+        more = shown(supply.elsewhere, one.unit, units)
+        why = (
+            f"insufficient material {one.material} at {where}: {needs} needed, {here} there{reserved}, {more} "
+            f"elsewhere; earliest start delayed by {hours} hours"
+        )
+        yield Constraint("component", DELAYS, one.material, needs, here, why, at)
+    elif supply.here + supply.elsewhere + supply.held >= needed:
+        held = shown(supply.held, one.unit, units)
+        why = f"material {one.material} is on quality hold: {needs} needed, {here} free at {where}, {held} held"
+        yield Constraint("quality_hold", BLOCKS, one.material, needs, here, why)
+    else:
+        there = shown(supply.here + supply.elsewhere, one.unit, units)
+        why = f"component {one.material} is missing: {needs} needed, {there} in the plant{reserved}"
+        yield Constraint("component", BLOCKS, one.material, needs, there, why)
+
+
+def _at_the_line(
+    asked: Asked, one: Component, needed: Decimal, facts: Facts, limits: Limits, looked: list[Looked]
+) -> Iterator[Constraint]:
+    """What the tag of the line says, where there is one: too little there is replenished in time."""
+    operation = asked.order.operation(one.operation) or next(iter(open_operations(asked.order)), None)
+    place = f"{operation.work_center if operation else ''}/{one.material}"
+    known = _live(LiveKind.LINE_SIDE_STOCK, place, facts, limits, looked)
+    if not isinstance(known, Decimal | int) or isinstance(known, bool):
+        return
+    told = facts.live.get((LiveKind.LINE_SIDE_STOCK, place))
+    unit = told[0].unit if told and told[0].unit else one.unit
+    try:
+        there = converted(Decimal(known), unit, into(one.unit, facts.materials.get(one.material), facts))
+    except BadPayload:
+        return
+    if there < needed:
+        said = (
+            f"Material {one.material} stock at line-side is {shown(there, one.unit, facts.units)}, "
+            "a replenishment signal will be sent."
+        )
+        needs, has = shown(needed, one.unit, facts.units), shown(there, one.unit, facts.units)
+        yield Constraint("line_side_stock", NOTES, one.material, needs, has, said)
+
+
+def supply_of(one: Component, facts: Facts) -> Supply:
+    """What is there of a component. Raises BadPayload where units cannot be converted."""
+    material = facts.materials.get(one.material)
+    to = into(one.unit, material, facts)
+    here = elsewhere = held = ZERO
+    for stock in _stocks(facts).get(one.material, ()):
+        free = converted(stock.quantity, stock.unit, to)
+        held += converted(stock.held, stock.unit, to)
+        if (not one.storage_location or stock.storage_location == one.storage_location) and (
+            not one.batch or stock.batch == one.batch
+        ):
+            here += free
+        elif not one.batch:
+            elsewhere += free
+    claims = _reserved(facts).get((one.material, one.storage_location), ())
+    reserved = sum((converted(quantity, unit, to) for quantity, unit in claims), ZERO)
+    taken = min(here, reserved)
+    return Supply(here - taken, elsewhere, held, taken)
+
+
+def _stocks(facts: Facts) -> Mapping[str, Sequence[Any]]:
+    """Stock by material, of every place and batch."""
+    known: Mapping[str, Sequence[Any]] | None = facts.memo.get("stocks by material")
+    if known is not None:
+        return known
+    by_material: dict[str, list[Any]] = {}
+    for stock in facts.stocks.values():
+        by_material.setdefault(stock.material, []).append(stock)
+    return facts.remember("stocks by material", by_material)
+
+
+def _reserved(facts: Facts) -> Mapping[tuple[str, str], Sequence[tuple[Decimal, str]]]:
+    """What released orders still take: by material and place, quantity and unit."""
+    known: Mapping[tuple[str, str], Sequence[tuple[Decimal, str]]] | None = facts.memo.get("reserved")
+    if known is not None:
+        return known
+    claims: dict[tuple[str, str], list[tuple[Decimal, str]]] = {}
+    for order in facts.orders.values():
+        if order.status == "released":
+            for one in order.components:
+                if one.required > one.withdrawn:
+                    left = one.required - one.withdrawn
+                    claims.setdefault((one.material, one.storage_location), []).append((left, one.unit))
+    return facts.remember("reserved", claims)
+
+
+# ── work centres, operators, tools, recipes ─────────────────────────────────────────────────────────────────
+
+
+def _places(asked: Asked, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
+    for operation in open_operations(asked.order):
+        place = operation.work_center
+        if place not in facts.work_centers:
+            why = f"work centre {place!r} is not in the master data: add it, or mend the order"
+            yield Constraint("work_center", BLOCKS, place, place, "unknown", why)
+            continue
+        routing = facts.routing(asked.order.material, place)
+        yield from _running(place, facts, limits, looked)
+        for skill in dict.fromkeys(one for one in (routing.certificate if routing else "", asked.skill) if one):
+            yield from _certified(asked, place, skill, facts, limits, looked)
+        if routing is not None:
+            yield from _resources(routing, asked, facts)
+
+
+def _running(place: str, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
+    state = _live(LiveKind.EQUIPMENT_STATE, place, facts, limits, looked)
+    if isinstance(state, Stale):
+        why = f"nobody knows whether work centre {place} runs: {state.why}"
+        yield Constraint("live", NOTES, f"{place} equipment state", "a fresh state", "stale", why)
+    elif state is False or (state is not None and str(state).lower() in limits.down_states):
+        why = f"work centre {place} is down: it says {state}"
+        yield Constraint("work_center", BLOCKS, place, "running", str(state), why)
+
+
+def _certified(
+    asked: Asked, place: str, skill: str, facts: Facts, limits: Limits, looked: list[Looked]
+) -> Iterator[Constraint]:
+    """Whoever is logged on there has the certificate; where no tag tells, somebody in the plant has."""
+    day = facts.plant.day_text(asked.at)
+    able = [one.operator for one in facts.operators.values() if one.certified(skill, day)]
+    told = f"certified for {skill} on {day}: {', '.join(sorted(able)[:5]) or 'nobody'}"
+    on = _live(LiveKind.OPERATOR, place, facts, limits, looked)
+    if not able:
+        why = f"no certified operator at {place}: {skill} is needed; {told}"
+        yield Constraint("operator", BLOCKS, f"{place} {skill}", skill, "nobody", why)
+    elif isinstance(on, Stale):
+        why = f"nobody knows who is logged on at {place}: {on.why}"
+        yield Constraint("live", NOTES, f"{place} operator", skill, "stale", why)
+    elif on is not None and str(on) not in able:
+        who = f"{on} is logged on" if str(on) else "nobody is logged on"
+        why = f"no certified operator at {place}: {skill} is needed, {who}; {told}"
+        yield Constraint("operator", BLOCKS, f"{place} {skill}", skill, str(on) or "nobody", why)
+
+
+def _resources(needs: Routing, asked: Asked, facts: Facts) -> Iterator[Constraint]:
+    for name, resource in (("tool", needs.tool), ("recipe", needs.recipe)):
+        known = facts.resources.get(resource) if resource else None
+        if known is None or known.available or (known.back_at is not None and known.back_at <= asked.at):
+            continue
+        until = f"back at {known.back_at:%Y-%m-%d %H:%M} UTC" if known.back_at else "nobody knows until when"
+        why = f"{name} {resource} for {needs.work_center} is absent ({until}){': ' + known.text if known.text else ''}"
+        weight = DELAYS if known.back_at else BLOCKS
+        yield Constraint(name, weight, resource, resource, "absent", why, known.back_at)
+
+
+# ── live facts ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Stale(NamedTuple):
+    """A live fact that somebody tells, but not now."""
+
+    why: str
+
+
+def _live(
+    kind: LiveKind, of: str, facts: Facts, limits: Limits, looked: list[Looked]
+) -> Scalar | Decimal | Stale | None:
+    """What a tag says, Stale where it is not to be believed, None where no tag tells it."""
+    known = facts.live.get((kind, of))
+    if known is None:
+        return None
+    told, age = known
+    fact, value = f"{kind.value.replace('_', ' ')} of {of}", str(told.value if told.value is not None else "nothing")
+    fresh = told.quality is Quality.GOOD and age <= limits.stale_s
+    looked.append(Looked(fact, f"{value} {told.unit}".strip(), age, fresh))
+    if told.quality is not Quality.GOOD:
+        return Stale(f"its {fact} is {told.quality.value}" + (f" ({told.why})" if told.why else ""))
+    if age > limits.stale_s:
+        return Stale(f"its {fact} is {age:.0f} s old, {limits.stale_s:g} s are believed")
+    return told.value if told.value is not None else Stale(f"its {fact} has no value")
+
+
+def _age(asked: Asked, facts: Facts) -> float | None:
+    """How long ago the ERP was heard."""
+    as_of = facts.orders_as_of
+    return None if as_of is None else max(0.0, (asked.at - as_of).total_seconds())

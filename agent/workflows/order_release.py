@@ -1,0 +1,299 @@
+"""Order release: whether an order can start and finish on time, and what follows from that.
+
+Hard constraints are computed (`constraints`); a model scores what is left as the probability to start and finish on
+time. Feasible orders are released and dispatched as one group; for those at risk a note is drafted and the planner is
+told; blocked ones are not released, the planner is told once per cause, and they are looked at again when it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.facts import Facts, Order
+from agent.features.order_feasibility import FEATURES
+from agent.isa95 import SegmentResponse
+from agent.ports import Classified, Draft, Features, Proposal
+from agent.workflows import release_drafts, shop
+from agent.workflows.asked_order import asked_of
+from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
+
+ON_TIME: Final = "on time"  # the class of the model that counts
+_NOTHING_NEW: Final = "as it was decided before: nothing new follows from it"
+
+
+class Status(StrEnum):
+    """What is said of an order."""
+
+    FEASIBLE = "FEASIBLE"
+    WITH_NOTES = "FEASIBLE_WITH_NOTES"
+    AT_RISK = "AT_RISK"
+    BLOCKED = "BLOCKED"
+
+
+ACTIONS: Final = {
+    Status.FEASIBLE: "RELEASE_ORDER",
+    Status.WITH_NOTES: "RELEASE_ORDER",
+    Status.AT_RISK: "ASK_PLANNER",
+    Status.BLOCKED: "DO_NOT_RELEASE",
+}
+
+
+class Config(BaseModel):
+    """Options of the workflow `order_release`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at_risk_below: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="An order whose probability to start and finish on time is below is at risk",
+    )
+    replenishment_minutes: int = Field(
+        default=240, ge=0, description="From another storage location of the plant to the one of the order"
+    )
+    down_states: tuple[str, ...] = Field(
+        default=("down", "fault", "faulted", "aborted", "stopped", "off"),
+        description="What the equipment state of a work centre says where it cannot work, in any case of letters",
+    )
+    stale_after_s: int = Field(
+        default=300, ge=1, description="Live facts that nobody has vouched for so long make an order one at risk"
+    )
+    planners: tuple[str, ...] = Field(default=("planner",), description="Who is told of orders at risk and blocked")
+    logistics: tuple[str, ...] = Field(default=("logistics",), description="Who is told that a line needs material")
+
+
+class Verdict(NamedTuple):
+    """What is said of one order, and from what it follows."""
+
+    status: Status
+    score: float
+    constraints: Sequence[Constraint]
+    risks: Sequence[str]
+    looked: Sequence[Looked]
+    starts: datetime
+    set_by: str
+
+    @property
+    def blocking(self) -> list[str]:
+        """Sentences about what blocks it."""
+        return [one.said for one in self.constraints if one.weight == BLOCKS]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about everything else."""
+        return [*(one.said for one in self.constraints if one.weight != BLOCKS), *self.risks]
+
+    @property
+    def causes(self) -> list[str]:
+        """The same for the same causes, whatever their numbers."""
+        return sorted({one.cause for one in self.constraints})
+
+
+class OrderRelease:
+    """A report of kind ``order_release``: an order that changed, a fact that touches it, or a request."""
+
+    name = "order_release"
+    feature_names: tuple[str, ...] = FEATURES
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._limits = Limits(
+            frozenset(one.lower() for one in config.down_states),
+            timedelta(minutes=config.replenishment_minutes),
+            float(config.stale_after_s),
+        )
+
+    def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
+        """What was said of the order last."""
+        return (f"{self.name}/{report.order}",)
+
+    def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
+        """Its model tells classes: see `values`."""
+        return None
+
+    def values(
+        self, report: SegmentResponse, facts: Facts, states: Sequence[Any]
+    ) -> Mapping[str, float | str | None] | None:
+        """What the model looks at; None where something blocks the order, or times are not known."""
+        asked, said = asked_of(report, facts)
+        constraints, _ = found(asked, facts, self._limits)
+        if any(one.weight == BLOCKS for one in (*said, *constraints)):
+            return None
+        waits = [shop.until(one.at, asked.at) for one in constraints if one.at is not None]
+        row = shop.row(asked.order, facts, asked.at, max([0.0, *waits]))
+        return dict(zip(FEATURES, row, strict=True)) if row is not None else None
+
+    def propose(
+        self, report: SegmentResponse, facts: Facts, score: Classified | None, states: Sequence[Any]
+    ) -> tuple[Proposal, Sequence[Any]]:
+        """The verdict, and what follows from it where it is not what was said before. Raises BadPayload."""
+        asked, contradictions = asked_of(report, facts)
+        verdict = self._verdict(asked, contradictions, facts, score)
+        answer = _answer(verdict, score)
+        said = release_drafts.said(
+            asked.order, verdict.status, verdict.constraints, verdict.starts, verdict.set_by, facts
+        )
+        base = Proposal(
+            (), verdict.score, reasons=(*verdict.blocking, *verdict.warnings), subject=_subject(asked.order, facts),
+            said=said, answer=answer,
+        )  # fmt: skip
+        (state,) = states
+        if not asked.known or asked.order.status != "created":
+            return base, states
+        now = {
+            "status": verdict.status.value, "causes": verdict.causes, "signature": self._signature(asked, verdict),
+            "released": state.get("released", ""),
+        }  # fmt: skip
+        content = digest(asked.order)
+        if verdict.status in (Status.FEASIBLE, Status.WITH_NOTES):
+            if state.get("released") == content:
+                return base._replace(reasons=(*base.reasons, "its release was proposed before")), [now]
+            drafts = (*release_drafts.release(asked.order, facts), *self._replenishments(asked.order, verdict, facts))
+            return base._replace(drafts=drafts, together=True), [{**now, "released": content}]
+        if (state.get("status"), state.get("causes")) == (now["status"], now["causes"]):
+            return base._replace(reasons=(*base.reasons, _NOTHING_NEW)), [now]
+        drafts, holds = self._exception(asked.order, verdict, facts)
+        return base._replace(drafts=drafts, holds=holds), [{**now, "released": ""}]
+
+    # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _verdict(
+        self, asked: Asked, contradictions: Sequence[Constraint], facts: Facts, score: Classified | None
+    ) -> Verdict:
+        own, looked = found(asked, facts, self._limits)
+        constraints = [*contradictions, *own]
+        blocked = any(one.weight == BLOCKS for one in constraints)
+        on_time = dict(zip(score.classes, score.probabilities, strict=True)).get(ON_TIME, 0.0) if score else None
+        starts, set_by = _earliest(asked, constraints, facts)
+        risks = [] if blocked else list(self._risks(asked, constraints, facts, starts, on_time))
+        if blocked:
+            status = Status.BLOCKED
+        elif risks or any(one.name == "live" for one in constraints):
+            status = Status.AT_RISK
+        else:
+            status = Status.WITH_NOTES if constraints else Status.FEASIBLE
+        told = 0.0 if blocked else 1.0 if on_time is None else on_time
+        return Verdict(status, told, constraints, risks, looked, starts, set_by)
+
+    def _risks(
+        self, asked: Asked, constraints: Sequence[Constraint], facts: Facts, starts: datetime, on_time: float | None
+    ) -> Iterator[str]:
+        """Why it may start or finish late."""
+        order = asked.order
+        planned = order.planned_start
+        if any(one.weight == DELAYS for one in constraints) and (planned is None or starts > planned):
+            late = shop.hours((starts - max(planned or asked.at, asked.at)).total_seconds() / 60)
+            yield f"its earliest start, {starts:%Y-%m-%d %H:%M} UTC, is {late} later than it could be"
+        work = shop.work_minutes(order, facts)
+        if order.due is not None and starts + timedelta(minutes=work) > order.due:
+            over = shop.hours((starts + timedelta(minutes=work) - order.due).total_seconds() / 60)
+            due = f"{order.due:%Y-%m-%d %H:%M} UTC"
+            yield f"{shop.hours(work)} of work from then on end {over} after it is due, {due}"
+        if on_time is not None and on_time < self.config.at_risk_below:
+            yield f"it is on time with probability {on_time:.2f}, below {self.config.at_risk_below:.2f}"
+
+    # ── what follows ────────────────────────────────────────────────────────────────────────────────────
+
+    def _replenishments(self, order: Order, verdict: Verdict, facts: Facts) -> Iterator[Draft]:
+        for one in verdict.constraints:
+            if one.name == "line_side_stock" and self.config.logistics:
+                cause = f"replenish/{order.order}/{one.of}"
+                subject = f"{one.of} for order {order.order}: {one.needed} needed, {one.there} at the line"
+                yield release_drafts.message(order, self.config.logistics, cause, "info", subject, [subject], facts)
+
+    def _exception(self, order: Order, verdict: Verdict, facts: Facts) -> tuple[tuple[Draft, ...], tuple[str, ...]]:
+        """A blocked order: the planner is told. One at risk: a note waits for a signature, too."""
+        blocked = verdict.status is Status.BLOCKED
+        why = [*verdict.blocking, *verdict.warnings]
+        start = "nobody knows" if blocked else f"{verdict.starts:%Y-%m-%d %H:%M} UTC, set by {verdict.set_by}"
+        lines = [*why, f"Earliest start: {start}."]
+        if blocked:
+            lines.append("It is looked at again, and released if that is allowed, when this is gone.")
+        state = "blocked" if blocked else "at risk"
+        cause = f"order/{order.order}/{'+'.join(verdict.causes) or state}"
+        severity = "alarm" if blocked else "warning"
+        subject = f"order {order.order} is {state}: {why[0]}"
+        told = release_drafts.message(order, self.config.planners, cause, severity, subject, lines, facts)
+        if blocked:
+            return ((told,) if self.config.planners else ()), ()
+        messages = (told,) if self.config.planners else ()
+        return (release_drafts.note(order, why), *messages), (f"order {order.order} is at risk: {why[0]}",)
+
+    # ── what the agent watches ──────────────────────────────────────────────────────────────────────────
+
+    def watched(self, facts: Facts, at: datetime) -> Iterator[tuple[str, str]]:
+        """Each order that is not released yet, and the signature of what it depends on; another one: look again."""
+        for order in facts.orders.values():
+            if order.status == "created" and order.plant == facts.plant.site:
+                asked = Asked(order, at)
+                yield order.order, signature(order, found(asked, facts, self._limits)[0])
+
+    def _signature(self, asked: Asked, verdict: Verdict) -> str:
+        return signature(asked.order, verdict.constraints)
+
+
+def signature(order: Order, constraints: Sequence[Constraint]) -> str:
+    """The order as the ERP tells it, and the causes that hold it up."""
+    causes = ",".join(sorted({one.cause for one in constraints}))
+    return f"{digest(order)} {causes}"
+
+
+def digest(order: Order) -> str:
+    """The same for an order of the same content; what was withdrawn of it, and when it was touched, is no content."""
+    parts = [
+        order.material, f"{order.quantity:f}", order.unit, order.status, str(order.due), str(order.planned_start),
+        *(f"{one.operation} {one.work_center} {one.minutes}" for one in open_operations(order)),
+        *(f"{one.material} {one.required:f} {one.unit} {one.storage_location} {one.batch}" for one in order.components),
+    ]  # fmt: skip
+    return sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _earliest(asked: Asked, constraints: Sequence[Constraint], facts: Facts) -> tuple[datetime, str]:
+    """When it can start, as far as that is known, and what sets it."""
+    starts, set_by = asked.at, "nothing: it can start now"
+    ahead = shop.ahead_minutes(asked.order, facts, asked.at)
+    if ahead > 0:
+        first = open_operations(asked.order)[0]
+        starts, set_by = (
+            asked.at + timedelta(minutes=ahead),
+            f"{shop.hours(ahead)} of work ahead at {first.work_center}",
+        )
+    for one in constraints:
+        if one.at is not None and one.at > starts:
+            starts, set_by = one.at, one.said
+    unknown = next((one for one in constraints if one.weight == BLOCKS and one.at is None), None)
+    return starts, f"nobody knows: {unknown.said}" if unknown else set_by
+
+
+def _answer(verdict: Verdict, score: Classified | None) -> dict[str, Any]:
+    """What programs are told."""
+    return {
+        "feasibility_score": round(verdict.score, 2),
+        "status": verdict.status.value,
+        "blocking_issues": verdict.blocking,
+        "warnings": verdict.warnings,
+        "recommended_action": ACTIONS[verdict.status],
+        "model": score.model if score else None,
+        "earliest_start": None if verdict.status is Status.BLOCKED else verdict.starts.isoformat(),
+        "set_by": verdict.set_by,
+        "constraints": [one.told() for one in verdict.constraints],
+        "facts": [one.told() for one in verdict.looked],
+    }
+
+
+def _subject(order: Order, facts: Facts) -> dict[str, str]:
+    first = next(iter(open_operations(order)), None)
+    place = facts.work_centers.get(first.work_center) if first else None
+    return {
+        "order": order.order,
+        "material": order.material,
+        "work_center": first.work_center if first else "",
+        "line": place.line if place else "",
+    }
