@@ -24,6 +24,7 @@ from sklearn.model_selection import GroupKFold
 
 from agent.recalibration import InterceptShift
 from models.evaluation.figures import Figure, dataset
+from models.evaluation.overdue import overdue
 
 Row = Mapping[str, str]
 Values = NDArray[np.float64]
@@ -69,7 +70,9 @@ def measure(data: Path | None, folder: Path) -> list[Figure]:
     cut = bisect_left(days, SPLIT)
     if len(rows) - cut < JUDGED / 2 * len(rows):
         cut = bisect_left(days, days[int(len(rows) * (1 - JUDGED))])
-    table = np.hstack([history(rows, days, late), one_hot(rows, cut)]).astype(np.float32)
+    delivered = [date.fromisoformat(row["Delivered to Client Date"]) for row in rows]
+    seen = overdue(rows, days, delivered)
+    table = np.hstack([history(rows, days, late), one_hot(rows, cut), seen]).astype(np.float32)
     quarters = np.array([day.year * 4 + (day.month - 1) // 3 for day in days])
     static = fitted(table[:cut], late[:cut], table[cut:])
     said = np.empty(len(rows) - cut)

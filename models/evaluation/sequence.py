@@ -193,7 +193,11 @@ def most_work_left(routes: Routes) -> list[int]:
         ends = {job: max(free[job], machines.get(machine, 0)) + took for job, (machine, took) in open_.items()}
         first = min(ends, key=ends.__getitem__)
         machine = open_[first][0]
-        rivals = [job for job, (on, took) in open_.items() if on == machine and ends[job] - took < ends[first]]
+        rivals = [
+            job
+            for job, (on, took) in open_.items()
+            if job == first or (on == machine and ends[job] - took < ends[first])
+        ]
         job = max(rivals, key=lambda one: sum(took for _, took in routes[one][step[one] :]))
         free[job] = machines[machine] = ends[job]
         step[job] += 1

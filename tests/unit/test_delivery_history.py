@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 
+from models.evaluation.overdue import overdue
 from models.evaluation.scms import CATEGORIES, CROWDS, NUMBERS, SCHEDULED, followed, history
 
 FIRST = date(2010, 1, 1)
@@ -34,6 +35,22 @@ def test_history_knows_no_later_outcome():
     same = [day <= days[60] for day in days]
     assert np.array_equal(first[same], second[same])
     assert not np.array_equal(first[np.logical_not(same)], second[np.logical_not(same)])
+
+
+def test_what_is_overdue_knows_no_later_arrival():
+    """When something comes from one day on makes no difference to that day and before; that it has not come does."""
+    rows, days = deliveries(120)
+    rows = [{**row, "Item Description": "item"} for row in rows]
+    random = Random(3)
+    delivered = [day + timedelta(days=random.randint(-3, 9)) for day in days]
+    today = days[60]
+    other = [one if one < today else one + timedelta(days=random.randint(0, 30)) for one in delivered]
+    first, second = overdue(rows, days, delivered), overdue(rows, days, other)
+    same = [day <= today for day in days]
+    assert np.array_equal(first[same], second[same])
+    assert not np.array_equal(first[np.logical_not(same)], second[np.logical_not(same)])
+    held_up = [one if one < today else one + timedelta(days=300) for one in delivered]
+    assert overdue(rows, days, held_up)[-1][0] > first[-1][0]
 
 
 def test_followed_knows_no_later_outcome():
