@@ -33,6 +33,8 @@ from agent.judge import Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.promotion import Shelf
+from agent.reconciling import EVERY_S as RECONCILE_S
+from agent.reconciling import Reconciling
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
 from agent.shadow import Shadow
@@ -70,6 +72,8 @@ class Agent:
         self.shadow = Shadow(self.desk, lambda: assembly.shelf(self.config))
         self.doubt = Doubt(self.desk, clock, lambda: self.config.drift, lambda: self.rules, self.process_rules)
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
+        self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
+        self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.look)
         self.watching = Watching(lambda: self.rules, self.live, self.desk.look, clock)
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None

@@ -42,6 +42,11 @@ COMMANDS = {
     "approvals": ("approvals:approvals", "Held postings: list, show, approve, correct, refuse."),
     "advised": ("advised:advised", "List what workflows in mode `advise` would have posted; nothing of it was."),
     "compare": ("compare:compare", "Compare what the agent would have done with what people did."),
+    "counts": ("reconciliation:counts", "List what is worth counting, in money."),
+    "variance": (
+        "reconciliation:variance",
+        "What an order took beside its bill of material, with the sentence that explains it.",
+    ),
     "deadletter": (
         "deadletter:deadletter",
         "Dead and doubtful postings: list, show, replay, refuse, document, not-booked.",

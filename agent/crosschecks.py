@@ -22,6 +22,14 @@ POSTS = {  # other workflows: any kind
     "confirmation": (Kind.CONFIRMATION,),
     "backflush": (Kind.GOODS_ISSUE,),
     "scrap": (Kind.SCRAP, Kind.DEFECT, Kind.STOCK_TRANSFER, Kind.ORDER_NOTE),
+    "reconciliation": (
+        Kind.GOODS_ISSUE,
+        Kind.REVERSAL,
+        Kind.CONFIRMATION,
+        Kind.COUNT_DOCUMENT,
+        Kind.COUNT_ENTRY,
+        Kind.COUNT_DIFFERENCE,
+    ),
 }
 ABOUT_OPERATIONS = (  # workflows whose reports are of an operation of an order
     "consumption",

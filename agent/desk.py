@@ -65,6 +65,10 @@ class Desk:
         """Read with a connection of its own: call it from a thread when rows may be many."""
         return look(self.writer.path, at)
 
+    def wake(self) -> None:
+        """Events or postings were written beside the loops."""
+        self._wake()
+
     # ── act ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def decide(self, posting_id: int, expected_version: int, signature: Signature, key: str = "") -> Any:

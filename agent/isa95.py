@@ -21,6 +21,7 @@ class MaterialUse(StrEnum):
     PRODUCED = "Produced"
     SCRAP = "Scrap"
     REWORK = "Rework"
+    INVENTORIED = "Inventoried"  # lies there, by a gauge or a count
 
 
 class Quantity(NamedTuple):

@@ -24,7 +24,7 @@ from simulators.children import Child, ChildDied, log_tail
 from simulators.people import PEOPLE, SIGNING, with_gateway
 from simulators.plan import ROOT, Plan, parser, plan_of
 from simulators.scenario import Bench as Ports
-from simulators.stories.stage import Stage, StoryError, player
+from simulators.stories.stage import Stage, StoryError, player, staged
 from simulators.ticker import Ticker, progress, tell, totals, unconnected
 
 MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
@@ -351,6 +351,7 @@ def _with_gateway(plan: Plan, ticker: Ticker) -> Plan:
     if config is None:
         ticker.say("bench", "without the bench gateway: the configuration has tokens or rights of its own, or no api")
         return plan
+    staged(config, plan.story)
     return replace(plan, agent_config=config, gateway=plan.keys.write(plan.data / "secrets"))
 
 

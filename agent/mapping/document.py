@@ -136,7 +136,7 @@ class Duration(Amount):
 class Material(Settings):
     """One MaterialActual: what was consumed, produced or scrapped."""
 
-    use: MaterialUse = Field(description="Consumed, Produced, Scrap or Rework")
+    use: MaterialUse = Field(description="Consumed, Produced, Scrap, Rework or Inventoried")
     quantity: Amount = Field(description="how much")
     material: Place | None = Field(default=None, description="material number; absent: the product of the order")
     lot: Place | None = Field(default=None, description="batch")

@@ -48,6 +48,7 @@ class Finding(NamedTuple):
     work_center: str = ""
     about: tuple[str, ...] = ()  # ids of the reports and documents
     instead: Place | None = None  # of a substitution: what was used
+    scrapped: float = 0.0  # of the order's product, in the unit of its lots: what nobody told of
 
     @property
     def id(self) -> str:

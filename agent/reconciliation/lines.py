@@ -30,6 +30,8 @@ class Line(BaseModel):
     made: list[Made] = []  # of which there is no report yet
     used: list[Used] = []
     booked: list[Booked] = []
+    decided: list[str] = []  # reports whose booking a person took back: what is booked instead is right, or nothing
+    alone: list[str] = []  # reports that were judged before anything told that their lot was made
     begun: bool = False  # whether there was a report at all
     absent: list[Made] = []  # told to be missing: what comes after all is no surprise
 
@@ -55,11 +57,13 @@ def _taken_back(line: Line, step: Decimal) -> None:
             continue
         if same[0] in line.books:
             line.books.remove(same[0])
-            continue
-        line.booked.remove(same[-1])
-        if (use := next((one for one in line.used if abs(one.quantity + back.quantity) <= step), None)) is not None:
-            line.used.remove(use)
-            line.uses.append(use)
+        else:
+            line.booked.remove(same[-1])
+        among = [*line.uses, *line.used]
+        if (use := next((one for one in among if abs(one.quantity + back.quantity) <= step), None)) is not None:
+            line.uses = [*(one for one in line.uses if one != use), use]
+            line.used = [one for one in line.used if one != use]
+            line.decided = [*line.decided, use.id][-KEPT:]
 
 
 class Joined(NamedTuple):
@@ -81,6 +85,7 @@ def with_books(line: Line, material: Material, overdue: datetime) -> tuple[list[
         line.used, line.booked = [*line.used, *one][-KEPT:], [*line.booked, *two][-KEPT:]
     line.uses, line.books = [one.entry for one in uses], [one.entry for one in books]
     _balanced(line, material.step)
+    _settle_decided(line, overdue)
     findings: list[Finding] = []
     for book in [one for one in line.books if one.at < overdue]:
         findings.append(_booked_without(book, line, material))
@@ -91,6 +96,17 @@ def with_books(line: Line, material: Material, overdue: datetime) -> tuple[list[
         findings.append(_not_booked(use, material))
         line.uses.remove(use)
     return findings, late
+
+
+def _settle_decided(line: Line, overdue: datetime) -> None:
+    """What a person took back waits for nothing, and what is booked instead needs no report of that number."""
+    for use in [one for one in line.uses if one.id in line.decided and one.at < overdue]:
+        instead = next((book for book in line.books if use.at <= book.at + EARLY), None)
+        if instead is not None:
+            line.books.remove(instead)
+            line.booked = [*line.booked, instead][-KEPT:]
+        line.uses.remove(use)
+        line.used = [*line.used, use][-KEPT:]
 
 
 def _balanced(line: Line, step: Decimal) -> None:
@@ -192,7 +208,7 @@ def reported_twice(line: Line, material: Material, overdue: datetime) -> list[tu
         if twins is None:
             continue
         line.lots.remove(lot)
-        twin, use = twins
+        twin, use = sorted(twins, key=lambda one: one.at)  # the later one is too many
         evidence = (
             f"{use.quantity:f} {material.unit} for a lot of {use.lot:f} reported twice, as {twin.id} and {use.id}",
             "the lot was made once",

@@ -58,7 +58,7 @@ def _more_was_made(lot: Sequence[Off], share: float, error: float, z: float) -> 
     used = worst.used
     return Finding(
         Cause.SCRAP, used.place, used.at, used.at, 0.0, error, Correction.SCRAP, evidence, used.order,
-        used.work_center, tuple(sorted(one.used.id for one in lot)),
+        used.work_center, tuple(sorted(one.used.id for one in lot)), scrapped=pieces,
     )  # fmt: skip
 
 

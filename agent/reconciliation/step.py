@@ -137,9 +137,9 @@ def _stock_of(look: _Look, place: Place) -> Stock:
 
 def _made(look: _Look, one: Made) -> None:
     order = _order_of(look, one.order)
-    order.counts = True
     for place, per_piece in order.needs:
         if per_piece > 0 and place.material in look.materials:
+            order.counts = True
             order.line(place.material).made.append(one)
 
 
@@ -212,18 +212,22 @@ def _line(look: _Look, order: Order, name: str, line: Line) -> None:
             _flow(look, use.place, use.at, -float(use.quantity))
         found += _absent(look, order, name, line)
     else:
-        alone = [use for use in line.lots if use.at < look.overdue("made")]
-        line.lots = [use for use in line.lots if use not in alone]
-        for use in alone:
-            _judge(look, [use])
+        for use in line.lots:
+            if use.at < look.overdue("made") and use.id not in line.alone:
+                line.alone.append(use.id)
+                _judge(look, [use])
     look.findings += found
 
 
 def _join(look: _Look, order: Order, joined: Joined) -> None:
     """Put reports beside those of other components of the same lot."""
     made = joined.made[0]
+    line = order.lines[joined.uses[0].place.material]
     for number, use in enumerate(sorted(joined.uses, key=lambda one: one.at)):
         look.late("made", look.now - use.at)
+        if use.id in line.alone:
+            line.alone.remove(use.id)
+            continue
         order.lots.setdefault(f"{made.id}/{number}", Lot(at=made.at)).uses.append(use)
 
 

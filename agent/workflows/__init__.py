@@ -12,4 +12,5 @@ WORKFLOWS: Final[Mapping[str, str]] = {
     "confirmation": "agent.workflows.confirmation:Confirmation",
     "scrap": "agent.workflows.scrap:Scrap",
     "backflush": "agent.workflows.backflush:Backflush",
+    "reconciliation": "agent.workflows.reconciliation:Reconciliation",
 }

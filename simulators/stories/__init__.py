@@ -6,4 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 # name → "module:function"; the function gets a `Stage` and plays in the place of the line
-STORIES: Final[Mapping[str, str]] = {"scrap": "simulators.stories.scrap:play"}
+STORIES: Final[Mapping[str, str]] = {
+    "scrap": "simulators.stories.scrap:play",
+    "backflush": "simulators.stories.backflush:play",
+}
+# name → workflow → the mode that it has while the story is played, where that is another than in the configuration
+MODES: Final[Mapping[str, Mapping[str, str]]] = {"backflush": {"consumption": "advise", "backflush": "auto"}}

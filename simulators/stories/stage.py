@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from simulators.line.publisher import Address, Publisher
 from simulators.line.wire import Message
 from simulators.scenario import Bench as Ports
-from simulators.stories import STORIES
+from simulators.stories import MODES, STORIES
 
 PATIENCE_S: Final = 60.0
 LOOK_S: Final = 0.3
@@ -106,6 +108,15 @@ class Stage:
         body = {"expected_version": shown["version"], "reason": reason, "on_behalf_of": who, **more}
         answer: dict[str, Any] = await self.ask("POST", f"/v1/approvals/{posting['id']}/{what}", body)
         return answer
+
+
+def staged(config: Path, story: str) -> None:
+    """Give workflows the modes that the story needs, in the bench's own copy of a configuration."""
+    if modes := MODES.get(story):
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        for workflow, mode in modes.items():
+            content["authority"][workflow] = {"mode": mode, "min_confidence": 0, "audit_sample": 0}
+        config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def player(name: str) -> Callable[[Stage], Awaitable[None]]:

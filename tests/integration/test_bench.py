@@ -179,21 +179,27 @@ async def test_the_line_may_finish_and_the_rest_goes_on(start, tmp_path):
     assert await bench.end() == 0
 
 
-async def test_a_story_is_told_from_its_beginning_to_its_end(start, tmp_path):
-    """The scrap story: what it says happened is in SAP's books, once, in this order."""
-    ports = seven_free_ports()
+def for_a_story(folder: Path, ports: int) -> Path:
+    """The bench's configuration at other ports."""
     text = (ROOT / "edge_config" / "agent.yaml").read_text(encoding="utf-8")
     for number, at in (("18830", ports), ("18800", ports + 1), ("18080", ports + 2), ("18090", ports + 3)):
         text = text.replace(f"127.0.0.1:{number}", f"127.0.0.1:{at}")
     content = yaml.safe_load(text) | {
-        "secrets_dir": str(tmp_path / "bench" / "secrets"),
+        "secrets_dir": str(folder / "bench" / "secrets"),
         "models": str(ROOT / "models"),
     }
     edge = {
         name: str(ROOT / "edge_config" / content[name]) for name in ("mappings", "masterdata", "units", "model_keys")
     }
-    file = tmp_path / "agent.yaml"
+    file = folder / "agent.yaml"
     file.write_text(yaml.safe_dump(content | edge), encoding="utf-8")
+    return file
+
+
+async def test_a_story_is_told_from_its_beginning_to_its_end(start, tmp_path):
+    """The scrap story: what it says happened is in SAP's books, once, in this order."""
+    ports = seven_free_ports()
+    file = for_a_story(tmp_path, ports)
     options = ("--story", "scrap", "--agent-config", str(file))
     bench = await start(tmp_path / "bench", *options, first_port=ports)
     await bench.until("THE END")
@@ -278,4 +284,18 @@ async def test_a_line_that_speaks_sparkplug_needs_no_agent(start, tmp_path):
     options = ("--without-agent", "--source", "sparkplug", "--rate", "20", "--duration", "2")
     bench = await start(tmp_path / "bench", *options)
     await bench.until("reported")
+    assert await bench.end() == 0
+
+
+async def test_the_story_of_backflush_ends_with_what_the_scales_saw(start, tmp_path):
+    """Resin is issued lot by lot while consumption only advises, and what was too much goes back once."""
+    ports = seven_free_ports()
+    options = ("--story", "backflush", "--agent-config", str(for_a_story(tmp_path, ports)))
+    bench = await start(tmp_path / "bench", *options, first_port=ports)
+    await bench.until("THE END")
+    books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
+    moved = [(item["Material"], item["GoodsMovementType"]) for one in books for item in one["items"]]
+    assert moved.count(("RM-RESIN", "261")) == moved.count(("RM-PIGMENT", "261")) == 7
+    assert moved[-1] == ("RM-RESIN", "262")
+    bench.process.terminate()
     assert await bench.end() == 0

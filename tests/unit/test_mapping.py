@@ -445,7 +445,7 @@ def test_patterns_overlap_when_one_topic_fits_both(one: str, two: str, overlap: 
         ("{area}/scale", "{area}/#", "3: level '#' must be a word or one named wildcard"),
         ("{area}/scale", "{a}/{a}", "3: wildcard {a} stands twice"),
         ("{area}/scale", "{area}//scale", "3: level '' must be a word"),
-        ("Consumed", "Eaten", "9: must be 'Consumed', 'Produced', 'Scrap' or 'Rework'"),
+        ("Consumed", "Eaten", "9: must be 'Consumed', 'Produced', 'Scrap', 'Rework' or 'Inventoried'"),
         ("{const: KGM}", "{const: stone}", "11: unit 'stone' is unknown"),
         ("{const: KGM}", "{const: KGM}, maximum: -1", "11: maximum -1 is below minimum 0"),
         ("{const: KGM}", "{const: KGM}, maximum: 1,5", "11: "),

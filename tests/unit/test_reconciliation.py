@@ -140,6 +140,21 @@ def test_another_material_in_its_place_is_a_substitution():
     assert one.instead == Place("OTHER", "BAGS")
 
 
+def test_what_a_person_takes_back_is_no_discrepancy():
+    """A booking that was taken back, with or without another in its place, is neither missing nor wrong."""
+
+    def wrong(one: Observation) -> list[Observation]:
+        if isinstance(one, Booked) and one.place == DYE:
+            back = one._replace(id="back", at=one.at + timedelta(minutes=5), quantity=-one.quantity)
+            again = one._replace(id="again", at=one.at + timedelta(minutes=6), quantity=Decimal("5.5"))
+            return [one, back, again]
+        if isinstance(one, Booked) and one.place == RESIN:
+            return [one, one._replace(id="back too", at=one.at + timedelta(minutes=5), quantity=-one.quantity)]
+        return [one]
+
+    assert found(wrong) == []
+
+
 def test_what_comes_late_is_not_missing():
     """A report that its device holds back for hours, and a booking at the end of the shift, are no discrepancies."""
     held: list[Observation] = []

@@ -1,0 +1,304 @@
+"""What the trail tells reconciliation: reports, bookings, orders and stock, in the unit of each stock. Pure.
+
+What the ERP says was withdrawn for an order, beyond what this agent booked, other people booked. It is believed when it
+is still so at the next look: an answer of the ERP may be older than its booking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from agent import strictjson
+from agent.errors import BadPayload, GatepostError
+from agent.facts import Facts, Order, Stock, from_document
+from agent.isa95 import MaterialUse, Quantity, SegmentResponse
+from agent.mapping import Mappings
+from agent.own_events import SOURCE
+from agent.ports import Kind
+from agent.reconciliation.observed import (
+    Booked,
+    Corrected,
+    InBooks,
+    Level,
+    Made,
+    Material,
+    Observation,
+    Place,
+    Plan,
+    Used,
+)
+from agent.store.movements import Moved
+from agent.workflows.use import consumed_of, use_of
+
+BACKFLUSH: Final = "backflush"  # books what is usual and settles it itself: only its silos are looked at
+LEVEL, COUNT = "stock_level", "stock_count"
+LEVELS: Final = frozenset({LEVEL, COUNT})  # kinds of reports of what lies at a place
+CONFUSED: Final = ("KGM", "GRM", "LBR", "TNE", "LTR", "MLT", "GLL", "MTR", "FOT", "CMT", "MMT", "C62", "DZN", "CEN")
+_STEPS: Final = Decimal(1)
+
+
+class Withdrawn(BaseModel):
+    """What the ERP says an order took of a component, beside what this agent booked for it."""
+
+    own: Decimal = Decimal(0)  # booked by this agent since the order was first seen
+    others: Decimal = Decimal(0)  # told already
+    told: Decimal | None = None  # by the ERP, at the last look
+    first: Decimal = Decimal(0)  # when the order was first seen
+
+
+class Seen(BaseModel):
+    """What is kept between two looks."""
+
+    withdrawn: dict[str, Withdrawn] = {}
+
+
+def observations(rows: Iterable[Moved], seen: Seen, mappings: Mappings, facts: Facts) -> Iterator[Observation]:
+    """What these rows tell, in their order. What cannot be read tells nothing: it stands in quarantine already."""
+    for row in rows:
+        try:
+            yield from _of(row, seen, mappings, facts)
+        except (GatepostError, KeyError, ValueError, ArithmeticError):
+            continue
+
+
+def at_first(seen: Seen, facts: Facts) -> Iterator[Plan]:
+    """Of the orders that are known before the first look: what they take, and what was withdrawn until then."""
+    for order in facts.orders.values():
+        if order.status == "released":
+            try:
+                _withdrawn(order, seen, facts)
+                yield from plans(order, facts)
+            except (GatepostError, ArithmeticError):
+                continue
+
+
+def order_key(order: str, operation: str) -> str:
+    """Under which an order's operation is looked at: lots are counted at each."""
+    return f"{order}/{operation.lstrip('0')}"
+
+
+def material(name: str, facts: Facts) -> Material | None:
+    """What must be known of a material; None where the master data does not have it."""
+    found = facts.materials.get(name)
+    if found is None:
+        return None
+    confusions = {}
+    for code in (*found.units, *CONFUSED):
+        if code == found.base_unit:
+            continue
+        try:
+            factor = facts.units.factor(code, found.base_unit, found)
+        except GatepostError:
+            continue
+        confusions[facts.units.shown(code)] = float(factor)
+    step = _STEPS.scaleb(-facts.units.decimals(found.base_unit))
+    return Material(facts.units.shown(found.base_unit), step, confusions, found.base_unit)
+
+
+def _of(row: Moved, seen: Seen, mappings: Mappings, facts: Facts) -> Iterator[Observation]:
+    if row.action == "decided" and row.event is not None and row.event.source != SOURCE:
+        yield from _report(mappings.read(row.event), row, facts)
+    elif row.action == "master_data" and row.event is not None:
+        yield from _told(row, seen, facts)
+    elif row.action == "acknowledged" and row.payload is not None:
+        yield from _booked(row, row.payload, seen, facts)
+    elif row.action in ("refused", "superseded") and row.kind == Kind.GOODS_ISSUE and row.payload is not None:
+        yield from _decided(row, row.payload, mappings, facts)
+
+
+# ── the floor ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _report(report: SegmentResponse, row: Moved, facts: Facts) -> Iterator[Observation]:
+    if report.kind in LEVELS:
+        for actual in report.material_actuals:
+            amount = _in_base(actual.quantity, actual.material, facts)
+            place = Place(actual.material, actual.storage_location, actual.lot)
+            yield Level(report.occurred_at, place, float(amount), report.kind == COUNT)
+    elif len(consumed_of(report)) == 1 and row.detail.get("workflow") != BACKFLUSH:
+        yield _used(report, row, facts)
+    elif report.order and row.detail.get("workflow") == "confirmation":
+        yield from _made(report, facts)
+
+
+def _used(report: SegmentResponse, row: Moved, facts: Facts) -> Used:
+    actual, need, lot, expected, _ = use_of(report, facts)
+    component = need.component
+    location = actual.storage_location or (component.storage_location if component else "")
+    batch = actual.lot or (component.batch if component else "")
+    usual = 0.0
+    if expected and component is not None:
+        usual = float(_in_base(Quantity(expected, need.unit), actual.material, facts))
+    return Used(
+        id=_id(report, row),
+        at=report.occurred_at,
+        order=order_key(report.order, report.operation),
+        place=Place(actual.material, location, batch),
+        quantity=_in_base(actual.quantity, actual.material, facts),
+        expected=usual,
+        lot=lot or Decimal(0),
+        work_center=report.work_center,
+    )
+
+
+def _id(report: SegmentResponse, row: Moved) -> str:
+    return report.id or f"event {row.event.id if row.event else row.seq}"
+
+
+def _made(report: SegmentResponse, facts: Facts) -> Iterator[Made]:
+    """Good and scrapped together, in the unit of the bill of material, as lots are."""
+    order = facts.orders.get(report.order)
+    if order is None:
+        return
+    bom = facts.boms.get(order.material)
+    unit, product = (bom.unit if bom else order.unit), facts.materials.get(order.material)
+    total = Decimal(0)
+    for actual in report.material_actuals:
+        mine = not actual.material or actual.material == order.material
+        if mine and actual.use in (MaterialUse.PRODUCED, MaterialUse.SCRAP):
+            value, told = actual.quantity
+            told = order.unit if told == "C62" and not actual.material else told
+            total += value * _fraction(facts, told, unit, product)
+    if total > 0:
+        id = report.id or f"{report.order} {report.occurred_at:%Y-%m-%dT%H:%M:%S}"
+        yield Made(id, report.occurred_at, order_key(report.order, report.operation), total)
+
+
+# ── the books ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) -> Iterator[Booked]:
+    if row.kind != Kind.GOODS_ISSUE:
+        return
+    key, amount = order_key(payload["order"], payload["operation"]), _of_payload(payload, facts)
+    kept = seen.withdrawn.setdefault(f"{payload['order']}/{payload['material']}", Withdrawn())
+    kept.own += amount
+    if row.workflow != BACKFLUSH:  # settled with its own measurements
+        yield Booked(row.document, row.at, key, _place(payload), amount)
+
+
+def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts) -> Booked | None:
+    """What a reversal of this agent took back of a goods issue."""
+    try:
+        amount = _of_payload(original, facts)
+    except (GatepostError, KeyError, ValueError, ArithmeticError):
+        return None
+    kept = seen.withdrawn.setdefault(f"{original['order']}/{original['material']}", Withdrawn())
+    kept.own -= amount
+    return Booked(
+        row.document, row.at, order_key(original["order"], original["operation"]), _place(original), -amount
+    )  # fmt: skip
+
+
+def _decided(row: Moved, payload: Mapping[str, Any], mappings: Mappings, facts: Facts) -> Iterator[Corrected]:
+    """A person refused a report's posting, or another quantity stands in its place."""
+    if row.event is None or row.event.source == SOURCE:
+        return
+    report = mappings.read(row.event)
+    amount = Decimal(0)
+    if row.action == "superseded":
+        after = row.detail.get("payload", row.detail.get("to", {}))
+        amount = _of_payload({**payload, **after}, facts) if isinstance(after, dict) else Decimal(0)
+    yield Corrected(
+        _id(report, row), order_key(report.order, report.operation), payload["material"], amount
+    )  # fmt: skip
+
+
+def _place(payload: Mapping[str, Any]) -> Place:
+    return Place(payload["material"], payload.get("storage_location", ""), payload.get("batch", ""))
+
+
+def _told(row: Moved, seen: Seen, facts: Facts) -> Iterator[Observation]:
+    """What the ERP says of an order or of stock."""
+    if row.event is None:
+        return
+    fact = from_document(row.event.properties["masterdata"], strictjson.read(row.event.payload))
+    if isinstance(fact, Stock):
+        amount = _in_base(Quantity(fact.quantity, fact.unit), fact.material, facts)
+        yield InBooks(row.event.received_at, Place(fact.material, fact.storage_location, fact.batch), float(amount))
+    elif isinstance(fact, Order):
+        yield from plans(fact, facts)
+        _withdrawn(fact, seen, facts)
+
+
+def plans(order: Order, facts: Facts) -> Iterator[Plan]:
+    """What each operation takes of each place, for one of the product in the unit of its bill of material."""
+    single = len(order.operations) == 1
+    for operation in order.operations:
+        needs = []
+        for component in order.components:
+            own = component.operation.lstrip("0") == operation.operation.lstrip("0") if component.operation else single
+            per = _per_piece(order, component.material, facts) if own and not component.backflush else 0.0
+            if per:
+                needs.append((Place(component.material, component.storage_location, component.batch), per))
+        yield Plan(order_key(order.order, operation.operation), tuple(needs))
+
+
+def _per_piece(order: Order, name: str, facts: Facts) -> float:
+    found = facts.bom_item(order.material, name)
+    component = order.component(name)
+    try:
+        if found is not None:
+            return float(_in_base(Quantity(found[1].quantity, found[1].unit), name, facts))
+        if component is not None and order.quantity:
+            return float(_in_base(Quantity(component.required / order.quantity, component.unit), name, facts))
+    except (GatepostError, ArithmeticError):
+        pass
+    return 0.0
+
+
+def _withdrawn(order: Order, seen: Seen, facts: Facts) -> None:
+    for component in order.components:
+        key = f"{order.order}/{component.material}"
+        total = _in_base(Quantity(component.withdrawn, component.unit), component.material, facts)
+        kept = seen.withdrawn.get(key)
+        if kept is None or kept.told is None:
+            own = kept.own if kept else Decimal(0)
+            seen.withdrawn[key] = Withdrawn(told=total, first=max(total - own, Decimal(0)), own=own)
+            continue
+        kept.told = total
+
+
+def by_others(seen: Seen, facts: Facts, at: datetime) -> Iterator[Booked]:
+    """What others booked, as the ERP told at the last look and nothing since has explained."""
+    for key, kept in seen.withdrawn.items():
+        if kept.told is None:
+            continue
+        foreign = kept.told - kept.first - kept.own - kept.others
+        if foreign <= 0:
+            continue
+        number, _, name = key.partition("/")
+        order = facts.orders.get(number)
+        component = order.component(name) if order else None
+        if order is None or component is None:
+            continue
+        operation = component.operation or (order.operations[0].operation if len(order.operations) == 1 else "")
+        kept.others += foreign
+        place = Place(name, component.storage_location, component.batch)
+        words = f"withdrawn {kept.told:f} by {at:%Y-%m-%dT%H:%M}"
+        yield Booked(words, at, order_key(number, operation), place, foreign)
+
+
+# ── units ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_payload(payload: Mapping[str, Any], facts: Facts) -> Decimal:
+    return _in_base(Quantity(Decimal(payload["quantity"]), payload["unit"]), payload["material"], facts)
+
+
+def _in_base(quantity: Quantity, name: str, facts: Facts) -> Decimal:
+    """In the unit that the material's stock is kept in. Raises BadPayload."""
+    found = facts.materials.get(name)
+    if found is None:
+        raise BadPayload(f"material {name!r} is not in the master data", field="material")
+    return quantity.value * _fraction(facts, quantity.unit, found.base_unit, found)
+
+
+def _fraction(facts: Facts, one: str, other: str, of: Any) -> Decimal:
+    numerator, denominator = facts.units.factor(one, other, of).as_integer_ratio()
+    return Decimal(numerator) / Decimal(denominator)

@@ -1,0 +1,224 @@
+"""Reconciliation beside the loops: what moved since the last look is held against itself, and each finding is an event.
+
+It reads the trail with a connection of its own. What it found, how far it has read and what it has learnt commit
+together: after a crash it goes on from there, and no finding is told twice. It decides nothing: a finding goes the way
+of every report, and a person decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import apsw
+from pydantic import BaseModel
+
+from agent import observing
+from agent.desk import Desk
+from agent.facts import Facts
+from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.judge import Rules
+from agent.own_events import SOURCE, event_of
+from agent.ports import Batch, Clock, Kind
+from agent.reconciliation import account
+from agent.reconciliation.findings import Finding
+from agent.reconciliation.observed import Booked, InBooks, Level, Made, Material, Observation, Plan, Used
+from agent.reconciliation.state import Order, State
+from agent.reconciliation.step import step
+from agent.store import inbox, movements
+from agent.store.transaction import Transaction
+from agent.workflows.reconciliation import Reconciliation
+
+EVERY_S: Final = 60.0
+KEY: Final = "reconciliation"  # of the checkpoint
+_SMALLEST: Final = Decimal("0.001")
+
+
+class Kept(BaseModel):
+    """All that is kept: up to which row of the trail it has read, what waits, and the day that is being added up."""
+
+    seq: int
+    state: State = State()
+    seen: observing.Seen = observing.Seen()
+    day: str = ""
+    active: list[str] = []  # orders of that day
+
+
+class Piece(NamedTuple):
+    """What one look at some rows leads to; `batch` is None where nothing has changed."""
+
+    after: int  # row of the trail
+    batch: Batch | None
+    closed: Sequence[Mapping[str, Any]]
+    more: bool
+
+
+def kept(connection: apsw.Connection) -> Kept | None:
+    """What the store has; None: reconciliation has never looked."""
+    found = inbox.checkpoint(connection, KEY)
+    return Kept.model_validate_json(found) if found else None
+
+
+class Reconciling:
+    """One look after the other; `rules` are those that decide now."""
+
+    def __init__(self, desk: Desk, clock: Clock, rules: Callable[[], Rules]) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._rules = rules
+        self._one = asyncio.Lock()  # at a time
+
+    async def look(self) -> None:
+        """Everything since the last look, piece by piece; nothing where the workflow is not configured."""
+        async with self._one:
+            more = True
+            while more and (flow := _workflow(rules := self._rules())) is not None:
+                piece = await asyncio.to_thread(self._piece, rules, flow)
+                more = piece.more
+                if piece.batch is not None:
+                    await self._desk.writer.run(lambda tx, piece=piece: _write(tx, piece))  # type: ignore[misc]
+                    if piece.batch.deliveries:
+                        self._desk.wake()
+
+    def _piece(self, rules: Rules, flow: Reconciliation) -> Piece:
+        """The next rows of the trail, and what is found with them."""
+        found_before = self._desk.look(kept)
+        before = found_before or Kept(seq=self._desk.look(movements.head))
+        rows = self._desk.look(lambda reader: movements.since(reader, before.seq))
+        now, after, facts = self._clock(), before.model_copy(deep=True), rules.facts
+        seen: list[Observation] = [*(observing.at_first(after.seen, facts) if found_before is None else ())]
+        seen += observing.by_others(after.seen, facts, now)
+        seen += self._observed(rows, after, rules)
+        after.seq = rows[-1].seq if rows else before.seq
+        materials, wait = _materials(seen, after.state, facts), flow.config.wait_minutes
+        found = step(after.state, seen, now, materials, timedelta(minutes=wait) if wait is not None else None)
+        closed = _day(after, seen, facts, materials, now)
+        written, more = after.model_dump_json().encode(), len(rows) == movements.PIECE
+        if not (found or closed) and written == before.model_dump_json().encode():
+            return Piece(before.seq, None, (), more)
+        deliveries = [event_of(self._report(one, materials)) for one in found]
+        batch = Batch(SOURCE, deliveries, now, lambda: None, ((KEY, written),))
+        return Piece(before.seq, batch, closed, more)
+
+    def _observed(self, rows: Iterable[movements.Moved], after: Kept, rules: Rules) -> list[Observation]:
+        found: list[Observation] = []
+        for row in rows:
+            if row.kind == Kind.REVERSAL and row.action == "acknowledged" and row.payload is not None:
+                document = str(row.payload.get("document", ""))
+                original = self._desk.look(lambda reader, of=document: movements.booked(reader, of))  # type: ignore[misc]
+                if original is not None and original[1] == Kind.GOODS_ISSUE:
+                    back = observing.taken_back(row, original[3], after.seen, rules.facts)
+                    found += [back] if back is not None else []
+            else:
+                found += observing.observations([row], after.seen, rules.mappings, rules.facts)
+        return found
+
+    def _report(self, finding: Finding, materials: Mapping[str, Material]) -> SegmentResponse:
+        """The finding as a report, with what a correction needs of the document that it is about."""
+        order, _, operation = finding.order.partition("/")
+        data: dict[str, str | Decimal] = {
+            "cause": finding.cause.value,
+            "correction": finding.correction.value,
+            "evidence": "; ".join(finding.evidence),
+            "excess": _decimal(finding.excess),
+            "noise": _decimal(finding.noise),
+            "until": finding.until.isoformat(),
+            "about": ", ".join(finding.about),
+            "scrapped": _decimal(finding.scrapped),
+        }
+        if finding.instead is not None:
+            data |= {"instead": finding.instead.material, "instead_location": finding.instead.storage_location}
+        data |= self._document(finding)
+        unit = materials[finding.place.material]
+        quantity = Quantity(abs(_decimal(finding.excess)), unit.code)
+        actual = MaterialActual(
+            MaterialUse.INVENTORIED, quantity, finding.place.material, finding.place.batch,
+            finding.place.storage_location,
+        )  # fmt: skip
+        return SegmentResponse(
+            KEY, f"{KEY}/{finding.id}", order, operation, finding.at, finding.work_center,
+            material_actuals=(actual,), data=data,
+        )  # fmt: skip
+
+    def _document(self, finding: Finding) -> Mapping[str, str]:
+        kinds = [kind for kind in self._rules().assignments if kind != KEY]
+        for one in finding.about:
+            found = self._desk.look(lambda reader, of=one: movements.booked(reader, of, kinds))  # type: ignore[misc]
+            if found is not None:
+                document, kind, key, payload = found
+                return {
+                    "document": document, "of_kind": kind, "of_key": key, "booked": str(payload.get("quantity", "")),
+                    "booked_unit": str(payload.get("unit", "")), "posting_date": str(payload.get("posting_date", "")),
+                }  # fmt: skip
+        return {}
+
+
+def _write(tx: Transaction, piece: Piece) -> None:
+    """Findings, the account of a day that is over and the mark, together."""
+    found = inbox.checkpoint(tx.connection, KEY)
+    if piece.batch is None or (found is not None and Kept.model_validate_json(found).seq != piece.after):
+        return  # somebody put another store in its place: look again
+    inbox.store(tx, piece.batch)
+    for one in piece.closed:
+        tx.audit("variance", one)
+
+
+def _workflow(rules: Rules) -> Reconciliation | None:
+    for one in rules.assignments.values():
+        if isinstance(one.workflow, Reconciliation):
+            return one.workflow
+    return None
+
+
+def _materials(seen: Iterable[Observation], state: State, facts: Facts) -> dict[str, Material]:
+    names = {one.place.material for one in seen if isinstance(one, Used | Booked | Level | InBooks)}
+    names |= {name for order in state.orders.values() for name in order.lines}
+    names |= {place.material for order in state.orders.values() for place, _ in order.needs}
+    names |= {place.material for place, _ in (*state.stocks, *state.moved)}
+    names |= {place.material for one in seen if isinstance(one, Plan) for place, _ in one.needs}
+    found = {name: observing.material(name, facts) for name in names}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _day(
+    after: Kept, seen: Iterable[Observation], facts: Facts, materials: Mapping[str, Material], now: datetime
+) -> list[dict[str, Any]]:
+    """When the plant's day is over: what each order that something was reported of took, and why."""
+    today, closed = facts.plant.day_text(now), []
+    if after.day and after.day != today:
+        orders = {key: after.state.orders.get(key) for key in after.active}
+        closed = [
+            {"day": after.day, **variance(key, order, facts, materials)}
+            for key, order in orders.items()
+            if order is not None and order.totals
+        ]
+        after.active = []
+    after.day = today
+    after.active = sorted({*after.active, *(one.order for one in seen if isinstance(one, Used | Booked | Made))})
+    return closed
+
+
+def variance(
+    key: str, order: Order, facts: Facts, materials: Mapping[str, Material]
+) -> dict[str, Any]:  # fmt: skip
+    """What an order's operation took beside its bill of material, and the sentence that explains it."""
+    number, _, operation = key.partition("/")
+    prices = {name: found.price for name in order.totals if (found := facts.materials.get(name))}
+    units = {name: one.unit for name, one in materials.items()}
+    told = account.lines(order.totals, units, prices)
+    return {
+        "order": number,
+        "operation": operation,
+        "components": [one.record() for one in told],
+        "says": account.sentence(number, told, order.found, facts.plant.currency),
+    }
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(f"{value:.6f}").quantize(_SMALLEST)
+
+
+__all__ = ["EVERY_S", "Kept", "Reconciling", "kept", "variance"]

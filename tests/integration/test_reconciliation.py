@@ -1,0 +1,102 @@
+"""From the line to SAP's books: what went wrong between them is found beside the loops, and put right by a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from agent import reconciling
+from agent.store.approvals import Signature
+from tests.plant import PERSON, Plant, plant, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+WAIT = 60  # minutes that anything may be late
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant]:
+    def soon(content: dict[str, Any]) -> None:
+        content["workflows"]["reconciliation"]["options"] = {"wait_minutes": WAIT}
+        content["workflows"]["consumption"]["options"] = {"double_report_seconds": 0}
+        next(one for one in content["sources"] if one["kind"] == "erp_orders")["stock"] = True
+
+    async with plant(tmp_path_factory.mktemp("line"), change=soon) as made:
+        await made.agent.reconciling.look()  # what was before does not count
+        yield made
+
+
+def postings(line: Plant, event: int) -> list[tuple[Any, ...]]:
+    rows = line.rows("SELECT id, kind, state, version, payload, document FROM posting WHERE event_id = ?", event)
+    return [(*row[:4], json.loads(row[4]), row[5]) for row in rows]
+
+
+async def found(line: Plant, before: int) -> list[int]:
+    """The events of what is found once everything is overdue."""
+    await until(line.quiet, "nothing is under way")
+    await line.agent.reconciling.look()
+    line.clock.start += timedelta(minutes=2 * WAIT)
+    await line.agent.reconciling.look()
+    await until(line.quiet, "it is decided")
+    return [one.id for one in line.since(before, "gatepost")]
+
+
+async def approve(line: Plant, id: int, version: int) -> None:
+    await line.agent.desk.decide(id, version, Signature(PERSON.by, "approve", PERSON.reason))
+
+
+async def test_what_two_reports_say_of_one_lot_is_taken_back_once(line: Plant):
+    """A scale reports a lot twice under two ids: the second document is taken back, once a person has signed that."""
+    before = line.last_event()
+    first = await line.post(quantity=9.613, batch="B1")
+    second = await line.post(quantity=9.613, batch="B1")
+    await line.post(material="RM-PIGMENT", quantity=0.45)
+    line.publish(line.confirmation(), "confirmation")
+    (event,) = await found(line, before)
+    ((id, kind, state, version, payload, _),) = postings(line, event)
+    assert (kind, state, payload["document"]) == ("reversal", "held", second.document)
+    (alarm,) = [one for one in line.audited("decided") if one.get("workflow") == "reconciliation"]
+    assert "reported twice" in str(alarm["reasons"])
+    assert await found(line, event) == []  # it is told once
+    await approve(line, id, version)
+    await until(lambda: postings(line, event)[0][2] == "acknowledged", "the second is taken back")
+    taken_back = [one.reverses for one in line.sap.erp.books.documents if one.reverses]
+    assert taken_back == [second.document]
+    assert first.document not in taken_back
+
+
+async def test_a_restart_tells_no_finding_twice(line: Plant):
+    """What was found and how far it has read commit together: another life goes on from there."""
+    before = line.last_event()
+    kept = line.agent.desk.look(reconciling.kept)
+    await line.restart()
+    await line.agent.reconciling.look()
+    after = line.agent.desk.look(reconciling.kept)
+    assert kept is not None
+    assert after is not None
+    assert after.seq >= kept.seq
+    assert line.since(before, "gatepost") == []
+
+
+async def test_a_count_goes_into_the_books_with_one_signature(line: Plant):
+    """Document, count and difference are one group: a person signs it, and SAP's stock is what was counted."""
+    await until(lambda: line.agent.rules.facts.stock("RM-RESIN", "171A") is not None, "the stock is known")
+    stock = line.agent.rules.facts.stock("RM-RESIN", "171A")
+    assert stock is not None
+    counted = stock.quantity - Decimal("12.5")
+    at = line.clock().isoformat()
+    body = {"id": "C1", "ts": at, "counted_by": "E", "material": "RM-RESIN", "unit": "kg", "location": "171A"}
+    line.publish({**body, "quantity": float(counted)}, topic="plant/1710/stores/171A/count")
+    await until(lambda: (one := line.event("C1", "stock_count")) and one.state == "held", "it is held")
+    event = line.event("C1", "stock_count")
+    assert event is not None
+    group = postings(line, event.id)
+    assert [one[1] for one in group] == ["count_document", "count_entry", "count_difference"]
+    await approve(line, group[0][0], group[0][3])
+    await until(lambda: {one[2] for one in postings(line, event.id)} == {"acknowledged"}, "all three are booked")
+    assert line.sap.erp.ledger.stock["RM-RESIN", "171A"] == counted

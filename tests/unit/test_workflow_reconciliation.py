@@ -1,0 +1,190 @@
+"""Reconciliation: a finding becomes the correction a person signs, a count the difference; each mistake a reason."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from agent import masterfiles
+from agent.config import parse
+from agent.errors import BadPayload
+from agent.facts import Facts, Plant
+from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.ports import Proposal
+from agent.units import UnitsFile, UnitTable
+from agent.workflows.reconciliation import SIGNED, Config, Reconciliation
+
+EDGE_CONFIG = Path(__file__).parents[2] / "edge_config"
+AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+ORDER: dict[str, Any] = {
+    "order": "1000100", "material": "CMP-BLUE", "plant": "1710", "quantity": "2000.000", "unit": "KGM",
+    "status": "released", "operations": [{"operation": "0010", "work_center": "MIX-01", "unit": "KGM"}],
+    "components": [{
+        "material": "RM-RESIN", "reservation": "0000050001", "item": "0001", "required": "1921.500", "unit": "KGM",
+        "storage_location": "171A", "operation": "0010",
+    }],
+}  # fmt: skip
+STOCK = {"material": "RM-RESIN", "storage_location": "171A", "quantity": "500.000", "unit": "KGM"}
+
+
+def load_facts() -> Facts:
+    units = UnitTable.of(parse(EDGE_CONFIG / "units.yaml", UnitsFile))
+    facts = Facts(plant=Plant("1710", ZoneInfo("Europe/Berlin"), "EUR"), units=units)
+    facts = facts.with_facts(masterfiles.load(EDGE_CONFIG / "masterdata", units).facts(date(2026, 11, 20)))
+    return facts.with_documents([("order", ORDER), ("stock", STOCK)])
+
+
+FACTS = load_facts()
+
+
+def proposed(report: SegmentResponse, config: Config = Config()) -> Proposal:  # noqa: B008  # frozen
+    return Reconciliation(config).propose(report, FACTS, None, [])[0]
+
+
+def finding(
+    correction: str, *, cause: str = "recording error", excess: str = "826.020", **data: Any
+) -> SegmentResponse:
+    """917.8 kg were booked where 91.78 kg were measured."""
+    lies = MaterialActual(
+        MaterialUse.INVENTORIED, Quantity(abs(Decimal(excess)), "KGM"), "RM-RESIN", storage_location="171A"
+    )
+    values: dict[str, str | Decimal] = {
+        "cause": cause,
+        "correction": correction,
+        "evidence": "as it was",
+        "excess": Decimal(excess),
+    }
+    return SegmentResponse(
+        "reconciliation", "reconciliation/abc", "1000100", "10", AT, "MIX-01", material_actuals=(lies,),
+        data=values | {"noise": Decimal(0), "scrapped": Decimal(0), "about": "R1"} | data,
+    )  # fmt: skip
+
+
+BOOKED = {
+    "document": "2026/4900000018", "of_kind": "goods_issue", "of_key": "0123456789ABCDEF", "booked": "917.800",
+    "booked_unit": "KGM",
+}  # fmt: skip
+
+
+def test_what_was_booked_wrongly_is_taken_back_and_issued_rightly_as_one_group():
+    """The document is reversed, and what was measured is issued instead; both wait for one signature."""
+    one = proposed(finding("reversal", **BOOKED))
+    back, again = one.drafts
+    assert (back.kind, back.payload["document"]) == ("reversal", "2026/4900000018")
+    assert (again.kind, again.payload["quantity"], again.payload["reservation"]) == (
+        "goods_issue",
+        "91.780",
+        "0000050001",
+    )
+    assert (one.together, one.holds) == (True, (SIGNED,))
+    assert "as it was" in one.alarm
+    assert "take back 2026/4900000018, then issue 91.780" in one.said["accountant"]
+
+
+def test_what_this_agent_did_not_book_is_counted():
+    """A document of somebody else cannot be named: the place is counted, and the reason says so."""
+    one = proposed(finding("reversal"))
+    assert [draft.kind for draft in one.drafts] == ["count_document"]
+    assert any("not booked by this agent" in why for why in one.holds)
+
+
+def test_what_is_missing_is_issued_and_an_estimate_says_that_it_is_one():
+    """The quantity that is usual for the lot is proposed, with its noise."""
+    one = proposed(finding("issue", cause="missing report", excess="-9.6", noise=Decimal("0.05")))
+    (draft,) = one.drafts
+    assert (draft.kind, draft.payload["quantity"], draft.payload["storage_location"]) == (
+        "goods_issue",
+        "9.600",
+        "171A",
+    )
+    assert draft.value == Decimal("9.6") * Decimal("3.20")
+    assert any("± 0.05 KG" in why for why in one.holds)
+
+
+def test_scrap_that_nobody_told_of_is_confirmed_as_scrap():
+    """The product that the components tell of becomes scrap of its operation, without a yield."""
+    one = proposed(finding("scrap", cause="scrap not reported", excess="0", scrapped=Decimal("12.34")))
+    (draft,) = one.drafts
+    assert (draft.kind, draft.payload["yield"], draft.payload["scrap"]) == ("confirmation", "0", "12.340")
+
+
+@pytest.mark.parametrize("cause", ["theft", "leak", "substitution"])
+def test_what_is_gone_is_counted(cause):
+    """Nothing is posted for what nobody saw: people count first."""
+    one = proposed(finding("count", cause=cause, excess="-40", instead="RM-PIGMENT", instead_location="171A"))
+    (draft,) = one.drafts
+    assert draft.payload["items"] == [{"material": "RM-RESIN"}, {"material": "RM-PIGMENT"}]
+    assert one.holds[0] == SIGNED
+
+
+def test_where_the_books_are_right_people_are_told_and_nothing_is_posted():
+    """A report that is missing while its booking is there needs no posting; it is an alarm all the same."""
+    one = proposed(finding("none", cause="missing report", excess="0"))
+    assert one.drafts == ()
+    assert one.alarm
+    assert "nothing is to be posted" in one.said["planner"]
+
+
+def test_only_causes_that_are_configured_go_without_a_person():
+    """Whatever the mode says, a correction is held, unless its cause is named in the options."""
+    config = Config(without_person=("missing report",))
+    missing = finding("issue", cause="missing report", excess="-9.6")
+    assert proposed(missing, config).holds == ()
+    assert proposed(finding("reversal", **BOOKED), config).holds == (SIGNED,)
+
+
+# ── counts and levels ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def count(quantity: str = "480", unit: str = "KGM", *, kind: str = "stock_count", **changes: Any) -> SegmentResponse:
+    one = MaterialActual(
+        changes.pop("use", MaterialUse.INVENTORIED),
+        Quantity(Decimal(quantity), unit),
+        changes.pop("material", "RM-RESIN"),
+        storage_location=changes.pop("location", "171A"),
+    )  # fmt: skip
+    return SegmentResponse(kind, "C1", "", "", AT, material_actuals=(one,) * changes.pop("times", 1))
+
+
+def test_a_count_becomes_document_count_and_difference():
+    """The three are one group, at the value of the difference; the reason has both numbers."""
+    one = proposed(count())
+    assert [draft.kind for draft in one.drafts] == ["count_document", "count_entry", "count_difference"]
+    assert one.drafts[1].payload["items"] == [{"material": "RM-RESIN", "quantity": "480.000", "unit": "KGM"}]
+    assert one.together
+    assert one.drafts[0].value == Decimal(20) * Decimal("3.20")
+    assert one.holds[1] == "RM-RESIN at 171A: 480 KG counted, 500 KG in the books: 20 KG too high, 64.00 EUR"
+
+
+def test_a_count_that_agrees_posts_nothing():
+    """What is counted as the books have it is no posting; nor is a level of a silo."""
+    assert proposed(count("500")).drafts == ()
+    assert proposed(count("480", kind="stock_level")).drafts == ()
+
+
+@pytest.mark.parametrize("kind", ["stock_count", "stock_level"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"quantity": "-1"}, "negative"),
+        ({"quantity": "NaN"}, "negative"),
+        ({"material": "NOBODY-KNOWS"}, "unknown_material"),
+        ({"location": ""}, "missing"),
+        ({"use": MaterialUse.PRODUCED}, "wrong_type"),
+    ],
+)
+def test_what_cannot_lie_there_is_refused(kind, changes, reason):
+    """Each mistake in a count or a level has its own reason, and nothing is posted."""
+    with pytest.raises(BadPayload) as refused:
+        proposed(count(kind=kind, **changes))
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("changes", [{"times": 2}, {"times": 101}, {"times": 0}, {"quantity": "12345678901"}])
+def test_a_count_that_the_erp_cannot_take_is_refused(changes):
+    """A place counted twice, too many places, none, or too much."""
+    with pytest.raises(BadPayload):
+        proposed(count(**changes))
