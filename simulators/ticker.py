@@ -93,11 +93,11 @@ def reported(truth: Mapping[str, Any]) -> str:
     return f"{truth['id']} reported {_content(truth)} for order {truth['order']}{twist}"
 
 
-_SEEN = {"consumption": "used", "measured": "measured"}
+_SEEN = {"consumption": "used", "measured": "measured", "scrap": "found defective"}
 
 
 def _content(truth: Mapping[str, Any]) -> str:
-    if truth["kind"] in ("consumption", "measured"):
+    if truth["kind"] in _SEEN:
         return f"{truth['quantity']} {truth['unit']} of {truth['material']} {_SEEN[truth['kind']]}"
     if truth["kind"] == "production":
         return _produced(truth["good"], truth["scrap"], truth["unit"], final=False)

@@ -16,6 +16,7 @@ from typing import TextIO
 from simulators.arguments import how_many, not_negative
 from simulators.line import misbehaviour, plant
 from simulators.line.cycles import cycles_of
+from simulators.line.inspection import inspected
 from simulators.line.publisher import Address, LogonError, Publisher, publish
 from simulators.scenario import Scenario, load
 
@@ -55,7 +56,7 @@ def _run(
 
 def _messages(options: argparse.Namespace, scenario: Scenario) -> Iterator[misbehaviour.Sent]:
     """The stream that --seed, --events and --misbehave describe, stamped now or, with --start, in simulated time."""
-    told = cycles_of if options.pieces else None
+    told = cycles_of if options.pieces else inspected if options.inspect else None
     if options.start:
         made = plant.reports(scenario, options.seed, options.events, start=options.start, told=told)
     else:
@@ -85,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--events", type=how_many, help="stop after so many reports; default: when all orders are done")
     parser.add_argument(
         "--pieces", action="store_true", help="tell pieces as they are made and measurements, not consumption"
+    )
+    parser.add_argument(
+        "--inspect", action="store_true", help="report also what an inspection finds: scrap in good lots"
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")
     parser.add_argument(

@@ -15,6 +15,7 @@ from agent.isa95 import MaterialUse, SegmentResponse
 from agent.mapping import load
 from agent.ports import Event
 from agent.units import UnitsFile, UnitTable
+from simulators.line.inspection import CAUSES, inspected
 from simulators.line.misbehaviour import NAMES, misbehave
 from simulators.line.plant import START, reports
 from simulators.line.wire import encode
@@ -59,6 +60,22 @@ def test_every_report_is_read_as_it_was_meant():
                 assert abs(got.pop(key) - Decimal(meant.pop(key))) <= Decimal("0.0005"), report.body
         assert got == meant
     assert {report.truth["kind"] for report in OF_A_SHIFT} == {"consumption", "confirmation"}
+
+
+def test_what_an_inspection_finds_is_read_as_it_was_meant():
+    """Material, lot and quantity of each report of scrap, and what was measured; the other reports are as ever."""
+    told = list(reports(SCENARIO, 7, 2000, told=inspected))
+    found = [one for one in told if one.truth["kind"] == "scrap"]
+    assert [one for one in told if one.truth["kind"] != "scrap"][:600] == OF_A_SHIFT
+    assert {one.truth["cause"] for one in found} == set(CAUSES)
+    for one in found:
+        got = read(one.topic, encode(one.body), datetime.fromisoformat(one.truth["ts"]))
+        (scrap,) = got.material_actuals
+        assert (got.kind, got.order, scrap.material, scrap.lot) == (
+            "scrap", one.truth["order"], one.truth["material"], one.body["lot"],
+        )  # fmt: skip
+        assert in_erp_unit(got, MaterialUse.SCRAP, one.truth["unit"]) == Decimal(one.truth["quantity"])
+        assert ("tool_used" in got.data) == (one.body["origin"] == "vision")
 
 
 def test_the_lot_of_a_consumption_is_read():
