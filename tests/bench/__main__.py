@@ -19,6 +19,7 @@ MEASUREMENTS = (
     "whole_path",
     "dispatch",
     "latency",
+    "feasibility",
     "backlog",
     "start",
     "opcua",

@@ -41,6 +41,7 @@ GOALS: Mapping[str, tuple[Goal, str]] = {
     "dispatch_ratio": (Goal(least=0.7), "x"),
     "decision_p50_over_floor": (Goal(most=3.0), "x"),
     "decision_p99_over_floor": (Goal(most=3.0), "x"),
+    "feasibility_p99_over_floor": (Goal(most=3.0), "x"),
     "backlog_rss_growth_mb": (Goal(most=50.0, beyond=True), "MB"),
     "backlog_claim_ratio": (Goal(least=0.8333, most=1.2), "x"),
     "ready_s_empty": (Goal(most=3.0, beyond=True), "s"),
