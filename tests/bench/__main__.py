@@ -26,6 +26,7 @@ MEASUREMENTS = (
     "outage",
     "sparkplug",
     "models",
+    "board",
     "idle",
 )
 

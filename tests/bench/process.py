@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -27,13 +28,14 @@ class Ready:
     pid: int
     management: str
     seconds: float
+    api: str
 
 
 @asynccontextmanager
-async def agent(stage: Stage, data: Path) -> AsyncIterator[Ready]:
-    """Start it with every source, wait for /ready, and stop it calmly at the end of the block."""
-    management = f"127.0.0.1:{free_port()}"
-    faces = {"api": {"address": f"127.0.0.1:{free_port()}"}, "management": {"address": management}}
+async def agent(stage: Stage, data: Path, **more: Any) -> AsyncIterator[Ready]:
+    """Start it with every source, wait for /ready, and stop it calmly at the end of the block. `more` is configured."""
+    management, api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    faces = {"api": {"address": api, "rate_per_second": 2000}, "management": {"address": management}, **more}
     command = [sys.executable, "-m", "agent", "run", str(stage.config(data, "mqtt", "orders", **faces))]
     child = Child("agent", command, log=data / "agent.log", env={**os.environ, **ENVIRONMENT}, folder=ROOT)
     began = time.perf_counter()
@@ -42,7 +44,7 @@ async def agent(stage: Stage, data: Path) -> AsyncIterator[Ready]:
             if time.perf_counter() - began > DEADLINE:
                 raise TimeoutError(f"the agent was not ready within {DEADLINE:.0f} s; {child.tail()}")
             await asyncio.sleep(0.01)
-        yield Ready(child.pid, f"http://{management}", time.perf_counter() - began)
+        yield Ready(child.pid, f"http://{management}", time.perf_counter() - began, f"http://{api}")
 
 
 async def _ready(client: httpx.AsyncClient) -> bool:

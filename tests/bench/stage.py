@@ -72,6 +72,14 @@ class Stage:
                 return (await client.get(f"/_sim/{action}")).raise_for_status().json()
             return (await client.post(f"/_sim/{action}", json=payload)).raise_for_status().json()
 
+    def _mappings(self, shipped: Path) -> Path:
+        """The shipped mappings of the two kinds that are measured: an agent wants a workflow for each kind it reads."""
+        folder = self.folder / "mappings"
+        folder.mkdir(exist_ok=True)
+        for kind in ("consumption", "confirmation"):
+            shutil.copyfile(shipped / f"{kind}.yaml", folder / f"{kind}.yaml")
+        return folder
+
     def _configuration(self, data: Path, sources: tuple[str, ...]) -> dict[str, Any]:
         edge = ROOT / "edge_config"
         known = {
@@ -98,7 +106,7 @@ class Stage:
                 "confirmation": {"mode": "auto"},
             },
             "drift": {"min_confidence": 0},  # what is held is not the bench's question
-            "mappings": str(edge / "mappings"), "masterdata": str(edge / "masterdata"),
+            "mappings": str(self._mappings(edge / "mappings")), "masterdata": str(edge / "masterdata"),
             "units": str(edge / "units.yaml"), "models": str(ROOT / "models"), "model_keys": str(edge / "trust/models"),
             "log": {"level": "info", "format": "text"},
         }  # fmt: skip
