@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from decimal import Decimal
 from itertools import islice
 from random import Random
@@ -38,7 +39,11 @@ def shift(count: int) -> list[Report]:
     """What the mixer says of its first lots, stamped a moment ago; of the last one that nothing follows."""
     made = [lot for lot in islice(lots(load(), 3, START), 200) if lot.work_center.work_center == "MIX-01"][:count]
     numbers = Counter[str]()
-    told = [one for lot in made for one in cycles_of(lot, "1710", START, numbers)]
+    told = [
+        one
+        for number, lot in enumerate(made, 1)
+        for one in cycles_of(lot, "1710", START + timedelta(seconds=number), numbers)
+    ]
     reports = [one for one in told if one.truth["kind"] != "confirmation"]
     last = {one.body.get("material", "pieces"): one for one in reports}
     for one in last.values():
