@@ -12,7 +12,7 @@ from agent.store import awaited
 from agent.store.approvals import SHOWN, shown, with_group
 
 LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
-REPORTS = ("consumption", "confirmation")  # whose message ids need no word before them
+REPORTS = ("consumption", "confirmation", "scrap")  # whose message ids need no word before them
 ORDER = "order:"
 
 

@@ -22,7 +22,7 @@ from agent.ports import Classified, Draft, Features, Proposal
 from agent.workflows import follow_on, scrap_drafts, severity
 from agent.workflows.orders import remember, reported_before, shown, stale_orders
 from agent.workflows.scrap_report import Found, found, number, scrapped, text
-from agent.workflows.severity import Judged, Limits
+from agent.workflows.severity import Judged, Limits, Severity
 
 FOLLOW_ON: Final = "follow_on"  # the kind of report that says what becomes of a blocked lot
 UNKNOWN: Final = "unknown"  # the cause, where neither model nor person says one
@@ -132,8 +132,8 @@ class Scrap:
         one = found(report, facts)
         cause, doubts = self._cause(report, facts, score)
         reason = self._reason(cause, report, facts)
-        judged = self._severity(report, one, states)
         double = self._double(report, one, states)
+        judged = Judged(Severity.MINOR) if double else self._severity(report, one, states)  # its lot is seen to already
         lost, stale = (one.lost,) if one.lost else (), stale_orders(report, facts, self._stale)
         holds = (*one.place.holds, *stale, *lost, *self._implausible(one, facts), *double, *doubts)
         rest = self._rest(one, judged)

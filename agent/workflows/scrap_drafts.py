@@ -100,17 +100,18 @@ def notification(report: SegmentResponse, one: Found, judged: Judged, to: Sequen
     what, where = amount(one, facts), one.actual.lot or report.work_center
     why = "; ".join(judged.reasons) or judged.severity.value
     defect = (one.defect.text or one.defect.defect) if one.defect else "defect without a code"
+    cause = f"scrap/{one.place.material.material}/{where}/{defect}/{judged.severity}"
     payload = {
         "to": list(to),
         "subject": f"Scrap at {report.work_center}: {what} of {one.place.material.material}",
         "text": f"{what} of lot {one.actual.lot or '(none)'} for order {one.place.order.order}: {defect}. {why}.",
         "link": "",
-        "cause": f"scrap/{one.place.material.material}/{where}/{defect}/{judged.severity}",
+        "cause": cause,
         "severity": _LOUD[judged.severity],
         "order": one.place.order.order,
         "line": one.place.subject["line"],
     }
-    return Draft(Kind.NOTIFICATION, one.place.lane, payload, role=NOTIFY)
+    return Draft(Kind.NOTIFICATION, f"notify/{cause}", payload, role=NOTIFY)
 
 
 def _material(report: SegmentResponse, one: Found, facts: Facts) -> dict[str, Any]:

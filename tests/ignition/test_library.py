@@ -145,6 +145,21 @@ def test_each_reader_has_a_sentence_unless_it_is_masked():
     assert gatepost.approval._sentences({"said": {}}) == []
 
 
+def test_what_may_have_caused_scrap_is_offered_beside_each_other():
+    """Scrap of every reason and confirmations without one stand in the view; a press fills the field that is meant."""
+    table = queue(
+        approval(),
+        approval(id=2, kind="scrap", reason="scrap_classification/1 abstains: it cannot rule out tool, machine"),
+        approval(id=3, kind="confirmation", reason="2 KG of scrap without a reason"),
+        approval(id=4, kind="confirmation", reason="2 KG of yield in all, 1 KG ordered"),
+    )
+    assert [one["id"] for one in gatepost.queue.scrap(table)] == [2, 3]
+    told = {"field": "cause", "value": "tool", "times": None, "of": None, "share": 0.617}
+    assert gatepost.approval._cause(told) == {"value": "tool", "text": "tool  (62 %)"}
+    usual = {"field": "scrap_reason", "value": "0002", "times": 2, "of": 3, "share": None}
+    assert gatepost.approval._cause(usual) == {"value": "0002", "text": "0002  (2 of 3 here)"}
+
+
 def test_nothing_is_signed_without_a_reason():
     """A reason, a comment where the reason is in it, and what a correction changes are asked for first."""
     whole = {"decision": "approve", "reason": "Agreed with the shift lead", "comment": "", "field": "", "value": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,13 @@ WORN = {"tool_used": 0.97, "cycle_off": 0.4, "since_set_up": 4000, "since_stop":
 def careful(content: dict[str, Any]) -> None:
     """The bench's own rule for scrap."""
     content["authority"]["scrap"] = {"mode": "auto", "min_confidence": 0.76, "audit_sample": 0}
+    (line,) = (one for one in content["sources"] if one["kind"] == "mqtt")
+    channels = {"panel": {"kind": "mqtt", "brokers": [*line["brokers"]]}}
+    content["targets"].append({
+        "name": "people", "kind": "notify", "postings": {"notification": "live"}, "otherwise": "quality",
+        "channels": channels, "people": {"quality": ["panel:people/quality"]},
+    })  # fmt: skip
+    content["workflows"]["scrap"] |= {"targets": {"notify": "people"}, "options": {"notify": ["quality"]}}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -95,8 +103,14 @@ async def test_a_sure_report_goes_to_the_books_by_itself_and_once(floor: Plant):
 async def test_a_bad_lot_is_blocked_and_a_person_decides_what_becomes_of_it(floor: Plant):
     """The rest goes to blocked stock; the follow-on is held, and signed it is scrapped from there."""
     before = len(floor.sap.erp.books.documents)
+    told: list[dict[str, Any]] = []
+    floor.publisher.on_message = lambda _client, _data, message: told.append(json.loads(message.payload))
+    floor.publisher.subscribe("people/quality", qos=1)
     done = await postings(floor, report(floor, "S-2", 20, "L2", cause="tool"), "acknowledged")
-    assert [one["kind"] for one in done] == ["scrap", "defect", "stock_transfer"]
+    assert [one["kind"] for one in done] == ["scrap", "defect", "stock_transfer", "notification"]
+    await until(lambda: told, "quality is told")
+    assert (told[0]["severity"], told[0]["order"]) == ("warning", ORDER)
+    assert "10 % of the lot" in told[0]["text"]
     assert [one[0] for one in moved(floor, before) if one[0].isdigit()] == ["551", "344"]
     assert floor.sap.erp.ledger.withheld["blocked"][BODY] == 180
     body = report(floor, "F-2", 180, "L2", choice="scrap")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent import masterfiles
 from agent.authority import Mode, Rule, decide
+from agent.channels import message
 from agent.config import parse
 from agent.errors import BadPayload
 from agent.facts import Facts, Plant
@@ -115,6 +116,7 @@ def test_a_large_share_blocks_the_rest_of_the_lot_and_tells_people():
     blocked, told = proposal.drafts[2].payload, proposal.drafts[3]
     assert (blocked["movement"], blocked["quantity"], blocked["material"]) == ("344", "180", "BODY-55")
     assert (told.role, told.payload["severity"], told.payload["to"]) == ("notify", "warning", ["quality"])
+    assert message.refusals(told.payload) == []
     assert any("rework is suggested; cost: scrap 414.00 EUR, rework 124.20 EUR, use as is 0.00 EUR" in one
                for one in proposal.reasons)  # fmt: skip
     assert states[1]["blocked"] == "180"
@@ -247,6 +249,9 @@ def test_two_reports_of_one_defect_are_recognised():
     minute = report(id="S-2", origin="operator", occurred_at=AT + timedelta(minutes=1))
     (why,) = proposed(minute, sure(), states)[0].holds
     assert why == "as much of the same defect of lot L1 was reported just before: two reports of one defect"
+    large = report("40", lot_stock="160", origin="operator", id="S-4")
+    again, _ = proposed(large, sure(), after(report("40", lot_stock="200")))
+    assert [draft.kind.value for draft in again.drafts] == ["scrap", "defect"], "the lot is blocked, people are told"
     assert proposed(report("5", id="S-3"), sure(), states)[0].holds == ()
     assert proposed(minute._replace(occurred_at=AT + timedelta(hours=2)), sure(), states)[0].holds == ()
 
