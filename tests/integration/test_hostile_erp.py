@@ -281,7 +281,7 @@ async def test_a_shortage_is_replayed_after_the_stock_is_there(line: Plant):
     report = line.report("1000113")
     line.publish(report)
     dead = await line.settled(report["id"], "dead")
-    assert dead.reason.startswith("M7/021: M7/021: Deficit of SL Unrestricted-use 9.600 KG")
+    assert dead.reason.startswith("M7/021: Deficit of SL Unrestricted-use 9.600 KG")
     assert line.audited("dead", posting=dead.id)[0]["transactionid"]
     await line.agent.desk.replay(dead.id, PERSON)
     await until(lambda: len(line.audited("dead", posting=dead.id)) == 2, "it is dead again: there is still no stock")
