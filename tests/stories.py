@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any, Final
 
+from simulators.line.misbehaviour import DISTORTIONS
 from tests.api_bench import HOUSE, Bench, until
 
 SEEN_S: Final = 5.0  # from the report's publication until every open session shows it: what an operator is promised
@@ -41,9 +43,11 @@ async def usual(agent: Bench, id: str) -> None:
 
 
 async def twice_the_usage(agent: Bench, id: str) -> Published:
-    """A report of 200 % of what the order takes."""
+    """A report of 200 % of what the order takes, wrong as the line simulator sends it wrong (`usage_200`)."""
+    wrong = DISTORTIONS["usage_200"]({"quantity": 12.48, "lot_quantity": 13}, Random(0), {})
+    assert wrong is not None
     published = Published()
-    assert (await agent.report(id, quantity=24.96, lot_quantity=13)).status_code == 202
+    assert (await agent.report(id, **wrong)).status_code == 202
     return published
 
 
