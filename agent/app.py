@@ -28,7 +28,7 @@ from agent.doubt import Doubt
 from agent.drift import shown
 from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
 from agent.facts import Fact, Facts, LiveState, TellsLive
-from agent.housekeeping import Health, Housekeeping
+from agent.housekeeping import OVERDUE_S, Health, Housekeeping
 from agent.judge import Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
@@ -41,6 +41,7 @@ from agent.shadow import Shadow
 from agent.store import balance, file, lanes, masterdata, outbox, postings, sampling
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
+from agent.telling import Telling
 from agent.watching import Watching
 
 log = logging.getLogger("gatepost")
@@ -74,6 +75,9 @@ class Agent:
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
         self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.look)
+        self.telling = Telling(self.desk, clock, self.targets, lambda: self.config, lambda: self.rules.facts.units)
+        self.housekeeping.tell_held = self.telling.about_held
+        self.housekeeping.jobs["unanswered"] = (OVERDUE_S, self.telling.look)
         self.watching = Watching(lambda: self.rules, self.live, self.desk.look, clock)
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None

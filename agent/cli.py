@@ -56,6 +56,7 @@ COMMANDS = {
         "sequence:command",
         "In which order a work centre should make its open orders so that least is late, and why.",
     ),
+    "seen": ("control:seen", "Say that a notification was seen: who would be next is not told."),
     "pause": ("control:pause", "Stop sending for a target, a line or an order."),
     "resume": ("control:resume", "Let it go on."),
     "reverse": ("control:reverse", "Take back a booked document, by a posting of its own that you sign."),

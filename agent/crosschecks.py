@@ -132,6 +132,19 @@ def known_authority(wiring: Wiring) -> Findings:
             yield node.finding(f"there is no such workflow; {did_you_mean(name, known)}", "")
 
 
+def somebody_can_be_told(wiring: Wiring) -> Findings:
+    """Whom an escalation tells is told by a target."""
+    authority, workflows = wiring.tree.get("authority"), wiring.tree.get("workflows")
+    for name, rule in authority.mapping.items() if authority else ():
+        to, flow = rule.get("escalate_to"), workflows.get(name) if workflows else None
+        if to is None or flow is None:
+            continue
+        if flow.get("targets", "notify") is None:
+            yield to.finding(f"nobody could be told: name a target for notify under workflows.{name}.targets", "")
+        if rule.get("escalate_hours") is None:
+            yield to.finding("nobody would be told: say after how many hours, with escalate_hours", "")
+
+
 def told_once(wiring: Wiring) -> Findings:
     """Each live fact is told by one tag: two could contradict each other."""
     seen: dict[tuple[str, str], Node] = {}
@@ -281,6 +294,7 @@ CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
     known_targets,
     targets_take_their_postings,
     known_authority,
+    somebody_can_be_told,
     told_once,
     fresh_facts_are_told,
     no_double_consumption,

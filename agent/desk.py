@@ -17,7 +17,7 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.ports import REVERSIBLE, Clock, Kind
-from agent.store import approvals, audit, awaited, file, inbox, lists, outbox, pauses, postings
+from agent.store import approvals, audit, awaited, file, inbox, lists, notices, outbox, pauses, postings
 from agent.store.approvals import Signature, once
 from agent.store.keys import idempotency_key
 from agent.store.trace import trace
@@ -88,6 +88,15 @@ class Desk:
         """Never post a dead or doubtful one; what is held is for those who may approve. Raises NotFound, Conflict."""
         never = partial(outbox.refuse, only=("dead", "doubtful"))
         return await self._on_posting("give_up", posting_id, act, never, "refused")
+
+    async def seen(self, posting_id: int, act: Act) -> Any:
+        """Somebody has seen a notification: nobody else is told. Raises NotFound, Conflict."""
+
+        def write(tx: Transaction) -> Any:
+            notices.seen(tx, posting_id, by=act.by, reason=act.reason)
+            return {"id": posting_id, "state": "seen", "by": act.by}
+
+        return await self._act(act.key, {"act": "seen", "id": posting_id, "by": act.by}, write)
 
     async def not_booked(self, posting_id: int, act: Act) -> Any:
         """A person made sure that a doubtful posting is not in the ERP: send it. Raises NotFound, Conflict."""

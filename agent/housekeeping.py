@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import apsw
 
@@ -66,6 +67,7 @@ class Housekeeping:
         self._health = health
         self._monotonic = monotonic  # of what a wrong wall clock must not decide
         self._steps, self._steady_since = 0, monotonic()
+        self.tell_held: Callable[[Transaction, str, Sequence[int], float], None] = lambda *_: None
         self._signed_seq = 0  # the row of the last checkpoint
         self._signed_at = float("-inf")  # monotonic
         self.jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {  # seconds between two, and what is done
@@ -134,9 +136,13 @@ class Housekeeping:
         """What nobody decides about is told to somebody else, and refused in the end, where that is configured."""
         for workflow, rule in self.settings.authority.items():
             if rule.escalate_hours is not None:
-                await self._of_overdue(workflow, rule.escalate_hours, overdue.escalate, told=False)
+                await self._of_overdue(workflow, rule.escalate_hours, partial(self._escalate, workflow), told=False)
             if rule.expire_hours is not None and self._clock_is_steady(rule.expire_hours * 3600):
                 await self._of_overdue(workflow, rule.expire_hours, overdue.expire, told=True)
+
+    def _escalate(self, workflow: str, tx: Transaction, held: list[int], hours: float) -> None:
+        overdue.escalate(tx, held, hours)
+        self.tell_held(tx, workflow, held, hours)
 
     async def _of_overdue(
         self, workflow: str, hours: float, act: Callable[[Transaction, list[int], float], None], *, told: bool

@@ -30,18 +30,20 @@ from agent.ports import (
     Proposal,
     Route,
     Score,
+    TellsPeople,
     Workflow,
 )
 from agent.store import masterdata
 from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
-from agent.store.postings import NewPosting
+from agent.store.postings import NewPosting, Tells
 from agent.workflows import sentences
 
 log = logging.getLogger("gatepost.judge")
 
 _HOLD: Final = Route.HOLD
 _TELL: Final = Kind.NOTIFICATION
+_NOT: Final = timedelta(0)
 _ADVISE: Final = Route.ADVISE
 _TO_THE_OUTBOX: Final = (Route.POST, Route.HOLD)
 NOTHING_TOLD: Final = LiveState()
@@ -429,7 +431,7 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
         holds = (reasons or ("held",)) if route is _HOLD else ()
         early = bool(reconciled_us) and to_us(one.report.occurred_at) < reconciled_us
         verdict.postings = [
-            _posting(one, draft, door.target.name, number, () if draft.kind is _TELL else holds, check_first=early)
+            _posting(one, draft, door.target, number, () if draft.kind is _TELL else holds, check_first=early)
             for number, (draft, door) in enumerate(drafts)
         ]
         if proposal.together:  # people are told at once: their messages stand behind the group
@@ -466,9 +468,9 @@ def _left_out(assignment: Assignment, draft: Draft) -> str:
 
 
 def _posting(
-    one: _Case, draft: Draft, target: str, number: int, holds: tuple[str, ...], *, check_first: bool
+    one: _Case, draft: Draft, to: ErpTarget, number: int, holds: tuple[str, ...], *, check_first: bool
 ) -> NewPosting:
-    workflow, rule = one.assignment.workflow.name, one.assignment.rule
+    workflow, rule, target = one.assignment.workflow.name, one.assignment.rule, to.name
     return NewPosting(
         event_id=one.event.id,
         workflow=workflow,
@@ -485,7 +487,16 @@ def _posting(
         waits=draft.waits_for_held,
         check_first=check_first,
         signers=2 if rule.four_eyes else 1,
+        tells=_tells(draft.payload, to) if draft.kind is _TELL else None,
     )
+
+
+def _tells(payload: Mapping[str, Any], target: ErpTarget) -> Tells | None:
+    """What a notification tells, and how long its target waits for a reaction."""
+    if not isinstance(target, TellsPeople):
+        return None
+    once, later = target.patience(payload)
+    return Tells(str(payload["cause"]), round(once.total_seconds() * 1e6), round((later or _NOT).total_seconds() * 1e6))
 
 
 def quarantined(event: Event, code: str, why: str, gap: dict[str, Any] | None = None) -> Verdict:

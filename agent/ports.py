@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -375,6 +375,24 @@ class SaysInErpWords(Protocol):
 
     def in_its_words(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """Field → value as the ERP calls them, in its order; empty where it cannot be said. Pure, never raises."""
+
+
+class Patience(NamedTuple):
+    """How long a cause is told once, and after what time without a reaction somebody else is told; None: never."""
+
+    once_within: timedelta
+    escalate_after: timedelta | None
+
+
+@runtime_checkable
+class TellsPeople(Protocol):
+    """A target for notifications."""
+
+    def patience(self, payload: Mapping[str, Any]) -> Patience:
+        """Of this notification. Pure."""
+
+    def next(self, payload: Mapping[str, Any], waited: timedelta) -> dict[str, Any] | None:
+        """The notification to who is next, after so long without a reaction; None: nobody is. Pure."""
 
 
 @runtime_checkable

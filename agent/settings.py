@@ -221,6 +221,10 @@ class Authority(Settings):
         le=8760,
         description="Held so long without a signature is an alarm and marked; absent: never",
     )
+    escalate_to: tuple[Name, ...] = Field(
+        default=(),
+        description="Roles that are told then, through the workflow's target for `notify`; none: nobody is",
+    )
     expire_hours: float | None = Field(
         default=None, gt=0, le=8760,
         description="Held so long without a signature is refused, an alarm: it is never posted; absent: it waits",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from agent.judgement import Judgement
-from agent.store import awaited, inbox, masterdata, postings
+from agent.store import awaited, inbox, masterdata, notices, postings
 from agent.store.transaction import Transaction
 
 
@@ -21,11 +21,16 @@ def write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:
             for one in judgement.verdicts
         ],
     )
-    made = iter(postings.add_all(tx, [new for one in judgement.verdicts for new in one.postings]))
-    for one in judgement.verdicts:
+    news = _unsaid(tx, judgement)
+    made = iter(postings.add_all(tx, [new for each in news for new in each]))
+    for one, each in zip(judgement.verdicts, news, strict=True):
         detail = one.detail
-        if one.postings:
-            detail["postings"] = [next(made) for _ in one.postings]
+        if each:
+            detail["postings"] = [next(made) for _ in each]
+        if len(each) < len(one.postings):
+            detail["told_before"] = [new.tells.cause for new in one.postings if new.tells and new not in each]
+        for new, (posting_id, _) in zip(each, detail.get("postings", ()), strict=True) if _tells(each) else ():
+            notices.remember(tx, posting_id, new)
         tx.audit(one.action, detail, event_id=one.event.id, alarm=one.alarm)
     inbox.put_states(tx, judgement.states.items())
     awaited.wait(tx, [(one.awaits, one.event.id) for one in judgement.verdicts if one.awaits is not None])
@@ -34,6 +39,18 @@ def write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:
         return 0
     masterdata.put(tx, judgement.documents, "erp")
     return awaited.let_in(tx, [(kind, key) for kind, key, _ in judgement.documents], patient_since)
+
+
+def _unsaid(tx: Transaction, judgement: Judgement) -> list[list[postings.NewPosting]]:
+    """The postings of each verdict, without notifications whose cause was told a moment ago, or is in this commit."""
+    fresh: set[tuple[str, str]] = set()
+    return [
+        notices.unsaid(tx, one.postings, fresh) if _tells(one.postings) else one.postings for one in judgement.verdicts
+    ]
+
+
+def _tells(news: Iterable[postings.NewPosting]) -> bool:
+    return any([new.tells is not None for new in news])  # noqa: C419  # a generator takes twice as long
 
 
 class Inside(NamedTuple):

@@ -9,8 +9,9 @@ import click
 
 from agent.commands import show
 from agent.commands.approvals import YES, told
-from agent.commands.place import Asked, Place, at_place, plain, signed
-from agent.commands.reach import Reach
+from agent.commands.place import ID, Asked, Place, at_place, plain, signed
+from agent.commands.reach import Reach, at_desk
+from agent.desk import Desk
 from agent.store.pauses import SCOPES
 
 SCOPE = click.argument("scope", type=click.Choice(SCOPES))
@@ -65,6 +66,22 @@ def resume(*, scope: str, key: str, place: Place, asked: Asked) -> None:
         Reach(place, asked).act("/v1/resume", {"scope": scope, "key": key}, lambda at, by: at.resume(scope, key, by)),
         "goes on", asked,
     )  # fmt: skip
+
+
+@click.command()
+@click.argument("id", type=ID)
+@at_place
+@signed
+def seen(*, id: int, place: Place, asked: Asked) -> None:
+    """Say that a notification was seen: who would be next is not told.
+
+    ID is the number of its posting. Whoever acts on what it is about need not say so.
+
+    \b
+    Example:
+      gatepost seen 4711 --reason "resin is on its way"
+    """
+    told(Reach(place, asked).act(f"/v1/notifications/{id}/seen", {}, at_desk(Desk.seen, id)), asked)
 
 
 @click.command()

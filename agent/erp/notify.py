@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -17,15 +18,16 @@ from agent.channels.message import Channel, Message, refusals
 from agent.channels.topic import Topic, TopicConfig
 from agent.channels.webhook import Webhook, WebhookConfig
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
-from agent.ports import Acknowledgement, Clock, Kind, Posting, Surroundings
+from agent.ports import Acknowledgement, Clock, Kind, Patience, Posting, Surroundings
 from agent.schema import Name, Settings
 
 ChannelConfig = Annotated[TopicConfig | WebhookConfig | MailConfig, Field(discriminator="kind")]
+AGAIN: Final = "Nobody has reacted: "
 MOST_REMEMBERED: Final = 1000  # messages that some of their channels have
 
 
 class NotifyConfig(Settings):
-    """Who is told, and by which channels."""
+    """Who is told, by which channels, and who is next where nobody reacts."""
 
     fixed_fields: ClassVar[tuple[str, ...]] = ()  # what is open may be told elsewhere, too: it keeps its id
 
@@ -37,6 +39,15 @@ class NotifyConfig(Settings):
         description="Role → where its people are reached, all of it: CHANNEL:ADDRESS, for a webhook CHANNEL alone",
     )
     otherwise: Name = Field(description="The role that is told what is for a role nobody has here")
+    next: Mapping[Name, Name] = Field(
+        default={}, description="Role → who is told next where nobody reacts within `escalate_minutes`"
+    )
+    escalate_minutes: float = Field(
+        default=30, gt=0, le=10_080, description="So long nobody reacted to a warning or an alarm: `next` is told"
+    )
+    repeat_minutes: float = Field(
+        default=60, ge=0, le=10_080, description="The same cause within so many minutes is one notification; 0: each is"
+    )
     link: str = Field(
         default="", description="What stands before a link that has no host, as https://gatepost.plant.example/console/"
     )
@@ -47,6 +58,8 @@ class NotifyConfig(Settings):
     @model_validator(mode="after")
     def _everybody_can_be_reached(self) -> Self:
         wrong = [f"otherwise: there is no role {self.otherwise!r} under people"] * (self.otherwise not in self.people)
+        named = {one for pair in self.next.items() for one in pair}
+        wrong += [f"next: there is no role {one!r} under people" for one in sorted(named - set(self.people))]
         for role, places in self.people.items():
             wrong += [f"people: {role} has no address"] * (not places)
             wrong += [f"people: {role}: {why}" for place in places if (why := self._refusal(place))]
@@ -121,6 +134,27 @@ class Notify:
             return ()
         said = [("to", ", ".join(payload.get("to", ()))), *((one, str(payload.get(one) or "")) for one in _SHOWN)]
         return [(name, text) for name, text in said if text]
+
+    def patience(self, payload: Mapping[str, Any]) -> Patience:
+        """How long its cause is told once; what is only worth knowing needs no reaction. Pure."""
+        once = timedelta(minutes=self.config.repeat_minutes)
+        waits = payload.get("severity") != "info" and any(role in self.config.next for role in self._roles(payload))
+        return Patience(once, timedelta(minutes=self.config.escalate_minutes) if waits else None)
+
+    def next(self, payload: Mapping[str, Any], waited: timedelta) -> dict[str, Any] | None:
+        """The same to who is next, with who was told before. Pure."""
+        roles = self._roles(payload)
+        following = list(dict.fromkeys(self.config.next[role] for role in roles if role in self.config.next))
+        if not following:
+            return None
+        minutes = round(waited.total_seconds() / 60)
+        said = f"{' and '.join(roles)} heard of this {minutes} min ago, and nobody has reacted."
+        subject = str(payload["subject"]).removeprefix(AGAIN)
+        return {**payload, "to": following, "subject": AGAIN + subject, "text": f"{said}\n{payload['text']}"}
+
+    def _roles(self, payload: Mapping[str, Any]) -> list[str]:
+        """Who was told."""
+        return [role if role in self.config.people else self.config.otherwise for role in payload["to"]]
 
     async def post(self, posting: Posting) -> Acknowledgement:
         """Through every channel of its roles. Raises ErpUnavailable, ErpInDoubt, ErpRejected (by all)."""

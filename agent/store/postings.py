@@ -30,6 +30,14 @@ HEADS = (
 WAITS = "waits for the held postings of its order"
 
 
+class Tells(NamedTuple):
+    """What a notification tells: its cause, for how long that is told once, and when who is next is told (0: never)."""
+
+    cause: str
+    within_us: int
+    escalate_us: int
+
+
 class NewPosting(NamedTuple):
     """A posting as the decision made it. `reasons` say why it is held; empty: it goes to its lane."""
 
@@ -50,6 +58,7 @@ class NewPosting(NamedTuple):
     supersedes: int | None = None
     signers: int = 1  # how many different people must approve it while it is held
     follows: bool = False  # the posting before it, in its group: then it is held, whatever its reasons
+    tells: Tells | None = None  # of a notification
 
 
 class Waiting(NamedTuple):
@@ -132,7 +141,7 @@ def _row(
     posting_id: int, new: NewPosting, state: str, reasons: tuple[str, ...], lane_seq: int | None, now: int
 ) -> tuple[Any, ...]:
     (event_id, workflow, kind, target, ordering_key, line, key, payload, value, policy, confidence, _, waits,
-     check_first, supersedes, signers, _) = new  # fmt: skip  # one by one by name takes three times as long
+     check_first, supersedes, signers, _, _) = new  # fmt: skip  # one by one by name takes three times as long
     text = to_json(payload)  # NaN and Infinity are refused by the column
     return (
         posting_id, event_id, workflow, kind, target, ordering_key, line, key, text.decode(), sha256(text).digest(),

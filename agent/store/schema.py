@@ -248,7 +248,20 @@ VERSION_5 = """
 CREATE INDEX event_of_the_agent ON event (id) WHERE state = 'undecided' AND source = 'gatepost';
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)
+VERSION_6 = """
+-- What people were told last about which cause (notices.py); due_us: then who is next is told, unless somebody reacted.
+CREATE TABLE notice (
+  target TEXT NOT NULL,
+  cause TEXT NOT NULL,
+  posting_id INTEGER NOT NULL,
+  at_us INTEGER NOT NULL,
+  due_us INTEGER,
+  PRIMARY KEY (target, cause)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notice_due ON notice (due_us) WHERE due_us IS NOT NULL;
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

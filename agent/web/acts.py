@@ -122,6 +122,13 @@ async def not_booked(
     return models.Acted(**await committed(agent, agent.desk.not_booked(id, act_of(caller, asked, key))))
 
 
+@router.post("/v1/notifications/{id}/seen", tags=["control"])
+async def seen(id: PostingId, asked: models.Reasoned, agent: TheAgent, caller: Approver, key: Key = "") -> models.Acted:
+    """Say that somebody has seen a notification and looks after it: who would be next is not told."""
+    await look(agent, lambda connection: visible(connection, id, caller))
+    return models.Acted(**await committed(agent, agent.desk.seen(id, act_of(caller, asked, key))))
+
+
 @router.post("/v1/quarantine/{event}/replay", tags=["quarantine"])
 async def replay_event(
     event: EventId, asked: models.Reasoned, agent: TheAgent, caller: Replayer, key: Key = ""
