@@ -32,7 +32,7 @@ from agent.store import inbox, movements
 from agent.store.transaction import Transaction
 from agent.workflows.reconciliation import Reconciliation
 
-EVERY_S: Final = 60.0
+EVERY_S: Final = 30.0
 KEY: Final = "reconciliation"  # of the checkpoint
 _SMALLEST: Final = Decimal("0.001")
 

@@ -21,7 +21,7 @@ from agent.envelope import SignatureRefused
 from agent.errors import GatepostError
 from agent.settings import Api
 from agent.users import FILE, Users
-from agent.web import acts, feasibility, gateway, looks, models, reports, sequence, trail
+from agent.web import acts, feasibility, gateway, looks, models, reconciliation, reports, sequence, trail
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
 from agent.web.console import site
@@ -93,7 +93,7 @@ def routes(agent: Agent | None, *, docs: bool) -> FastAPI:
     )
     api.state.agent = agent
     api.state.board_lines = Lines()
-    for one in (looks, sequence, gateway, trail, acts, reports, feasibility, site):
+    for one in (looks, sequence, reconciliation, gateway, trail, acts, reports, feasibility, site):
         api.include_router(one.router)
     for kind in (GatepostError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _refuse)

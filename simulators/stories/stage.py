@@ -19,7 +19,7 @@ import yaml
 from simulators.line.publisher import Address, Publisher
 from simulators.line.wire import Message
 from simulators.scenario import Bench as Ports
-from simulators.stories import MODES, STORIES
+from simulators.stories import MODES, OPTIONS, STORIES
 
 PATIENCE_S: Final = 60.0
 LOOK_S: Final = 0.3
@@ -111,12 +111,16 @@ class Stage:
 
 
 def staged(config: Path, story: str) -> None:
-    """Give workflows the modes that the story needs, in the bench's own copy of a configuration."""
-    if modes := MODES.get(story):
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        for workflow, mode in modes.items():
-            content["authority"][workflow] = {"mode": mode, "min_confidence": 0, "audit_sample": 0}
-        config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    """Give workflows the modes and options that the story needs, in the bench's own copy of a configuration."""
+    modes, options = MODES.get(story, {}), OPTIONS.get(story, {})
+    if not modes and not options:
+        return
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    for workflow, mode in modes.items():
+        content["authority"][workflow] = {"mode": mode, "min_confidence": 0, "audit_sample": 0}
+    for workflow, chosen in options.items():
+        content["workflows"][workflow]["options"] = dict(chosen)
+    config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def player(name: str) -> Callable[[Stage], Awaitable[None]]:

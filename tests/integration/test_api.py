@@ -281,6 +281,14 @@ async def test_the_release_sequence_of_a_work_centre(plant: Bench):
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
+async def test_what_is_worth_counting_and_what_orders_took(plant: Bench):
+    """Both lists answer; a day that is none is refused, and what nothing is known of is an empty list."""
+    values = [one["value"] for one in (await plant.get("/v1/counts?costs=5&limit=3"))["items"]]
+    assert values == sorted(values, reverse=True)
+    assert (await plant.get("/v1/variance?order=NONE"))["items"] == []
+    assert (await plant.ask("GET", "/v1/variance?day=yesterday")).status_code == 422
+
+
 async def test_refused_acts_are_in_the_trail_and_cannot_fill_it(tmp_path: Path):
     """Many refused acts leave one row with who, what and from where; looking leaves none."""
     async with bench(tmp_path) as one:

@@ -299,3 +299,20 @@ async def test_the_story_of_backflush_ends_with_what_the_scales_saw(start, tmp_p
     assert moved[-1] == ("RM-RESIN", "262")
     bench.process.terminate()
     assert await bench.end() == 0
+
+
+@pytest.mark.soak  # a minute; what it plays is tested part by part in test_reconciliation
+async def test_the_story_of_reconciliation_ends_with_books_that_are_right(start, tmp_path):
+    """The second document of a lot is taken back, what was missing is issued, and the stock is what was counted."""
+    ports = seven_free_ports()
+    options = ("--story", "reconcile", "--agent-config", str(for_a_story(tmp_path, ports)))
+    bench = await start(tmp_path / "bench", *options, first_port=ports)
+    await bench.until("CONFLICT")
+    await bench.until("THE END")
+    books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
+    assert [one["reverses"] for one in books if one.get("reverses")] == ["2026/4900000005"]
+    issued = [item["Material"] for one in books for item in one["items"] if item.get("GoodsMovementType") == "261"]
+    assert issued.count("RM-PIGMENT") == 3
+    assert [one["kind"] for one in books[-3:]] == ["count_document", "count_entry", "count_difference"]
+    bench.process.terminate()
+    assert await bench.end() == 0

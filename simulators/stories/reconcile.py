@@ -1,0 +1,145 @@
+"""Reconciliation: a terminal reports a lot twice, a scale is silent for one, a store holds less than the books say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any, Final
+
+from simulators.stories.stage import Stage, reasons
+
+PLACE: Final = "mixing/MIX-01"
+ORDER: Final = {"order": "1000100", "operation": "0010"}
+PERSON: Final = "supervisor"
+LOTS: Final = ("96.112", "95.874", "96.341")  # KG of resin for 100 KG of compound each
+DYE: Final = "4512"  # g
+
+
+async def play(stage: Stage) -> None:
+    """From the first lot to the day's account."""
+    numbers = count(1)
+    stage.tell("MIX-01 mixes blue compound for order 1000100: 0.96 KG of resin and 45 g of pigment for each kilogram.")
+    await _three_lots(stage, numbers)
+    await _found(stage)
+    await _counted(stage)
+    await _the_end(stage)
+
+
+async def _three_lots(stage: Stage, numbers: Iterator[int]) -> None:
+    stage.tell("BEGINNING. Three lots of 100 KG are mixed, weighed and confirmed. SAP books each report by itself.")
+    for number, resin in enumerate(LOTS, start=1):
+        await _weighed(stage, numbers, f"R-{number}", "RM-RESIN", float(resin), "kg")
+        if number != 3:
+            await _weighed(stage, numbers, f"D-{number}", "RM-PIGMENT", float(DYE), "g")
+        if number == 2:
+            await _weighed(stage, numbers, "R-2-AGAIN", "RM-RESIN", float(resin), "kg")
+        body = {
+            "id": f"C-{number}",
+            "seq": next(numbers),
+            **ORDER,
+            "yield": 100,
+            "scrap": 0,
+            "unit": "kg",
+            "scrap_reason": "",
+            "final": False,
+        }
+        body |= {"operator": "4711", "machine_minutes": 3, "labor_minutes": 2}
+        await stage.settled(await stage.report(f"{PLACE}/confirmation", body | _minutes()))
+    stage.tell(
+        "CONFLICT. Nobody has noticed: after a restart the terminal sent lot 2 of resin again under another number, "
+        "and the pigment scale said nothing about lot 3. Every single report looked right, and SAP has booked it."
+    )
+
+
+async def _found(stage: Stage) -> None:
+    stage.tell(
+        "The agent holds reports, lots and documents against each other. Some seconds later (in a plant: hours) …"
+    )
+    double = await _finding(stage, "double report")
+    stage.tell(f"FOUND: {_why(double)}.")
+    stage.tell(
+        f"Posting {double['id']} would take back document {double['payload']['document']}. It waits for a person:"
+    )
+    stage.tell(f'  gatepost approvals approve {double["id"]} --reason "looked at the terminal"')
+    await stage.decide("approve", double, PERSON, "looked at the terminal")
+    missing = await _finding(stage, "missing report")
+    stage.tell(f"FOUND: {_why(missing)}.")
+    quantity = missing["payload"]["quantity"]
+    stage.tell(f"Posting {missing['id']} would issue {quantity} KG of pigment: an estimate, and it says so.")
+    await stage.decide("approve", missing, PERSON, "the bag is empty")
+    stage.tell("The supervisor signs both, and SAP has it right.")
+
+
+async def _counted(stage: Stage) -> None:
+    worth = (await stage.ask("GET", "/v1/counts"))["items"]
+    resin = next(one for one in worth if one["material"] == "RM-RESIN")
+    stage.tell(
+        "Is the stock right now? gatepost counts says what is worth counting: of "
+        f"{resin['in_books']:.0f} KG of resin at {resin['storage_location']} the books are off by {resin['off']:.0f}."
+    )
+    place, counted = "stores/171A/count", round(resin["in_books"] - 62.5)
+    body = {"id": "COUNT-1", "material": "RM-RESIN", "quantity": counted, "unit": "kg", "location": "171A"}
+    body |= {"counted_by": "E. Muster"}
+    name = await stage.report(place, body)
+    first, *rest = await stage.settled(f"stock_{name}")
+    stage.tell(f"Somebody counts the resin: {reasons(first)[1]}.")
+    stage.tell(f"One signature for document, count and difference (postings {first['id']} to {rest[-1]['id']}).")
+    await stage.decide("approve", first, PERSON, "counted twice")
+    booked = await stage.settled(f"stock_{name}", "acknowledged")
+    stage.tell(f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}.")
+
+
+async def _the_end(stage: Stage) -> None:
+    found = (await stage.ask("GET", "/v1/variance?order=1000100"))["items"]
+    said = found[0]["says"] if found else "nothing is known of the order"
+    stage.tell(f"THE END. gatepost variance 1000100: {said}")
+
+
+async def _weighed(
+    stage: Stage, numbers: Iterator[int], id: str, material: str, quantity: float, unit: str, **more: Any
+) -> None:
+    body = {
+        "id": id,
+        "seq": next(numbers),
+        **ORDER,
+        "material": material,
+        "quantity": quantity,
+        "unit": unit,
+        "batch": "",
+        "location": "171A",
+    }
+    name = await stage.report(f"{PLACE}/consumption", {**body, "lot_quantity": 100, "operator": "4711"})
+    (posting,) = await stage.settled(name)
+    if posting["state"] == "held":  # by another rule: the story is about what looks right
+        await stage.decide("approve", posting, PERSON, "looks right")
+        await stage.settled(name, "acknowledged")
+
+
+def _minutes() -> dict[str, str]:
+    now = datetime.now(UTC)
+    return {
+        "start": (now - timedelta(minutes=3)).isoformat(timespec="milliseconds"),
+        "end": now.isoformat(timespec="milliseconds"),
+    }
+
+
+async def _finding(stage: Stage, cause: str) -> dict[str, Any]:
+    """The held posting of the finding with this cause."""
+
+    async def there() -> Any:
+        held = (await stage.ask("GET", "/v1/approvals"))["items"]
+        return next(
+            (one for one in held if one["workflow"] == "reconciliation" and cause in " ".join(_said(one))), None
+        )
+
+    found: dict[str, Any] = await stage.until(there, f"a finding: {cause}")
+    return found
+
+
+def _said(posting: dict[str, Any]) -> list[str]:
+    return [str(one) for one in reasons(posting)]
+
+
+def _why(posting: dict[str, Any]) -> str:
+    return next((one for one in _said(posting) if ": " in one), "")
