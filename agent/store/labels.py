@@ -69,6 +69,8 @@ def labels(
         if (decided := scored.of_event(live, event_id, model) or archived.get(event_id)) is not None:
             normal = SAYS[said.how] == "normal"
             told = causes.get(event_id, decided.taken_for if normal else "")
+            if told and decided.likeliest:  # whoever reported it may have said another class than the model
+                normal = told == decided.likeliest
             found.append(Label(decided, normal, *said, told))
     return sorted(found, key=lambda one: one.scored.seq)
 

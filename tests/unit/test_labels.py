@@ -107,7 +107,12 @@ def test_of_a_class_the_label_is_what_was_approved_or_put_in_its_place(writer: W
     signature = Signature("anna", "approve", "another granulate")
     writer.call(lambda tx: corrections.correct(tx, second, 1, payload, Decimal(40), signature))
     said(writer, third, "refuse")
-    assert [(one.told, one.normal) for one in found(writer)] == [("tool", True), ("material", False), ("", False)]
+    fourth = decided(writer, 4)
+    detail["score"]["said"] = "machine"  # type: ignore[index]  # and whoever reported it said tool
+    writer.call(lambda tx: tx.audit("decided", detail, event_id=4))
+    said(writer, fourth, "approve")
+    told = [("tool", True), ("material", False), ("", False), ("tool", False)]
+    assert [(one.told, one.normal) for one in found(writer)] == told
 
 
 def test_what_nobody_judged_has_no_label(writer: Writer):
