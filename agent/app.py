@@ -33,7 +33,7 @@ from agent.judge import Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.promotion import Shelf
-from agent.reconciling import EVERY_S as RECONCILE_S
+from agent.reconciling import TICK_S as RECONCILE_S
 from agent.reconciling import Reconciling
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import PostingMode
@@ -74,7 +74,7 @@ class Agent:
         self.doubt = Doubt(self.desk, clock, lambda: self.config.drift, lambda: self.rules, self.process_rules)
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
         self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
-        self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.look)
+        self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.tick)
         self.telling = Telling(self.desk, clock, self.targets, lambda: self.config, lambda: self.rules.facts.units)
         self.housekeeping.tell_held = self.telling.about_held
         self.housekeeping.jobs["unanswered"] = (OVERDUE_S, self.telling.look)

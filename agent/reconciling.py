@@ -8,6 +8,7 @@ of every report, and a person decides.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -32,7 +33,9 @@ from agent.store import inbox, movements
 from agent.store.transaction import Transaction
 from agent.workflows.reconciliation import Reconciliation
 
-EVERY_S: Final = 30.0
+TICK_S: Final = 1.0
+EVERY_S: Final = 30.0  # between two looks, once it has read everything
+REST: Final = 50  # after a piece of a backlog it rests so many times as long as that took
 KEY: Final = "reconciliation"  # of the checkpoint
 _SMALLEST: Final = Decimal("0.001")
 
@@ -70,18 +73,35 @@ class Reconciling:
         self._clock = clock
         self._rules = rules
         self._one = asyncio.Lock()  # at a time
+        self._due = 0.0  # monotonic
+
+    async def tick(self) -> None:
+        """One piece of the trail where it is time for one: what decides events comes first."""
+        if time.monotonic() < self._due:
+            return
+        started = time.monotonic()
+        more = await self._look_once()
+        now = time.monotonic()
+        self._due = now + (REST * (now - started) if more else EVERY_S)
 
     async def look(self) -> None:
-        """Everything since the last look, piece by piece; nothing where the workflow is not configured."""
+        """Everything since the last look; nothing where the workflow is not configured."""
+        while await self._look_once():
+            pass
+
+    async def _look_once(self) -> bool:
+        """One piece; whether there is more."""
         async with self._one:
-            more = True
-            while more and (flow := _workflow(rules := self._rules())) is not None:
-                piece = await asyncio.to_thread(self._piece, rules, flow)
-                more = piece.more
-                if piece.batch is not None:
-                    await self._desk.writer.run(lambda tx, piece=piece: _write(tx, piece))  # type: ignore[misc]
-                    if piece.batch.deliveries:
-                        self._desk.wake()
+            rules = self._rules()
+            flow = _workflow(rules)
+            if flow is None:
+                return False
+            piece = await asyncio.to_thread(self._piece, rules, flow)
+            if piece.batch is not None:
+                await self._desk.writer.run(lambda tx: _write(tx, piece))
+                if piece.batch.deliveries:
+                    self._desk.wake()
+            return piece.more
 
     def _piece(self, rules: Rules, flow: Reconciliation) -> Piece:
         """The next rows of the trail, and what is found with them."""
@@ -221,4 +241,4 @@ def _decimal(value: float) -> Decimal:
     return Decimal(f"{value:.6f}").quantize(_SMALLEST)
 
 
-__all__ = ["EVERY_S", "Kept", "Reconciling", "kept", "variance"]
+__all__ = ["TICK_S", "Kept", "Reconciling", "kept", "variance"]

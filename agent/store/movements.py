@@ -13,7 +13,7 @@ import apsw
 from agent.ports import Event
 from agent.store.encode import from_us, readable
 
-PIECE: Final = 500
+PIECE: Final = 100
 _ROWS: Final = (
     "SELECT a.seq, a.at_us, a.action, a.event_id, CAST(a.detail AS BLOB), e.source, e.topic, e.payload, e.received_us, "
     "e.properties, p.kind, p.payload, p.document, p.idempotency_key, p.workflow FROM audit a "
