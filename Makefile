@@ -67,7 +67,7 @@ setup: $(VENV)/.runtime ## make .venv with the pinned packages and the gatepost 
 # ── running it ──────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: run
-run: $(VENV)/.runtime ## start the bench: broker, simulated line and SAP, agent, bench gateway (SOURCE=mqtt, sparkplug or opcua; STORY=scrap, backflush or reconcile plays one); Ctrl-C ends it
+run: $(VENV)/.runtime ## start the bench: broker, simulated line and SAP, agent, bench gateway (SOURCE=mqtt, sparkplug or opcua; STORY=scrap, backflush, reconcile or order-release plays one); Ctrl-C ends it
 	@exec $(BIN)/python -m simulators.bench --source $(SOURCE) $(if $(STORY),--story $(STORY))
 
 # ── proving it ──────────────────────────────────────────────────────────────────────────────────────────────

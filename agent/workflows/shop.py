@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 from agent.errors import BadPayload
 from agent.facts import Facts, Operation, Order
-from agent.features.order_feasibility import FEATURES, Asked, Shop, Step, Waiting, WorkCentreState, features
+from agent.features.order_feasibility import (
+    FEATURES,
+    USUAL_FLOW_FACTOR,
+    Asked,
+    Shop,
+    Step,
+    Waiting,
+    WorkCentreState,
+    features,
+)
 from agent.workflows.constraints import open_operations
 from agent.workflows.orders import converted, into
 
@@ -89,8 +98,10 @@ def row(order: Order, facts: Facts, at: datetime, material_wait: float) -> tuple
         Step(one.work_center, planned, _family(order, one.work_center, facts))
         for one, planned in zip(operations, minutes, strict=True)
     )
-    start = until(order.planned_start, at) if order.planned_start else 0.0
-    asked = Asked(steps, until(order.due, at), start, material_wait)
+    due = until(order.due, at)
+    latest = max(0.0, due - USUAL_FLOW_FACTOR * sum(minutes))  # where the ERP plans no start: the last sensible one
+    start = until(order.planned_start, at) if order.planned_start else latest
+    asked = Asked(steps, due, start, material_wait)
     shop = Shop({one.work_center: _state(one.work_center, order, facts, at) for one in operations})
     return tuple(_within(name, value) for name, value in zip(FEATURES, features(asked, shop), strict=True))
 

@@ -27,7 +27,8 @@ class TopicLine:
         self._client = self._made()
 
     def _made(self) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id="topic-line", protocol=MQTTProtocolVersion.MQTTv5)
+        name = f"line of {self._topic}"
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5)
         client.on_connect = lambda client, *_: client.subscribe(self._topic, 1)
         client.on_subscribe = self._subscribed
         client.on_message = self._message

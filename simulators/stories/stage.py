@@ -111,7 +111,10 @@ class Stage:
 
 
 def staged(config: Path, story: str) -> None:
-    """Give workflows the modes and options that the story needs, in the bench's own copy of a configuration."""
+    """Give workflows the modes and options that the story needs, in the bench's own copy of a configuration.
+
+    A story whose module has `configure` adds there what else it needs.
+    """
     modes, options = MODES.get(story, {}), OPTIONS.get(story, {})
     if not modes and not options:
         return
@@ -120,6 +123,9 @@ def staged(config: Path, story: str) -> None:
         content["authority"][workflow] = {"mode": mode, "min_confidence": 0, "audit_sample": 0}
     for workflow, chosen in options.items():
         content["workflows"][workflow]["options"] = dict(chosen)
+    configure = getattr(importlib.import_module(STORIES[story].partition(":")[0]), "configure", None)
+    if configure is not None:
+        configure(content)
     config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
