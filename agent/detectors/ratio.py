@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 MEMORY: Final = 60.0  # about so many lots back a ratio looks
 PRIOR_LOTS: Final = 1.0  # what is believed before anything is known counts like so many lots
-PRIOR_SPREAD: Final = 0.03  # of a lot, as a share; counts like PRIOR_SPREADS lots
-PRIOR_SPREADS: Final = 3.0
+PRIOR_SPREAD: Final = 0.03  # of a lot, as a share; counts like PRIOR_SPREADS lots, for it is soon known better
+PRIOR_SPREADS: Final = 0.5
 CLIP: Final = 3.0  # standard deviations: more of a single lot is not believed, once a few were seen
 FEW: Final = 5.0  # lots before anything is clipped
 LEAST: Final = 1e-4  # of the spread

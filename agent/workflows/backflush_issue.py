@@ -17,6 +17,7 @@ from agent.workflows.account import ZERO, Account, Made, as_decimal, rounded
 from agent.workflows.backflush_books import Books, Place
 from agent.workflows.orders import converted, shown, stale_orders
 
+CAUTION: Final = Fraction(3, 2)  # so far beyond the 95 % interval nothing is issued that no later issue makes up for
 TAKE_BACK: Final = "262"  # the movement that takes an issue to an order back
 
 
@@ -81,7 +82,7 @@ def _sure(
     open_pieces = account.open_pieces(books.made)
     doubt = ratio.half_width(own, float(open_pieces * place.per_piece)) if open_pieces else 0.0
     rest = ZERO if books.over else max(ZERO, Fraction(place.need.order.quantity) - books.made.pieces) * per_piece
-    return rounded(quantity - max(ZERO, Fraction(f"{doubt:.6f}") - rest), place.step)
+    return rounded(quantity - max(ZERO, CAUTION * Fraction(f"{doubt:.6f}") - rest), place.step)
 
 
 def _beyond(account: Account, quantity: Fraction, place: Place, facts: Facts) -> str:

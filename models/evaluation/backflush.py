@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from agent.config import parse
+from agent.detectors import ratio
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.units import UnitsFile, UnitTable
@@ -88,6 +89,8 @@ class Counted:
     issues: int = 0
     measurements: int = 0
     taken_back: int = 0
+    intervals: int = 0  # of weighed lots, once five of their recipe were seen
+    within: int = 0
 
 
 def measure(data: Path | None, folder: Path) -> list[Figure]:
@@ -98,6 +101,7 @@ def measure(data: Path | None, folder: Path) -> list[Figure]:
     bill = [fmean(seed.by_bill) for seed in seeds]
     exact = [seed.exact / seed.settled for seed in seeds]
     back = [seed.taken_back / seed.settled for seed in seeds]
+    intervals = [seed.within / seed.intervals for seed in seeds]
     postings = [seed.issues / seed.measurements for seed in seeds]
     return [
         _figure(WHILE_RUNNING, worst, 0.01, less=True),
@@ -111,6 +115,7 @@ def measure(data: Path | None, folder: Path) -> list[Figure]:
         _figure("backflush: exact after settlement", exact, 1.0),
         _figure("backflush: components of orders with a take-back to sign", back, None),
         _figure("backflush: goods issues per measurement", postings, None),
+        _figure("backflush: weighed lots within their 95 % interval", intervals, None),
     ]
 
 
@@ -152,6 +157,7 @@ def _run(
         else:
             covered[report.material_actuals[0].material] += int(report.material_actuals[1].quantity.value)
         keys = flow.state_keys(report)
+        _interval(report, product, states.get("ratio/PRESS-1", {}), counted)
         proposal, after = flow.propose(report, known, None, [states.get(key, {}) for key in keys])
         states.update(zip(keys, after, strict=True))
         for draft in proposal.drafts:
@@ -175,6 +181,21 @@ def _run(
             counted.settled += 1
             counted.exact += issued[part.material] == measured[part.material]
     counted.measurements += len({message.report.id for message in messages if message.report.kind == "measured"})
+
+
+def _interval(report: SegmentResponse, product: str, ratios: Mapping[str, Any], counted: Counted) -> None:
+    """Whether a lot that is weighed now lies within what was expected of it; the first of an order has its set-up."""
+    if report.kind != "measured" or (report.id or "").endswith("-0"):
+        return
+    used, made = report.material_actuals
+    part = next(part for part in PARTS if part.material == used.material)
+    own = ratio.restored(ratios.get(f"{part.material} for {product}"))
+    if part.unit == "H87" or own.lots < ratio.FEW:
+        return
+    expected = part.quantity * float(made.quantity.value)
+    shown = float(used.quantity.value) / (1000 if part.shown == "GRM" else 1)
+    counted.intervals += 1
+    counted.within += abs(shown - ratio.centre(own) * expected) <= ratio.half_width(own, expected)
 
 
 # ── the simulated machine ───────────────────────────────────────────────────────────────────────────────────
