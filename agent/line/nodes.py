@@ -198,9 +198,9 @@ class Nodes:
         addresses = {
             what: parse(text, self.config.namespaces) for what, text in self.config.written(work_center).items()
         }
+        if absent := await opened.session.absent(addresses):
+            raise SourceLost("; ".join(f"{what}: {addresses[what]}: {why}" for what, why in absent.items()))
         found = await opened.session.find(addresses)
-        if found.missing:
-            raise SourceLost("; ".join(f"{what}: {addresses[what]}: {why}" for what, why in found.missing.items()))
         place = _Place(found.nodes, await self._kinds(opened, found.nodes))
         if ANSWER in found.nodes:
             sampling = Sampling(self.config.publishing_ms, 10)

@@ -39,7 +39,7 @@ class Rescue:
 ROWID_TABLES = ("event", "posting", "audit")
 KEYED_TABLES = (  # what was archived is known by identity and idempotency alone
     "identity", "idempotency", "meta", "tally", "pause", "state", "checkpoint", "masterdata", "awaited",
-    "command", "member",
+    "command", "member", "notice",
 )  # fmt: skip
 UNREADABLE = (apsw.Error, UnicodeDecodeError)  # pages or rows that make no sense; text that is none any more
 BLIND_STEPS = 10_000  # row numbers tried behind the last readable row of a table whose end cannot be read

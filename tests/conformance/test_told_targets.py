@@ -25,7 +25,7 @@ from simulators.receivers.hook import hook
 from simulators.receivers.mailbox import mailbox
 from simulators.receivers.node_line import URI, node_line
 from simulators.receivers.topic_line import topic_line
-from tests.mqtt_bench import until
+from tests.mqtt_bench import DEADLINE, until
 from tests.quiet_link import quiet_link
 
 NOW = datetime(2026, 11, 20, 14, 0, 5, tzinfo=UTC)
@@ -366,9 +366,10 @@ async def looked_for(bench: Bench, one: Posting) -> None:
     """`find` hears of what was received, where that can be asked; elsewhere it is told again under the same id."""
     assert bench.target.lookup_reliable
     found = await bench.target.find(one)
-    while bench.finds and found is None:  # the answer is on its way
-        await asyncio.sleep(0.01)
-        found = await bench.target.find(one)
+    async with asyncio.timeout(DEADLINE):
+        while bench.finds and found is None:  # the answer is on its way
+            await asyncio.sleep(0.01)
+            found = await bench.target.find(one)
     assert (found is not None) == bench.finds
     assert found is None or (found.found and found.document.endswith(one.idempotency_key))
 
