@@ -8,6 +8,7 @@ of every report, and a person decides.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -32,6 +33,8 @@ from agent.reconciliation.step import step
 from agent.store import inbox, movements
 from agent.store.transaction import Transaction
 from agent.workflows.reconciliation import Reconciliation
+
+log = logging.getLogger("gatepost")
 
 TICK_S: Final = 1.0
 EVERY_S: Final = 30.0  # between two looks, once it has read everything
@@ -60,9 +63,13 @@ class Piece(NamedTuple):
 
 
 def kept(connection: apsw.Connection) -> Kept | None:
-    """What the store has; None: reconciliation has never looked."""
+    """What the store has; None: it has never looked, or what it kept is of another release and cannot be read."""
     found = inbox.checkpoint(connection, KEY)
-    return Kept.model_validate_json(found) if found else None
+    try:
+        return Kept.model_validate_json(found) if found else None
+    except ValueError:
+        log.warning("what reconciliation kept cannot be read: it begins anew with what comes")
+        return None
 
 
 class Reconciling:
@@ -80,7 +87,11 @@ class Reconciling:
         if time.monotonic() < self._due:
             return
         started = time.monotonic()
-        more = await self._look_once()
+        try:
+            more = await self._look_once()
+        except Exception:  # whatever it is, it may not end what decides
+            log.exception("reconciliation cannot go on; it tries again")
+            more = False
         now = time.monotonic()
         self._due = now + (REST * (now - started) if more else EVERY_S)
 
@@ -178,8 +189,8 @@ class Reconciling:
 
 def _write(tx: Transaction, piece: Piece) -> None:
     """Findings, the account of a day that is over and the mark, together."""
-    found = inbox.checkpoint(tx.connection, KEY)
-    if piece.batch is None or (found is not None and Kept.model_validate_json(found).seq != piece.after):
+    found = kept(tx.connection)
+    if piece.batch is None or (found is not None and found.seq != piece.after):
         return  # somebody put another store in its place: look again
     inbox.store(tx, piece.batch)
     for one in piece.closed:

@@ -83,6 +83,25 @@ async def test_a_restart_tells_no_finding_twice(line: Plant):
     assert line.since(before, "gatepost") == []
 
 
+def broken() -> Any:
+    raise RuntimeError("a mistake")
+
+
+async def test_what_it_kept_and_cannot_read_costs_nothing_else(line: Plant, caplog: pytest.LogCaptureFixture):
+    """A state of another release, or a mistake of its own, never ends the agent: it begins anew, or tries again."""
+    put = "INSERT OR REPLACE INTO checkpoint (key, value) VALUES (?, ?)"
+    await line.agent.writer.run(lambda tx: tx.execute(put, (reconciling.KEY, b"{}")))
+    await line.agent.reconciling.look()
+    assert line.agent.desk.look(reconciling.kept) is not None
+    assert "begins anew" in caplog.text
+    rules, line.agent.reconciling._rules = line.agent.reconciling._rules, broken
+    line.agent.reconciling._due = 0.0
+    await line.agent.reconciling.tick()
+    line.agent.reconciling._rules = rules
+    assert "it tries again" in caplog.text
+    assert line.alive()
+
+
 async def test_a_count_goes_into_the_books_with_one_signature(line: Plant):
     """Document, count and difference are one group: a person signs it, and SAP's stock is what was counted."""
     await until(lambda: line.agent.rules.facts.stock("RM-RESIN", "171A") is not None, "the stock is known")
