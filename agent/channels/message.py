@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import quote
 
 from agent.ports import Posting
 
@@ -32,14 +33,13 @@ class Message(NamedTuple):
     def of(cls, posting: Posting, base: str) -> Message:
         """Made once. `base` stands before a link that has no host of its own."""
         payload = posting.payload
-        link = str(payload.get("link") or "")
         return cls(
             id=posting.idempotency_key,
             at=posting.created_at.isoformat(),
             severity=payload["severity"],
             subject=_cut(_one_line(payload["subject"]), LONGEST["subject"]),
             text=_cut(payload["text"], LONGEST["text"]),
-            link=link if "://" in link or not link else base + link,
+            link=_linked(str(payload.get("link") or ""), base),
             cause=payload["cause"],
             to=tuple(payload["to"]),
             order=str(payload.get("order") or ""),
@@ -93,6 +93,13 @@ def refusals(payload: Mapping[str, Any]) -> list[str]:
         elif not value and name in ("subject", "text", "cause"):
             found.append(f"{name} is missing")
     return found
+
+
+def _linked(link: str, base: str) -> str:
+    """An address of its own, a page of the console, or what `gatepost trace` finds: ``order:1000100``."""
+    if not link or not base or "://" in link:
+        return link
+    return base + (link if link.startswith("#") else f"#/trace/{quote(link, safe='')}")
 
 
 def _cut(text: str, most: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from agent.errors import ErpRejected, ErpUnavailable
 from agent.ports import Kind
 from simulators.receivers.hook import Hook, hook
 from simulators.receivers.mailbox import Mailbox, mailbox
-from tests.conformance.test_told_targets import NOTIFICATION, NOW, frozen, made
+from tests.conformance.test_told_targets import COLD, NOTIFICATION, NOW, frozen, made
 
 PEOPLE = {"planner": ["web", "post:planning@plant.test"], "shift_lead": ["post:shift@plant.test"]}
 
@@ -112,6 +113,22 @@ async def test_a_subject_adds_no_line_to_the_head_of_a_mail_and_a_long_text_is_c
         assert mail["Bcc"] is None
         assert mail["Subject"] == "[warning] lot 7 Bcc: all@plant.test"
         assert "xxx…" in mail.get_content()
+
+
+@pytest.mark.parametrize(
+    ("link", "base", "sent"),
+    [
+        ("#/held/7", "https://gp.test/console/", "https://gp.test/console/#/held/7"),
+        ("order:1000100", "https://gp.test/console/", "https://gp.test/console/#/trace/order%3A1000100"),
+        ("https://mes.test/7", "https://gp.test/console/", "https://mes.test/7"),
+        ("order:1000100", "", "order:1000100"),
+        ("", "https://gp.test/console/", ""),
+    ],
+)
+def test_a_link_leads_into_the_console_where_it_has_no_host(link: str, base: str, sent: str):
+    """A page of the console, or what `gatepost trace` finds; without a console its name alone."""
+    target = made("notify", COLD["notify"][3] | {"link": base})
+    assert json.loads(told(target, link=link).wire)["link"] == sent
 
 
 @pytest.mark.parametrize(
