@@ -292,6 +292,7 @@ def _scrap_reason(read: _Reader) -> Fact:
             cost_center=read.text("cost_center", ""),
             text=read.text("text", ""),
             work_center=read.text("work_center", ""),
+            severity=read.text("severity", ""),
         )
     )
 

@@ -231,6 +231,7 @@ class ScrapReason:
     cost_center: str = ""
     text: str = ""
     work_center: str = ""
+    severity: str = ""  # minor, major or critical: never less than this, however little it is; empty: as it comes
 
     @property
     def key(self) -> str:

@@ -181,6 +181,9 @@ class ReasonEntry(Entry):
     )
     cost_center: str = Field(default="", max_length=10, description="cost centre that bears it; without one the order")
     text: str = Field(default="", description="what people call it, where that is more than its name")
+    severity: Literal["", "minor", "major", "critical"] = Field(
+        default="", description="scrap of this cause is never less; empty: share and repetition alone say it"
+    )
 
 
 class DefectEntry(Entry):

@@ -157,7 +157,7 @@ def _order(entry: OrderEntry, code: Callable[[str], str]) -> Fact:
 def _reason(entry: ReasonEntry, code: Callable[[str], str]) -> Fact:
     return ScrapReason(
         entry.cause, entry.reason, entry.variance_reason, entry.movement, entry.cost_center, entry.text,
-        entry.work_center,
+        entry.work_center, entry.severity,
     )  # fmt: skip
 
 

@@ -133,7 +133,9 @@ class Scrap:
         cause, doubts = self._cause(report, facts, score)
         reason = self._reason(cause, report, facts)
         double = self._double(report, one, states)
-        judged = Judged(Severity.MINOR) if double else self._severity(report, one, states)  # its lot is seen to already
+        judged = Judged(Severity.MINOR)  # its lot is seen to already
+        if not double:
+            judged = self._severity(report, one, reason, states)
         lost, stale = (one.lost,) if one.lost else (), stale_orders(report, facts, self._stale)
         holds = (*one.place.holds, *stale, *lost, *self._implausible(one, facts), *double, *doubts)
         rest = self._rest(one, judged)
@@ -179,10 +181,10 @@ class Scrap:
             )
         return known
 
-    def _severity(self, report: SegmentResponse, one: Found, states: Sequence[Any]) -> Judged:
+    def _severity(self, report: SegmentResponse, one: Found, reason: ScrapReason, states: Sequence[Any]) -> Judged:
         defect, at = text(report, "defect"), report.occurred_at.timestamp()
         before = [severity.seen_before(state.get("seen", ()), defect, at, self._within) for state in states]
-        return severity.judged(one.share, 1 + max(before) if defect else 1, self._limits)
+        return severity.judged(one.share, 1 + max(before) if defect else 1, self._limits, reason.severity)
 
     def _implausible(self, one: Found, facts: Facts) -> list[str]:
         """More than there can be."""

@@ -1,4 +1,4 @@
-"""How bad a defect is: by its share of the lot, and by how often the same was seen on its work centre and lot. Pure."""
+"""How bad a defect is: by its cause, its share of the lot, and how often it was seen at its place and lot. Pure."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ class Judged(NamedTuple):
     reasons: tuple[str, ...] = ()
 
 
-def judged(share: Decimal | None, repeats: int, limits: Limits) -> Judged:
-    """The worst of what share and repetition say. `repeats` counts this report, too."""
+def judged(share: Decimal | None, repeats: int, limits: Limits, of_cause: str = "") -> Judged:
+    """The worst of what share, repetition and cause say. `repeats` counts this report, too; `of_cause` is a severity
+    or empty.
+    """
     by_share = _step(share if share is not None else Decimal(0), limits.major_share, limits.critical_share)
     by_repeats = _step(repeats, limits.major_repeats, limits.critical_repeats)
-    worst = max(by_share, by_repeats)
-    why = []
+    by_cause = ORDER.index(Severity(of_cause)) if of_cause else 0
+    worst = max(by_share, by_repeats, by_cause)
+    why = ["by its cause"] if by_cause and by_cause == worst else []
     if by_share and share is not None:
         why.append(f"{100 * share:.0f} % of the lot")
     if by_repeats:

@@ -1,6 +1,7 @@
 """Scrap: a report becomes a group of drafts, what is doubtful becomes a reason, what is bad blocks the lot."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -215,6 +216,19 @@ def test_the_same_defect_again_and_again_is_worse_than_one():
     later = report(lot="L9", occurred_at=AT + timedelta(days=7))
     for one in (other, later):
         assert [draft.kind.value for draft in proposed(one, sure(), after(*again))[0].drafts] == ["scrap", "defect"]
+
+
+def test_a_cause_can_be_bad_however_little_it_is():
+    """One piece of a cause that the table calls critical blocks its lot; share and repetition only make it worse."""
+    worn = FACTS.scrap_reason("tool", "MOLD-02")
+    assert worn is not None
+    facts = FACTS.with_facts([replace(worn, severity="critical")])
+    one = report("1", lot_stock="200")
+    proposal, _ = FLOW.propose(one, facts, sure("tool"), [{} for _ in FLOW.state_keys(one)])
+    assert "critical: by its cause" in proposal.reasons
+    assert [draft.kind.value for draft in proposal.drafts][2] == "stock_transfer"
+    limits = Limits(Decimal("0.05"), Decimal("0.25"), 3, 8)
+    assert severity.judged(Decimal("0.3"), 1, limits, "major").reasons == ("critical: 30 % of the lot",)
 
 
 @given(st.decimals(0, 1, places=3), st.decimals(0, 1, places=3), st.integers(1, 20), st.integers(1, 20))
