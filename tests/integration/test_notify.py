@@ -127,7 +127,7 @@ async def test_a_subject_adds_no_line_to_the_head_of_a_mail_and_a_long_text_is_c
 )
 def test_a_link_leads_into_the_console_where_it_has_no_host(link: str, base: str, sent: str):
     """A page of the console, or what `gatepost trace` finds; without a console its name alone."""
-    target = made("notify", COLD["notify"][3] | {"link": base})
+    target = made("notify", {**COLD["notify"][3], "link": base})
     assert json.loads(told(target, link=link).wire)["link"] == sent
 
 
