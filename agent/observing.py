@@ -118,7 +118,7 @@ def _report(report: SegmentResponse, row: Moved, facts: Facts) -> Iterator[Obser
     if report.kind in LEVELS:
         for actual in report.material_actuals:
             amount = _in_base(actual.quantity, actual.material, facts)
-            place = Place(actual.material, actual.storage_location, actual.lot)
+            place = _place(actual.material, actual.storage_location, actual.lot, facts)
             yield Level(report.occurred_at, place, float(amount), report.kind == COUNT)
     elif len(consumed_of(report)) == 1 and row.detail.get("workflow") != BACKFLUSH:
         yield _used(report, row, facts)
@@ -138,7 +138,7 @@ def _used(report: SegmentResponse, row: Moved, facts: Facts) -> Used:
         id=_id(report, row),
         at=report.occurred_at,
         order=order_key(report.order, report.operation),
-        place=Place(actual.material, location, batch),
+        place=_place(actual.material, location, batch, facts),
         quantity=_in_base(actual.quantity, actual.material, facts),
         expected=usual,
         lot=lot or Decimal(0),
@@ -179,7 +179,7 @@ def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) ->
     kept = seen.withdrawn.setdefault(f"{payload['order']}/{payload['material']}", Withdrawn())
     kept.own += amount
     if row.workflow != BACKFLUSH:  # settled with its own measurements
-        yield Booked(row.document, row.at, key, _place(payload), amount)
+        yield Booked(row.document, row.at, key, _place_of(payload, facts), amount)
 
 
 def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts) -> Booked | None:
@@ -191,7 +191,7 @@ def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts
     kept = seen.withdrawn.setdefault(f"{original['order']}/{original['material']}", Withdrawn())
     kept.own -= amount
     return Booked(
-        row.document, row.at, order_key(original["order"], original["operation"]), _place(original), -amount
+        row.document, row.at, order_key(original["order"], original["operation"]), _place_of(original, facts), -amount
     )  # fmt: skip
 
 
@@ -209,8 +209,14 @@ def _decided(row: Moved, payload: Mapping[str, Any], mappings: Mappings, facts: 
     )  # fmt: skip
 
 
-def _place(payload: Mapping[str, Any]) -> Place:
-    return Place(payload["material"], payload.get("storage_location", ""), payload.get("batch", ""))
+def _place_of(payload: Mapping[str, Any], facts: Facts) -> Place:
+    return _place(payload["material"], payload.get("storage_location", ""), payload.get("batch", ""), facts)
+
+
+def _place(name: str, location: str, batch: str, facts: Facts) -> Place:
+    """Where it lies by the books: they know of batches only where the material is managed in them."""
+    found = facts.materials.get(name)
+    return Place(name, location, batch if found is not None and found.batch_managed else "")
 
 
 def _told(row: Moved, seen: Seen, facts: Facts) -> Iterator[Observation]:
@@ -220,7 +226,9 @@ def _told(row: Moved, seen: Seen, facts: Facts) -> Iterator[Observation]:
     fact = from_document(row.event.properties["masterdata"], strictjson.read(row.event.payload))
     if isinstance(fact, Stock):
         amount = _in_base(Quantity(fact.quantity, fact.unit), fact.material, facts)
-        yield InBooks(row.event.received_at, Place(fact.material, fact.storage_location, fact.batch), float(amount))
+        yield InBooks(
+            row.event.received_at, _place(fact.material, fact.storage_location, fact.batch, facts), float(amount)
+        )
     elif isinstance(fact, Order):
         yield from plans(fact, facts)
         _withdrawn(fact, seen, facts)
@@ -235,7 +243,7 @@ def plans(order: Order, facts: Facts) -> Iterator[Plan]:
             own = component.operation.lstrip("0") == operation.operation.lstrip("0") if component.operation else single
             per = _per_piece(order, component.material, facts) if own and not component.backflush else 0.0
             if per:
-                needs.append((Place(component.material, component.storage_location, component.batch), per))
+                needs.append((_place(component.material, component.storage_location, component.batch, facts), per))
         yield Plan(order_key(order.order, operation.operation), tuple(needs))
 
 
@@ -279,7 +287,7 @@ def by_others(seen: Seen, facts: Facts, at: datetime) -> Iterator[Booked]:
             continue
         operation = component.operation or (order.operations[0].operation if len(order.operations) == 1 else "")
         kept.others += foreign
-        place = Place(name, component.storage_location, component.batch)
+        place = _place(name, component.storage_location, component.batch, facts)
         words = f"withdrawn {kept.told:f} by {at:%Y-%m-%dT%H:%M}"
         yield Booked(words, at, order_key(number, operation), place, foreign)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from agent import reconciling
 from agent.store.approvals import Signature
+from tests.command_line import gatepost_
 from tests.plant import PERSON, Plant, plant, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -100,6 +102,21 @@ async def test_what_it_kept_and_cannot_read_costs_nothing_else(line: Plant, capl
     line.agent.reconciling._rules = rules
     assert "it tries again" in caplog.text
     assert line.alive()
+
+
+async def test_what_is_worth_counting_and_why_an_order_took_more_is_told(line: Plant):
+    """`gatepost counts` ranks the places by money, `gatepost variance` has the order with its sentence."""
+    config = line.folder / "agent.yaml"
+    await line.post(quantity=9.7)
+    await line.agent.reconciling.look()
+    await until(lambda: line.agent.rules.facts.stocks, "the stock is known")
+    counts = await asyncio.to_thread(gatepost_, config, "counts", "--json")
+    listed = json.loads(counts.out)
+    assert any(one["material"] == "RM-RESIN" and one["moved"] > 0 for one in listed)
+    assert [one["value"] for one in listed] == sorted((one["value"] for one in listed), reverse=True)
+    variance = await asyncio.to_thread(gatepost_, config, "variance", "1000100")
+    assert "Order 1000100 took material for" in variance.out
+    assert "more of RM-RESIN" in variance.out
 
 
 async def test_a_count_goes_into_the_books_with_one_signature(line: Plant):
