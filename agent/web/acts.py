@@ -20,10 +20,10 @@ from agent.web import models
 from agent.web.answers import Refused
 from agent.web.gateway import signatures
 from agent.web.looks import PostingId
-from agent.web.requests import AGAIN, Acts, Key, Needs, StrictRoute, TheAgent, act_of, committed, everywhere, look
+from agent.web.requests import AGAIN, Acts, Key, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
 router = APIRouter(route_class=StrictRoute)
-Approver = Annotated[Identity, Depends(Needs(Scope.APPROVE))]
+Approver = Annotated[Identity, Depends(Acts(Scope.APPROVE))]
 Replayer = Annotated[Identity, Depends(Acts(Scope.REPLAY))]
 Pauser = Annotated[Identity, Depends(Acts(Scope.PAUSE))]
 Reverser = Annotated[Identity, Depends(Acts(Scope.REVERSE))]
