@@ -30,6 +30,7 @@ TOKENS: dict[str, dict[str, Any]] = {
     "ben": {"scopes": ["read", "approve"]},
     "viewer": {"scopes": ["read"]},
     "scale": {"scopes": ["ingest"]},
+    "stopper": {"scopes": ["pause"]},
     "moulder": {"scopes": ["read", "approve", "replay", "pause", "reverse"], "lines": ["molding"]},
     "mixer": {"scopes": ["read", "approve", "replay", "pause", "reverse"], "lines": ["mixing"]},
     "nobody": {"scopes": ["read", "approve"], "roles": ["Unheard of"]},

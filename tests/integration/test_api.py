@@ -263,9 +263,9 @@ async def test_nothing_answers_without_a_token(plant: Bench, method: str, path: 
 
 @pytest.mark.parametrize(("method", "path"), every_route())
 async def test_every_route_asks_for_its_scope(plant: Bench, method: str, path: str):
-    """A token without the scope gets 403: one that may only report where it is read, one that may only read to act."""
+    """A token without the scope gets 403: one that may only stop where it is read, one that may only read to act."""
     body = {"expected_version": 1, "reason": "r", "document": "2026/1", "scope": "line", "key": "mixing"}
-    token = "scale" if method == "GET" else "viewer"
+    token = "stopper" if method == "GET" else "viewer"
     answer = await plant.ask(method, path, token, **({"json": body} if method == "POST" else {}))
     assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
 
