@@ -18,10 +18,7 @@ PHASES = "fuzzing" if EXAMPLES == "8" else "examples,coverage,fuzzing"
 async def test_no_request_is_a_server_error(tmp_path: Path):
     """Every operation gets what its description allows and what it does not; the agent answers, and lives on."""
     secrets(tmp_path)
-    boss = {
-        "name": "boss", "sha256": sha256(b"boss-secret").hexdigest(), "scopes": ["admin", "gateway"],
-        "signing_secret": {"secret": "gateway_signing"},
-    }  # fmt: skip
+    boss = {"name": "boss", "sha256": sha256(b"boss-secret").hexdigest(), "scopes": ["admin"]}
     api = {"tokens": [*tokens(), boss], "rate_per_second": 100_000}
     async with bench(tmp_path, api=api, rights=RIGHTS) as plant:
         for number in range(1, 4):
