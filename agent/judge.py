@@ -444,6 +444,8 @@ def _verdict(one: _Case, reconciled_us: int, facts: Facts) -> Verdict:
             for draft in proposal.drafts
         ]
         verdict.detail["in_auto"] = str(one.decision.in_auto if drafts else _ADVISE)
+    if proposal.withdraws and route is not _ADVISE:
+        verdict.withdraws = one.assignment.workflow.name, one.assignment.target.name, proposal.withdraws
     verdict.alarm, verdict.report = one.gap is not None or bool(proposal.alarm), one.report
     return verdict
 

@@ -29,6 +29,7 @@ class Verdict:
     report: SegmentResponse | None = None
     awaits: tuple[str, str] | None = None  # quarantined until this master data are known
     of_order: str = ""  # quarantined: this order's final confirmation is shown to a person
+    withdraws: tuple[str, str, str] | None = None  # workflow, target, ordering key: see `outbox.withdraw`
 
 
 @dataclass(slots=True)

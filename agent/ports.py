@@ -233,6 +233,7 @@ class Proposal(NamedTuple):
     said: Mapping[str, str] = MappingProxyType({})  # reader → sentence (operator, planner, accountant), from templates
     together: bool = False  # the drafts are one group: sent one after the other, stopped where one is not booked
     answer: Mapping[str, Any] = MappingProxyType({})  # what a program that asked is told; kept in the record
+    withdraws: str = ""  # ordering key: what the workflow proposed there before, and nothing of it was sent, never is
 
 
 class Route(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from agent.judgement import Judgement
-from agent.store import awaited, inbox, masterdata, notices, postings
+from agent.store import awaited, inbox, masterdata, notices, outbox, postings
 from agent.store.transaction import Transaction
 
 
@@ -32,6 +32,8 @@ def write(tx: Transaction, judgement: Judgement, patient_since: int) -> int:
         for new, (posting_id, _) in zip(each, detail.get("postings", ()), strict=True) if _tells(each) else ():
             notices.remember(tx, posting_id, new)
         tx.audit(one.action, detail, event_id=one.event.id, alarm=one.alarm)
+        if one.withdraws is not None:
+            outbox.withdraw(tx, *one.withdraws, one.event.id)
     inbox.put_states(tx, judgement.states.items())
     awaited.wait(tx, [(one.awaits, one.event.id) for one in judgement.verdicts if one.awaits is not None])
     awaited.wait(tx, [((awaited.OF_ORDER, order), event_id) for order, event_id in judgement.in_quarantine()])

@@ -22,7 +22,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from agent.errors import Conflict
 from agent.ports import Acknowledgement, Posting
@@ -268,6 +268,16 @@ def recover_sending(tx: Transaction, settle_us: Mapping[str, int]) -> int:
     return len(rows)
 
 
+_OF_IT: Final = (  # it stands alone, or is the first of its group; and no byte of it has left
+    "workflow = ?1 AND target = ?2 AND ordering_key = ?3 AND event_id < ?4 AND attempts = 0 "
+    "AND NOT EXISTS (SELECT 1 FROM member WHERE posting_id = posting.id AND place > 0)"
+)
+_UNSENT: Final = (  # each state by its own index
+    f"SELECT id FROM posting WHERE state = 'held' AND {_OF_IT} UNION "  # noqa: S608  # own text
+    f"SELECT id FROM posting WHERE lane_seq IS NOT NULL AND state = 'ready' AND {_OF_IT} ORDER BY id"
+)
+
+
 # ── people ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -300,6 +310,19 @@ def expire(tx: Transaction, posting_id: int, why: str) -> None:
     _end(tx, one, "held", "refused", "expired", {"why": why}, error=why, alarm=True)
     release_waiting(tx, one.ordering_key)
     _stop(tx, one, "expired", why, by="agent")
+
+
+def withdraw(tx: Transaction, workflow: str, target: str, ordering_key: str, event_id: int) -> None:
+    """What this workflow proposed there by an earlier event, and nothing of it was sent, is never posted.
+
+    Its event was decided again with another end: nobody shall sign, and nothing shall send, what is not so any more.
+    """
+    rows: list[Any] = tx.execute(_UNSENT, (workflow, target, ordering_key, event_id)).fetchall()
+    why = f"event {event_id} is about the same and was decided otherwise"
+    for one in [read(tx.connection, posting_id).posting for (posting_id,) in rows]:
+        _end(tx, one, one.state, "refused", "withdrawn", {"why": why, "by_event": event_id}, error=why)
+        release_waiting(tx, one.ordering_key)
+        _stop(tx, one, "withdrawn", why, by="agent")
 
 
 def name_document(tx: Transaction, posting_id: int, document: str, *, by: str, reason: str) -> None:

@@ -8,6 +8,7 @@ told; blocked ones are not released, the planner is told once per cause, and the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -24,6 +25,7 @@ from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
 
 ON_TIME: Final = "on time"  # the class of the model that counts
+_ONLY_ASKED: Final = "it asks for something else than the ERP's order: it is answered, nothing follows from it"
 _NOTHING_NEW: Final = "as it was decided before: nothing new follows from it"
 
 
@@ -147,6 +149,9 @@ class OrderRelease:
         (state,) = states
         if not asked.known or asked.order.status != "created":
             return base, states
+        if contradictions or self._asks_more(asked, verdict, facts):
+            return base._replace(reasons=(*base.reasons, _ONLY_ASKED)), states
+        base = base._replace(withdraws=f"order/{asked.order.order}")
         now = {
             "status": verdict.status.value, "causes": verdict.causes, "signature": self._signature(asked, verdict),
             "released": state.get("released", ""),
@@ -154,13 +159,19 @@ class OrderRelease:
         content = digest(asked.order)
         if verdict.status in (Status.FEASIBLE, Status.WITH_NOTES):
             if state.get("released") == content:
-                return base._replace(reasons=(*base.reasons, "its release was proposed before")), [now]
+                reasons = (*base.reasons, "its release was proposed before")
+                return base._replace(reasons=reasons, withdraws=""), [now]
             drafts = (*release_drafts.release(asked.order, facts), *self._replenishments(asked.order, verdict, facts))
             return base._replace(drafts=drafts, together=True), [{**now, "released": content}]
         if (state.get("status"), state.get("causes")) == (now["status"], now["causes"]):
-            return base._replace(reasons=(*base.reasons, _NOTHING_NEW)), [now]
+            return base._replace(reasons=(*base.reasons, _NOTHING_NEW), withdraws=""), [now]
         drafts, holds = self._exception(asked.order, verdict, facts)
         return base._replace(drafts=drafts, holds=holds), [{**now, "released": ""}]
+
+    def _asks_more(self, asked: Asked, verdict: Verdict, facts: Facts) -> bool:
+        """Whether a request stumbles over a certificate that only it asks for."""
+        own = found(replace(asked, skill=""), facts, self._limits)[0] if asked.skill else verdict.constraints
+        return [one.said for one in own] != [one.said for one in verdict.constraints]
 
     # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────
 

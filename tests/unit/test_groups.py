@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from agent import verdicts
 from agent.errors import Conflict
-from agent.ports import Acknowledgement, Kind
+from agent.judgement import Judgement, Verdict
+from agent.ports import Acknowledgement, Event, Kind
 from agent.store import approvals, archive, corrections, groups, lists, outbox, overdue, postings
 from agent.store.approvals import Signature
 from agent.store.postings import WAITS, Waiting
 from agent.store.writer import Writer
-from tests.stores import START, Clock, add, assert_sound, claim, opened, posting, reading, send, state
+from tests.stores import START, Clock, add, arrive, assert_sound, claim, opened, posting, reading, send, state
 
 ANN = Signature("ann", "approve", "looked")
 NO = Signature("ann", "refuse", "not ours")
@@ -160,6 +162,45 @@ def test_a_member_that_authority_holds_back_is_decided_with_the_rest(writer: Wri
         assert [one["id"] for one in lists.to_decide(connection)] == [ids[1]]
     decide(writer, ids[1], NO)
     assert states(writer, ids) == ["acknowledged", "refused", "refused"]
+
+
+@pytest.mark.parametrize("reasons", [("value above the limit",), ()])
+def test_what_is_decided_otherwise_before_it_was_sent_is_withdrawn_as_a_whole(writer: Writer, reasons: tuple[str, ...]):
+    """Held or ready, the whole group; not what another workflow, order or later event proposed, nor what was sent."""
+    arrive(writer, *(b"%d" % number for number in range(4)))
+    ids = add(
+        writer,
+        posting(0, event_id=1, reasons=reasons),
+        posting(1, event_id=1, target="wms", follows=True),
+        posting(2, event_id=1, reasons=reasons, workflow="scrap"),
+        posting(3, "order/2", event_id=1, reasons=reasons),
+        posting(4, event_id=3, reasons=reasons),
+    )
+    before = states(writer, ids)
+    verdict = Verdict(_event(2), "ignored", "decided", {}, withdraws=("consumption", "s4", "order/1"))
+    writer.call(lambda tx: verdicts.write(tx, Judgement([verdict]), 0))
+    assert states(writer, ids) == ["refused", "refused", *before[2:]]
+    with pytest.raises(Conflict):
+        decide(writer, ids[0], ANN)
+    acts: Any = writer.call(lambda tx: tx.execute("SELECT posting_id FROM audit WHERE action = 'withdrawn'").fetchall())
+    assert acts == [(ids[0],), (ids[1],)]
+
+
+def test_what_may_have_left_the_box_is_not_withdrawn(writer: Writer):
+    """While it is sent, or in doubt, nobody can take it back; what the ERP never heard of can be."""
+    arrive(writer, b"1", b"2")
+    ids = add(writer, posting(0, event_id=1), posting(1, event_id=1, target="wms", follows=True))
+    (one,) = claim(writer)
+    verdict = Verdict(_event(2), "ignored", "decided", {}, withdraws=("consumption", "s4", "order/1"))
+    writer.call(lambda tx: outbox.withdraw(tx, "consumption", "s4", "order/1", 2))
+    assert states(writer, ids) == ["sending", "held"]
+    writer.call(lambda tx: outbox.unsent(tx, one.posting, 0, "no connection"))
+    writer.call(lambda tx: verdicts.write(tx, Judgement([verdict]), 0))
+    assert states(writer, ids) == ["refused", "refused"]
+
+
+def _event(number: int) -> Event:
+    return Event(number, "line", "plant/x/consumption", b"%d" % number, START)
 
 
 def test_a_dry_run_lets_the_next_go(writer: Writer):

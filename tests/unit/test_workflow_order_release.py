@@ -236,6 +236,37 @@ def test_a_request_that_contradicts_the_erp_says_so():
     assert nowhere.answer["status"] == "BLOCKED"
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"material": "BODY-55"},
+        {"required_work_center": "WC-ASSY-99"},
+        {"quantity": Decimal(600)},
+        {"required_skill": "DIVING"},
+    ],
+)
+def test_a_request_for_something_else_than_the_order_is_answered_and_nothing_follows(odd):
+    """Nobody is alarmed, nothing is released, and a release that was proposed is not proposed a second time."""
+    _, before = FLOW.propose(report(), facts_of(), scored(0.9), [{}])
+    proposal, after = FLOW.propose(report(**CHECK | odd), facts_of(), scored(0.9), before)
+    assert (proposal.drafts, proposal.withdraws, after) == ((), "", before)
+    assert proposal.answer["status"] in ("BLOCKED", "FEASIBLE_WITH_NOTES")
+    again, _ = FLOW.propose(report(**CHECK), facts_of(), scored(0.9), after)
+    assert again.drafts == ()
+    assert proposed(facts_of(), report(**CHECK | odd)).drafts == ()
+
+
+def test_what_was_proposed_for_an_order_is_withdrawn_when_it_is_decided_otherwise():
+    """A release that nobody has signed yet is none any more when the work centre is down, or the order another one."""
+    down = facts_of(live=RUNS | {(LiveKind.EQUIPMENT_STATE, "ASSY-05"): "down"})
+    state: Any = {}
+    told = []
+    for facts in (facts_of(), facts_of(), down, down, facts_of()):
+        proposal, (state,) = FLOW.propose(report(), facts, scored(0.9), [state])
+        told.append(proposal.withdraws)
+    assert told == ["order/1000200", "", "order/1000200", "", "order/1000200"]
+
+
 @pytest.mark.parametrize("quantity", ["-5", "0", "1E+12"])
 def test_an_absurd_quantity_is_refused(quantity):
     """Into quarantine, with the field."""
