@@ -20,7 +20,7 @@ from agent.masking import HASHES, MASK, TELLS, hidden_in, without
 from agent.ports import Kind
 from agent.rights import module_of, with_it
 from agent.store import approvals
-from agent.store.corrections import CORRECTABLE
+from agent.store.corrections import correctable
 from agent.store.encode import from_us
 from agent.workflows.sentences import Words, told
 
@@ -87,7 +87,7 @@ def record(connection: apsw.Connection, posting: Mapping[str, Any], around: Arou
         "model": _model(decided),
         "said": said(decided, posting, Words(facts.units, facts.plant.currency)),
         "will_post": _will_post(posting, around),
-        "correctable": list(CORRECTABLE.get(Kind(posting["kind"]), ())),
+        "correctable": list(correctable(Kind(posting["kind"]), alone=not with_it(posting))),
         "payload": payload,
         "payload_sha256": posting["record_hash"],
     }

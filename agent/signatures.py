@@ -14,7 +14,7 @@ from agent.desk import Desk
 from agent.envelope import SignatureRefused
 from agent.errors import BadPayload, Conflict, GatepostError, NotFound, StoreError
 from agent.ports import Kind
-from agent.rights import Action, Right, why_not_this
+from agent.rights import Action, Right, why_not_this, with_it
 from agent.shown import Around, Record, record
 from agent.store import approvals, challenges, corrections
 from agent.store.approvals import Signature
@@ -169,7 +169,9 @@ class Signatures:
 
     def _corrected(self, posting: Mapping[str, Any], changes: Mapping[str, str]) -> tuple[dict[str, Any], Decimal]:
         kind = Kind(posting["kind"])
-        payload, value = corrections.corrected(kind, posting["payload"], Decimal(posting["value"]), changes)
+        payload, value = corrections.corrected(
+            kind, posting["payload"], Decimal(posting["value"]), changes, alone=not with_it(posting)
+        )
         payload |= scrap_reasons.meant(payload, changes, self.around.facts)
         if said := self.refusals(posting["target"], kind, payload):
             raise SignatureRefused("erp_would_refuse", "the ERP would refuse that: " + "; ".join(said), 422)

@@ -17,7 +17,7 @@ from agent.store.transaction import Transaction
 CORRECTABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.GOODS_ISSUE: ("quantity",),
     Kind.CONFIRMATION: ("yield", "scrap", "rework", "scrap_reason"),
-    Kind.SCRAP: ("cause",),  # the quantity stands in all of its group: refuse it, and report it anew
+    Kind.SCRAP: ("cause",),
 }
 _COUNTS: Final = {Kind.GOODS_ISSUE: ("quantity",), Kind.CONFIRMATION: ("yield", "scrap")}  # towards the value
 _WORDS: Final = ("scrap_reason", "cause")  # all others are quantities
@@ -25,15 +25,21 @@ _CENT: Final = Decimal("0.01")
 _QUANTITY: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")  # as it is sent: nothing else that Decimal would read
 
 
+def correctable(kind: Kind, *, alone: bool = True) -> tuple[str, ...]:
+    """The fields that may be corrected; not `alone`: words only, a quantity stands in all that goes with it."""
+    return tuple(name for name in CORRECTABLE.get(kind, ()) if alone or name in _WORDS)
+
+
 def corrected(
-    kind: Kind, payload: Mapping[str, Any], value: Decimal, changes: Mapping[str, str]
+    kind: Kind, payload: Mapping[str, Any], value: Decimal, changes: Mapping[str, str], *, alone: bool = True
 ) -> tuple[dict[str, Any], Decimal]:
     """The payload with these changes, and what it is worth: in proportion to the quantity. Raises BadPayload."""
-    known = CORRECTABLE.get(kind, ())
+    known = correctable(kind, alone=alone)
     for name, text in changes.items():
         if name not in known:
             told = ", ".join(known) or "nothing"
-            raise BadPayload(f"cannot be corrected in a {kind}; {told} can", field=f"changes.{name}")
+            group = "" if alone else ", the rest stands in its whole group: refuse it, and report it anew"
+            raise BadPayload(f"cannot be corrected in a {kind}; {told} can{group}", field=f"changes.{name}")
         if name not in _WORDS:
             _quantity(name, text)
     new = {**payload, **changes}

@@ -11,14 +11,21 @@ from typing import Any
 import pytest
 
 from agent import verdicts
-from agent.errors import Conflict
+from agent.approving import Asked
+from agent.callers import Identity
+from agent.desk import Desk
+from agent.errors import BadPayload, Conflict
 from agent.judgement import Judgement, Verdict
 from agent.ports import Acknowledgement, Event, Kind
+from agent.settings import Scope
+from agent.shown import Around, record
+from agent.signatures import Signatures
 from agent.store import approvals, archive, corrections, groups, lists, outbox, overdue, postings
 from agent.store.approvals import Signature
 from agent.store.postings import WAITS, Waiting
 from agent.store.writer import Writer
 from tests.stores import START, Clock, add, arrive, assert_sound, claim, opened, posting, reading, send, state
+from tests.unit.test_workflow_consumption import FACTS
 
 ANN = Signature("ann", "approve", "looked")
 NO = Signature("ann", "refuse", "not ours")
@@ -221,6 +228,28 @@ def test_a_correction_takes_the_place_of_the_first(writer: Writer):
     assert first.posting.id == answer["id"]
     booked(writer, first)
     assert [one.posting.id for one in claim(writer, target="wms")] == ids[1:]
+
+
+async def test_a_quantity_that_stands_in_the_whole_group_is_not_corrected_in_its_first(writer: Writer):
+    """Neither offered nor taken: the defect and what is blocked would still tell the old one. Alone it is."""
+    counts = {"yield": "0", "scrap": "20", "rework": "0"}
+    news = [
+        posting(0, kind=Kind.CONFIRMATION, payload=counts, reasons=("odd",)),
+        posting(1, kind=Kind.DEFECT, follows=True),
+        posting(2, "order/2", kind=Kind.CONFIRMATION, payload=counts, reasons=("odd",)),
+    ]
+    first, _, alone = add(writer, *news)
+    around = Around(FACTS, lambda *_: ())
+    signatures = Signatures(Desk(writer, Clock()), (), around, lambda *_: ())
+    person = Identity("ann", frozenset({Scope.APPROVE}))
+    with pytest.raises(BadPayload, match="stands in its whole group"):
+        await signatures.correct(Asked("correct", first, 1, "miscounted"), {"scrap": "1"}, person)
+    assert states(writer, [first]) == ["held"]
+    with reading(writer.path) as connection:
+        offered = [record(connection, approvals.show(connection, id), around).content for id in (first, alone)]
+    assert [one["correctable"] for one in offered] == [["scrap_reason"], ["yield", "scrap", "rework", "scrap_reason"]]
+    await signatures.correct(Asked("correct", alone, 1, "miscounted"), {"scrap": "1"}, person)
+    assert states(writer, [alone]) == ["superseded"]
 
 
 def test_what_nobody_decides_about_expires_as_a_whole(writer: Writer):

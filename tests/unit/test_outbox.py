@@ -498,6 +498,16 @@ def test_what_is_no_correction_is_refused(kind, changes):
         corrections.corrected(kind, payload, Decimal(40), changes)
 
 
+def test_of_a_group_only_words_are_corrected():
+    """The quantity of scrap stands in the defect and in what is blocked, too: nobody changes it in one of them."""
+    payload = {"yield": "0", "scrap": "20", "rework": "0", "scrap_reason": ""}
+    with pytest.raises(BadPayload, match="whole group: refuse it, and report it anew"):
+        corrections.corrected(Kind.CONFIRMATION, payload, Decimal(40), {"scrap": "1"}, alone=False)
+    new, value = corrections.corrected(Kind.CONFIRMATION, payload, Decimal(40), {"scrap_reason": "0003"}, alone=False)
+    assert (new["scrap_reason"], value) == ("0003", Decimal(40))
+    assert corrections.correctable(Kind.GOODS_ISSUE, alone=False) == ()
+
+
 def test_what_was_worth_nothing_is_not_corrected_to_any_quantity():
     """Of a posting of no yield nobody knows a price: it must not pass limits of value with a million pieces."""
     payload = {"yield": "0", "scrap": "0", "rework": "3"}
