@@ -33,6 +33,7 @@ TOKENS: dict[str, dict[str, Any]] = {
     "stopper": {"scopes": ["pause"]},
     "moulder": {"scopes": ["read", "approve", "replay", "pause", "reverse"], "lines": ["molding"]},
     "mixer": {"scopes": ["read", "approve", "replay", "pause", "reverse"], "lines": ["mixing"]},
+    "mixer_scale": {"scopes": ["ingest"], "lines": ["mixing"]},
     "nobody": {"scopes": ["read", "approve"], "roles": ["Unheard of"]},
     "ignition": {"scopes": ["read", "approve"], "acts_for_people": True},
 }

@@ -18,6 +18,7 @@ from agent import own_events
 from agent.app import Agent
 from agent.callers import Identity
 from agent.errors import Conflict, NotFound, StoreError
+from agent.facts import Facts
 from agent.isa95 import SegmentResponse
 from agent.judgement import Verdict
 from agent.ports import Batch
@@ -119,6 +120,7 @@ async def check_feasibility(
     """
     if KIND not in agent.rules.assignments:
         raise NotFound("no workflow order_release is configured; add it under workflows")
+    _require_line(asked, agent.rules.facts, caller)
     id = sha256(f"{caller.name}:{idempotency_key}".encode()).hexdigest()[:32] if idempotency_key else uuid4().hex
     report = _report(asked, id, agent.clock())
     before = await look(agent, lambda connection: _asked_before(connection, report)) if idempotency_key else None
@@ -145,6 +147,16 @@ async def show_decision(
     if found["status"] == UNDECIDED:
         response.status_code = 202
     return Decision.model_validate(found)
+
+
+def _require_line(asked: Check, facts: Facts, caller: Identity) -> None:
+    """A token of single lines asks about what is made on them, by the ERP or else by the request. Raises Refused."""
+    order = facts.orders.get(asked.order_id)
+    places = {one.work_center for one in order.operations} if order else {asked.required_work_center}
+    known = [facts.work_centers.get(place) for place in places] or [None]
+    if caller.lines and not all(place is not None and caller.sees(place.line) for place in known):
+        why = f"token {caller.name} is limited to lines, and {asked.order_id} is not made on them alone"
+        raise Refused(403, "forbidden", why)
 
 
 def _report(asked: Check, id: str, at: datetime) -> SegmentResponse:

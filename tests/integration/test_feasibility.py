@@ -103,6 +103,17 @@ async def test_who_may_not_report_may_not_ask(running: Bench):
     assert (await running.ask("GET", "/v1/decisions/nothing-of-the-kind", "viewer")).status_code == 404
 
 
+async def test_a_token_of_one_line_asks_about_that_line_alone(running: Bench):
+    """Neither seen nor decided: a question about another line's order can release it. The ERP says whose it is."""
+    assert (await ask(running, token="mixer_scale")).status_code == 403
+    assert (
+        await ask(running, token="mixer_scale", order_id="1000120", required_work_center="MIX-01")
+    ).status_code == 403
+    assert (await ask(running, token="mixer_scale", required_work_center="NOWHERE")).status_code == 403
+    answer = await ask(running, token="mixer_scale", required_work_center="MIX-01")
+    assert answer.status_code == 200, answer.text
+
+
 async def test_a_backlog_does_not_keep_a_question_waiting(running: Bench):
     """Ten thousand reports wait to be decided; a question that comes then is decided while most of them still wait."""
     intake = running.agent.intake
