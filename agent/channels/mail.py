@@ -47,7 +47,7 @@ class MailConfig(Settings):
     def refusal(self, address: str) -> str:
         """Why nobody can be reached under this address; empty: somebody may."""
         name, _, domain = address.partition("@")
-        fits = name and domain and not any(sign.isspace() or sign in "<>,\0" for sign in address)
+        fits = name and domain and address.isascii() and not any(sign.isspace() or sign in "<>,\0" for sign in address)
         return "" if fits else f"{address!r} is no mail address"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, urlsplit
@@ -110,7 +111,7 @@ class Webhook:
     def _judge(self, reply: Reply) -> None:
         if 200 <= reply.status < 300:
             return
-        said = f"{self._where}: answers {reply.status} ({excerpt(reply.body)})"
+        said = f"{self._where}: answers {reply.status} ({excerpt(self._without_secret(reply.body))})"
         code = f"http/{reply.status}"
         if reply.status in NOT_NOW:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reply.headers}
@@ -118,6 +119,13 @@ class Webhook:
         if reply.status >= 500:
             raise ErpInDoubt(said, code=code)
         raise ErpRejected(said, code=code)
+
+    def _without_secret(self, body: bytes) -> bytes:
+        """An answer that may repeat its address, as many servers do where they do not know it."""
+        path = self.config.secret_path.reveal() if self.config.secret_path else ""
+        for spelling in (path, quote(path, safe=_AS_IT_IS), escape(path)) if path else ():
+            body = body.replace(spelling.encode(), b"***")
+        return body
 
     def _tls(self) -> ssl.SSLContext:
         try:
