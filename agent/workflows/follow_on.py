@@ -77,7 +77,12 @@ def _draft(choice: str, report: SegmentResponse, one: Found, state: Mapping[str,
         return draft._replace(payload={**draft.payload, "movement": _FROM_BLOCKED})
     what = shown(one.quantity, one.unit, facts.units)
     note = f"Rework {what} of lot {one.actual.lot}, see its defect record ({report.id})"
-    payload = {"order": one.place.order.order, "plant": one.place.order.plant, "text": note}
+    payload = {
+        "order": one.place.order.order,
+        "plant": one.place.order.plant,
+        "text": note,
+        "personnel": report.personnel,
+    }
     return Draft(Kind.ORDER_NOTE, one.place.lane, payload)
 
 

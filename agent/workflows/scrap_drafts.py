@@ -91,7 +91,7 @@ def defect(report: SegmentResponse, one: Found, code: DefectCode, judged: Judged
 def transfer(report: SegmentResponse, one: Found, quantity: Decimal, movement_type: str, facts: Facts) -> Draft:
     """The rest of the lot to blocked stock (344), or back (343)."""
     payload = {**_material(report, one, facts), "quantity": str(quantity), "movement": movement_type}
-    payload |= {"order": one.place.order.order, "operation": one.place.operation}
+    payload |= {"order": one.place.order.order, "operation": one.place.operation, "personnel": report.personnel}
     return Draft(Kind.STOCK_TRANSFER, one.place.lane, payload, one.place.material.price * quantity)
 
 

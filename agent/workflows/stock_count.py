@@ -93,6 +93,7 @@ def _drafts(
         "planned_count_date": day,
         "document_date": day,
         "text": (report.id or "")[:40],
+        "personnel": report.personnel,  # who counted is none of two who sign
     }
     of: dict[str, Any] = {"document_of": Kind.COUNT_DOCUMENT.value}
     counted = [

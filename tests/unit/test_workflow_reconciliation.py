@@ -14,6 +14,7 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Proposal
+from agent.store.approvals import reported
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.reconciliation import SIGNED, Config, Reconciliation
 
@@ -151,7 +152,8 @@ def count(quantity: str = "480", unit: str = "KGM", *, kind: str = "stock_count"
 
 def test_a_count_becomes_document_count_and_difference():
     """The three are one group, at the value of the difference; the reason has both numbers."""
-    one = proposed(count())
+    one = proposed(count()._replace(personnel="4711"))
+    assert reported(one.drafts[0].payload, "4711")  # who counted is none of two who sign
     assert [draft.kind for draft in one.drafts] == ["count_document", "count_entry", "count_difference"]
     assert one.drafts[1].payload["items"] == [{"material": "RM-RESIN", "quantity": "480.000", "unit": "KGM"}]
     assert one.together

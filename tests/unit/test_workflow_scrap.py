@@ -21,6 +21,7 @@ from agent.facts import Facts, Plant
 from agent.inference import Model
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Classified, Proposal, Route
+from agent.store.approvals import reported
 from agent.units import UnitsFile, UnitTable
 from agent.workflows import severity
 from agent.workflows.scrap import Config, Scrap
@@ -318,12 +319,13 @@ def test_nothing_scrapped_is_nothing_to_book():
 def test_each_follow_on_is_a_draft_that_a_person_signs(choice, kind, movement):
     """From blocked stock, back to unrestricted, or as a note on the order: never by itself."""
     states = after(report("20", lot_stock="200"))
-    one = report("180", kind="follow_on", choice=choice, id="F-1")
+    one = report("180", kind="follow_on", choice=choice, id="F-1", personnel="4711")
     assert FLOW.values(one, FACTS, states) is None
     proposal, later = proposed(one, None, states)
     (draft,) = proposal.drafts
     assert (draft.kind.value, draft.payload.get("movement")) == (kind, movement)
     assert proposal.holds == ("what becomes of a blocked lot is signed by a person",)
+    assert reported(draft.payload, "4711")  # who chose is none of two who sign
     assert len(proposed(one._replace(id="F-2"), None, later)[0].holds) == 2
 
 
