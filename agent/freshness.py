@@ -22,6 +22,7 @@ TITLES: Final[Mapping[LiveKind, str]] = {
     LiveKind.WIP: "work in progress",
     LiveKind.LINE_SIDE_STOCK: "line-side stock",
     LiveKind.OPERATOR: "operator",
+    LiveKind.OEE: "OEE",
 }
 
 

@@ -85,7 +85,9 @@ class WorkCenterEntry(Entry):
     changes: dict[Annotated[str, StringConstraints(pattern=r"^[^>]+ > [^>]+$")], Annotated[Decimal, Field(ge=0)]] = (
         Field(default_factory=dict, description="changes that take other minutes, like red > clear: 60")
     )
-    oee: Decimal = Field(default=Decimal(1), gt=0, le=1, description="its usual effectiveness, 0 to 1")
+    oee: Decimal = Field(
+        default=Decimal(1), gt=0, le=1, description="its usual effectiveness, 0 to 1, where no tag tells `oee`"
+    )
 
 
 class RoutingEntry(Entry):

@@ -64,6 +64,7 @@ class LiveKind(StrEnum):
     WIP = "wip"
     LINE_SIDE_STOCK = "line_side_stock"
     OPERATOR = "operator"
+    OEE = "oee"
 
 
 def _known_zone(name: str) -> str:

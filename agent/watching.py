@@ -29,7 +29,7 @@ log = logging.getLogger("gatepost")
 
 EVERY_S: Final = 1.0
 ANYWAY_S: Final = 60.0  # also where no fact has changed: time passes
-AGAIN_S: Final = 900.0  # what is at risk may be no more, as the queue before it gets shorter
+AGAIN_S: Final = 900.0  # what is at risk may be no more, as the queue gets shorter; what depends on an OEE drifts
 AT_RISK: Final = "AT_RISK"
 PIECE: Final = 500  # states of one read
 
@@ -104,7 +104,8 @@ class Watching:
             state = decided.get(f"{workflow.name}/{order}", {})
             asked, when = self._asked.get((workflow.name, order), ("", float("-inf")))
             known = signature in (state.get("signature"), asked)
-            if known and not (state.get("status") == AT_RISK and now - max(when, self._since(order, now)) > AGAIN_S):
+            drifts = state.get("status") == AT_RISK or state.get("again")
+            if known and not (drifts and now - max(when, self._since(order, now)) > AGAIN_S):
                 continue
             self._asked[workflow.name, order] = signature, now
             found.append(_report(workflow.name, order, signature, at))

@@ -19,6 +19,7 @@ Tag = Annotated[str, StringConstraints(pattern=TAG)]
 JsonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 
 COUNTED: Final = (LiveKind.WIP, LiveKind.LINE_SIDE_STOCK)  # facts that are quantities
+PERCENT: Final = ("%", "P1")
 RESERVED: Final = ("id", "seq", "ts")  # what every event carries by itself
 
 
@@ -171,7 +172,11 @@ class LiveTag(Settings):
         min_length=1, max_length=100, description="The work centre; for line-side stock WORK CENTRE/MATERIAL"
     )
     tag: Tag = Field(description="The tag that says it")
-    unit: str | None = Field(default=None, min_length=1, description="Unit of work in progress and line-side stock")
+    unit: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Unit of work in progress and line-side stock; `%` where OEE is told as 0 to 100, not 0 to 1",
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -182,7 +187,12 @@ class LiveTag(Settings):
             raise ValueError(f"of: {self.of!r} does not fit {self.fact}; write {wanted}")
         if self.fact in COUNTED and self.unit is None:
             raise ValueError(f"unit is missing: {self.fact} of {self.of} is a quantity; write unit: KG, for example")
-        if self.fact not in COUNTED and self.unit is not None:
+        if self.fact is LiveKind.OEE:
+            if self.unit not in (None, *PERCENT):
+                raise ValueError(
+                    f"unit: OEE of {self.of} is told as 0 to 1, or 0 to 100 with unit: '%'; not {self.unit}"
+                )
+        elif self.fact not in COUNTED and self.unit is not None:
             raise ValueError(f"unit: {self.fact} of {self.of} is no quantity; leave it out")
         return self
 

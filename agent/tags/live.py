@@ -8,7 +8,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
-from agent.tags.config import COUNTED, LiveTag
+from agent.settings import LiveKind
+from agent.tags.config import COUNTED, PERCENT, LiveTag
 from agent.tags.values import Change, Key, Quality, Scalar, TagValue, Told
 
 NO_REASONS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -22,7 +23,7 @@ class LiveTags:
         self._of: dict[str, list[LiveTag]] = {}
         for one in declared:
             self._of.setdefault(one.tag, []).append(one)
-        unknown = {(one.fact, one.of): Told(None, one.unit or "", Quality.STALE, None, now) for one in declared}
+        unknown = {(one.fact, one.of): Told(None, _unit(one), Quality.STALE, None, now) for one in declared}
         self._known = unknown  # replaced, never changed: `facts` shows it
         self.facts: Mapping[Key, Told] = MappingProxyType(unknown)
 
@@ -61,8 +62,10 @@ def _told(one: LiveTag, told: TagValue, why: str, before: Told, now: datetime) -
     value, quality, at = told
     if quality is Quality.GOOD and (unfit := _unfit(one, value)):
         quality, why = Quality.BAD, unfit
+    elif one.unit in PERCENT and one.fact is LiveKind.OEE and isinstance(value, int | Decimal):
+        value = Decimal(value) / 100  # who reads it finds 0 to 1
     since = before.since if before.quality is quality and before.at is not None else now
-    return Told(value, one.unit or "", quality, at, since, why)
+    return Told(value, _unit(one), quality, at, since, why)
 
 
 def _unfit(one: LiveTag, value: Scalar) -> str:
@@ -71,4 +74,12 @@ def _unfit(one: LiveTag, value: Scalar) -> str:
         return "the controller says that there is no value"
     if one.fact in COUNTED and (isinstance(value, bool | str) or not Decimal(value).is_finite()):
         return f"{one.tag} says {value!r}, which is no quantity"
+    if one.fact is LiveKind.OEE:
+        most = 100 if one.unit in PERCENT else 1
+        if isinstance(value, bool | str) or not (Decimal(value).is_finite() and 0 <= value <= most):
+            return f"{one.tag} says {value!r}, which is no OEE between 0 and {most}"
     return ""
+
+
+def _unit(one: LiveTag) -> str:
+    return "" if one.unit is None or one.fact is LiveKind.OEE else one.unit

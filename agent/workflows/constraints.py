@@ -21,6 +21,7 @@ ZERO: Final = Decimal(0)
 BLOCKS: Final = "blocks"  # nothing can start before somebody does something
 DELAYS: Final = "delays"  # it can start at a known time
 NOTES: Final = "notes"  # somebody should know it
+NAMES: Final = {LiveKind.OEE: "OEE"}  # of live facts, where it is not the word of the configuration
 
 
 class Constraint(NamedTuple):
@@ -177,7 +178,7 @@ def _at_the_line(
     """What the tag of the line says, where there is one: too little there is replenished in time."""
     operation = asked.order.operation(one.operation) or next(iter(open_operations(asked.order)), None)
     place = f"{operation.work_center if operation else ''}/{one.material}"
-    known = _live(LiveKind.LINE_SIDE_STOCK, place, facts, limits, looked)
+    known = live(LiveKind.LINE_SIDE_STOCK, place, facts, limits, looked)
     if not isinstance(known, Decimal | int) or isinstance(known, bool):
         return
     told = facts.live.get((LiveKind.LINE_SIDE_STOCK, place))
@@ -260,7 +261,7 @@ def _places(asked: Asked, facts: Facts, limits: Limits, looked: list[Looked]) ->
 
 
 def _running(place: str, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
-    state = _live(LiveKind.EQUIPMENT_STATE, place, facts, limits, looked)
+    state = live(LiveKind.EQUIPMENT_STATE, place, facts, limits, looked)
     if isinstance(state, Stale):
         why = f"nobody knows whether work centre {place} runs: {state.why}"
         yield Constraint("live", NOTES, f"{place} equipment state", "a fresh state", "stale", why)
@@ -276,7 +277,7 @@ def _certified(
     day = facts.plant.day_text(asked.at)
     able = [one.operator for one in facts.operators.values() if one.certified(skill, day)]
     told = f"certified for {skill} on {day}: {', '.join(sorted(able)[:5]) or 'nobody'}"
-    on = _live(LiveKind.OPERATOR, place, facts, limits, looked)
+    on = live(LiveKind.OPERATOR, place, facts, limits, looked)
     if not able:
         why = f"no certified operator at {place}: {skill} is needed; {told}"
         yield Constraint("operator", BLOCKS, f"{place} {skill}", skill, "nobody", why)
@@ -309,7 +310,7 @@ class Stale(NamedTuple):
     why: str
 
 
-def _live(
+def live(
     kind: LiveKind, of: str, facts: Facts, limits: Limits, looked: list[Looked]
 ) -> Scalar | Decimal | Stale | None:
     """What a tag says, Stale where it is not to be believed, None where no tag tells it."""
@@ -317,7 +318,10 @@ def _live(
     if known is None:
         return None
     told, age = known
-    fact, value = f"{kind.value.replace('_', ' ')} of {of}", str(told.value if told.value is not None else "nothing")
+    fact, value = (
+        f"{NAMES.get(kind, kind.value.replace('_', ' '))} of {of}",
+        str(told.value if told.value is not None else "nothing"),
+    )
     fresh = told.quality is Quality.GOOD and age <= limits.stale_s
     looked.append(Looked(fact, f"{value} {told.unit}".strip(), age, fresh))
     if told.quality is not Quality.GOOD:

@@ -20,7 +20,7 @@ from agent.facts import Facts, Order
 from agent.features.order_feasibility import FEATURES
 from agent.isa95 import SegmentResponse
 from agent.ports import Classified, Draft, Features, Proposal
-from agent.workflows import release_drafts, shop
+from agent.workflows import oee, release_drafts, shop
 from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
 
@@ -81,6 +81,7 @@ class Verdict(NamedTuple):
     looked: Sequence[Looked]
     starts: datetime
     set_by: str
+    notes: Sequence[str] = ()  # what is worth knowing and no constraint
 
     @property
     def blocking(self) -> list[str]:
@@ -90,7 +91,7 @@ class Verdict(NamedTuple):
     @property
     def warnings(self) -> list[str]:
         """Sentences about everything else."""
-        return [*(one.said for one in self.constraints if one.weight != BLOCKS), *self.risks]
+        return [*(one.said for one in self.constraints if one.weight != BLOCKS), *self.risks, *self.notes]
 
     @property
     def causes(self) -> list[str]:
@@ -113,8 +114,8 @@ class OrderRelease:
         )
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
-        """What was said of the order last."""
-        return (f"{self.name}/{report.order}",)
+        """What was said of the order last, and what is remembered of the OEE of work centres."""
+        return f"{self.name}/{report.order}", f"{self.name}.oee"
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
         """Its model tells classes: see `values`."""
@@ -129,7 +130,8 @@ class OrderRelease:
         if any(one.weight == BLOCKS for one in (*said, *constraints)):
             return None
         waits = [shop.until(one.at, asked.at) for one in constraints if one.at is not None]
-        row = shop.row(asked.order, facts, asked.at, max([0.0, *waits]))
+        oees = {one.work_center: one.expected for one in self._oees(asked, facts, states[1])}
+        row = shop.row(asked.order, facts, asked.at, max([0.0, *waits]), oees)
         return dict(zip(FEATURES, row, strict=True)) if row is not None else None
 
     def propose(
@@ -137,7 +139,16 @@ class OrderRelease:
     ) -> tuple[Proposal, Sequence[Any]]:
         """The verdict, and what follows from it where it is not what was said before. Raises BadPayload."""
         asked, contradictions = asked_of(report, facts)
-        verdict = self._verdict(asked, contradictions, facts, score)
+        state, memory = states
+        oees = self._oees(asked, facts, memory)
+        proposal, after = self._decided(asked, contradictions, facts, score, state, oees)
+        return proposal, [after, oee.remembered({one.work_center: one.now for one in oees}, memory, asked.at)]
+
+    def _decided(
+        self, asked: Asked, contradictions: Sequence[Constraint], facts: Facts, score: Classified | None, state: Any,
+        oees: Sequence[oee.Oee],
+    ) -> tuple[Proposal, Any]:  # fmt: skip
+        verdict = self._verdict(asked, contradictions, facts, score, oees)
         answer = _answer(verdict, score)
         said = release_drafts.said(
             asked.order, verdict.status, verdict.constraints, verdict.starts, verdict.set_by, facts
@@ -146,27 +157,30 @@ class OrderRelease:
             (), verdict.score, reasons=(*verdict.blocking, *verdict.warnings), subject=_subject(asked.order, facts),
             said=said, answer=answer,
         )  # fmt: skip
-        (state,) = states
         if not asked.known or asked.order.status != "created":
-            return base, states
+            return base, state
         if contradictions or self._asks_more(asked, verdict, facts):
-            return base._replace(reasons=(*base.reasons, _ONLY_ASKED)), states
+            return base._replace(reasons=(*base.reasons, _ONLY_ASKED)), state
         base = base._replace(withdraws=f"order/{asked.order.order}")
         now = {
             "status": verdict.status.value, "causes": verdict.causes, "signature": self._signature(asked, verdict),
-            "released": state.get("released", ""),
+            "released": state.get("released", ""), "again": bool(oees),
         }  # fmt: skip
         content = digest(asked.order)
         if verdict.status in (Status.FEASIBLE, Status.WITH_NOTES):
             if state.get("released") == content:
                 reasons = (*base.reasons, "its release was proposed before")
-                return base._replace(reasons=reasons, withdraws=""), [now]
+                return base._replace(reasons=reasons, withdraws=""), now
             drafts = (*release_drafts.release(asked.order, facts), *self._replenishments(asked.order, verdict, facts))
-            return base._replace(drafts=drafts, together=True), [{**now, "released": content}]
+            return base._replace(drafts=drafts, together=True), {**now, "released": content}
         if (state.get("status"), state.get("causes")) == (now["status"], now["causes"]):
-            return base._replace(reasons=(*base.reasons, _NOTHING_NEW), withdraws=""), [now]
+            return base._replace(reasons=(*base.reasons, _NOTHING_NEW), withdraws=""), now
         drafts, holds = self._exception(asked.order, verdict, facts)
-        return base._replace(drafts=drafts, holds=holds), [{**now, "released": ""}]
+        return base._replace(drafts=drafts, holds=holds), {**now, "released": ""}
+
+    def _oees(self, asked: Asked, facts: Facts, memory: oee.Memory) -> list[oee.Oee]:
+        """Of its route, where a tag tells them."""
+        return oee.expected(oee.told(asked.order, facts, self._limits, []), memory, asked.at, asked.order.due)
 
     def _asks_more(self, asked: Asked, verdict: Verdict, facts: Facts) -> bool:
         """Whether a request stumbles over a certificate that only it asks for."""
@@ -176,22 +190,25 @@ class OrderRelease:
     # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────
 
     def _verdict(
-        self, asked: Asked, contradictions: Sequence[Constraint], facts: Facts, score: Classified | None
-    ) -> Verdict:
+        self, asked: Asked, contradictions: Sequence[Constraint], facts: Facts, score: Classified | None,
+        oees: Sequence[oee.Oee],
+    ) -> Verdict:  # fmt: skip
         own, looked = found(asked, facts, self._limits)
+        oee.told(asked.order, facts, self._limits, looked)
         constraints = [*contradictions, *own]
         blocked = any(one.weight == BLOCKS for one in constraints)
         on_time = dict(zip(score.classes, score.probabilities, strict=True)).get(ON_TIME, 0.0) if score else None
         starts, set_by = _earliest(asked, constraints, facts)
+        notes = () if blocked else [one.said for one in oees if one.said]
         risks = [] if blocked else list(self._risks(asked, constraints, facts, starts, on_time))
         if blocked:
             status = Status.BLOCKED
         elif risks or any(one.name == "live" for one in constraints):
             status = Status.AT_RISK
         else:
-            status = Status.WITH_NOTES if constraints else Status.FEASIBLE
+            status = Status.WITH_NOTES if constraints or notes else Status.FEASIBLE
         told = 0.0 if blocked else 1.0 if on_time is None else on_time
-        return Verdict(status, told, constraints, risks, looked, starts, set_by)
+        return Verdict(status, told, constraints, risks, looked, starts, set_by, notes)
 
     def _risks(
         self, asked: Asked, constraints: Sequence[Constraint], facts: Facts, starts: datetime, on_time: float | None

@@ -88,8 +88,13 @@ def ahead_minutes(order: Order, facts: Facts, at: datetime) -> float:
     )
 
 
-def row(order: Order, facts: Facts, at: datetime, material_wait: float) -> tuple[float, ...] | None:
-    """The model's inputs, or None where due date or planned times are not known. `material_wait` in minutes."""
+def row(
+    order: Order, facts: Facts, at: datetime, material_wait: float, oees: Mapping[str, float]
+) -> tuple[float, ...] | None:
+    """The model's inputs, or None where due date or planned times are not known.
+
+    `material_wait` in minutes; `oees` are what is expected of work centres, of the others the master data tell it.
+    """
     operations = open_operations(order)
     minutes = [minutes_of(order, one, facts) for one in operations]
     if order.due is None or not operations or not all(minutes):
@@ -102,7 +107,7 @@ def row(order: Order, facts: Facts, at: datetime, material_wait: float) -> tuple
     latest = max(0.0, due - USUAL_FLOW_FACTOR * sum(minutes))  # where the ERP plans no start: the last sensible one
     start = until(order.planned_start, at) if order.planned_start else latest
     asked = Asked(steps, due, start, material_wait)
-    shop = Shop({one.work_center: _state(one.work_center, order, facts, at) for one in operations})
+    shop = Shop({one.work_center: _state(one.work_center, order, facts, at, oees) for one in operations})
     return tuple(_within(name, value) for name, value in zip(FEATURES, features(asked, shop), strict=True))
 
 
@@ -113,7 +118,7 @@ def _within(name: str, value: float) -> float:
     return min(max(value, -999.0), 999.0) if name.endswith("_h") else value
 
 
-def _state(place: str, order: Order, facts: Facts, at: datetime) -> WorkCentreState:
+def _state(place: str, order: Order, facts: Facts, at: datetime, oees: Mapping[str, float]) -> WorkCentreState:
     others = [one for one in waiting_at(facts).get(place, ()) if one.order != order.order and one.minutes]
     queue = [one for one in others if one.after == 0]
     known = facts.work_centers.get(place)
@@ -121,7 +126,7 @@ def _state(place: str, order: Order, facts: Facts, at: datetime) -> WorkCentreSt
     return WorkCentreState(
         queue=tuple(Waiting(until(one.due, at), one.minutes) for one in queue),
         coming=tuple(Waiting(until(one.due, at), one.minutes, one.after) for one in others if one.after),
-        oee=float(known.oee) if known else 1.0,
+        oee=oees.get(place, float(known.oee) if known else 1.0),
         family=next_one.family if next_one else "",
         set_up=float(known.set_up) if known else 0.0,
     )

@@ -23,7 +23,7 @@ from agent.schema import parse
 from agent.settings import LiveKind
 from agent.tags.config import LiveTag, Tagged
 from agent.tags.live import LiveTags
-from agent.tags.values import Change, Key, LivePart, Quality, TagValue
+from agent.tags.values import Change, Key, LivePart, Quality, Scalar, TagValue
 from tests.unit.test_judge import Nothing, event, rules_of
 from tests.unit.test_workflow_consumption import AT
 
@@ -167,6 +167,29 @@ def test_the_summary_names_the_oldest_fact_that_is_not_good():
     assert list(stale_facts(freshness.summary(LiveState()))) == list(stale_facts({})) == []
 
 
+@pytest.mark.parametrize(
+    ("unit", "says", "value", "quality"),
+    [
+        (None, Decimal("0.64"), Decimal("0.64"), Quality.GOOD),
+        ("%", Decimal("64.5"), Decimal("0.645"), Quality.GOOD),
+        ("P1", 64, Decimal("0.64"), Quality.GOOD),
+        (None, Decimal(64), Decimal(64), Quality.BAD),
+        ("%", Decimal(640), Decimal(640), Quality.BAD),
+        (None, Decimal("-0.1"), Decimal("-0.1"), Quality.BAD),
+        (None, Decimal("Infinity"), Decimal("Infinity"), Quality.BAD),
+        (None, True, True, Quality.BAD),
+        (None, "good", "good", Quality.BAD),
+    ],
+)
+def test_an_oee_is_a_share_whatever_scale_its_tag_has(unit: str | None, says: Scalar, value: Scalar, quality: Quality):
+    """A percent is read as 0 to 1; what is no OEE on the scale that was declared is bad, and says which scale it is."""
+    tags = LiveTags([LiveTag(fact=LiveKind.OEE, of="MIX-01", tag="oee", unit=unit)], NOW)
+    tags.changed([told("oee", says)], NOW)
+    found = tags.facts[LiveKind.OEE, "MIX-01"]
+    assert (found.value, found.unit, found.quality) == (value, "", quality)
+    assert ("which is no OEE between 0 and" in found.why) is (quality is Quality.BAD)
+
+
 # ── what is declared ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -178,6 +201,7 @@ def test_the_summary_names_the_oldest_fact_that_is_not_good():
         ("{fact: line_side_stock, of: MIX-01, tag: a, unit: KG}", "write WORK CENTRE/MATERIAL"),
         ("{fact: line_side_stock, of: MIX-01/RM-RESIN, tag: a}", "unit is missing"),
         ("{fact: operator, of: MIX-01, tag: a, unit: KG}", "is no quantity; leave it out"),
+        ("{fact: oee, of: MIX-01, tag: a, unit: KG}", "told as 0 to 1, or 0 to 100 with unit: '%'; not KG"),
         ("{fact: mood, of: MIX-01, tag: a}", "equipment_state"),
     ],
 )

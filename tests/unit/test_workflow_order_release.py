@@ -79,7 +79,7 @@ def scored(on_time: float) -> Classified:
 
 
 def proposed(facts: Facts, one: SegmentResponse | None = None, on_time: float = 0.9, state: Any = None) -> Proposal:
-    return FLOW.propose(one or report(), facts, scored(on_time), [state or {}])[0]
+    return FLOW.propose(one or report(), facts, scored(on_time), [state or {}, {}])[0]
 
 
 def kinds(proposal: Proposal) -> list[str]:
@@ -203,17 +203,17 @@ def test_the_planner_is_told_once_per_cause_and_the_order_released_when_it_is_go
     told = []
     for quantity in ("120", "121", "5000", "5000"):
         facts = facts_of(ENOUGH[0], stock("PT-SPRING", quantity))
-        proposal, (state,) = FLOW.propose(report(), facts, scored(0.9), [state])
+        proposal, (state, _) = FLOW.propose(report(), facts, scored(0.9), [state, {}])
         told.append(kinds(proposal))
     assert told == [["notification"], [], ["order_release", "dispatch"], []]
 
 
 def test_an_order_that_changed_is_decided_anew():
     """Its release was proposed; the ERP doubles its quantity before: it is looked at again as another order."""
-    _, (state,) = FLOW.propose(report(), facts_of(), scored(0.9), [{}])
+    _, (state, _) = FLOW.propose(report(), facts_of(), scored(0.9), [{}, {}])
     components = [component("PT-SEAL-20", "0001", "2000", "H87"), component("PT-SPRING", "0002", "1000", "H87")]
     changed = facts_of(quantity="1000", components=components)
-    assert kinds(FLOW.propose(report(), changed, scored(0.9), [state])[0]) == ["order_release", "dispatch"]
+    assert kinds(FLOW.propose(report(), changed, scored(0.9), [state, {}])[0]) == ["order_release", "dispatch"]
 
 
 def test_a_request_about_an_order_that_the_erp_does_not_have_is_answered_and_changes_nothing():
@@ -247,7 +247,7 @@ def test_a_request_that_contradicts_the_erp_says_so():
 )
 def test_a_request_for_something_else_than_the_order_is_answered_and_nothing_follows(odd):
     """Nobody is alarmed, nothing is released, and a release that was proposed is not proposed a second time."""
-    _, before = FLOW.propose(report(), facts_of(), scored(0.9), [{}])
+    _, before = FLOW.propose(report(), facts_of(), scored(0.9), [{}, {}])
     proposal, after = FLOW.propose(report(**CHECK | odd), facts_of(), scored(0.9), before)
     assert (proposal.drafts, proposal.withdraws, after) == ((), "", before)
     assert proposal.answer["status"] in ("BLOCKED", "FEASIBLE_WITH_NOTES")
@@ -262,7 +262,7 @@ def test_what_was_proposed_for_an_order_is_withdrawn_when_it_is_decided_otherwis
     state: Any = {}
     told = []
     for facts in (facts_of(), facts_of(), down, down, facts_of()):
-        proposal, (state,) = FLOW.propose(report(), facts, scored(0.9), [state])
+        proposal, (state, _) = FLOW.propose(report(), facts, scored(0.9), [state, {}])
         told.append(proposal.withdraws)
     assert told == ["order/1000200", "", "order/1000200", "", "order/1000200"]
 
@@ -290,21 +290,57 @@ def test_what_is_watched_changes_with_what_holds_it_up():
     ((_, after),) = FLOW.watched(down, AT)
     assert before == same != after
     assert list(FLOW.watched(facts_of(status="released"), AT)) == []
-    _, (state,) = FLOW.propose(report(), facts_of(), scored(0.9), [{}])
+    _, (state, _) = FLOW.propose(report(), facts_of(), scored(0.9), [{}, {}])
     assert state["signature"] == before
+
+
+OEE = (LiveKind.OEE, "ASSY-05")
+
+
+@pytest.mark.parametrize(("live", "age", "oee"), [({}, 1.0, 0.9), ({OEE: Decimal("0.64")}, 1.0, 0.64),
+                                                  ({OEE: Decimal("0.64")}, 3600.0, 0.9)])  # fmt: skip
+def test_the_model_sees_the_oee_that_a_tag_tells_now(live, age, oee):
+    """Where it is fresh; else that of the master data. With it goes its age, among the facts that were looked at."""
+    place = {"work_center": "ASSY-05", "line": "L2", "oee": "0.9"}
+    facts = facts_of(live=RUNS | live, age=age).with_documents([("work_center", place)])
+    values = FLOW.values(report(), facts, [{}, {}])
+    assert values is not None
+    assert (values["oee_mean"], values["oee_least"]) == (oee, oee)
+    looked = [one for one in proposed(facts).answer["facts"] if one["fact"] == "OEE of ASSY-05"]
+    assert looked == ([{"fact": "OEE of ASSY-05", "value": "0.64", "age_s": age, "good": age < 300}] if live else [])
+
+
+def test_an_oee_that_falls_is_expected_to_fall_on_and_said():
+    """From 0.82 to 0.64 since four hours ago, and two days until it is due: 0.46 goes into the model, with a note."""
+    steady, fallen = (facts_of(live=RUNS | {OEE: Decimal(value)}) for value in ("0.82", "0.64"))
+    states: Any = [{}, {}]
+    first, states = FLOW.propose(report()._replace(occurred_at=AT - timedelta(hours=4)), steady, scored(0.9), states)
+    assert first.answer["status"] == "FEASIBLE"
+    assert states[0]["again"]
+    values = FLOW.values(report(), fallen, states)
+    assert values is not None
+    assert values["oee_least"] == pytest.approx(0.46)
+    proposal, _ = FLOW.propose(report(), fallen, scored(0.9), states)
+    assert proposal.answer["status"] == "FEASIBLE_WITH_NOTES"
+    assert proposal.answer["warnings"] == [
+        "OEE of ASSY-05 fell from 0.82, its mean of the last 4.0 h, to 0.64; 0.46 is expected"
+    ]
+    rose = FLOW.values(report(), facts_of(live=RUNS | {OEE: Decimal("0.95")}), states)
+    assert rose is not None
+    assert rose["oee_least"] == 0.95
 
 
 def test_the_shipped_model_takes_what_the_workflow_looks_at():
     """Feature by feature, and an order with time to spare is likelier on time than one without."""
     facts = facts_of()
-    values = FLOW.values(report(), facts, [{}])
+    values = FLOW.values(report(), facts, [{}, {}])
     assert values is not None
     assert tuple(values) == FEATURES
     keys = registry.trusted(Path("edge_config/trust/models"))
     model = Model.load(Path("models/order_feasibility/1"), keys, FEATURES, kind="classes", explain_below=0.0)
     try:
         tight = facts_of(due=(AT + timedelta(hours=5)).isoformat())
-        rows = [model.row(FLOW.values(report(), one, [{}]) or {}) for one in (facts, tight)]
+        rows = [model.row(FLOW.values(report(), one, [{}, {}]) or {}) for one in (facts, tight)]
         early, late = model.classify(rows)
     finally:
         model.close()
