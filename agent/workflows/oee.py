@@ -18,6 +18,7 @@ from agent.workflows.constraints import Limits, Looked, live, open_operations
 
 WINDOW: Final = timedelta(hours=4)  # the mean forgets like this; a memory that is older says nothing of now
 STEP: Final = timedelta(minutes=1)  # looks that are closer together are one: a state is written once a minute
+LEAST: Final = timedelta(minutes=30)  # what was not seen for so long is no trend
 NOISE: Final = 0.05  # less than this is no fall
 Memory = Mapping[str, Mapping[str, Any]]
 """Work centre → `mean`, 0 to 1; `at` and `since`, when it was last and first looked at (ISO 8601)."""
@@ -68,7 +69,7 @@ def expected(now: Mapping[str, float], memory: Memory, at: datetime, due: dateti
         mean = float(known["mean"])
         seen = max(timedelta(0), at - datetime.fromisoformat(known["since"]))
         fall = mean - value
-        then = max(value - fall * ahead, value / 2) if fall >= NOISE else value
+        then = max(value - fall * ahead, value / 2) if fall >= NOISE and seen >= LEAST else value
         found.append(Oee(place, value, mean, min(seen, WINDOW) / timedelta(hours=1), then))
     return found
 

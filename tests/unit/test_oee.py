@@ -59,6 +59,7 @@ def test_a_steady_fall_is_found_as_it_falls():
         (60, 0.60, -1, 0.60),  # due already: nothing is ahead
         (60, 0.30, 100, 0.15),  # to no less than half
         (60, 0.90, 100, 0.90),  # a rise is no promise
+        (29, 0.60, 100, 0.60),  # not seen for long enough
         (241, 0.60, 100, 0.60),  # forgotten
     ],
 )
