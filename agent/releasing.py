@@ -159,7 +159,10 @@ def _pair(change: str) -> tuple[str, str]:
 
 
 def _staffed(facts: Facts, now: datetime) -> Mapping[str, tuple[Window, ...]]:
-    """By certificate the minutes from now in which at least one who has it is there; empty: nobody any more."""
+    """By certificate the minutes from now in which at least one who has it is there; empty: nobody any more.
+
+    The one that is under way begins in the past, so that a rest of it is not taken for all that there ever is.
+    """
     found: defaultdict[str, list[Window]] = defaultdict(list)
     for one in facts.operators.values():
         for certificate, last in one.certificates.items():
@@ -178,9 +181,9 @@ def _present(one: Operator, last: str, facts: Facts, now: datetime) -> Iterator[
             continue
         begins = datetime.combine(day, time.fromisoformat(start), zone)
         ends = datetime.combine(day if start < end else day + DAY, time.fromisoformat(end), zone)
-        window = tuple((moment - now).total_seconds() / 60 for moment in (begins, ends))
+        window = (begins - now).total_seconds() / 60, (ends - now).total_seconds() / 60
         if window[1] > 0:
-            yield max(0.0, window[0]), window[1]
+            yield window
 
 
 def _merged(windows: Sequence[Window]) -> Iterator[Window]:

@@ -51,8 +51,10 @@ class Job:
 class Centre:
     """The work centre. An order is begun and finished within one of the periods in which somebody may make it.
 
-    `staffed` is by certificate, rising; a certificate that it does not name is always there, and behind the last period
-    nobody has planned yet: it is taken as there again. A set-up needs no certificate and no material.
+    One that takes longer than such a period is begun in it, and pauses until somebody is there again; nothing else is
+    made in between. `staffed` is by certificate, rising, and may begin in the past; a certificate that it does not name
+    is always there, and behind the last period nobody has planned yet: it is taken as there again. A set-up needs no
+    certificate and no material.
     """
 
     free: float = 0.0  # when it has finished what it is at
@@ -79,6 +81,11 @@ class Slot(NamedTuple):
     def late(self) -> float:
         """Minutes after it is due."""
         return max(0.0, self.end - self.job.due)
+
+    @property
+    def pauses(self) -> float:
+        """Minutes in which it is begun and nobody who may make it is there."""
+        return self.end - self.begin - self.job.minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +138,8 @@ def planned(jobs: Iterable[Job], centre: Centre) -> Plan:
     free, family, slots = centre.free, centre.family, []
     for job in jobs:
         set_up = centre.change(family, job.family)
-        begin = _begin(job, max(free + set_up, job.ready), centre)
-        free, family = begin + job.minutes, job.family or family
+        begin, free = _worked(job, max(free + set_up, job.ready), centre)
+        family = job.family or family
         slots.append(Slot(job, set_up, begin, free))
     return Plan(tuple(slots))
 
@@ -149,17 +156,28 @@ def followed(jobs: Iterable[Job], centre: Centre) -> list[Job]:
     return done
 
 
-def _begin(job: Job, earliest: float, centre: Centre) -> float:
-    """When somebody is there for as long as it takes."""
-    windows = centre.staffed.get(job.certificate)
-    if not windows:
-        return earliest
+def _worked(job: Job, earliest: float, centre: Centre) -> Window:
+    """From when to when it is made: while somebody is there for as long as it takes, or with pauses."""
+    windows = centre.staffed.get(job.certificate, ())
     needed = job.minutes * (1 + centre.spare)
-    for start, end in windows:
+    for at, (start, end) in enumerate(windows):
         begin = max(start, earliest)
         if begin + needed <= end:
-            return begin
-    return max(earliest, windows[-1][1])
+            return begin, begin + job.minutes
+        if begin < end and needed > end - start:
+            return begin, _with_pauses(job.minutes, begin, windows[at:])
+    begin = max(earliest, windows[-1][1]) if windows else earliest
+    return begin, begin + job.minutes
+
+
+def _with_pauses(minutes: float, begin: float, windows: Sequence[Window]) -> float:
+    """When so much work is done that is begun in the first of these periods."""
+    for start, end in windows:
+        here = max(start, begin)
+        if here + minutes <= end:
+            return here + minutes
+        minutes -= end - here
+    return windows[-1][1] + minutes
 
 
 def cost(jobs: Iterable[Job], centre: Centre, most: float = inf) -> float:
@@ -174,9 +192,7 @@ def cost(jobs: Iterable[Job], centre: Centre, most: float = inf) -> float:
             family = job.family
         if free < job.ready:
             free = job.ready
-        if job.certificate:
-            free = _begin(job, free, centre)
-        free += job.minutes
+        free = _worked(job, free, centre)[1] if job.certificate else free + job.minutes
         if free > job.due:
             found += job.weight * (free - job.due)
             if found > most:
@@ -202,8 +218,8 @@ def by_urgency(jobs: Sequence[Job], centre: Centre, look_ahead: float, aversion:
     def urgency(job: Job) -> float:
         set_up = centre.change(family, job.family)
         earliest = max(free + set_up, job.ready)
-        begin = _begin(job, earliest, centre)
-        slack = max(0.0, job.due - job.minutes - begin)
+        begin, end = _worked(job, earliest, centre)
+        slack = max(0.0, job.due - end)
         idle = begin - free - set_up
         pressing = slack / (look_ahead * usual) + set_up / (aversion * usual_change) + idle / (IMPATIENCE * usual)
         return job.weight / job.minutes * exp(-min(pressing, 600.0))
@@ -324,6 +340,8 @@ def _why(plan: Plan, at: int, given: Plan, centre: Centre) -> Iterator[str]:
     possible = max(free + slot.set_up, job.ready)
     if slot.begin > possible:
         yield f"waits {span(slot.begin - possible)} for somebody with {job.certificate}"
+    if slot.pauses >= 0.5:
+        yield f"pauses {span(slot.pauses)} in all, while nobody with {job.certificate} is there"
     yield _against_due(slot)
     yield from _against_next(plan, at, centre)
     yield from _against_given(slot, at, given)

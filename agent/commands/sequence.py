@@ -75,12 +75,22 @@ def _below(one: Mapping[str, Any]) -> Iterator[str]:
 def _gain(found: Mapping[str, Any]) -> Iterator[str]:
     here, erp = found["here"], found["erp"]
     yield (
-        f"{here['late']} of {len(found['orders'])} late, {here['weighted_lateness_minutes']} minutes in all, weighted; "
-        f"{here['set_ups']} set-ups of {here['set_up_minutes']} minutes"
+        f"{here['late']} of {len(found['orders'])} late, {_many(here['weighted_lateness_minutes'], 'minute')} in all, "
+        f"weighted; {_set_ups(here)}"
     )
     yield (
-        f"by the order of the ERP: {erp['late']} late, {erp['weighted_lateness_minutes']} minutes, "
-        f"{erp['set_ups']} set-ups of {erp['set_up_minutes']} minutes"
+        f"by the order of the ERP: {erp['late']} late, {_many(erp['weighted_lateness_minutes'], 'minute')}, "
+        f"{_set_ups(erp)}"
     )
     if not found["whole_search"]:
         yield "the search was cut off: asked again on a machine with less to do it may find a better one"
+
+
+def _set_ups(figures: Mapping[str, Any]) -> str:
+    if not figures["set_ups"]:
+        return "no set-up"
+    return f"{_many(figures['set_ups'], 'set-up')} of {_many(figures['set_up_minutes'], 'minute')}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

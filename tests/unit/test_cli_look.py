@@ -477,6 +477,8 @@ def test_the_release_sequence_of_a_work_centre_is_shown_with_what_it_gains(tmp_p
     assert [(one["order"], one["set_up_minutes"]) for one in found["orders"]] == [("7", 30)]
     listed = gatepost_(config, "sequence", "MIX-01", "--set-up-for", "blue").out
     assert "goes on with blue, no set-up" in listed
+    assert "minutes in all, weighted; no set-up\n" in listed
+    assert "1 set-up of 30 minutes" in gatepost_(config, "sequence", "MIX-01").out
     assert "1 of 1 late" in listed
     assert "by the order of the ERP: 1 late" in listed
     assert "left out: 8: routings.yaml has no entry for RM-RESIN at MIX-01" in listed

@@ -147,6 +147,26 @@ def test_an_order_waits_for_somebody_who_may_make_it():
     assert one["begin"] == NOW.isoformat(timespec="minutes")
 
 
+def test_an_order_of_more_than_a_day_of_cover_is_worked_on_every_day():
+    """Two shifts have the certificate, and it takes 33 h: it is in time, as order release says, too."""
+    early = ("operator", {"operator": "o", "certificates": {"TORQUE": ""}, "hours": "06:00-14:00", "days": "1-5"})
+    next_ = ("operator", {"operator": "p", "certificates": {"TORQUE": ""}, "hours": "14:00-22:00", "days": "1-5"})
+    long = order(1, "C", quantity="2000", due=(NOW + 14 * 24 * HOUR).isoformat())
+    (one,) = told(facts(long, early, next_))["orders"]
+    assert one["begin"] == NOW.isoformat(timespec="minutes")
+    assert one["end"] == (NOW + 49 * HOUR + 20 * timedelta(minutes=1)).isoformat(timespec="minutes")
+    assert one["late_minutes"] == 0
+    assert "pauses 16 h in all, while nobody with TORQUE is there" in one["reasons"]
+
+
+def test_what_is_left_of_a_shift_is_not_all_of_it():
+    """Late in the evening an order of a few hours waits for the morning, in one piece."""
+    day = ("operator", {"operator": "o", "certificates": {"TORQUE": ""}, "hours": "06:00-22:00"})
+    evening = NOW + 15.5 * HOUR
+    (one,) = shown(release_sequence(facts(order(1, "C", quantity="200"), day), "W", evening, effort=50))["orders"]
+    assert one["begin"] == (NOW + 24 * HOUR).isoformat(timespec="minutes")
+
+
 def test_a_work_centre_that_nobody_knows_is_refused():
     """With those that are known."""
     with pytest.raises(NotFound, match="'X' is not known; known: W"):

@@ -42,7 +42,7 @@ centres = st.builds(
     family=st.sampled_from(FAMILIES),
     set_up=st.integers(0, 90).map(float),
     changes=st.dictionaries(st.sampled_from([*product(FAMILIES[1:], FAMILIES[1:])]), minutes, max_size=2),
-    staffed=st.just({"TORQUE": ((0.0, 480.0), (1440.0, 1920.0))}),
+    staffed=st.just({"TORQUE": ((-60.0, 120.0), (200.0, 300.0), (1440.0, 1920.0))}),
 )
 RED = Job("1", 60, 100, family="red")
 BLUE = Job("2", 60, 100, family="blue")
@@ -56,7 +56,9 @@ def test_what_is_minimised_is_what_the_plan_says(queue, centre):
     free = centre.free
     for slot in plan.slots:
         assert slot.begin >= max(free + slot.set_up, slot.job.ready)
-        assert slot.end == slot.begin + slot.job.minutes
+        assert slot.end == pytest.approx(slot.begin + slot.job.minutes + slot.pauses)
+        assert slot.pauses >= -1e-6
+        assert not slot.pauses > 1e-6 or slot.job.certificate == "TORQUE"
         free = slot.end
     assert cost(queue, centre, -1.0) in (float("inf"), cost(queue, centre))
 
@@ -98,12 +100,32 @@ def test_a_published_job_shop_is_made_as_quickly_as_can_be():
 
 def test_an_order_is_begun_and_finished_while_somebody_who_may_is_there():
     """With a fifth to spare; behind the last period nobody has planned yet."""
-    centre = Centre(staffed={"TORQUE": ((0.0, 100.0), (500.0, 700.0))})
+    centre = Centre(free=20, staffed={"TORQUE": ((0.0, 120.0), (500.0, 700.0))})
     job = Job("1", 90, 0, certificate="TORQUE")
     assert planned([job], centre).slots[0].begin == 500
-    assert planned([job], replace(centre, spare=0.0)).slots[0].begin == 0
+    assert planned([job], replace(centre, spare=0.0)).slots[0].begin == 20
     assert planned([job, job, job], centre).slots[2].begin == 700
-    assert planned([replace(job, certificate="")], centre).slots[0].begin == 0
+    assert planned([replace(job, certificate="")], centre).slots[0].begin == 20
+
+
+def test_an_order_longer_than_any_cover_is_begun_with_who_is_there_and_pauses():
+    """It does not wait for a period that is long enough, which may never come, and says how long it pauses."""
+    shifts = tuple((day * 1440.0, day * 1440.0 + 960) for day in range(28))
+    long = Job("1", 2000, 20_000, certificate="TORQUE")
+    found = sequence([long], Centre(staffed={"TORQUE": shifts}))
+    (slot,) = found.plan.slots
+    assert (slot.begin, slot.end, slot.pauses) == (0, 2 * 1440 + 80, 960)
+    assert "pauses 16 h in all, while nobody with TORQUE is there" in found.reasons[0]
+    assert planned([long], Centre(free=900, staffed={"TORQUE": shifts})).slots[0].begin == 900
+    (last,) = planned([long], Centre(staffed={"TORQUE": ((0.0, 100.0),)})).slots
+    assert (last.begin, last.end) == (0, 2000)  # behind the last period somebody is taken as there
+
+
+def test_an_order_that_fits_into_a_day_does_not_begin_in_what_is_left_of_it():
+    """A period that has begun already is as long as it is, not as what is left of it."""
+    centre = Centre(staffed={"TORQUE": ((-900.0, 60.0), (540.0, 1500.0))})
+    (slot,) = planned([Job("1", 200, 0, certificate="TORQUE")], centre).slots
+    assert (slot.begin, slot.pauses) == (540, 0)
 
 
 def test_a_set_up_is_done_while_material_is_on_its_way():
