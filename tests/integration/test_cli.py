@@ -86,8 +86,10 @@ class Running:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A store with something in every state, a configuration without a broker, and an ERP that is away."""
-    for name in ("mappings", "masterdata"):
-        shutil.copytree(HOUSE / "edge_config" / name, tmp_path / name)
+    shutil.copytree(HOUSE / "edge_config" / "masterdata", tmp_path / "masterdata")
+    (tmp_path / "mappings").mkdir()
+    for kind in ("confirmation", "consumption"):  # what its workflows read
+        shutil.copy(HOUSE / "edge_config" / "mappings" / f"{kind}.yaml", tmp_path / "mappings")
     shutil.copy(HOUSE / "edge_config" / "units.yaml", tmp_path)
     (tmp_path / "models").mkdir()
     return filled(tmp_path, CONFIG.replace("CLOSED", str(free_port())).replace("PORT", str(free_port())))
