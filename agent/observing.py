@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from agent import strictjson
+from agent import own_events, strictjson
 from agent.errors import BadPayload, GatepostError
 from agent.facts import Facts, Order, Stock, from_document
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
@@ -35,6 +35,8 @@ from agent.reconciliation.observed import (
 from agent.store.movements import Moved
 from agent.workflows.use import consumed_of, use_of
 
+RECONCILIATION: Final = "reconciliation"  # books what a person signed
+UNKNOWN: Final = "?"  # a finding that has left the store
 BACKFLUSH: Final = "backflush"  # books what is usual and settles it itself: only its silos are looked at
 LEVEL, COUNT = "stock_level", "stock_count"
 LEVELS: Final = frozenset({LEVEL, COUNT})  # kinds of reports of what lies at a place
@@ -179,7 +181,18 @@ def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) ->
     kept = seen.withdrawn.setdefault(f"{payload['order']}/{payload['material']}", Withdrawn())
     kept.own += amount
     if row.workflow != BACKFLUSH:  # settled with its own measurements
-        yield Booked(row.document, row.at, key, _place_of(payload, facts), amount)
+        yield Booked(row.document, row.at, key, _place_of(payload, facts), amount, corrected_by(row))
+
+
+def corrected_by(row: Moved) -> str:
+    """Id of the finding of which a posting is the correction; "" where it is none."""
+    if row.workflow != RECONCILIATION:
+        return ""
+    try:
+        id = own_events.read(row.event).id if row.event is not None else ""
+    except BadPayload:
+        id = ""
+    return (id or "").removeprefix(f"{RECONCILIATION}/") or UNKNOWN
 
 
 def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts) -> Booked | None:
@@ -190,8 +203,10 @@ def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts
         return None
     kept = seen.withdrawn.setdefault(f"{original['order']}/{original['material']}", Withdrawn())
     kept.own -= amount
+    back = str(row.payload.get("document", "")) if row.payload else ""
     return Booked(
-        row.document, row.at, order_key(original["order"], original["operation"]), _place_of(original, facts), -amount
+        row.document, row.at, order_key(original["order"], original["operation"]), _place_of(original, facts), -amount,
+        corrected_by(row), back,
     )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ def counts(*, costs: float, limit: int, place: Place, json: bool) -> None:
     show.table(
         ["material", "location", "batch", "in the books", "off by", f"worth {place.plant.currency}", "counted"], rows
     )
+    show.say(f"worth: what the books are probably off by, less {costs:g} {place.plant.currency} for counting it")
 
 
 @click.command("variance")
@@ -75,7 +76,7 @@ def variance(*, order: str, day: datetime | None, place: Place, json: bool) -> N
         show.data(found)
         return
     if not found:
-        show.say("nothing is known of it; `gatepost variance` alone lists the orders under way")
+        show.say(no_account(order, of_day, today=facts.plant.day_text(now())))
         return
     for one in found:
         show.say(f"{one['day'] or 'now'}  {one['says']}")
@@ -91,6 +92,19 @@ def variance(*, order: str, day: datetime | None, place: Place, json: bool) -> N
             for part in one["components"]
         ]
         show.table(["material", "expected", "used", "booked", "off", place.plant.currency], rows)
+
+
+def no_account(order: str, day: str, *, today: str) -> str:
+    """Why there is no account of what was asked for, and what there may be."""
+    alone = "`gatepost variance` alone lists the orders under way"
+    of = f" of order {order}" if order else ""
+    if day >= today:
+        return f"{day} is not over: its accounts{of} are made when it is; {alone}"
+    if day:
+        return f"no account{of} was made on {day}: nothing was reported, or reconciliation was not configured; {alone}"
+    if order:
+        return f"nothing is known{of}: nothing was reported of it that reconciliation has read; {alone}"
+    return "no order is under way of which anything was reported; what is reported now is here in half a minute"
 
 
 def _since(one: Mapping[str, Any]) -> str:

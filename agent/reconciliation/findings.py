@@ -49,6 +49,8 @@ class Finding(NamedTuple):
     about: tuple[str, ...] = ()  # ids of the reports and documents
     instead: Place | None = None  # of a substitution: what was used
     scrapped: float = 0.0  # of the order's product, in the unit of its lots: what nobody told of
+    misreported: bool = False  # what was told as used is wrong, too: a correction of the books is one of it as well
+    expected: float = 0.0  # so much more is to be expected of the order once it is put right
 
     @property
     def id(self) -> str:

@@ -48,6 +48,12 @@ def corrected(line: Line, id: str, quantity: Decimal) -> None:
     ]
 
 
+def taken_back(line: Line, id: str) -> None:
+    """A signed correction took a booking back: it explains nothing any more, and its report waits for nothing."""
+    line.books = [one for one in line.books if one.id != id]
+    line.booked = [one for one in line.booked if one.id != id]
+
+
 def _taken_back(line: Line, step: Decimal) -> None:
     """What was booked and taken back was never booked; its report waits for a booking again."""
     for back in [one for one in line.books if one.quantity < 0]:
@@ -218,7 +224,7 @@ def reported_twice(line: Line, material: Material, overdue: datetime) -> list[tu
                 use,
                 Finding(
                     Cause.DOUBLE, use.place, use.at, use.at, float(use.quantity), 0.0, Correction.REVERSAL, evidence,
-                    use.order, use.work_center, (use.id, twin.id),
+                    use.order, use.work_center, (use.id, twin.id), misreported=True, expected=-use.expected,
                 ),
             )
         )  # fmt: skip

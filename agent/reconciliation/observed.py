@@ -46,6 +46,8 @@ class Booked(NamedTuple):
     order: str
     place: Place
     quantity: Decimal
+    corrects: str = ""  # id of the finding that a person signed it for
+    takes_back: str = ""  # id of the booking that it takes back
 
 
 class Corrected(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -22,6 +23,18 @@ class Lot(BaseModel):
     uses: list[Used] = []
 
 
+class Told(BaseModel):
+    """A finding that a correction may put right; see `putright`."""
+
+    material: str
+    cause: str
+    about: tuple[str, ...]
+    misreported: bool
+    expected: float
+    signed: bool = False
+    booked: Decimal = Decimal(0)  # for it
+
+
 class Order(BaseModel):
     """One order under way."""
 
@@ -31,6 +44,7 @@ class Order(BaseModel):
     unplanned: list[Used] = []
     totals: dict[str, Total] = {}  # material → what was expected, used and booked
     found: dict[str, str] = {}  # material → the cause of what was found
+    told: dict[str, Told] = {}  # id of a finding → what putting it right changes
     counts: bool = False  # whether anything says what it made
     seen: datetime
 

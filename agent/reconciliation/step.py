@@ -9,7 +9,7 @@ from math import exp
 from typing import Final
 
 from agent.detectors import usage
-from agent.reconciliation import counting, lateness, lines, lots, pairing, stock, usualuse
+from agent.reconciliation import counting, lateness, lines, lots, pairing, putright, stock, usualuse
 from agent.reconciliation.counting import Moved
 from agent.reconciliation.findings import Cause, Correction, Finding
 from agent.reconciliation.lines import Joined, Line
@@ -82,7 +82,7 @@ def step(
     for finding in look.findings:
         moved_at(state, finding.place, finding.at).doubt += finding.excess
         if (of := state.orders.get(finding.order)) is not None:
-            of.found[finding.place.material] = f"{finding.cause.value} (finding {finding.id[:8]})"
+            putright.told(of, finding)
     return look.findings
 
 
@@ -97,13 +97,13 @@ def _take(look: _Look, one: Observation) -> None:
             _made(look, one)
         case Used() if one.place.material in look.materials:
             _used(look, one)
+        case Booked() if one.corrects:
+            _corrected(look, one)
         case Booked() if one.place.material in look.materials:
             order = _order_of(look, one.order)
             order.line(one.place.material).books.append(one)
             order.total(one.place.material).booked += one.quantity
-            for there, kept in look.state.stocks:
-                if there.holds(one.place):
-                    kept.bookings.append((one.at.timestamp(), float(one.quantity)))
+            _off_books(look, one.place, one.at, float(one.quantity))
         case Corrected():
             lines.corrected(_order_of(look, one.order).line(one.material), one.id, one.quantity)
         case Level() if one.counted:
@@ -118,6 +118,20 @@ def _take(look: _Look, one: Observation) -> None:
                     kept.told(one.at.timestamp(), one.place.batch, one.quantity)
         case _:
             pass  # of a material that nobody told of
+
+
+def _corrected(look: _Look, one: Booked) -> None:
+    """What was found is put right by so much: that explains itself, and leaves no doubt about its place."""
+    _off_books(look, one.place, one.at, float(one.quantity))
+    moved_at(look.state, one.place, one.at).doubt += float(one.quantity)
+    if (order := look.state.orders.get(one.order)) is not None:
+        putright.corrected(order, one)
+
+
+def _off_books(look: _Look, place: Place, at: datetime, quantity: float) -> None:
+    for there, kept in look.state.stocks:
+        if there.holds(place):
+            kept.bookings.append((at.timestamp(), quantity))
 
 
 def _order_of(look: _Look, number: str) -> Order:
@@ -156,6 +170,7 @@ def _used(look: _Look, one: Used) -> None:
     absent = next((made for made in line.absent if lines.of_lot(one, made)), None)
     if absent is not None:  # it was told to be missing, and came after all
         line.absent.remove(absent)
+        putright.came_after_all(order, one.place.material, absent.id)
     elif one.expected > 0:
         line.lots.append(one)
     else:
@@ -250,7 +265,7 @@ def _absent(look: _Look, order: Order, name: str, line: Line) -> list[Finding]:
             order.unplanned.remove(other)
             found.append(_substituted(finding, other, look.materials[name].unit))
             continue
-        found.append(finding)
+        found.append(finding._replace(misreported=True, expected=float(made.quantity) * per_piece))
         _flow(look, place, made.at, quantity)
     return found
 

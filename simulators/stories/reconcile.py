@@ -13,6 +13,7 @@ PLACE: Final = "mixing/MIX-01"
 ORDER: Final = {"order": "1000100", "operation": "0010"}
 PERSON: Final = "supervisor"
 LOTS: Final = ("96.112", "95.874", "96.341")  # KG of resin for 100 KG of compound each
+AGAIN: Final = 2  # the lot that is reported twice
 DYE: Final = "4512"  # g
 
 
@@ -27,13 +28,13 @@ async def play(stage: Stage) -> None:
 
 
 async def _three_lots(stage: Stage, numbers: Iterator[int]) -> None:
-    stage.tell("BEGINNING. Three lots of 100 KG are mixed, weighed and confirmed. SAP books each report by itself.")
+    stage.tell("BEGINNING. Three lots of 100 KG are mixed, weighed and confirmed. The agent books each report in SAP.")
+    weighed = count(1)
     for number, resin in enumerate(LOTS, start=1):
-        await _weighed(stage, numbers, f"R-{number}", "RM-RESIN", float(resin), "kg")
+        for _ in range(2 if number == AGAIN else 1):
+            await _weighed(stage, numbers, f"R-{next(weighed)}", "RM-RESIN", float(resin), "kg")
         if number != 3:
             await _weighed(stage, numbers, f"D-{number}", "RM-PIGMENT", float(DYE), "g")
-        if number == 2:
-            await _weighed(stage, numbers, "R-2-AGAIN", "RM-RESIN", float(resin), "kg")
         body = {
             "id": f"C-{number}",
             "seq": next(numbers),
@@ -54,29 +55,40 @@ async def _three_lots(stage: Stage, numbers: Iterator[int]) -> None:
 
 async def _found(stage: Stage) -> None:
     stage.tell(
-        "The agent holds reports, lots and documents against each other. Some seconds later (in a plant: hours) …"
+        "The agent holds reports, lots and documents against each other, here every half minute, and waits 12 seconds "
+        "for what may be late (in a plant: hours) …"
     )
     double = await _finding(stage, "double report")
     stage.tell(f"FOUND: {_why(double)}.")
     stage.tell(
-        f"Posting {double['id']} would take back document {double['payload']['document']}. It waits for a person:"
+        f"Posting {double['id']} would take back document {double['payload']['document']}: it waits for a person."
     )
-    stage.tell(f'  gatepost approvals approve {double["id"]} --reason "looked at the terminal"')
-    await stage.decide("approve", double, PERSON, "looked at the terminal")
+    back = await _signed(stage, double, "looked at the terminal")
+    stage.tell(f"SAP has taken it back: document {back['document']}.")
     missing = await _finding(stage, "missing report")
     stage.tell(f"FOUND: {_why(missing)}.")
     quantity = missing["payload"]["quantity"]
     stage.tell(f"Posting {missing['id']} would issue {quantity} KG of pigment: an estimate, and it says so.")
-    await stage.decide("approve", missing, PERSON, "the bag is empty")
-    stage.tell("The supervisor signs both, and SAP has it right.")
+    issued = await _signed(stage, missing, "the bag is empty")
+    stage.tell(f"SAP has issued it: document {issued['document']}. The books have what was used.")
+
+
+async def _signed(stage: Stage, posting: dict[str, Any], reason: str) -> dict[str, Any]:
+    """The posting as it is booked, once the supervisor has signed it."""
+    stage.tell("The supervisor signs:")
+    stage.say(f'  gatepost approvals approve {posting["id"]} --reason "{reason}"')
+    await stage.decide("approve", posting, PERSON, reason)
+    (booked,) = await stage.settled(f"posting:{posting['id']}", "acknowledged")
+    return booked
 
 
 async def _counted(stage: Stage) -> None:
-    worth = (await stage.ask("GET", "/v1/counts"))["items"]
-    resin = next(one for one in worth if one["material"] == "RM-RESIN")
+    stage.tell("The agent looks again in half a minute, and finds nothing new: what was signed explains itself …")
+    resin = await stage.until(lambda: _put_right(stage), "reconciliation to see what was signed")
     stage.tell(
-        "Is the stock right now? gatepost counts says what is worth counting: of "
-        f"{resin['in_books']:.0f} KG of resin at {resin['storage_location']} the books are off by {resin['off']:.0f}."
+        f"Is the stock right now? gatepost counts: {resin['in_books']:.0f} KG of resin are in the books of "
+        f"{resin['storage_location']}, and may be off by about {resin['off']:.1f} KG by the noise of what moved there: "
+        "what nobody reports only a count tells."
     )
     place, counted = "stores/171A/count", round(resin["in_books"] - 62.5)
     body = {"id": "COUNT-1", "material": "RM-RESIN", "quantity": counted, "unit": "kg", "location": "171A"}
@@ -84,16 +96,25 @@ async def _counted(stage: Stage) -> None:
     name = await stage.report(place, body)
     first, *rest = await stage.settled(f"stock_{name}")
     stage.tell(f"Somebody counts the resin: {reasons(first)[1]}.")
-    stage.tell(f"One signature for document, count and difference (postings {first['id']} to {rest[-1]['id']}).")
+    stage.tell(f"One signature for document, count and difference (postings {first['id']} to {rest[-1]['id']}):")
+    stage.say(f'  gatepost approvals approve {first["id"]} --reason "counted twice"')
     await stage.decide("approve", first, PERSON, "counted twice")
     booked = await stage.settled(f"stock_{name}", "acknowledged")
     stage.tell(f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}.")
 
 
+async def _put_right(stage: Stage) -> dict[str, Any] | None:
+    """The resin's line of what is worth counting, once both corrections are in the account of the order."""
+    accounts = (await stage.ask("GET", "/v1/variance?order=1000100"))["items"]
+    if not accounts or accounts[0]["says"].count("put right") != 2:
+        return None
+    worth: list[dict[str, Any]] = (await stage.ask("GET", "/v1/counts"))["items"]
+    return next(one for one in worth if one["material"] == "RM-RESIN")
+
+
 async def _the_end(stage: Stage) -> None:
-    found = (await stage.ask("GET", "/v1/variance?order=1000100"))["items"]
-    said = found[0]["says"] if found else "nothing is known of the order"
-    stage.tell(f"THE END. gatepost variance 1000100: {said}")
+    (found,) = (await stage.ask("GET", "/v1/variance?order=1000100"))["items"]
+    stage.tell(f"THE END. gatepost variance 1000100: {found['says']}")
 
 
 async def _weighed(

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from agent import reconciling
+from agent.balances import accounts
 from agent.store.approvals import Signature
 from tests.command_line import gatepost_
 from tests.plant import PERSON, Plant, plant, until
@@ -48,6 +49,14 @@ async def found(line: Plant, before: int) -> list[int]:
     return [one.id for one in line.since(before, "gatepost")]
 
 
+def account_of(line: Plant, material: str) -> dict[str, str]:
+    """Of the order's component: what was expected, used and booked."""
+    facts = line.agent.rules.facts
+    (one,) = line.agent.desk.look(lambda reader: accounts(reader, facts, order="1000100"))
+    found: dict[str, str] = next(part for part in one["components"] if part["material"] == material)
+    return found
+
+
 async def approve(line: Plant, id: int, version: int) -> None:
     await line.agent.desk.decide(id, version, Signature(PERSON.by, "approve", PERSON.reason))
 
@@ -70,6 +79,26 @@ async def test_what_two_reports_say_of_one_lot_is_taken_back_once(line: Plant):
     taken_back = [one.reverses for one in line.sap.erp.books.documents if one.reverses]
     assert taken_back == [second.document]
     assert first.document not in taken_back
+    assert await found(line, event) == []  # what was signed is no discrepancy itself
+    resin = account_of(line, "RM-RESIN")
+    assert (resin["used"], resin["booked"]) == ("9.613", "9.613")
+    assert float(resin["expected"]) == pytest.approx(9.6, rel=0.01)  # of the one lot that was made
+
+
+async def test_what_was_made_up_for_is_no_second_finding(line: Plant):
+    """A lot that the pigment scale said nothing of is issued by a person's signature: expected, used and booked."""
+    before, pigment = line.last_event(), account_of(line, "RM-PIGMENT")
+    await line.post(quantity=9.611, batch="B1")
+    line.publish(line.confirmation(), "confirmation")
+    (event,) = await found(line, before)
+    ((id, kind, state, version, payload, _),) = postings(line, event)
+    assert (kind, state, payload["material"]) == ("goods_issue", "held", "RM-PIGMENT")
+    await approve(line, id, version)
+    await until(lambda: postings(line, event)[0][2] == "acknowledged", "it is issued")
+    assert await found(line, event) == []
+    after, issued = account_of(line, "RM-PIGMENT"), Decimal(payload["floor_quantity"])
+    assert [Decimal(after[of]) - Decimal(pigment[of]) for of in ("used", "booked")] == [issued, issued]
+    assert float(after["expected"]) == pytest.approx(2 * float(pigment["expected"]))
 
 
 async def test_a_restart_tells_no_finding_twice(line: Plant):

@@ -7,13 +7,14 @@ from random import Random
 
 import pytest
 
+from agent.commands.reconciliation import no_account
 from agent.detectors import balance
 from agent.detectors.balance import Balance, Change
 from agent.reconciliation.findings import Cause, Correction, Finding
 from agent.reconciliation.observed import Booked, InBooks, Level, Made, Material, Observation, Place, Plan, Used
 from agent.reconciliation.pairing import dated, pair
-from agent.reconciliation.state import State, restored
-from agent.reconciliation.step import step
+from agent.reconciliation.state import Order, State, restored
+from agent.reconciliation.step import moved_at, step
 
 MONDAY = datetime(2026, 11, 23, 6, tzinfo=UTC)
 RESIN, DYE, CAP = Place("RESIN", "SILO"), Place("DYE", "BAGS"), Place("CAP", "PACK")
@@ -175,6 +176,110 @@ def test_what_comes_late_is_not_missing():
     assert told == []
 
 
+# ── what a person signed ────────────────────────────────────────────────────────────────────────────────────
+
+
+def put_right(wrong: Change_) -> tuple[list[Finding], Order]:
+    """Findings, and the order after each of their corrections was signed and booked."""
+    state, told, order = State(), [], str((LEARNT + 2) // 10)
+    books: dict[str, Booked] = {}
+    waiting: list[Observation] = []
+    arrivals = [*lots(wrong), *((MONDAY + timedelta(hours=LEARNT + hours), []) for hours in range(9, 80))]
+    for now, came in arrivals:
+        state = restored(state.written())
+        books |= {one.id: one for one in came if isinstance(one, Booked)}
+        findings = step(state, [*came, *waiting], now, MATERIALS, timedelta(hours=2))
+        waiting = [booking for one in findings for booking in corrections(one, books, now)]
+        told += findings
+    return told, state.orders[order]
+
+
+def corrections(finding: Finding, books: dict[str, Booked], now: datetime) -> list[Booked]:
+    """As the workflow proposes them: the document taken back, and what is right issued instead."""
+    right, document = Decimal(f"{-finding.excess:.3f}"), Booked("", now, finding.order, finding.place, Decimal(0))
+    found: list[Booked] = []
+    if finding.correction is Correction.REVERSAL:
+        document = next(books[id] for about in finding.about for id in (about, f"b{about}") if id in books)
+        back = document._replace(id=f"-{document.id}", at=now, quantity=-document.quantity, takes_back=document.id)
+        found, right = [back], document.quantity + right
+    if right > Decimal("0.0005"):
+        found.append(document._replace(id=f"+{finding.id}", at=now, quantity=right))
+    return [one._replace(corrects=finding.id) for one in found]
+
+
+def twice(one: Observation) -> list[Observation]:
+    """A scale that reports the lot of resin again under another id, and its booking."""
+    if isinstance(one, Used | Booked) and one.place == RESIN:
+        return [one, one._replace(id=f"{one.id} again", at=one.at + timedelta(minutes=1))]
+    return [one]
+
+
+def unbooked(one: Observation) -> list[Observation]:
+    return [] if isinstance(one, Booked) and one.place == DYE else [one]
+
+
+def unsaid(one: Observation) -> list[Observation]:
+    return [] if isinstance(one, Used | Booked) and one.place == DYE else [one]
+
+
+def in_pounds(one: Observation) -> list[Observation]:
+    return quantity("2.20462262")(one) if isinstance(one, Used | Booked) and one.place == RESIN else [one]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause", "material"),
+    [
+        (twice, Cause.DOUBLE, "RESIN"),
+        (of(Booked, "CAP", lambda one: [one, one._replace(id="again")]), Cause.DOUBLE, "CAP"),
+        (unbooked, Cause.MISSING, "DYE"),
+        (unsaid, Cause.MISSING, "DYE"),
+        (of(Booked, "RESIN", quantity("10")), Cause.RECORDING, "RESIN"),
+        (in_pounds, Cause.UNIT, "RESIN"),
+    ],
+)
+def test_a_signed_correction_is_no_second_finding_and_the_account_is_right_after_it(wrong, cause, material):
+    """What the correction books is explained by its finding, and the order took what it truly took, of lots made."""
+    told, order = put_right(wrong)
+    assert [one.cause for one in told] == [cause], [one.evidence for one in told]
+    total, per = order.totals[material], {place.material: per for place, per in NEEDS}[material]
+    assert total.expected == pytest.approx(8 * 100 * per)  # of the eight lots that the order made
+    assert float(total.used) == pytest.approx(total.expected, rel=0.02)
+    assert float(total.booked) == pytest.approx(float(total.used), abs=0.002)
+    assert order.found[material] == f"{cause.value} put right (finding {told[0].id[:8]})"
+
+
+def test_a_report_that_comes_after_it_was_made_up_for_counts_once():
+    """The estimate leaves the account when the report comes after all; that the books have both shows in it."""
+    held: list[Observation] = []
+
+    def late(one: Observation) -> list[Observation]:
+        if isinstance(one, Used | Booked) and one.place == DYE:
+            held.append(one)
+            return []
+        return [*held, one] if isinstance(one, Plan) else [one]
+
+    told, order = put_right(late)
+    (finding,) = told
+    state = State(orders={finding.order: order})
+    after = MONDAY + timedelta(hours=LEARNT + 81)
+    assert step(state, held, after, MATERIALS, timedelta(hours=2)) == []
+    total = state.orders[finding.order].totals["DYE"]
+    assert total.expected == pytest.approx(40.0)
+    assert float(total.used) == pytest.approx(40.0, rel=0.02)
+    assert float(total.booked) == pytest.approx(45.0, rel=0.02)
+
+
+def test_what_was_put_right_is_no_reason_to_count():
+    """The doubt that a finding left about the books of its place goes with its correction."""
+    state, needs = State(), Plan("1", NEEDS)
+    use = Used("u", MONDAY, "1", DYE, Decimal(5), 5.0, Decimal(100), "WC")
+    (finding,) = step(state, [needs, use], MONDAY + timedelta(hours=3), MATERIALS, timedelta(hours=2))
+    assert moved_at(state, DYE, MONDAY).doubt == -5.0
+    now = MONDAY + timedelta(hours=3)
+    step(state, corrections(finding, {}, now), now, MATERIALS, timedelta(hours=2))
+    assert moved_at(state, DYE, MONDAY).doubt == 0.0
+
+
 # ── what lies there ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -245,3 +350,22 @@ def test_a_finding_has_one_id_however_often_it_is_found():
     """The id follows from what was found."""
     wrong = of(Booked, "RESIN", quantity("10"))
     assert [one.id for one in found(wrong)] == [one.id for one in found(wrong)]
+
+
+# ── what is said where there is nothing ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("order", "day", "words"),
+    [
+        ("1000100", "", "nothing is known of order 1000100"),
+        ("", "2026-11-23", "2026-11-23 is not over"),
+        ("1000100", "2026-11-22", "no account of order 1000100 was made on 2026-11-22"),
+        ("", "", "no order is under way"),
+    ],
+)
+def test_where_there_is_no_account_the_reason_is_told(order, day, words):
+    """Who asked for the orders under way is not told to ask for them, and a day has no account before it is over."""
+    said = no_account(order, day, today="2026-11-23")
+    assert said.startswith(words)
+    assert ("`gatepost variance` alone" in said) is bool(order or day)
