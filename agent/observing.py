@@ -203,6 +203,8 @@ def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts
         return None
     kept = seen.withdrawn.setdefault(f"{original['order']}/{original['material']}", Withdrawn())
     kept.own -= amount
+    if kept.told is not None:  # before it was taken back: others did not book what it still counts
+        kept.told -= amount
     back = str(row.payload.get("document", "")) if row.payload else ""
     return Booked(
         row.document, row.at, order_key(original["order"], original["operation"]), _place_of(original, facts), -amount,

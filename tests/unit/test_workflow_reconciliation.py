@@ -8,13 +8,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent import masterfiles
+from agent import masterfiles, observing
 from agent.config import parse
 from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.observing import Seen, Withdrawn
 from agent.ports import Proposal
 from agent.store.approvals import reported
+from agent.store.movements import Moved
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.reconciliation import SIGNED, Config, Reconciliation
 
@@ -135,6 +137,17 @@ def test_only_causes_that_are_configured_go_without_a_person():
     missing = finding("issue", cause="missing report", excess="-9.6")
     assert proposed(missing, config).holds == ()
     assert proposed(finding("reversal", **BOOKED), config).holds == (SIGNED,)
+
+
+def test_what_was_taken_back_is_no_booking_of_others():
+    """What the ERP told before the reversal counts what was taken back: nobody else has booked that."""
+    seen = Seen(withdrawn={"1000100/RM-RESIN": Withdrawn(own=Decimal("19.2"), told=Decimal("19.2"))})
+    original = {"order": "1000100", "operation": "0010", "material": "RM-RESIN", "quantity": "9.6", "unit": "KGM"}
+    row = Moved(7, AT, "acknowledged", {}, None, "reversal", {"document": "4900000018"}, "4900000019")
+    back = observing.taken_back(row, original, seen, FACTS)
+    assert back is not None
+    assert (back.quantity, back.takes_back) == (Decimal("-9.6"), "4900000018")
+    assert list(observing.by_others(seen, FACTS, AT)) == []
 
 
 # ── counts and levels ───────────────────────────────────────────────────────────────────────────────────────
