@@ -140,7 +140,7 @@ def _children(plan: Plan, environment: Mapping[str, str]) -> Sequence[tuple[Chil
     """SAP, a line that is a server, the agent: what to start, how to see that it is ready, where people find it."""
     ports = plan.ports
     sap_url = f"http://127.0.0.1:{ports.erp_http}"
-    sap = ["simulators.erp", "--http", str(ports.erp_http), "--books", str(plan.books)]
+    sap = ["simulators.erp", "--http", str(ports.erp_http), "--books", str(plan.books), "--dates"]
     sap += ["--user", ports.erp_user, "--password-env", ports.erp_password_env]
     children = [(_child("simulated SAP", "sap", sap, plan, environment), partial(_answers, sap_url), sap_url)]
     if plan.line_serves:

@@ -84,16 +84,20 @@ class Order:
     minutes: Decimal
     storage_location: str  # where the product goes
     components: tuple[Component, ...]
+    start_h: int | None = None  # hours after the ERP starts: when it shall be begun
+    due_h: int | None = None  # and finished
 
 
 @dataclass(frozen=True, slots=True)
 class OrderPlan:
-    """`count` equal orders of one product."""
+    """`count` equal orders of one product, with hours after the ERP starts: one begins every so many, each is due."""
 
     material: str
     quantity: Decimal
     unit: str
     count: int
+    start_every_h: int | None = None
+    due_h: tuple[int, ...] = ()  # one for each, or none at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +131,10 @@ class Scenario:
 
     def orders(self) -> list[Order]:
         """Every order, numbered upward from `first_order`, product by product."""
-        planned = [plan for plan in self.plans for _ in range(plan.count)]
-        return [self._order(index, plan) for index, plan in enumerate(planned)]
+        planned = [(plan, number) for plan in self.plans for number in range(plan.count)]
+        return [self._order(index, plan, number) for index, (plan, number) in enumerate(planned)]
 
-    def _order(self, index: int, plan: OrderPlan) -> Order:
+    def _order(self, index: int, plan: OrderPlan, number: int) -> Order:
         routing = self.routings[plan.material]
         return Order(
             number=str(self.first_order + index),
@@ -142,9 +146,11 @@ class Scenario:
             minutes=routing.minutes,
             storage_location=self.materials[plan.material].storage_location,
             components=tuple(
-                self._component(f"{FIRST_RESERVATION + index:010d}", number, part, plan.quantity)
-                for number, part in enumerate(routing.components, start=1)
+                self._component(f"{FIRST_RESERVATION + index:010d}", item, part, plan.quantity)
+                for item, part in enumerate(routing.components, start=1)
             ),
+            start_h=None if plan.start_every_h is None else number * plan.start_every_h,
+            due_h=plan.due_h[number] if plan.due_h else None,
         )
 
     def _component(self, reservation: str, number: int, part: RoutingComponent, quantity: Decimal) -> Component:
@@ -194,4 +200,7 @@ def _routing(product: str, row: Mapping[str, Any]) -> Routing:
 
 
 def _plan(row: Mapping[str, Any]) -> OrderPlan:
-    return OrderPlan(row["material"], Decimal(row["quantity"]), row["unit"], int(row["count"]))
+    count, due_h = int(row["count"]), tuple(row.get("due_h", ()))
+    if due_h and len(due_h) != count:
+        raise ValueError(f"due_h of {row['material']} has {len(due_h)} hours for {count} orders")
+    return OrderPlan(row["material"], Decimal(row["quantity"]), row["unit"], count, row.get("start_every_h"), due_h)

@@ -23,6 +23,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the faults that strike with a probability")
     parser.add_argument("--books", type=Path, metavar="FILE", help="append every document; read back at start")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="JSON list of fault rules")
+    parser.add_argument("--dates", action="store_true", help="orders have planned starts and due dates, from now on")
     return parser.parse_args()
 
 
@@ -42,6 +43,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         books=arguments.books,
         faults=rules["rules"] if isinstance(rules, dict) else rules,
         tls_folder=arguments.tls_folder,
+        dates=arguments.dates,
     ) as server:
         print(f"simulated ERP at {server.base_url} {server.https_url}".rstrip(), flush=True)
         if server.certificates:

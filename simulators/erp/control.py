@@ -9,12 +9,12 @@ from typing import Any
 
 from simulators.erp.faults import read_rules
 from simulators.erp.ledger import UNRESTRICTED
-from simulators.erp.odata import Answer, json_answer, wire_date
+from simulators.erp.odata import Answer, json_answer
+from simulators.erp.orders import PLANNED, plan
 from simulators.erp.services import Call
 from simulators.erp.state import Erp
 
 _ORDER_FLAGS = frozenset({"released", "technically_completed", "closed", "deleted", "automatic_goods_receipt"})
-_PLANNED = {"planned_start": "MfgOrderPlannedStart", "due": "MfgOrderPlannedEnd"}
 _SETTINGS = frozenset({"idempotency", "response_seconds", "id_seconds", "locking", "page_size"})
 _SESSION_SETTINGS = frozenset({"client", "session_seconds", "bearer_seconds", "token_per_service"})
 
@@ -82,10 +82,8 @@ def _set_order(erp: Erp, payload: Any) -> Any:
                 part.backflush = part.material in value if isinstance(value, list) else bool(value)
         elif name == "text":  # as somebody writes it in SAP
             order.entered["OrderLongText"] = str(value)
-        elif name in _PLANNED:  # by the plant's clock: 2026-11-20T14:00:00
-            moment = datetime.fromisoformat(value)
-            order.entered[f"{_PLANNED[name]}Date"] = wire_date(moment.date())
-            order.entered[f"{_PLANNED[name]}Time"] = f"PT{moment:%H}H{moment:%M}M{moment:%S}S"
+        elif name in PLANNED:  # by the plant's clock: 2026-11-20T14:00:00
+            plan(order, name, datetime.fromisoformat(value))
         elif name == "quantity":
             order.quantity = Decimal(value).quantize(Decimal("0.001"))
         elif name != "order":

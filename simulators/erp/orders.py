@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from simulators.erp.books import Document
 from simulators.erp.ledger import Order
 from simulators.erp.model import FUNCTION_MESSAGE
-from simulators.erp.odata import ODataError, Row, full
+from simulators.erp.odata import ODataError, Row, full, wire_date, wire_time
+
+PLANNED: Final = {"planned_start": "MfgOrderPlannedStart", "due": "MfgOrderPlannedEnd"}
 
 
 def release(order: Order) -> Document:
@@ -32,6 +35,12 @@ def change(order: Order, changes: Mapping[str, Any]) -> Document:
         if name.startswith("OrderIs") or name in {"ManufacturingOrder", "LastChangeDateTime"}:
             raise ODataError(400, "/IWBEP/CM_MGW_RT/034", f"Property {name} is read-only", target=name)
     return Document("order_change", f"{order.number}/{order.version + 1}", order.number, dict(changes), [])
+
+
+def plan(order: Order, what: str, moment: datetime) -> None:
+    """Enter one of PLANNED, by the plant's clock; it is not in the books."""
+    order.entered[f"{PLANNED[what]}Date"] = wire_date(moment.date())
+    order.entered[f"{PLANNED[what]}Time"] = wire_time(moment)
 
 
 def set_status(order: Order, function: str) -> None:

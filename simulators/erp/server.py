@@ -287,6 +287,7 @@ async def running(
     plan: scenario.Scenario | None = None,
     clock: Clock = utc_now,
     tls_folder: Path | None = None,
+    dates: bool = False,
 ) -> AsyncIterator[Running]:
     """Serve on loopback until the block ends; port 0 is a free one, `https=None` means no TLS.
 
@@ -294,8 +295,9 @@ async def running(
     """
     rules = read_rules(list(faults))
     erp = new_erp(
-        plan=plan, books=books, rules=rules, seed=seed, user=user, password=password, settings=settings, clock=clock
-    )
+        plan=plan, books=books, rules=rules, seed=seed, user=user, password=password, settings=settings, clock=clock,
+        dates=dates,
+    )  # fmt: skip
     application = Application(erp)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(lambda: erp.books.close())  # a reset replaces the books

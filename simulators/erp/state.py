@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from simulators import scenario
+from simulators.erp import orders
 from simulators.erp.books import Books, Document, as_json
 from simulators.erp.faults import Faults, Rule
 from simulators.erp.ledger import Ledger
@@ -55,6 +57,7 @@ class Erp:
     sessions: Sessions
     settings: Settings = field(default_factory=Settings)
     clock: Clock = utc_now
+    dates: bool = False  # the scenario's orders are planned, from the start on
     ledger: Ledger = field(init=False)
     locked: set[str] = field(default_factory=set)  # orders with a write under way
     remembered: dict[str, Remembered] = field(default_factory=dict)
@@ -63,9 +66,18 @@ class Erp:
     latest_commit_after_disconnect_seconds: float = 0.0  # longest time between a lost connection and the commit
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.plan)
+        self.ledger = self._first_ledger()
         for document in self.books.open():
             self._apply(document)
+
+    def _first_ledger(self) -> Ledger:
+        ledger = Ledger(self.plan)
+        start = self.clock().astimezone(ZoneInfo(self.plan.time_zone)).replace(minute=0, second=0, microsecond=0)
+        for planned in self.plan.orders() if self.dates else ():
+            for what, hours in (("planned_start", planned.start_h), ("due", planned.due_h)):
+                if hours is not None:
+                    orders.plan(ledger.orders[planned.number], what, start + timedelta(hours=hours))
+        return ledger
 
     def posting(self, user: str) -> Posting:
         """What a booking of this moment needs to know."""
@@ -112,7 +124,7 @@ class Erp:
         """Begin again: empty books, the scenario's stock and orders, no faults; settings and sessions stay."""
         self.books = self.books.wiped()
         self.faults.replace([])
-        self.ledger = Ledger(self.plan)
+        self.ledger = self._first_ledger()
         self.remembered.clear()
         self.locked.clear()
         self.latest_commit_seconds = self.latest_commit_after_disconnect_seconds = 0.0
@@ -160,6 +172,7 @@ def new_erp(
     password: str = "",
     settings: Settings | None = None,
     clock: Clock = utc_now,
+    dates: bool = False,
 ) -> Erp:
     """An ERP that plays the scenario; with a books file it goes on where an earlier run ended."""
     return Erp(
@@ -169,4 +182,5 @@ def new_erp(
         sessions=Sessions(user=user, password=password),
         settings=settings or Settings(),
         clock=clock,
+        dates=dates,
     )
