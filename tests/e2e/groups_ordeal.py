@@ -135,7 +135,8 @@ def _effects(plan: str, name: str, order: str) -> tuple[Effect, ...]:
 def done(books: Path) -> Iterator[Effect]:
     """Every effect in the books, in order of booking."""
     counts: dict[str, str] = {}
-    for line in books.read_bytes().splitlines():
+    whole, _, _ = books.read_bytes().rpartition(b"\n")  # what is being written is not there yet
+    for line in whole.splitlines():
         record = json.loads(line)
         kind, header = record["kind"], record["header"]
         match kind:
@@ -173,7 +174,7 @@ async def ordeal(folder: Path, terms: Terms, *, broken: int) -> Outcome:
         await until(lambda: sender.done and plant.arrived() >= len(asked), "all has arrived")
         await _quiet(plant, terms)
         assert await plant.end_agent() == 0
-        seen = json.loads(await _command(folder, "deadletter", "list", "--json"))
+        seen = json.loads(await command(folder, "deadletter", "list", "--json"))
         await _end_what_broke(plant, seen, terms)
         await _quiet(plant, terms)
         assert await plant.end_agent() == 0
@@ -207,7 +208,7 @@ async def _end_what_broke(plant: Rig, seen: Sequence[Mapping[str, Any]], terms: 
     await until(lambda: plant.agent.said_since_start("INFO    ready"), "the agent is ready since its last start")
 
 
-async def _command(folder: Path, *words: str) -> str:
+async def command(folder: Path, *words: str) -> str:
     """What a person types at the box while no agent runs; its output."""
     command = [sys.executable, "-m", "tests.e2e.effects", *words, "-c", str(folder / "agent.yaml")]
     process = await asyncio.create_subprocess_exec(
