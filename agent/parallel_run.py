@@ -217,7 +217,8 @@ class Comparison:
         shown = self.proposals if self.mode == "advise" else self.agreement
         asked = f"{self.asked.cases} judged cases, surely {_percent(self.asked.share)} the same"
         if self.mode == "auto":
-            return f"In auto, and what was asked for ({asked}) is {'still' if self.enough else 'NOT'} shown."
+            held = "and still holds" if self.enough else f"NOT proven: {shown.of} judged, {shown.n} the same"
+            return f"It is in auto. What was asked for before that ({asked}) is {held}."
         if self.enough:
             return f"What is asked for before {self.step} ({asked}) is shown."
         return f"What is asked for before {self.step} ({asked}) is not shown: {shown.of} judged, {shown.n} the same."

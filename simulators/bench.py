@@ -25,7 +25,7 @@ from simulators.people import PEOPLE, SIGNING, with_gateway
 from simulators.plan import ROOT, Plan, parser, plan_of
 from simulators.scenario import Bench as Ports
 from simulators.stories.stage import Stage, StoryError, player, staged
-from simulators.ticker import Ticker, progress, tell, totals, unconnected
+from simulators.ticker import LOOK, Ticker, many, progress, tell, totals, unconnected
 
 MARK = "made-by-the-bench"  # a file in each data folder of the bench: only such a folder is ever moved away
 READY_SECONDS = 30.0
@@ -63,7 +63,8 @@ async def _main(plan: Plan, ticker: Ticker) -> int:
         bench.cancel()
     with suppress(asyncio.CancelledError):
         await bench
-    ticker.say("bench", f"all stopped; {ticker.counts['line']} reports, {ticker.counts['SAP']} documents in SAP")
+    reports, documents = many(ticker.counts["line"], "report"), many(ticker.counts["SAP"], "document")
+    ticker.say("bench", f"all stopped; {reports}, {documents} in SAP")
     return 0
 
 
@@ -226,7 +227,9 @@ async def _line_lives(line: Child, ticker: Ticker) -> None:
 
 
 async def _tell_story(plan: Plan, ticker: Ticker) -> None:
-    stage = Stage(plan.ports, plan.data, lambda text: ticker.say("story", text))
+    stage = Stage(
+        plan.ports, plan.data, partial(ticker.say, "story"), partial(ticker.happened, "line"), pause_s=plan.pause_s
+    )
     await player(plan.story)(stage)
     ticker.say("bench", "the story is over; look around, or Ctrl-C")
 
@@ -241,14 +244,14 @@ async def _end_after(seconds: float, ticker: Ticker, stop: asyncio.Event) -> Non
 
 async def _tell_agent(plan: Plan, ticker: Ticker) -> None:
     """Say what the agent's counters gained; they need no token and are there as soon as it runs."""
-    before = Counter[str]()
+    before, look = Counter[str](), {} if plan.story else LOOK  # a story decides by itself, and says how
     while True:
         await asyncio.sleep(SCRAPE_SECONDS)
         metrics = await _get(f"http://127.0.0.1:{plan.ports.management}/metrics")
         if metrics is None:
             continue  # its death is noticed elsewhere
         after = totals(metrics[1])
-        if done := progress(before, after):
+        if done := progress(before, after, look):
             ticker.happened("agent", done)
         before = after
 
@@ -257,7 +260,10 @@ def _point_the_way(plan: Plan, ticker: Ticker) -> None:
     if plan.agent_config:
         _tell_where_people_decide(plan, ticker)
         token = f'"Authorization: Bearer $(cat {_short(plan.data / "operator.token")})"'
-        ticker.say("bench", "ask the agent     .venv/bin/gatepost status     (also: trace ID, approvals list, --help)")
+        ticker.say(
+            "bench",
+            "ask the agent     .venv/bin/gatepost status     (also: approvals list, trace ID of a report, --help)",
+        )
         ticker.say("bench", f"ask its API       curl -H {token} http://127.0.0.1:{plan.ports.api}/v1/status")
     ticker.say("bench", "pull a cable      .venv/bin/python -m simulators.outage --help")
     if plan.line_serves:

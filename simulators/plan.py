@@ -48,6 +48,7 @@ class Plan:
     line_serves: bool  # see `Speech.serves`
     duration: float | None  # seconds
     story: str = ""  # what is played in the place of the line; empty: the line works
+    pause_s: float = 0.0  # that a reader of the story has, before it goes on
     keys: Keys = field(default_factory=Keys.new)
     gateway: Mapping[str, Path] = field(default_factory=dict)  # files of its keys; none: without the bench gateway
 
@@ -89,13 +90,22 @@ def plan_of(options: argparse.Namespace) -> Plan:
         line_serves=speech.serves,
         duration=options.duration,
         story=options.story or "",
+        pause_s=options.pause,
     )
+
+
+def _story(name: str) -> str:
+    """As people write it: `Order_Release` is `order-release`."""
+    return name.lower().replace("_", "-")
 
 
 def parser(what: str) -> argparse.ArgumentParser:
     """The options of the bench; `what` says what it does."""
     parser = argparse.ArgumentParser(prog="python -m simulators.bench", description=what)
-    parser.add_argument("--story", choices=STORIES, help="play this story over MQTT in the place of the line")
+    parser.add_argument("--story", choices=STORIES, type=_story, help="play this over MQTT in the place of the line")
+    parser.add_argument(
+        "--pause", type=not_negative, default=2.5, metavar="S", help="seconds that a reader has before a story goes on"
+    )
     parser.add_argument("--source", choices=SOURCES, default="mqtt", help="how the line reports (default: mqtt)")
     parser.add_argument("--rate", type=not_negative, default=1.0, help="reports per second; 0: as fast as possible")
     parser.add_argument("--seed", type=int, default=1, help="the same seed reports the same quantities")

@@ -16,6 +16,12 @@ from typing import Any
 LINES_PER_SECOND = 8  # of each speaker; what is more is counted
 READ_SECONDS = 0.2
 VERBS = {"261": "issued", "262": "taken back", "344": "blocked", "343": "freed"}
+CHANGED = {
+    "order_release": "order {order} released",
+    "order_change": "order {order} changed",
+    "count_entry": "count document {number}: its count entered",
+    "count_difference": "count document {number}: the difference posted",
+}
 VERBS |= dict.fromkeys(("551", "553", "555"), "scrapped")
 
 
@@ -89,8 +95,14 @@ async def tell(ticker: Ticker, truth: Path, books: Path, log: Path) -> None:
 
 def reported(truth: Mapping[str, Any]) -> str:
     """A line of the truth log in words."""
-    twist = f"   [sent wrongly: {truth['misbehaviour'].replace('_', ' ')}]" if truth["misbehaviour"] else ""
+    twist = f"   [sent wrongly: {_wrongly(truth)}]" if truth["misbehaviour"] else ""
     return f"{truth['id']} reported {_content(truth)} for order {truth['order']}{twist}"
+
+
+def _wrongly(truth: Mapping[str, Any]) -> str:
+    """What is wrong about it, and under which other names it was sent."""
+    others = [one for one in truth.get("ids", ()) if one != truth["id"]]
+    return str(truth["misbehaviour"]).replace("_", " ") + (f", again as {', '.join(others)}" if others else "")
 
 
 _SEEN = {"consumption": "used", "measured": "measured", "scrap": "found defective"}
@@ -122,8 +134,11 @@ def booked(document: Mapping[str, Any]) -> str:
         )
         return f"confirmation {document['number']}: {what}{order}"
     moved = ", ".join(_moved(row) for row in document.get("items", []))
-    if document.get("kind", "material_document") != "material_document":
-        return f"{document['kind'].replace('_', ' ')} {document['number']}{order}"
+    kind = document.get("kind", "material_document")
+    if kind in CHANGED:
+        return CHANGED[kind].format(order=document["order"], number="/".join(document["number"].split("/")[:2]))
+    if kind != "material_document":
+        return f"{kind.replace('_', ' ')} {document['number']}{order}"
     return f"material document {document['number']}: {moved}{order}"
 
 
@@ -166,13 +181,24 @@ def totals(metrics: str) -> Counter[str]:
     return counted
 
 
-def progress(before: Counter[str], after: Counter[str]) -> str:
-    """What the agent did between two scrapes; empty when nothing. What needs a person names the command."""
+def progress(before: Counter[str], after: Counter[str], look: Mapping[str, str] = LOOK) -> str:
+    """What the agent did between two scrapes; empty when nothing. What needs a person names the command of `look`."""
     gained = after - before
-    done = ", ".join(f"{count} {phrase.replace('(s)', '' if count == 1 else 's')}" for phrase, count in gained.items())
+    done = ", ".join(_counted(count, phrase) for phrase, count in gained.items())
     return done + "".join(
-        f"   [{command}]" for end, command in LOOK.items() if any(one.endswith(end) for one in gained)
+        f"   [{command}]" for end, command in look.items() if any(one.endswith(end) for one in gained)
     )
+
+
+def _counted(count: int, phrase: str) -> str:
+    noun, mark, rest = phrase.partition("(s)")
+    return f"{many(count, noun)}{rest}" if mark else f"{count} {phrase}"
+
+
+def many(count: int, noun: str) -> str:
+    """So many of them."""
+    ending = "" if count == 1 else "es" if noun.endswith(("sh", "ch", "s", "x")) else "s"
+    return f"{count} {noun}{ending}"
 
 
 def unconnected(metrics: str) -> list[str]:

@@ -172,7 +172,9 @@ def content(posting: Mapping[str, Any], units: UnitTable) -> str:
     ]
     parts += [str(payload["material"])] if payload.get("material") else []
     parts += [f"op {payload['operation']}"] if payload.get("operation") else []
-    return " ".join(parts) + (" final" if payload.get("final") else "")
+    told = " ".join(parts) + (" final" if payload.get("final") else "")
+    order = f"order {payload['order']}" if payload.get("order") else ""
+    return told or str(payload.get("subject") or payload.get("text") or order)
 
 
 def group(posting: Mapping[str, Any]) -> Iterator[str]:

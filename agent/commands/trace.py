@@ -117,11 +117,20 @@ def _list_order(found: Mapping[str, Any], place: Place, *, json: bool) -> None:
         ([one["id"], one["state"], show.moment(one["created_at"]), one["document"]], [_one_of_order(one, units)])
         for one in found["postings"]
     ]
-    show.say(f"order {found['order']}: its newest postings")
-    show.entries(["posting", "state", "made", "document"], rows)
+    if found["release"]:
+        show.folded(_release(**found["release"]))
+    if rows:
+        show.say(f"order {found['order']}: its newest postings")
+        show.entries(["posting", "state", "made", "document"], rows)
     if found["quarantined"]:
         show.say(f"in quarantine: event {', '.join(map(str, found['quarantined']))}")
     show.say("look closer: gatepost trace posting:NUMBER")
+
+
+def _release(status: str, causes: Sequence[str]) -> str:
+    """What was decided last about its release, and what stands in its way: CONSTRAINT/OF WHAT/WEIGHT each."""
+    ways = (" ".join(one.rpartition("/")[0].split("/", 1)) for one in causes)
+    return f"release: {status}" + (f", because of {', '.join(ways)}" if causes else "")
 
 
 def _one_of_order(one: Mapping[str, Any], units: UnitTable) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -80,19 +81,31 @@ def _parts_of_documents(connection: apsw.Connection, name: str) -> Iterator[Mean
 
 
 def of_order(connection: apsw.Connection, order: str, limit: int = 100) -> dict[str, Any]:
-    """The newest postings of an order, oldest first, and what is in quarantine of it. Raises NotFound.
+    """The newest postings of an order, oldest first, messages about it too; what is in quarantine of it; whether it
+    can be released, as it was decided last. Raises NotFound.
 
     Walks the postings of the live file: for a person's question, not for a program's every second.
     """
     rows = connection.execute(
-        f"SELECT {SHOWN} FROM posting WHERE ordering_key = ? ORDER BY id DESC LIMIT ?",  # noqa: S608  # own columns
-        (f"order/{order}", limit),
+        f"SELECT {SHOWN} FROM posting WHERE ordering_key = ?1 "  # noqa: S608  # own columns
+        "OR substr(ordering_key, 1, length(?2)) = ?2 OR substr(ordering_key, 1, length(?3)) = ?3 "
+        "ORDER BY id DESC LIMIT ?4",
+        (f"order/{order}", f"notify/order/{order}/", f"notify/replenish/{order}/", limit),
     ).fetchall()
     waiting = sorted(event for _, event in awaited.in_quarantine(connection, [order]))
-    if not (rows or waiting):
+    release = _release(connection, order)
+    if not (rows or waiting or release):
         raise NotFound(f"no posting and nothing in quarantine is known of order {order!r}")
     return {
         "order": order,
         "postings": [with_group(connection, shown(row)) for row in reversed(rows)],
         "quarantined": waiting,
+        "release": release,
     }
+
+
+def _release(connection: apsw.Connection, order: str) -> dict[str, Any] | None:
+    """What was decided last about the release of an order, and the causes; None: nothing was."""
+    row = connection.execute("SELECT value FROM state WHERE key = ?", (f"order_release/{order}",)).fetchone()
+    last = json.loads(row[0]) if row else {}
+    return {"status": last["status"], "causes": last["causes"]} if last.get("status") else None

@@ -22,6 +22,7 @@ BLOCKS: Final = "blocks"  # nothing can start before somebody does something
 DELAYS: Final = "delays"  # it can start at a known time
 NOTES: Final = "notes"  # somebody should know it
 NAMES: Final = {LiveKind.OEE: "OEE"}  # of live facts, where it is not the word of the configuration
+LISTED: Final = 2  # orders that are named, of those that reserve a component
 
 
 class Constraint(NamedTuple):
@@ -128,6 +129,7 @@ class Supply(NamedTuple):
     elsewhere: Decimal
     held: Decimal  # in quality inspection or blocked, anywhere
     reserved: Decimal  # by released orders, here
+    by: Sequence[str] = ()  # the orders that reserve it
 
 
 def _components(asked: Asked, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
@@ -149,7 +151,6 @@ def _component(
         return
     needs, here = shown(needed, one.unit, units), shown(supply.here, one.unit, units)
     looked.append(Looked(f"stock of {one.material} at {one.storage_location or 'any place'}", here, _age(asked, facts)))
-    reserved = f", {shown(supply.reserved, one.unit, units)} more reserved" if supply.reserved else ""
     where = one.storage_location or "the plant"
     if supply.here >= needed:
         yield from _at_the_line(asked, one, needed, facts, limits, looked)
@@ -157,9 +158,10 @@ def _component(
         at = asked.at + limits.replenishment
         hours = f"{limits.replenishment.total_seconds() / 3600:g}"
         more = shown(supply.elsewhere, one.unit, units)
+        there = _beside(supply, supply.here, "there", one.unit, facts)
         why = (
-            f"insufficient material {one.material} at {where}: {needs} needed, {here} there{reserved}, {more} "
-            f"elsewhere; earliest start delayed by {hours} hours"
+            f"insufficient material {one.material} at {where}: {needs} needed, {there}, {more} elsewhere; earliest "
+            f"start delayed by {hours} hours"
         )
         yield Constraint("component", DELAYS, one.material, needs, here, why, at)
     elif supply.here + supply.elsewhere + supply.held >= needed:
@@ -167,9 +169,20 @@ def _component(
         why = f"material {one.material} is on quality hold: {needs} needed, {here} free at {where}, {held} held"
         yield Constraint("quality_hold", BLOCKS, one.material, needs, here, why)
     else:
-        there = shown(supply.here + supply.elsewhere, one.unit, units)
-        why = f"component {one.material} is missing: {needs} needed, {there} in the plant{reserved}"
-        yield Constraint("component", BLOCKS, one.material, needs, there, why)
+        free = supply.here + supply.elsewhere
+        there = _beside(supply, free, "in the plant", one.unit, facts)
+        why = f"component {one.material} is missing: {needs} needed, {there}"
+        yield Constraint("component", BLOCKS, one.material, needs, shown(free, one.unit, units), why)
+
+
+def _beside(supply: Supply, free: Decimal, where: str, unit: str, facts: Facts) -> str:
+    """What is there in all, and how much of it is other orders'."""
+    there = f"{shown(free + supply.reserved, unit, facts.units)} {where}"
+    if not supply.reserved:
+        return there
+    much = f"{shown(supply.reserved, unit, facts.units)} of it" if free else "all of it"
+    more = f" and {len(supply.by) - LISTED} more" if len(supply.by) > LISTED else ""
+    return f"{there}, {much} reserved for {', '.join(supply.by[:LISTED])}{more}"
 
 
 def _at_the_line(
@@ -211,9 +224,9 @@ def supply_of(one: Component, facts: Facts) -> Supply:
         elif not one.batch:
             elsewhere += free
     claims = _reserved(facts).get((one.material, one.storage_location), ())
-    reserved = sum((converted(quantity, unit, to) for quantity, unit in claims), ZERO)
+    reserved = sum((converted(quantity, unit, to) for quantity, unit, _ in claims), ZERO)
     taken = min(here, reserved)
-    return Supply(here - taken, elsewhere, held, taken)
+    return Supply(here - taken, elsewhere, held, taken, tuple(dict.fromkeys(order for _, _, order in claims)))
 
 
 def _stocks(facts: Facts) -> Mapping[str, Sequence[Any]]:
@@ -227,18 +240,18 @@ def _stocks(facts: Facts) -> Mapping[str, Sequence[Any]]:
     return facts.remember("stocks by material", by_material)
 
 
-def _reserved(facts: Facts) -> Mapping[tuple[str, str], Sequence[tuple[Decimal, str]]]:
-    """What released orders still take: by material and place, quantity and unit."""
-    known: Mapping[tuple[str, str], Sequence[tuple[Decimal, str]]] | None = facts.memo.get("reserved")
+def _reserved(facts: Facts) -> Mapping[tuple[str, str], Sequence[tuple[Decimal, str, str]]]:
+    """What released orders still take: by material and place, quantity, unit and the order."""
+    known: Mapping[tuple[str, str], Sequence[tuple[Decimal, str, str]]] | None = facts.memo.get("reserved")
     if known is not None:
         return known
-    claims: dict[tuple[str, str], list[tuple[Decimal, str]]] = {}
+    claims: dict[tuple[str, str], list[tuple[Decimal, str, str]]] = {}
     for order in facts.orders.values():
         if order.status == "released":
             for one in order.components:
                 if one.required > one.withdrawn:
                     left = one.required - one.withdrawn
-                    claims.setdefault((one.material, one.storage_location), []).append((left, one.unit))
+                    claims.setdefault((one.material, one.storage_location), []).append((left, one.unit, order.order))
     return facts.remember("reserved", claims)
 
 

@@ -11,6 +11,7 @@ from simulators.stories.stage import Stage, reasons
 PLACE: Final = "mixing/MIX-01"
 ORDER: Final = {"order": "1000100", "operation": "0010"}
 RESIN: Final = "RM-RESIN"
+PIGMENT: Final = "RM-PIGMENT"
 PERSON: Final = "supervisor"
 LOT: Final = 100  # KG
 WEIGHED: Final = ("99.300", "97.700", "97.900", "97.600")  # of resin, for each lot
@@ -22,8 +23,9 @@ async def play(stage: Stage) -> None:
     numbers = iter(range(1, 1000))
     await _before_anything_is_weighed(stage, numbers)
     await _it_learns(stage, numbers)
-    await _a_pallet_on_the_scale(stage, numbers)
+    refused = await _a_pallet_on_the_scale(stage, numbers)
     await _the_end(stage, numbers)
+    stage.tell(f"What was refused, from the scale on: .venv/bin/gatepost trace {refused}")
 
 
 async def _made(stage: Stage, numbers: Any, good: int, *, final: bool = False) -> str:
@@ -50,20 +52,31 @@ async def _decided(stage: Stage, name: str) -> dict[str, Any]:
     return found
 
 
-async def _resin(stage: Stage, name: str) -> dict[str, Any]:
-    """The goods issue of resin that a report became."""
-    return next(one for one in await stage.settled(name) if one["payload"]["material"] == RESIN)
+async def _issued(stage: Stage, name: str, material: str = RESIN) -> dict[str, Any]:
+    """The goods issue of a component that a report became."""
+    return next(one for one in await stage.settled(name) if one["payload"]["material"] == material)
+
+
+async def _expects(stage: Stage, name: str) -> str:
+    """What the agent said that it expects of resin, when it decided about a report."""
+    history = (await stage.ask("GET", f"/v1/trace/{name}"))["history"]
+    said = [reason for row in history for reason in row["detail"].get("reasons", ())]
+    return next(str(one) for one in said if one.startswith(RESIN) and " expected for " in one)
 
 
 async def _before_anything_is_weighed(stage: Stage, numbers: Any) -> None:
-    stage.tell(f"BEGINNING. The counter reports {LOT} KG made. Nobody has weighed anything yet, and the shift is long.")
-    issue = await _resin(stage, await _made(stage, numbers, LOT))
-    stage.tell(
-        f"{issue['payload']['quantity']} KG of resin are booked now (document {issue['document']}), by the bill of "
-        "material, and pigment likewise; not at the end of the shift."
+    await stage.next(
+        f"BEGINNING. The counter reports {LOT} KG made. Nobody has weighed anything yet, and the shift is long."
+    )
+    name = await _made(stage, numbers, LOT)
+    issue, pigment = await _issued(stage, name), await _issued(stage, name, PIGMENT)
+    await stage.next(
+        f"{issue['payload']['quantity']} KG of resin (document {issue['document']}) and "
+        f"{pigment['payload']['quantity']} KG of pigment are booked now, not at the end of the shift: by the bill of "
+        "material, with what setting up takes."
     )
     await _decided(stage, await _weighed(stage, numbers, WEIGHED[0], LOT))
-    stage.tell(
+    await stage.next(
         f"Later the scale says {WEIGHED[0]} KG for these. That takes the place of what was expected: no posting of its "
         "own, the difference goes with the next one. Nothing is booked twice."
     )
@@ -71,47 +84,52 @@ async def _before_anything_is_weighed(stage: Stage, numbers: Any) -> None:
 
 async def _it_learns(stage: Stage, numbers: Any) -> None:
     for weight in WEIGHED[1:]:
-        name = await _made(stage, numbers, LOT)
-        await _decided(stage, name)
+        expecting = await _made(stage, numbers, LOT)
+        await _decided(stage, expecting)
         await _decided(stage, await _weighed(stage, numbers, weight, LOT))
-    issue = await _resin(stage, name)
-    stage.tell(
-        f"Three lots on, every one was a little over the bill of material. The agent has learnt that: for the last "
-        f"{LOT} KG it booked {issue['payload']['quantity']} KG of resin ({issue['document']}), where 96 would stand in "
-        "the bill."
+    issue = await _issued(stage, expecting)
+    await stage.next(
+        f"Three lots on, every one was a little over the 96 KG of the bill of material. The agent has learnt that, and "
+        f"says so: {await _expects(stage, expecting)}. For the last {LOT} KG it booked {issue['payload']['quantity']} "
+        f"KG ({issue['document']}): that, and what the lots before took beside what was booked for them."
     )
 
 
-async def _a_pallet_on_the_scale(stage: Stage, numbers: Any) -> None:
-    stage.tell(f"CONFLICT. {LOT} KG more are made and booked. Then the scale reports 212.4 KG of resin for them.")
-    await _resin(stage, await _made(stage, numbers, LOT))
+async def _a_pallet_on_the_scale(stage: Stage, numbers: Any) -> str:
+    await stage.next(f"CONFLICT. {LOT} KG more are made and booked. Then the scale reports 212.4 KG of resin for them.")
+    await _issued(stage, await _made(stage, numbers, LOT))
     name = await _weighed(stage, numbers, "212.400", LOT)
     (held,) = await stage.settled(name)
-    stage.tell(
-        f"Posting {held['id']} waits for a person. It is only the difference, {held['payload']['quantity']} KG, since "
-        f"the rest is booked: {reasons(held)[0]}."
+    await stage.next(f"Posting {held['id']} waits for a person, because by the bill of material that is far too much:")
+    for reason in reasons(held):
+        stage.tell(f"  - {reason}")
+    await stage.next(
+        "The supervisor goes and looks: a pallet stood on the scale. Refused, so that what was expected stands:"
     )
-    stage.tell("The supervisor goes and looks: a pallet stood on the scale. Refused, so that what was expected stands.")
+    stage.tell(f'  gatepost approvals refuse {held["id"]} --reason "a pallet stood on the scale"')
     await stage.decide("refuse", held, PERSON, "a pallet stood on the scale")
     await stage.settled(name, "refused")
+    return name
 
 
 async def _the_end(stage: Stage, numbers: Any) -> None:
-    await _resin(stage, await _made(stage, numbers, LOT))
+    await stage.next("The order ends with 120 KG more. For these the scale is low: some resin was still in the hopper.")
+    await _issued(stage, await _made(stage, numbers, LOT))
     await _decided(stage, await _made(stage, numbers, 20, final=True))
-    stage.tell("The order ends with 120 KG more. The last two weighings are low: a new sack was started.")
     await _decided(stage, await _weighed(stage, numbers, "92.600", LOT))
     name = await _weighed(stage, numbers, "18.300", 20, final=True)
     (back,) = await stage.settled(name)
-    stage.tell(
+    await stage.next(
         f"Now everything is weighed, and {back['payload']['quantity']} KG too much is booked. No issue follows that "
-        f"could make up for it, so it goes back (movement {back['payload']['movement']}), with a signature."
+        f"could make up for it, so posting {back['id']} takes it back (movement {back['payload']['movement']}), once "
+        "the supervisor has signed:"
     )
+    stage.tell(f'  gatepost approvals approve {back["id"]} --reason "the scales are right"')
     await stage.decide("approve", back, PERSON, "the scales are right")
     (back,) = await stage.settled(name, "acknowledged")
     expected = sum(map(Decimal, (*WEIGHED, "92.600", "18.300")))
     told = await stage.until(lambda: _books(stage, back["document"]), "the books of SAP")
-    stage.tell(
+    await stage.next(
         f"THE END. The scale saw {expected} KG in six lots, and one lot that it did not see right stands as expected: "
         f"{told - expected} KG. SAP has {told} KG of resin for order 1000100, to the gram, in steps while it was made."
     )

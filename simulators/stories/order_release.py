@@ -11,11 +11,12 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from simulators.receivers.topic_line import TopicLine, topic_line
-from simulators.stories.stage import Stage
+from simulators.stories.stage import ASK_S, Stage
 
 FIRST: Final = "1000124"
 SECOND: Final = "1000125"
 SPRING: Final = "PT-SPRING"
+LEFT: Final = "100"
 PLENTY: Final = "900000"
 TOPIC: Final = "plant/1710/{work_center}/dispatch"
 ANSWERS: Final = "plant/1710/dispatch/answer"
@@ -46,53 +47,60 @@ async def play(stage: Stage) -> None:
         await _all_is_well(stage, line)
         await _no_springs(stage, planner)
         await _the_springs_come(stage, line)
-    stage.tell(
+    await stage.next(
         "THE END. Two orders were released and sent to their line without anybody; the planner was told once, with the "
-        f"number that was missing, and had nothing to do when it was there. See gatepost trace order:{SECOND}"
+        "number that was missing, and had nothing to do when it was there."
     )
+    stage.tell(f"What stood in the way of the second, and what followed: .venv/bin/gatepost trace order:{SECOND}")
 
 
 async def _all_is_well(stage: Stage, line: TopicLine) -> None:
-    stage.tell(f"BEGINNING. The planner creates order {FIRST} in SAP: 4000 valves, due in two weeks.")
+    await stage.next(f"BEGINNING. The planner creates order {FIRST} in SAP: 4000 valves, due in two weeks.")
     await _created(stage, FIRST)
     sent = await _sent(stage, line, FIRST)
-    group = " and ".join(f"{one['kind']} ({one['document']})" for one in sent["postings"])
-    stage.tell(
-        f"Seconds later the agent has read it, found material, people and time for it, and done two things, one after "
-        f"the other: {group}. The line has order, operation and quantity, and has acknowledged them."
+    released, dispatched = (one["id"] for one in sent["postings"])
+    await stage.next(
+        "Seconds later the agent has read it, found material, people and time for it, and done two things, one after "
+        f"the other: released it in SAP (posting {released}), and sent it to ASSY-05 (posting {dispatched}). The line "
+        "has order, operation and quantity, and has acknowledged them."
     )
 
 
 async def _no_springs(stage: Stage, planner: TopicLine) -> None:
-    stage.tell("CONFLICT. A box of springs is found to be the wrong ones: 100 are left. Then the next order comes.")
-    await _sap(stage, "stock", {"material": SPRING, "quantity": "100"})
+    await stage.next(
+        f"CONFLICT. A box of springs is found to be the wrong ones: {LEFT} are left. Then the next order comes."
+    )
+    await _sap(stage, "stock", {"material": SPRING, "quantity": LEFT})
 
     async def missing() -> Any:
         answer = await _asked(stage, "PROD-QUESTION")
         return answer["status"] == "BLOCKED"
 
-    await stage.until(missing, "the agent to know the stock")
+    await stage.until(missing, "the agent to know the stock", ASK_S)
     await _created(stage, SECOND)
 
     async def told() -> Any:
         return next((one for one in planner.orders if one.get("order") == SECOND), None)
 
     message = await stage.until(told, "the planner to be told")
-    stage.tell(f"It is not released. The planner's panel says ({message['severity']}): {message['subject']}")
+    await stage.next(f"It is not released. The planner's panel says ({message['severity']}): {message['subject']}")
     answer = await _asked(stage, SECOND)
+    await stage.next(
+        f"Whoever asks (POST /v1/feasibility/check) is told the same at once: {answer['status']}, with that sentence."
+    )
     stage.tell(
-        f"Whoever asks gets the same answer at once: POST /v1/feasibility/check says {answer['status']}, "
-        f"{answer['recommended_action']}, because {answer['blocking_issues'][0]}."
+        f"And {FIRST}? It is released, and now lacks springs like every order that runs. Of that nobody is told: the "
+        "agent looks at an order until it is released; from then on it is the line's business."
     )
 
 
 async def _the_springs_come(stage: Stage, line: TopicLine) -> None:
-    stage.tell("A lorry brings springs, and they are booked into stock.")
+    await stage.next("A lorry brings springs, enough for all of them, and they are booked into stock.")
     await _sap(stage, "stock", {"material": SPRING, "quantity": PLENTY})
     sent = await _sent(stage, line, SECOND)
-    stage.tell(
+    await stage.next(
         f"Nobody touches the order: the agent looks again because the stock has changed, and order {SECOND} is "
-        f"released and dispatched ({sent['postings'][-1]['document']})."
+        f"released and sent to its line (postings {' and '.join(str(one['id']) for one in sent['postings'])})."
     )
 
 

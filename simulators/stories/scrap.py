@@ -21,11 +21,12 @@ async def play(stage: Stage) -> None:
     lot = await _scratches(stage)
     await _reported_twice(stage)
     await _reworked(stage, lot)
-    stage.tell(
+    await stage.next(
         "THE END. 4 pieces went to the cost centre of the tool shop without anybody, 20 to that of handling because a "
         "person knew better, none twice, and 180 wait in blocked stock with a note on the order. What the person said "
         "is a label: gatepost models export-labels scrap_classification --out labels.csv"
     )
+    stage.tell("From the report to the documents: .venv/bin/gatepost trace QC-2")
 
 
 async def _a_worn_tool(stage: Stage) -> None:
@@ -34,7 +35,7 @@ async def _a_worn_tool(stage: Stage) -> None:
     body |= {"lot_quantity": 200, "lot_stock": 200, "made_before": 1000, **WORN}
     scrap, defect = await stage.settled(await stage.report(f"{PLACE}/scrap", body))
     paid = scrap["payload"]
-    stage.tell(
+    await stage.next(
         f"The model is sure: {paid['cause']}. Nobody is asked: {paid['quantity']} pieces are scrapped (movement "
         f"{paid['movement']}, document {scrap['document']}) at the expense of cost centre {paid['cost_center']}, and "
         f"then the defect is on record ({defect['document']})."
@@ -42,21 +43,23 @@ async def _a_worn_tool(stage: Stage) -> None:
 
 
 async def _scratches(stage: Stage) -> dict[str, Any]:
-    stage.tell("CONFLICT. An operator finds 20 scratched bodies in lot L-2. Nobody has measured anything.")
+    await stage.next("CONFLICT. An operator finds 20 scratched bodies in lot L-2. Nobody has measured anything.")
     body = {"id": "QC-2", **SCRATCHED, "origin": "operator", "operator": "4711", "lot_stock": 200}
     name = await stage.report(f"{PLACE}/scrap", body)
     first, *rest = await stage.settled(name)
-    stage.tell(f"Posting {first['id']} and the {len(rest)} behind it in its group wait for a person, and say why:")
+    await stage.next(
+        f"Posting {first['id']} and the {len(rest)} behind it in its group wait for a person, and say why:"
+    )
     for reason in reasons(first):
         stage.tell(f"  - {reason}")
-    stage.tell("The supervisor looks at a piece: the gripper has scratched it. That is handling, so:")
+    await stage.next("The supervisor looks at a piece: the gripper has scratched it. That is handling, so:")
     stage.tell(f'  gatepost approvals correct {first["id"]} cause=handling --reason "scratched by the gripper"')
     changes = {"changes": {"cause": "handling"}}
     await stage.decide("correction", first, PERSON, "scratched by the gripper", **changes)
     done = await stage.settled(name, "acknowledged", "superseded")
     paid = next(one for one in done if one["kind"] == "scrap" and one["state"] == "acknowledged")
     blocked = next(one for one in done if one["kind"] == "stock_transfer")
-    stage.tell(
+    await stage.next(
         f"Now SAP has it: 20 pieces at the expense of cost centre {paid['payload']['cost_center']} "
         f"({paid['document']}), the defect on record, and the {blocked['payload']['quantity']} that are left of the "
         f"lot in blocked stock (344, {blocked['document']}), because a tenth of a lot is no small matter."
@@ -65,22 +68,27 @@ async def _scratches(stage: Stage) -> dict[str, Any]:
 
 
 async def _reported_twice(stage: Stage) -> None:
-    stage.tell("Then the camera comes to lot L-2, too, and reports the same 20 pieces.")
+    await stage.next("Then the camera comes to lot L-2, too, and reports the same 20 pieces.")
     body = {"id": "QC-3", **SCRATCHED, "origin": "vision", "lot_stock": 180}
     name = await stage.report(f"{PLACE}/scrap", body)
     first, *_ = await stage.settled(name)
-    stage.tell(f"It is held: {reasons(first)[0]}. The supervisor refuses it, and what would have followed with it.")
+    await stage.next(f"It is held: {reasons(first)[0]}.")
+    stage.tell("The supervisor refuses it, and what would have followed with it:")
+    stage.tell(f'  gatepost approvals refuse {first["id"]} --reason "the operator has reported them"')
     await stage.decide("refuse", first, PERSON, "the operator has reported them")
     await stage.settled(name, "refused")
 
 
 async def _reworked(stage: Stage, blocked: dict[str, Any]) -> None:
     left = blocked["payload"]["quantity"]
-    stage.tell(f"What becomes of the {left} pieces? The agent said what each choice costs. Quality chooses rework.")
+    await stage.next(
+        f"What becomes of the {left} pieces? The agent said what each choice costs. Quality chooses rework."
+    )
     body = {"id": "QC-4", **ORDER, "quantity": int(left), "lot": "L-2", "choice": "rework"}
     name = await stage.report(f"{PLACE}/follow_on", body)
     (note,) = await stage.settled(name)
-    stage.tell(f"{reasons(note)[0].capitalize()}: posting {note['id']} waits, and the supervisor signs it.")
+    await stage.next(f"{reasons(note)[0].capitalize()}: posting {note['id']} waits, and the supervisor signs it:")
+    stage.tell(f'  gatepost approvals approve {note["id"]} --reason "agreed with quality"')
     await stage.decide("approve", note, PERSON, "agreed with quality")
     (note,) = await stage.settled(name, "acknowledged")
-    stage.tell(f"Order 1000110 has it in its text: {note['payload']['text']}")
+    await stage.next(f"Order 1000110 has it in its text: {note['payload']['text']}")

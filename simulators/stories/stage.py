@@ -9,7 +9,7 @@ import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from simulators.stories import MODES, OPTIONS, STORIES
 
 PATIENCE_S: Final = 60.0
 LOOK_S: Final = 0.3
+ASK_S: Final = 2.0  # between two questions that the agent keeps as events
 ANSWER_S: Final = 10.0
 WIDTH: Final = 100
 SETTLED: Final = ("acknowledged", "held", "dead", "refused", "superseded", "simulated")
@@ -37,11 +38,16 @@ class StoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One bench, seen by a story. `data` is its folder."""
+    """One bench, seen by a story. `data` is its folder.
+
+    `reported` is told of each report; `pause_s`: how long a reader has for what was told, before the next comes.
+    """
 
     ports: Ports
     data: Path
     say: Say
+    reported: Say = field(default=lambda _: None)
+    pause_s: float = 0.0
     plant: str = "1710"
 
     def tell(self, text: str) -> None:
@@ -49,11 +55,18 @@ class Stage:
         for line in textwrap.wrap(text, WIDTH):
             self.say(line)
 
+    async def next(self, text: str) -> None:
+        """A few sentences, when what went before has been read, and agent and SAP have said their part of it."""
+        await asyncio.sleep(self.pause_s)
+        self.tell(text)
+
     async def report(self, place: str, body: Mapping[str, Any]) -> str:
         """Publish a report of `line/work centre/kind`, stamped now; returns the name by which the agent knows it."""
         kind = place.rpartition("/")[2]
         content = json.dumps({"ts": datetime.now(UTC).isoformat(timespec="milliseconds"), **body})
-        await asyncio.to_thread(self._publish, Message(f"plant/{self.plant}/{place}", content.encode()))
+        topic = f"plant/{self.plant}/{place}"
+        await asyncio.to_thread(self._publish, Message(topic, content.encode()))
+        self.reported(f"{body['id']} reported on {topic}")
         return f"{kind}:{body['id']}"
 
     def _publish(self, message: Message) -> None:
@@ -74,12 +87,12 @@ class Stage:
         settled: list[dict[str, Any]] = await self.until(there, f"what {name} became")
         return settled
 
-    async def until(self, found: Callable[[], Awaitable[Any]], what: str) -> Any:
+    async def until(self, found: Callable[[], Awaitable[Any]], what: str, every_s: float = LOOK_S) -> Any:
         """The first answer that is one. Raises StoryError after a minute."""
-        for _ in range(int(PATIENCE_S / LOOK_S)):
+        for _ in range(int(PATIENCE_S / every_s)):
             if answer := await found():
                 return answer
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(every_s)
         raise StoryError(f"the story waited {PATIENCE_S:g} s for {what}; look at {self.data}/agent.log")
 
     async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from simulators.bench import MARK
+from simulators.plan import parser
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,11 +197,16 @@ def for_a_story(folder: Path, ports: int) -> Path:
     return file
 
 
+def test_a_story_is_known_however_its_name_is_written():
+    """Capitals and an underscore are no mistake."""
+    assert parser("").parse_args(["--story", "Order_Release"]).story == "order-release"
+
+
 async def test_a_story_is_told_from_its_beginning_to_its_end(start, tmp_path):
     """The scrap story: what it says happened is in SAP's books, once, in this order."""
     ports = seven_free_ports()
     file = for_a_story(tmp_path, ports)
-    options = ("--story", "scrap", "--agent-config", str(file))
+    options = ("--story", "scrap", "--pause", "0", "--agent-config", str(file))
     bench = await start(tmp_path / "bench", *options, first_port=ports)
     await bench.until("THE END")
     books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
@@ -290,7 +296,7 @@ async def test_a_line_that_speaks_sparkplug_needs_no_agent(start, tmp_path):
 async def test_the_story_of_backflush_ends_with_what_the_scales_saw(start, tmp_path):
     """Resin is issued lot by lot while consumption only advises, and what was too much goes back once."""
     ports = seven_free_ports()
-    options = ("--story", "backflush", "--agent-config", str(for_a_story(tmp_path, ports)))
+    options = ("--story", "backflush", "--pause", "0", "--agent-config", str(for_a_story(tmp_path, ports)))
     bench = await start(tmp_path / "bench", *options, first_port=ports)
     await bench.until("THE END")
     books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
@@ -305,7 +311,7 @@ async def test_the_story_of_backflush_ends_with_what_the_scales_saw(start, tmp_p
 async def test_the_story_of_reconciliation_ends_with_books_that_are_right(start, tmp_path):
     """The second document of a lot is taken back, what was missing is issued, and the stock is what was counted."""
     ports = seven_free_ports()
-    options = ("--story", "reconcile", "--agent-config", str(for_a_story(tmp_path, ports)))
+    options = ("--story", "reconcile", "--pause", "0", "--agent-config", str(for_a_story(tmp_path, ports)))
     bench = await start(tmp_path / "bench", *options, first_port=ports)
     await bench.until("CONFLICT")
     await bench.until("THE END")

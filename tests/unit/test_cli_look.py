@@ -15,7 +15,7 @@ import yaml
 from agent import registry
 from agent.cli import COMMANDS, gatepost
 from agent.commands import show, status, trace
-from agent.ports import Batch, Delivery
+from agent.ports import Batch, Delivery, Kind
 from agent.store import inbox, masterdata
 from agent.store.balance import EVENT_STATES, POSTING_STATES
 from agent.store.forecast import Forecast, forecast
@@ -217,6 +217,27 @@ def test_an_order_leads_to_its_postings(config, name):
     assert ("the ERP said: M7/021" in out) == (name == "order:2")
     assert len(json.loads(gatepost_(config, "trace", name, "--json").out)["postings"]) == 1
     assert gatepost_(config, "trace", "order:77").code == 1
+
+
+def test_an_order_tells_whether_it_can_be_released_and_what_people_were_told(tmp_path):
+    """The constraint by its name, also where nobody could be told; the message with its whole sentence."""
+    config = folder(tmp_path)
+    blocked = {"status": "BLOCKED", "causes": ["component/PT-SPRING/blocks"], "signature": "s", "released": ""}
+    subject = "order 77 is blocked: component PT-SPRING is missing"
+    told = {"kind": Kind.NOTIFICATION, "payload": {"order": "77", "subject": subject, "text": "all of it"}}
+    with stores.opened(tmp_path / "data" / "gatepost.db") as writer:
+        writer.call(lambda tx: inbox.put_states(tx, [("order_release/77", blocked), ("order_release/78", {})]))
+        alone = gatepost_(config, "trace", "order:77").out
+        stores.add(
+            writer,
+            stores.posting(1, "notify/order/77/component/PT-SPRING/blocks", **told),
+            stores.posting(2, "order/7"),
+        )
+    assert alone.startswith("release: BLOCKED, because of component PT-SPRING\n")
+    out = gatepost_(config, "trace", "order:77").out
+    assert f"notification: {subject}" in out
+    assert len(json.loads(gatepost_(config, "trace", "order:7", "--json").out)["postings"]) == 1
+    assert gatepost_(config, "trace", "order:78").code == 1
 
 
 @pytest.mark.parametrize(

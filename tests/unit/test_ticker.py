@@ -11,6 +11,7 @@ from simulators.ticker import (
     Ticker,
     booked,
     logged,
+    many,
     progress,
     reported,
     tell,
@@ -139,6 +140,37 @@ def test_several_are_told_in_the_plural_and_one_in_the_singular():
     assert told.startswith(
         "3 consumptions to post, 1 consumption held, 3 goods issues acknowledged at s4, 2 stored from line"
     )
+
+
+def test_a_plural_is_english():
+    """A word that ends in a hissing sound gets es."""
+    assert [many(2, "backflush"), many(1, "document"), many(0, "report")] == [
+        "2 backflushes",
+        "1 document",
+        "0 reports",
+    ]
+
+
+def test_a_report_that_comes_twice_names_the_second():
+    """Whoever follows the numbers knows which one is the same again."""
+    twice = CONSUMPTION | {"misbehaviour": "double_report", "ids": ["MIX-01-000001", "MIX-01-000002"]}
+    assert reported(twice).endswith("[sent wrongly: double report, again as MIX-01-000002]")
+    assert reported(twice | {"ids": ["MIX-01-000001"] * 2}).endswith("[sent wrongly: double report]")
+
+
+def test_what_changes_an_order_is_told_in_words():
+    """The release of an order and a change of it are no documents with a number of their own."""
+    released = {"kind": "order_release", "number": "1000124/2", "order": "1000124"}
+    assert booked(released) == "order 1000124 released"
+    assert booked(released | {"kind": "order_change"}) == "order 1000124 changed"
+    counted = {"kind": "count_entry", "number": "2026/100000001/1/1", "order": ""}
+    assert booked(counted) == "count document 2026/100000001: its count entered"
+
+
+def test_a_story_names_no_command_for_what_it_decides_itself():
+    """Who typed it would read that nothing waits."""
+    after = totals(SCRAPE.replace('"held"} 1.0', '"held"} 2.0'))
+    assert progress(totals(SCRAPE), after, {}) == "1 consumption held"
 
 
 def test_a_held_posting_is_told_with_the_command_that_shows_it():

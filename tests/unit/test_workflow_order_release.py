@@ -166,7 +166,7 @@ def test_material_elsewhere_in_the_plant_delays_the_start():
 
 
 def test_what_released_orders_still_take_is_not_there():
-    """600 springs in stock, 300 of them needed by an order that runs: 300 are left for 500."""
+    """600 springs in stock, 300 of them needed by an order that runs: 300 are left for 500, and it is named."""
     running = {
         **ORDER,
         "order": "1000100",
@@ -176,7 +176,7 @@ def test_what_released_orders_still_take_is_not_there():
     facts = facts_of(ENOUGH[0], stock("PT-SPRING", "600")).with_documents([("order", running)])
     proposal = proposed(facts)
     assert proposal.answer["status"] == "BLOCKED"
-    assert "300 PC in the plant, 300 PC more reserved" in proposal.answer["blocking_issues"][0]
+    assert "600 PC in the plant, 300 PC of it reserved for 1000100" in proposal.answer["blocking_issues"][0]
 
 
 def test_a_doubtful_score_or_too_little_time_is_a_risk():
