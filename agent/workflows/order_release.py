@@ -26,6 +26,9 @@ from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limit
 
 ON_TIME: Final = "on time"  # the class of the model that counts
 _ONLY_ASKED: Final = "it asks for something else than the ERP's order: it is answered, nothing follows from it"
+_AGAIN: Final = (
+    "its release was proposed before, and the ERP does not tell yet that it is released: look whether its line has it"
+)
 _NOTHING_NEW: Final = "as it was decided before: nothing new follows from it"
 
 
@@ -164,7 +167,7 @@ class OrderRelease:
         base = base._replace(withdraws=f"order/{asked.order.order}")
         now = {
             "status": verdict.status.value, "causes": verdict.causes, "signature": self._signature(asked, verdict),
-            "released": state.get("released", ""), "again": bool(oees),
+            "released": state.get("released", ""), "again": bool(oees), "proposed": state.get("proposed", ""),
         }  # fmt: skip
         content = digest(asked.order)
         if verdict.status in (Status.FEASIBLE, Status.WITH_NOTES):
@@ -172,7 +175,9 @@ class OrderRelease:
                 reasons = (*base.reasons, "its release was proposed before")
                 return base._replace(reasons=reasons, withdraws=""), now
             drafts = (*release_drafts.release(asked.order, facts), *self._replenishments(asked.order, verdict, facts))
-            return base._replace(drafts=drafts, together=True), {**now, "released": content}
+            again: tuple[str, ...] = (_AGAIN,) if state.get("proposed") == content else ()
+            proposal = base._replace(drafts=drafts, together=True, holds=again)
+            return proposal, {**now, "released": content, "proposed": content}
         if (state.get("status"), state.get("causes")) == (now["status"], now["causes"]):
             return base._replace(reasons=(*base.reasons, _NOTHING_NEW), withdraws=""), now
         drafts, holds = self._exception(asked.order, verdict, facts)

@@ -267,6 +267,17 @@ def test_what_was_proposed_for_an_order_is_withdrawn_when_it_is_decided_otherwis
     assert told == ["order/1000200", "", "order/1000200", "", "order/1000200"]
 
 
+def test_what_may_be_at_the_line_already_is_released_again_only_by_a_person():
+    """A machine goes down and comes back before the ERP tells of the release: nothing goes a second time by itself."""
+    down = facts_of(live=RUNS | {(LiveKind.EQUIPMENT_STATE, "ASSY-05"): "down"})
+    state: Any = {}
+    held = []
+    for facts in (down, facts_of(), down, facts_of(), down, facts_of(quantity="400")):
+        proposal, (state, _) = FLOW.propose(report(), facts, scored(0.9), [state, {}])
+        held += [bool(proposal.holds)] if proposal.together else []
+    assert held == [False, True, False]
+
+
 @pytest.mark.parametrize("quantity", ["-5", "0", "1E+12"])
 def test_an_absurd_quantity_is_refused(quantity):
     """Into quarantine, with the field."""
