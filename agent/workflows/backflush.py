@@ -174,8 +174,16 @@ class Backflush:
             raise BadPayload("a report of production says how many pieces were made", field="material_actuals")
         if self.config.totals and pieces < 0:
             raise BadPayload(f"a total of {shortened(pieces)} cannot be", field="quantity", reason="negative")
+        most = Fraction(order.quantity * self._most)
+        if -pieces > most:  # a counter that began anew, say: no issue would follow for so many pieces
+            less, ordered = (shown(value, order.unit, facts.units) for value in (shortened(-pieces), order.quantity))
+            raise BadPayload(
+                f"{less} would be taken back, {ordered} are ordered; mend the sender's numbers, then send it again",
+                field="quantity",
+                reason="out_of_range",
+            )
         made = before.after(report.occurred_at.timestamp(), pieces) if told else before
-        if made.pieces > before.pieces and made.pieces > Fraction(order.quantity * self._most):
+        if made.pieces > before.pieces and made.pieces > most:
             total, ordered = (
                 shown(value, order.unit, facts.units) for value in (shortened(made.pieces), order.quantity)
             )

@@ -22,7 +22,7 @@ SPRINGS = "PT-SPRING"
 
 
 @asynccontextmanager
-async def plant(folder: Path) -> AsyncIterator[tuple[Bench, TopicLine, Hook]]:
+async def plant(folder: Path, mode: str = "auto") -> AsyncIterator[tuple[Bench, TopicLine, Hook]]:
     """An agent with three targets: SAP, the line and people."""
     async with (
         broker() as there,
@@ -57,7 +57,7 @@ async def plant(folder: Path) -> AsyncIterator[tuple[Bench, TopicLine, Hook]]:
             folder,
             targets=targets,
             workflows={"order_release": release, "consumption": {"target": "s4"}, "confirmation": {"target": "s4"}},
-            authority={"order_release": {"mode": "auto", "min_confidence": 0.0}},
+            authority={"order_release": {"mode": mode, "min_confidence": 0.0}},
             models=str(HOUSE / "models"),
             model_keys=str(HOUSE / "edge_config/trust/models"),
         ) as one:
@@ -111,6 +111,30 @@ async def test_a_blocked_order_is_told_and_released_by_itself_when_the_cause_is_
         assert len(web.posted) == 1
         trace = await one.get(f"/v1/trace/posting:{sent['id']}")
         assert [posting["kind"] for posting in trace["postings"]] == ["order_release", "dispatch"]
+
+
+async def test_a_release_that_nobody_has_signed_is_withdrawn_when_the_order_cannot_be_made_any_more(tmp_path: Path):
+    """Held in assist; the springs are gone: nobody can sign it, the planner is told, and it is proposed again later."""
+    async with plant(tmp_path, mode="assist") as (one, line, web):
+        await sap(one, "stock", material=SPRINGS, quantity="900000")
+        await until(lambda: _known(one, "900000"))
+        await sap(one, "order", order=ORDER, released=False, due="2030-01-01T12:00:00")
+        (held,) = await one.held()
+        assert held["kind"] == "order_release"
+        await sap(one, "stock", material=SPRINGS, quantity="10")
+        await until(lambda: _posted(web))
+        answer = await one.ask(
+            "POST",
+            f"/v1/approvals/{held['id']}/approve",
+            json={"expected_version": held["version"], "record_hash": held["record_hash"], "reason": "quickly"},
+        )
+        assert answer.status_code == 409, answer.text
+        gone = [kind for kind in ("order_release", "dispatch") if await postings(one, kind, "refused")]
+        assert gone == ["order_release", "dispatch"]
+        await sap(one, "stock", material=SPRINGS, quantity="900000")
+        (again,) = await one.held()
+        assert again["id"] > held["id"]
+        assert line.orders == []
 
 
 async def test_an_order_at_risk_waits_for_the_planner_with_a_note_drafted(tmp_path: Path):

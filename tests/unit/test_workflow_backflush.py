@@ -104,6 +104,18 @@ def test_few_pieces_are_issued_when_time_has_passed():
     assert quantities(line.produced("5", at=600))["RM-RESIN"] == "15.900"
 
 
+def test_a_correction_by_more_than_the_order_is_kept_and_counts_for_nothing():
+    """A counter that began anew: the pieces after it would else be issued for only when it had come so far again."""
+    line = Line()
+    line.produced("100")
+    with pytest.raises(BadPayload) as refused:
+        line.produced("-65536")
+    assert refused.value.reason == "out_of_range"
+    line.produced("-10")
+    line.produced("110")
+    assert line.booked["RM-RESIN"] == Decimal(quantities(Line().produced("200"))["RM-RESIN"])
+
+
 def test_the_last_pieces_are_issued_at_once():
     """What no scale measures is issued to the last piece when the order says that it was the last."""
     line = Line()
