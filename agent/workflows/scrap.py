@@ -137,8 +137,9 @@ class Scrap:
         if not double:
             judged = self._severity(report, one, reason, states)
         lost, stale = (one.lost,) if one.lost else (), stale_orders(report, facts, self._stale)
-        holds = (*one.place.holds, *stale, *lost, *self._implausible(one, facts), *double, *doubts)
         rest = self._rest(one, judged)
+        odd = (*self._implausible(one, facts), *_blocked_before(one, rest, states, facts))
+        holds = (*one.place.holds, *stale, *lost, *odd, *double, *doubts)
         drafts = self._drafts(report, facts, one, reason, judged, rest)
         left = follow_on.suggested(one, judged, rest, self.config.rework_share, facts)
         confidence = 1.0 if score is None or scrapped(report).reason else score.confidence
@@ -252,6 +253,15 @@ class Scrap:
                 new |= {"cause": cause, "blocked": str(Decimal(state.get("blocked", 0)) + rest)}
             after.append(new)
         return after
+
+
+def _blocked_before(one: Found, rest: Decimal, states: Sequence[Any], facts: Facts) -> tuple[str, ...]:
+    """More of a lot than there is: its defects may be told one by one, each with what was there before the first."""
+    before = Decimal(_histories(states)[1].get("blocked", 0))
+    if not (rest and before) or (one.lot_quantity is not None and before + rest + one.quantity <= one.lot_quantity):
+        return ()
+    had, more = (shown(value, one.unit, facts.units) for value in (before, rest))
+    return (f"{had} of lot {one.actual.lot} were blocked before, and {more} more would be: look what is left of it",)
 
 
 def _histories(states: Sequence[Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -124,6 +124,15 @@ def test_a_large_share_blocks_the_rest_of_the_lot_and_tells_people():
     assert states[1]["blocked"] == "180"
 
 
+def test_what_is_left_of_a_lot_is_blocked_once_without_a_person():
+    """Three defects of one inspection, each with what was in stock before: good pieces of other lots stay free."""
+    _, states = proposed(report("20", lot_stock="200"), sure("process"))
+    again, _ = proposed(report("30", lot_stock="200", id="S-2"), sure("process"), states)
+    assert again.holds == ("180 PC of lot L1 were blocked before, and 170 PC more would be: look what is left of it",)
+    grown, _ = proposed(report("30", lot_stock="100", lot_quantity="400", id="S-3"), sure("process"), states)
+    assert grown.holds == ()
+
+
 @given(st.integers(1, 300), st.integers(0, 300), st.integers(1, 300))
 def test_never_more_is_booked_and_blocked_than_there_is_in_stock(scrap, stock, lot):
     """Whatever the report says: what is scrapped and what is blocked are together the stock, or the scrap alone."""
