@@ -42,7 +42,7 @@ COMMANDS = {
     "approvals": ("approvals:approvals", "Held postings: list, show, approve, correct, refuse."),
     "advised": ("advised:advised", "List what workflows in mode `advise` would have posted; nothing of it was."),
     "compare": ("compare:compare", "Compare what the agent would have done with what people did."),
-    "counts": ("reconciliation:counts", "List what is worth counting, in money."),
+    "counts": ("reconciliation:counts", "List what is worth counting, in money; enter what was counted."),
     "variance": (
         "reconciliation:variance",
         "What an order took beside its bill of material, with the sentence that explains it.",

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 MASK: Final = "***"
-TELLS: Final = {"material": ("material_text",)}  # what a field is called in words, beside it
+TELLS: Final = {"material": ("material_text", "to_material"), "batch": ("to_batch",)}
+"""A field → what tells of it beside it: what it is called in words, and where a transfer goes."""
 SHORTEST: Final = 3  # shorter values would be found in texts that do not mean them
 HASHES: Final = frozenset({"record_hash", "record_sha256", "payload_sha256", "shown_sha256"})
 """Hashes of what is masked, too: whoever knows all the rest finds the missing field by trying."""

@@ -30,6 +30,7 @@ from agent.reconciliation.observed import (
     Observation,
     Place,
     Plan,
+    Restated,
     Used,
 )
 from agent.store.movements import Moved
@@ -105,6 +106,8 @@ def material(name: str, facts: Facts) -> Material | None:
 def _of(row: Moved, seen: Seen, mappings: Mappings, facts: Facts) -> Iterator[Observation]:
     if row.action == "decided" and row.event is not None and row.event.source != SOURCE:
         yield from _report(mappings.read(row.event), row, facts)
+    elif row.action == "decided" and row.event is not None and row.event.topic == f"{SOURCE}/{COUNT}":
+        yield from _report(own_events.read(row.event), row, facts)  # a count that a person entered here
     elif row.action == "master_data" and row.event is not None:
         yield from _told(row, seen, facts)
     elif row.action == "acknowledged" and row.payload is not None:
@@ -174,7 +177,9 @@ def _made(report: SegmentResponse, facts: Facts) -> Iterator[Made]:
 # ── the books ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) -> Iterator[Booked]:
+def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) -> Iterator[Booked | Restated]:
+    if row.kind == Kind.STOCK_TRANSFER and row.workflow == RECONCILIATION:
+        yield from _restated(row, payload, facts)
     if row.kind != Kind.GOODS_ISSUE:
         return
     key, amount = order_key(payload["order"], payload["operation"]), _of_payload(payload, facts)
@@ -193,6 +198,16 @@ def corrected_by(row: Moved) -> str:
     except BadPayload:
         id = ""
     return (id or "").removeprefix(f"{RECONCILIATION}/") or UNKNOWN
+
+
+def _restated(row: Moved, payload: Mapping[str, Any], facts: Facts) -> Iterator[Restated]:
+    """A mix-up that was put right in the books: off one place and to the other, each in the unit of its stock."""
+    amount, into = _of_payload(payload, facts), payload.get("to_material") or payload["material"]
+    location = payload.get("to_storage_location") or payload["storage_location"]
+    there = _place(into, location, payload.get("to_batch") or payload.get("batch", ""), facts)
+    received = _in_base(Quantity(Decimal(payload["quantity"]), payload["unit"]), into, facts)
+    yield Restated(row.at, _place_of(payload, facts), float(amount))
+    yield Restated(row.at, there, -float(received))
 
 
 def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts) -> Booked | None:

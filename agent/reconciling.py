@@ -162,6 +162,7 @@ class Reconciling:
         }
         if finding.instead is not None:
             data |= {"instead": finding.instead.material, "instead_location": finding.instead.storage_location}
+            data |= {"instead_batch": finding.instead.batch} if finding.instead.batch else {}
         data |= self._document(finding)
         unit = materials[finding.place.material]
         quantity = Quantity(abs(_decimal(finding.excess)), unit.code)

@@ -1,31 +1,48 @@
-"""`gatepost counts` and `gatepost variance`: what is worth counting, and what orders took beside what they should."""
+"""`gatepost counts` and `gatepost variance`: what is worth counting, what was counted, and what orders took."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
 
+from agent import counts as counted
 from agent import masterfiles
 from agent.balances import accounts, worth_counting
 from agent.commands import show
-from agent.commands.place import AT_MOST, Place, as_json, at_place, now
+from agent.commands.place import AT_MOST, Asked, Place, as_json, at_place, now, plain, signed
+from agent.commands.reach import Reach
 from agent.facts import Facts, Plant, from_document
 from agent.store import masterdata
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
-@click.command("counts")
+class Listing(click.Group):
+    """A group that lists where nothing else is asked for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without the name of a command it is that of the list."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ("-h", "--help"))
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+@click.group("counts", cls=Listing)
+def counts() -> None:
+    """List what is worth counting, in money; enter what was counted."""
+
+
+@counts.command("list")
 @click.option("--costs", type=float, default=10.0, show_default=True, help="What counting one place costs.")
 @click.option("--limit", type=AT_MOST, default=20, show_default=True, help="At most so many, the most valuable.")
 @at_place
 @as_json
-def counts(*, costs: float, limit: int, place: Place, json: bool) -> None:
-    """List what is worth counting, in money.
+def listed(*, costs: float, limit: int, place: Place, json: bool) -> None:
+    """List what is worth counting, in money; `gatepost counts` alone does so, too.
 
     That is by how much the books of a place are probably off, less what counting costs: it grows with what moved since
     the last count, with the noise of its scales, and with what reconciliation found there and nobody has put right.
@@ -33,7 +50,7 @@ def counts(*, costs: float, limit: int, place: Place, json: bool) -> None:
     \b
     Examples:
       gatepost counts
-      gatepost counts --costs 25 --json
+      gatepost counts list --costs 25 --json
     """
     facts = _facts(place)
     found = place.look(lambda live: worth_counting(live, facts, now(), costs))[:limit]
@@ -52,6 +69,50 @@ def counts(*, costs: float, limit: int, place: Place, json: bool) -> None:
         ["material", "location", "batch", "in the books", "off by", f"worth {place.plant.currency}", "counted"], rows
     )
     show.say(f"worth: what the books are probably off by, less {costs:g} {place.plant.currency} for counting it")
+
+
+def _quantity(_context: click.Context, _argument: click.Parameter, text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+        fits = 0 <= number < 10**10
+    except InvalidOperation:  # no number, or NaN, which cannot be compared
+        fits = False
+    if not fits:
+        raise click.UsageError(f"QUANTITY: {text!r} is no quantity that can lie anywhere; a number such as 412.5")
+    if number != round(number, 6):
+        raise click.UsageError(f"QUANTITY: {text!r} has more than six places behind the point")
+    return number.normalize()
+
+
+@counts.command("enter")
+@click.argument("material", callback=plain)
+@click.argument("storage_location", callback=plain)
+@click.argument("quantity", callback=_quantity)
+@click.argument("unit", callback=plain)
+@click.option("--batch", default="", callback=plain, help="The batch, where the material is managed in batches.")
+@at_place
+@signed
+def enter(
+    *, material: str, storage_location: str, quantity: Decimal, unit: str, batch: str, place: Place, asked: Asked
+) -> None:
+    """Enter what was counted at one place.
+
+    It becomes a report like any other: the physical inventory document, the count in it and the difference to the
+    books wait as one group for a signature (`gatepost approvals list`). A count that agrees posts nothing.
+
+    \b
+    Examples:
+      gatepost counts enter RM-RESIN 171A 412.5 kg --reason "cycle count of week 48"
+      gatepost counts enter RM-PIGMENT 171A 18 kg --batch B7 --by "E. Muster" --reason "silo looked too full"
+    """
+    one = counted.checked(counted.Counted(material, storage_location, quantity, unit, batch), _facts(place))
+    body = {
+        "material": material, "storage_location": storage_location, "quantity": f"{quantity:f}", "unit": one.unit,
+        "batch": batch,
+    }  # fmt: skip
+    answer = Reach(place, asked).act("/v1/counts", body, lambda desk, act: counted.enter(desk, one, act))
+    report = answer["report"]
+    show.say(f"{report} entered (by {answer['by']}: {asked.reason}); `gatepost trace {report}` shows what became of it")
 
 
 @click.command("variance")

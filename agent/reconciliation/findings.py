@@ -31,6 +31,7 @@ class Correction(StrEnum):
     ISSUE = "issue"  # what is missing in the books
     SCRAP = "scrap"  # confirm it
     COUNT = "count"
+    TRANSFER = "transfer"  # what is missing at `instead` is too much here: two places mixed up
 
 
 class Finding(NamedTuple):

@@ -92,7 +92,15 @@ class InBooks(NamedTuple):
     quantity: float
 
 
-Observation: TypeAlias = Used | Booked | Corrected | Made | Plan | Level | InBooks
+class Restated(NamedTuple):
+    """A correction moved so much off the books of a place (below 0: to them), and nothing of what lies there."""
+
+    at: datetime
+    place: Place
+    quantity: float
+
+
+Observation: TypeAlias = Used | Booked | Corrected | Made | Plan | Level | InBooks | Restated
 
 
 class Material(NamedTuple):

@@ -23,6 +23,7 @@ from agent.reconciliation.observed import (
     Observation,
     Place,
     Plan,
+    Restated,
     Used,
 )
 from agent.reconciliation.state import Lot, Order, State, Waiting
@@ -104,6 +105,10 @@ def _take(look: _Look, one: Observation) -> None:
             order.line(one.place.material).books.append(one)
             order.total(one.place.material).booked += one.quantity
             _off_books(look, one.place, one.at, float(one.quantity))
+        case Restated():  # the books jump, and that explains nothing that lies there: no new finding of it
+            _off_books(look, one.place, one.at, one.quantity)
+            if one.quantity < 0:  # the finding was about the place that had too little in the books
+                moved_at(look.state, one.place, one.at).doubt += one.quantity
         case Corrected():
             lines.corrected(_order_of(look, one.order).line(one.material), one.id, one.quantity)
         case Level() if one.counted:
@@ -335,17 +340,25 @@ def _pair_steps(look: _Look) -> None:
     left: list[Waiting] = []
     while waiting:
         one = waiting.pop(0)
-        other = next((each for each in waiting if stock.opposite(one.place, one.change, each.place, each.change)), None)
+        fitting = _opposite_to(one, waiting)
+        other = fitting[0] if fitting else None
         if other is not None and one.place == other.place:
             waiting.remove(other)  # it is back: something was told later than it happened
         elif other is not None and _unit(look, one.place) == _unit(look, other.place):
             waiting.remove(other)
-            look.findings.append(stock.instead(other.place, other.change, one.place, _unit(look, one.place)))
+            alone = len(fitting) == 1 and not _opposite_to(other, [*waiting, *left])
+            sure = alone and stock.mixed_up(one.place, one.change, other.place, other.change)
+            unit = _unit(look, one.place)
+            look.findings.append(stock.instead(other.place, other.change, one.place, unit, sure=sure))
         elif look.now - one.found > HALF:
             look.findings.append(stock.lost(one.place, one.change, _unit(look, one.place)))
         else:
             left.append(one)
     look.state.steps = left
+
+
+def _opposite_to(one: Waiting, others: Iterable[Waiting]) -> list[Waiting]:
+    return [each for each in others if stock.opposite(one.place, one.change, each.place, each.change)]
 
 
 def _unit(look: _Look, place: Place) -> str:

@@ -22,6 +22,7 @@ DELIVERY: Final = 20.0  # standard deviations of a reading: so much at once was 
 SAME_LOAD: Final = 0.25  # of it: a load and its booking
 UNDERWAY: Final = 24 * 3600.0  # after that it is not booked at all
 ALIKE: Final = 0.1  # of the larger, beside them
+SURE: Final = 0.1  # of a step: known so well, it is moved between the books without a count
 
 
 class Stock(BaseModel):
@@ -108,6 +109,19 @@ def opposite(here: Place, one: Change, there: Place, other: Change) -> bool:
     return apart <= (BACK_WITHIN if here == there else PAIRED_WITHIN) and abs(one.by + other.by) <= equal
 
 
+def mixed_up(here: Place, one: Change, there: Place, other: Change) -> bool:
+    """Whether an opposite pair is sure enough to move it in the books: both known well, equal without more ado.
+
+    And of one material at two storage locations, or of two at one: nothing else is one movement.
+    """
+    equal = EQUAL * (one.error**2 + other.error**2) ** 0.5
+    known = all(change.error <= SURE * abs(change.by) for change in (one, other))
+    same_location = here.storage_location == there.storage_location
+    same_stock = here.material == there.material and here.batch == there.batch
+    movable = same_stock != same_location and (same_stock or here.material != there.material)
+    return known and movable and abs(one.by + other.by) <= equal
+
+
 def lost(place: Place, change: Change, unit: str) -> Finding:
     """What a change of one place alone means."""
     begun, seen = _moment(change.at), _moment(change.until)
@@ -131,16 +145,23 @@ def lost(place: Place, change: Change, unit: str) -> Finding:
     return Finding(cause, place, begun, seen, change.by, change.error, Correction.COUNT, evidence)
 
 
-def instead(place: Place, change: Change, other: Place, unit: str) -> Finding:
-    """`other` was used, where `place` is what was told: there is more of it than should be."""
+def instead(place: Place, change: Change, other: Place, unit: str, *, sure: bool = False) -> Finding:
+    """`other` was used, where `place` is what was told: there is more of it than should be.
+
+    `sure`: of both, and of their being a pair; then it is moved in the books, else both are counted.
+    """
     begun, seen = _moment(change.at), _moment(change.until)
+    gone, told = other.material, place.material
+    if gone == told:
+        gone, told = (" ".join(filter(None, one)) for one in (other, place))
     evidence = (
-        f"{abs(change.by):.4g} ± {change.error:.2g} {unit} of {place.material} are too many since "
-        f"{begun:%Y-%m-%d %H:%M} UTC, and as much of {other.material} is gone",
-        f"{other.material} was used and {place.material} told",
+        f"{abs(change.by):.4g} ± {change.error:.2g} {unit} of {told} are too many since "
+        f"{begun:%Y-%m-%d %H:%M} UTC, and as much of {gone} is gone",
+        f"{gone} was used and {told} told",
     )
+    correction = Correction.TRANSFER if sure else Correction.COUNT
     return Finding(
-        Cause.SUBSTITUTION, place, begun, seen, abs(change.by), change.error, Correction.COUNT, evidence, instead=other
+        Cause.SUBSTITUTION, place, begun, seen, abs(change.by), change.error, correction, evidence, instead=other
     )  # fmt: skip
 
 

@@ -1,22 +1,29 @@
-"""GET /v1/counts and /v1/variance: what is worth counting, and what orders took beside what they should."""
+"""/v1/counts and /v1/variance: what is worth counting, what was counted, and what orders took beside their bills."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
+from agent import counts
 from agent.balances import accounts, worth_counting
+from agent.callers import Identity
+from agent.errors import Conflict
 from agent.facts import Facts
 from agent.masking import veiled
+from agent.settings import Scope
+from agent.signing import readable
 from agent.veil import covered
 from agent.web.looks import Reader
-from agent.web.models import Shown
-from agent.web.requests import StrictRoute, TheAgent, look
+from agent.web.models import Name, Reasoned, Shown
+from agent.web.requests import Acts, Key, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
 router = APIRouter(route_class=StrictRoute)
+Reporter = Annotated[Identity, Depends(Acts(Scope.INGEST))]
 Costs = Annotated[float, Query(ge=0, le=1e9, description="What counting one place costs, in the plant's currency")]
 Most = Annotated[int, Query(ge=1, le=1000, description="At most so many, the most valuable first")]
 Order = Annotated[str, Query(max_length=64, description="Only this order")]
@@ -26,6 +33,9 @@ Day = Annotated[
         pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="Orders of this day, YYYY-MM-DD, as they stood when it was over"
     ),
 ]
+
+
+Batch = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(readable)]
 
 
 class WorthCounting(Shown):
@@ -48,6 +58,23 @@ class Counts(Shown):
     """Places, the most valuable count first."""
 
     items: list[WorthCounting]
+
+
+class Count(Reasoned):
+    """What a person counted at one place."""
+
+    material: Name
+    storage_location: Name
+    batch: Batch = Field(default="", description="Where the material is managed in batches")
+    quantity: str = Field(pattern=r"^[0-9]{1,10}(\.[0-9]{1,6})?$", description="A decimal string")
+    unit: Name = Field(description="As people call it, or its UN/ECE code")
+
+
+class Entered(Shown):
+    """The count is on disk; what it becomes is decided behind it."""
+
+    report: str = Field(description="Its message id, for `/v1/trace`")
+    by: str
 
 
 class ComponentVariance(Shown):
@@ -84,6 +111,17 @@ async def list_counts(agent: TheAgent, caller: Reader, costs: Costs = 10.0, limi
     facts, now = agent.rules.facts, agent.clock()
     found = [] if caller.lines else await look(agent, lambda at: worth_counting(at, facts, now, costs))
     return Counts.model_validate({"items": veiled(found[:limit], covered(agent.config, caller))})
+
+
+@router.post("/v1/counts", status_code=202, tags=["reconciliation"])
+async def enter_count(asked: Count, agent: TheAgent, caller: Reporter, key: Key = "") -> Entered:
+    """Enter what was counted: a report of kind `stock_count`. Its difference to the books waits for a signature."""
+    everywhere(caller)
+    if counts.KIND not in agent.rules.assignments:
+        raise Conflict(f"no workflow reads reports of kind {counts.KIND!r}: add it to the mapping of reconciliation")
+    wanted = counts.Counted(asked.material, asked.storage_location, Decimal(asked.quantity), asked.unit, asked.batch)
+    one, act = counts.checked(wanted, agent.rules.facts), act_of(caller, asked, key)
+    return Entered.model_validate(await committed(agent, counts.enter(agent.desk, one, act)))
 
 
 @router.get("/v1/variance", tags=["reconciliation"])

@@ -1,4 +1,4 @@
-"""What puts a finding of reconciliation right: take back, issue, report as scrap, or count. Pure."""
+"""What puts a finding of reconciliation right: take back, issue, report as scrap, move or count. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import Facts
+from agent.facts import Facts, Material, Stock
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Kind
 from agent.workflows.orders import converted, erp_quantity, into, material_of, shown
@@ -53,7 +53,7 @@ def read(report: SegmentResponse, facts: Facts) -> Found:
 
 def drafts(found: Found, facts: Facts) -> Drafts:
     """The postings that would put it right, in their order, and what is uncertain about them."""
-    makers = {"reversal": _taken_back, "issue": _issued, "scrap": _scrapped, "count": _count}
+    makers = {"reversal": _taken_back, "issue": _issued, "scrap": _scrapped, "count": _count, "transfer": _moved}
     make = makers.get(found.correction)
     return make(found, facts) if make else ((), ("the books are right: nothing is to be posted",))
 
@@ -145,6 +145,52 @@ def _scrapped(found: Found, facts: Facts) -> Drafts:
     return (Draft(Kind.CONFIRMATION, f"order/{order.order}", payload, value),), why
 
 
+def _moved(found: Found, facts: Facts) -> Drafts:
+    """So much from the books of what was taken to those of what was told; a count where that is no one movement."""
+    here, other, location = found.actual, found.text("instead"), found.text("instead_location")
+    material, taken = material_of(here.material, facts), material_of(other, facts)
+    step = into(taken.base_unit, taken, facts).step
+    quantity, stock = found.excess.quantize(step), facts.stock(other, location, found.text("instead_batch"))
+    if reason := _immovable(found, material, taken, stock):
+        drafts, more = _count(found, facts)
+        return drafts, (reason, *more)
+    day = facts.plant.day_text(found.report.occurred_at)
+    payload = {
+        "movement": "311" if other == here.material else "309",
+        "material": other, "plant": facts.plant.site, "storage_location": location,
+        "quantity": str(quantity), "unit": taken.base_unit, "posting_date": day, "document_date": day,
+        "text": f"{found.cause}: {found.report.id or ''}"[:50],
+    }  # fmt: skip
+    payload |= {"batch": found.text("instead_batch")} if found.text("instead_batch") else {}
+    if other == here.material:
+        payload |= {"to_storage_location": here.storage_location}
+    else:
+        payload |= {"to_material": here.material} | ({"to_batch": here.lot} if here.lot else {})
+    noise, why = found.data.get("noise"), []
+    if isinstance(noise, Decimal) and noise > step:
+        why.append(f"the quantity is what gauges show, ± {shown(noise, taken.base_unit, facts.units)}")
+    if other != here.material:
+        why.append(f"orders keep the cost of {here.material}: {other} was used for them")
+    value = quantity * max(material.price, taken.price)
+    return (Draft(Kind.STOCK_TRANSFER, f"count/{location}", payload, value),), tuple(why)
+
+
+def _immovable(found: Found, material: Material, taken: Material, stock: Stock | None) -> str:
+    """Why two places are counted and nothing is moved between their books; "" where it can be moved."""
+    here, location, batch = found.actual, found.text("instead_location"), found.text("instead_batch")
+    same = material.material == taken.material
+    reasons = (
+        (not (location and here.storage_location), "a storage location is not known"),
+        (same == (location == here.storage_location), "neither one material nor one storage location"),
+        (material.base_unit != taken.base_unit, f"{taken.material} is not kept in {material.base_unit}"),
+        ((material.batch_managed and not here.lot) or (taken.batch_managed and not batch), "no gauge tells the batch"),
+        (same and here.lot != batch, "they are two batches"),
+        (found.excess <= 0, "nothing is too much there"),
+        (stock is not None and stock.quantity < found.excess, f"the books of {taken.material} have not so much"),
+    )
+    return next((f"{why}: count both" for applies, why in reasons if applies), "")
+
+
 def _count(found: Found, facts: Facts) -> Drafts:
     """A document by which the place is counted, and the other one where two are mixed up."""
     location = found.actual.storage_location
@@ -152,11 +198,11 @@ def _count(found: Found, facts: Facts) -> Drafts:
         return (), (f"count {found.place_words}: the report names no storage location",)
     items = [{"material": found.actual.material} | ({"batch": found.actual.lot} if found.actual.lot else {})]
     why: tuple[str, ...] = ()
-    if (other := found.text("instead")) and other != found.actual.material:
-        if found.text("instead_location") == location:
-            items.append({"material": other})
-        else:
+    if other := found.text("instead"):
+        if found.text("instead_location") != location:
             why = (f"count {other} at {found.text('instead_location')}, too",)
+        elif other != found.actual.material:
+            items.append({"material": other})
     day = facts.plant.day_text(found.report.occurred_at)
     payload = {
         "plant": facts.plant.site,
@@ -201,6 +247,8 @@ def said(found: Found, made: Sequence[Draft], facts: Facts) -> Mapping[str, str]
 
 
 def _verb(draft: Draft) -> str:
+    if draft.kind is Kind.STOCK_TRANSFER:
+        return f"move {draft.payload['quantity']} in the books from {_ends(draft.payload)}"
     words = {
         Kind.REVERSAL: f"take back {draft.payload.get('document', '')}",
         Kind.GOODS_ISSUE: f"issue {draft.payload.get('quantity', '')}",
@@ -208,3 +256,9 @@ def _verb(draft: Draft) -> str:
         Kind.COUNT_DOCUMENT: "count",
     }
     return words.get(draft.kind, draft.kind.value)
+
+
+def _ends(payload: Mapping[str, Any]) -> str:
+    """From where to where stock is moved."""
+    there = payload.get("to_material") or payload.get("to_storage_location", "")
+    return f"{payload['material']} at {payload['storage_location']} to {there}"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import yaml
 
 from agent import assembly, config
 from agent.app import Agent
@@ -22,10 +24,12 @@ from agent.web.api import routes
 from agent.web.protocol import Protocol
 from agent.web.server import serve
 from simulators.erp.tls import make_certificates
-from tests.api_bench import CONSUMPTION, Bench, bench, until, write
+from tests.api_bench import CONSUMPTION, HOUSE, Bench, bench, until, write
+from tests.command_line import gatepost_
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BIDI = "looks\u202elike"
+COUNT = ("document", "entry", "difference")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -287,6 +291,34 @@ async def test_what_is_worth_counting_and_what_orders_took(plant: Bench):
     assert values == sorted(values, reverse=True)
     assert (await plant.get("/v1/variance?order=NONE"))["items"] == []
     assert (await plant.ask("GET", "/v1/variance?day=yesterday")).status_code == 422
+
+
+async def test_a_count_that_is_entered_is_held_for_a_signature(tmp_path: Path):
+    """POST /v1/counts, also by `gatepost counts enter`: one group of three; who may not report, or slips, is told."""
+    place = tmp_path / "counting"
+    place.mkdir()
+    for name in ("consumption", "confirmation", "stock_count"):
+        shutil.copy(HOUSE / f"edge_config/mappings/{name}.yaml", place)
+    flows: dict[str, Any] = {name: {"target": "s4"} for name in ("consumption", "confirmation")}
+    flows["reconciliation"] = {"target": "s4", "mapping": ["reconciliation", "stock_count"]}
+    signed = {"reconciliation": {"mode": "assist"}}
+    written: list[dict[str, Any]] = yaml.safe_load(write(tmp_path, "").read_text())["targets"]
+    written[0]["count_service"] = "API_PHYSICAL_INVENTORY_DOC_SRV"
+    written[0]["postings"] |= {f"count_{part}": "live" for part in COUNT}
+    async with bench(tmp_path, mappings=str(place), workflows=flows, authority=signed, targets=written) as one:
+        body = {"material": "RM-RESIN", "storage_location": "171A", "quantity": "12.5", "unit": "kg", "reason": "cycle"}
+        assert (await one.ask("POST", "/v1/counts", "anna", json=body)).status_code == 403
+        for slip, status in (({"material": "NONE"}, 404), ({"unit": "stone"}, 422), ({"quantity": "-1"}, 422)):
+            assert (await one.ask("POST", "/v1/counts", "scale", json=body | slip)).status_code == status
+        answer = await one.ask("POST", "/v1/counts", "scale", json=body)
+        assert answer.status_code == 202, answer.text
+        assert [row["kind"] for row in await one.held(1)] == ["count_document"]  # the first of its group
+        kinds = one.agent.desk.look(lambda at: [kind for (kind,) in at.execute("SELECT kind FROM posting ORDER BY id")])
+        assert kinds == [f"count_{part}" for part in COUNT]
+        words = ("counts", "enter", "RM-PIGMENT", "171A", "3", "kg", "--by", "E. Muster", "--reason", "cycle")
+        ran = await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", *words)
+        assert ran.code == 0, ran.out
+        await one.held(2)
 
 
 async def test_refused_acts_are_in_the_trail_and_cannot_fill_it(tmp_path: Path):

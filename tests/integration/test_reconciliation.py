@@ -14,6 +14,12 @@ import pytest_asyncio
 
 from agent import reconciling
 from agent.balances import accounts
+from agent.detectors.balance import Change
+from agent.own_events import SOURCE, event_of
+from agent.ports import Batch
+from agent.reconciliation import stock as stock_
+from agent.reconciliation.observed import Material, Place
+from agent.store import inbox
 from agent.store.approvals import Signature
 from tests.command_line import gatepost_
 from tests.plant import PERSON, Plant, plant, until
@@ -165,3 +171,25 @@ async def test_a_count_goes_into_the_books_with_one_signature(line: Plant):
     await approve(line, group[0][0], group[0][3])
     await until(lambda: {one[2] for one in postings(line, event.id)} == {"acknowledged"}, "all three are booked")
     assert line.sap.erp.ledger.stock["RM-RESIN", "171A"] == counted
+
+
+async def test_two_locations_that_were_mixed_up_are_right_in_the_books_after_one_signature(line: Plant):
+    """A finding of that kind becomes a transfer that a person signs: so much less there, so much more here, once."""
+    stock = line.sap.erp.ledger.stock
+    line.sap.erp.ledger.storage_locations.add("171B")
+    before = stock["RM-RESIN", "171A"], stock.get(("RM-RESIN", "171B"), Decimal(0))
+    here, there, at = Place("RM-RESIN", "171B"), Place("RM-RESIN", "171A"), line.clock().timestamp()
+    change = Change(at, 3600.0, 7.0, 0.2, False, at)
+    report = line.agent.reconciling._report(
+        stock_.instead(here, change, there, "KG", sure=True), {"RM-RESIN": Material("KG", Decimal("0.001"), code="KGM")}
+    )
+    batch = Batch(SOURCE, (event_of(report),), line.clock(), lambda: None)
+    await line.agent.desk.act(lambda tx: inbox.store(tx, batch))
+    await until(lambda: (one := line.event(str(report.id), "reconciliation")) and one.state == "held", "it is held")
+    event = line.event(str(report.id), "reconciliation")
+    assert event is not None
+    ((id, kind, _, version, payload, _),) = postings(line, event.id)
+    assert (kind, payload["movement"], payload["quantity"]) == ("stock_transfer", "311", "7.000")
+    await approve(line, id, version)
+    await until(lambda: {one[2] for one in postings(line, event.id)} == {"acknowledged"}, "it is booked")
+    assert (stock["RM-RESIN", "171A"], stock["RM-RESIN", "171B"]) == (before[0] - 7, before[1] + 7)

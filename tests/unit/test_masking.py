@@ -31,6 +31,14 @@ def test_a_line_of_a_list_is_masked_on_top_and_in_its_words():
     assert (seen["id"], seen["quantity"], seen["payload"]["batch"]) == (17, "26.000", "")
 
 
+def test_where_a_transfer_goes_is_masked_like_where_it_comes_from():
+    """The receiving material and batch of a stock transfer, and what its reason says of them."""
+    moved = {"material": "RM-RESIN", "batch": "", "to_material": "RM-PIGMENT", "to_batch": "B77", "movement": "309"}
+    seen = veiled({"reason": "309 from RM-RESIN to RM-PIGMENT B77", "payload": moved}, ["material", "batch"])
+    assert seen["reason"] == f"309 from {MASK} to {MASK} {MASK}"
+    assert seen["payload"] == {**moved, "material": MASK, "to_material": MASK, "to_batch": MASK}
+
+
 @pytest.mark.parametrize("name", sorted(HASHES))
 def test_a_hash_over_what_is_masked_is_masked(name):
     """Whoever knows all the rest of a payload would find the missing field by trying."""

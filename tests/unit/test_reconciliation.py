@@ -10,10 +10,22 @@ import pytest
 from agent.commands.reconciliation import no_account
 from agent.detectors import balance
 from agent.detectors.balance import Balance, Change
+from agent.reconciliation import stock
 from agent.reconciliation.findings import Cause, Correction, Finding
-from agent.reconciliation.observed import Booked, InBooks, Level, Made, Material, Observation, Place, Plan, Used
+from agent.reconciliation.observed import (
+    Booked,
+    InBooks,
+    Level,
+    Made,
+    Material,
+    Observation,
+    Place,
+    Plan,
+    Restated,
+    Used,
+)
 from agent.reconciliation.pairing import dated, pair
-from agent.reconciliation.state import Order, State, restored
+from agent.reconciliation.state import Order, State, Waiting, restored
 from agent.reconciliation.step import moved_at, step
 
 MONDAY = datetime(2026, 11, 23, 6, tzinfo=UTC)
@@ -332,6 +344,73 @@ def test_stock_that_goes_without_a_report_is_theft_or_a_mix_up():
     assert (theft.cause, theft.correction, theft.place) == (Cause.THEFT, Correction.COUNT, RESIN)
     (mixed,) = silo(120.0, mixed=True)
     assert (mixed.cause, mixed.instead) == (Cause.SUBSTITUTION, RESIN)
+
+
+BESIDE = Place("RESIN", "SILO 2")
+
+
+def two_silos(other: Place, off: float = 300.0, back: float = 300.0) -> list[Finding]:
+    """Three weeks; on day 11 `off` goes from one and `back` comes to the other, on day 17 the books are moved."""
+    random, state, told = Random(3), State(), []
+    for hour in range(24 * 21):
+        now, mixed, moved = MONDAY + timedelta(hours=hour), hour > 24 * 11, hour > 24 * 17
+        came: list[Observation] = []
+        if hour == 24 * 17 + 1:
+            came = [Restated(now, RESIN, off), Restated(now, other, -off)]
+        for place, lies, books in ((RESIN, -off * mixed, -off * moved), (other, back * mixed, off * moved)):
+            came.append(Level(now, place, 9000 + lies + random.gauss(0, 20)))
+            came.append(InBooks(now, place, 9000.0 + books))
+        told += step(state, came, now + timedelta(minutes=1), MATERIALS, timedelta(hours=1))
+    return told
+
+
+@pytest.mark.parametrize("other", [BESIDE, Place("OTHER", "SILO")])
+def test_what_was_mixed_up_for_sure_is_moved_in_the_books_and_told_once(other):
+    """Two silos of one material, or two materials of one place: a transfer, and no finding when it is booked."""
+    (found,) = two_silos(other)
+    assert (found.correction, found.place, found.instead) == (Correction.TRANSFER, other, RESIN)
+    assert found.excess == pytest.approx(300.0, abs=30)
+
+
+@pytest.mark.parametrize(
+    ("other", "off", "back"),
+    [(Place("OTHER", "ELSEWHERE"), 300.0, 300.0), (BESIDE, 300.0, 265.0)],
+    ids=["two materials at two places", "not the same"],
+)
+def test_a_mix_up_that_is_not_sure_is_counted(other, off, back):
+    """What is no one movement, or not quite equal, is for people to count first."""
+    first = two_silos(other, off, back)[0]
+    assert (first.cause, first.correction) == (Cause.SUBSTITUTION, Correction.COUNT)
+
+
+@pytest.mark.parametrize(
+    ("there", "error", "back", "sure"),
+    [
+        (BESIDE, 5.0, 100.0, True),
+        (Place("OTHER", "SILO"), 5.0, 100.0, True),
+        (BESIDE, 15.0, 100.0, False),
+        (BESIDE, 1.0, 108.0, False),
+        (Place("RESIN", "SILO 2", "B1"), 5.0, 100.0, False),
+        (Place("RESIN", "SILO", "B1"), 5.0, 100.0, False),
+    ],
+    ids=["two places", "two materials", "not known well", "not the same", "two batches, too", "two batches alone"],
+)
+def test_only_a_mix_up_that_is_known_well_is_moved(there, error, back, sure):
+    """Both sizes within a tenth, equal by what is known of them, and one movement of one material or at one place."""
+    gone, more = (Change(0.0, 3600.0, by, error, False, 0.0) for by in (-100.0, back))
+    assert stock.opposite(RESIN, gone, there, more)
+    assert stock.mixed_up(RESIN, gone, there, more) is sure
+
+
+@pytest.mark.parametrize("third", [-100.0, 100.0])
+def test_where_it_could_be_another_pair_it_is_counted(third):
+    """As much is missing, or too much, at a third place: nobody knows which two were mixed up."""
+    steps = [
+        Waiting(place, Change(0.0, 3600.0, by, 3.0, False, 0.0), MONDAY)
+        for place, by in ((RESIN, -100.0), (BESIDE, 100.0), (Place("RESIN", "SILO 3"), third))
+    ]
+    (found,) = step(State(steps=steps), [], MONDAY, MATERIALS, timedelta(hours=1))
+    assert (found.cause, found.correction) == (Cause.SUBSTITUTION, Correction.COUNT)
 
 
 def test_entries_are_paired_in_sums_too():

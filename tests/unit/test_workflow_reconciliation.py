@@ -14,7 +14,9 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.observing import Seen, Withdrawn
-from agent.ports import Proposal
+from agent.ports import Kind, Proposal
+from agent.sap import movements
+from agent.sap.call import Rules
 from agent.store.approvals import reported
 from agent.store.movements import Moved
 from agent.units import UnitsFile, UnitTable
@@ -22,6 +24,7 @@ from agent.workflows.reconciliation import SIGNED, Config, Reconciliation
 
 EDGE_CONFIG = Path(__file__).parents[2] / "edge_config"
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+RULES = Rules(ZoneInfo("Europe/Berlin"), {"KGM": "KG"}, {}, services={Kind.STOCK_TRANSFER: "MAT"})
 ORDER: dict[str, Any] = {
     "order": "1000100", "material": "CMP-BLUE", "plant": "1710", "quantity": "2000.000", "unit": "KGM",
     "status": "released", "operations": [{"operation": "0010", "work_center": "MIX-01", "unit": "KGM"}],
@@ -37,7 +40,8 @@ def load_facts() -> Facts:
     units = UnitTable.of(parse(EDGE_CONFIG / "units.yaml", UnitsFile))
     facts = Facts(plant=Plant("1710", ZoneInfo("Europe/Berlin"), "EUR"), units=units)
     facts = facts.with_facts(masterfiles.load(EDGE_CONFIG / "masterdata", units).facts(date(2026, 11, 20)))
-    return facts.with_documents([("order", ORDER), ("stock", STOCK)])
+    beside = [{**STOCK, "storage_location": "171B"}, {**STOCK, "material": "RM-PIGMENT", "quantity": "30.000"}]
+    return facts.with_documents([("order", ORDER), ("stock", STOCK), *(("stock", one) for one in beside)])
 
 
 FACTS = load_facts()
@@ -112,6 +116,65 @@ def test_scrap_that_nobody_told_of_is_confirmed_as_scrap():
     one = proposed(finding("scrap", cause="scrap not reported", excess="0", scrapped=Decimal("12.34")))
     (draft,) = one.drafts
     assert (draft.kind, draft.payload["yield"], draft.payload["scrap"]) == ("confirmation", "0", "12.340")
+
+
+def mixed_up(excess: str = "20", **data: Any) -> Proposal:
+    values: dict[str, Any] = {
+        "cause": "substitution",
+        "instead": "RM-RESIN",
+        "instead_location": "171B",
+        "noise": Decimal("0.4"),
+    }
+    return proposed(finding("transfer", excess=excess, **values | data))
+
+
+def test_two_storage_locations_that_were_mixed_up_are_moved_by_one_posting_that_a_person_signs():
+    """Off the books that have too much, to those that have too little: 311, with the evidence and its noise."""
+    one = mixed_up()
+    (draft,) = one.drafts
+    wanted = {
+        "movement": "311", "material": "RM-RESIN", "storage_location": "171B", "to_storage_location": "171A",
+        "quantity": "20.000", "unit": "KGM", "plant": "1710", "posting_date": "2026-11-20",
+    }  # fmt: skip
+    assert draft.kind == "stock_transfer"
+    assert wanted.items() <= draft.payload.items()
+    assert draft.value == Decimal(20) * Decimal("3.20")
+    assert one.holds == (SIGNED, "the quantity is what gauges show, ± 0.4 KG")
+    assert "as it was" in one.reasons[0]
+    assert "move 20.000 in the books from RM-RESIN at 171B to 171A" in one.said["planner"]
+    sent = movements.stock_transfer(draft.payload, "KEY", RULES).body["to_MaterialDocumentItem"]["results"][0]
+    assert (sent["GoodsMovementType"], sent["IssuingOrReceivingStorageLoc"]) == ("311", "171A")
+
+
+def test_a_material_that_was_used_for_another_is_moved_to_it():
+    """Two materials of one storage location: 309, and the person is told that the orders keep their cost."""
+    one = mixed_up(instead="RM-PIGMENT", instead_location="171A")
+    (draft,) = one.drafts
+    assert (draft.payload["movement"], draft.payload["material"], draft.payload["to_material"]) == (
+        "309", "RM-PIGMENT", "RM-RESIN",
+    )  # fmt: skip
+    assert draft.value == Decimal(20) * Decimal("18.50")  # what is worth more
+    assert any("orders keep the cost of RM-RESIN" in why for why in one.holds)
+    sent = movements.stock_transfer(draft.payload, "KEY", RULES).body["to_MaterialDocumentItem"]["results"][0]
+    assert sent["IssgOrRcvgMaterial"] == "RM-RESIN"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "also"),
+    [
+        ({"excess": "600"}, "have not so much", "count RM-RESIN at 171B, too"),
+        ({"excess": "-20"}, "nothing is too much there", "count RM-RESIN at 171B, too"),
+        ({"instead_location": ""}, "a storage location is not known", "count RM-RESIN at , too"),
+        ({"instead": "RM-PIGMENT"}, "neither one material nor", "count RM-PIGMENT at 171B, too"),
+        ({"instead_batch": "B7"}, "two batches", "count RM-RESIN at 171B, too"),
+    ],
+)
+def test_what_is_no_one_movement_is_counted(changes, why, also):
+    """A document to count by takes the place of the transfer, and the reason says why, and what else is to count."""
+    one = mixed_up(**changes)
+    assert [draft.kind for draft in one.drafts] == ["count_document"]
+    assert any(why in reason for reason in one.holds)
+    assert also in one.holds
 
 
 @pytest.mark.parametrize("cause", ["theft", "leak", "substitution"])
