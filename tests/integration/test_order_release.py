@@ -57,7 +57,7 @@ async def plant(folder: Path, mode: str = "auto") -> AsyncIterator[tuple[Bench, 
             folder,
             targets=targets,
             workflows={"order_release": release, "consumption": {"target": "s4"}, "confirmation": {"target": "s4"}},
-            authority={"order_release": {"mode": mode, "min_confidence": 0.0}},
+            authority={"order_release": {"mode": mode, "min_confidence": 0.0, "audit_sample": 0}},
             models=str(HOUSE / "models"),
             model_keys=str(HOUSE / "edge_config/trust/models"),
         ) as one:
