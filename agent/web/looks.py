@@ -234,7 +234,9 @@ def _priced(agent: Agent, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """With the currency of their values and the unit of their quantities, as the plant writes them."""
     currency, units = agent.config.plant.currency, agent.rules.facts.units
     return [
-        {**one, "currency": currency, "unit": units.shown((one.get("payload") or {}).get("unit", ""))} for one in found
+        {**one, "currency": currency}
+        | ({"unit": units.shown((one["payload"] or {}).get("unit", ""))} if "payload" in one else {})
+        for one in found
     ]
 
 
