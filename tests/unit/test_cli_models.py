@@ -129,7 +129,7 @@ def test_a_promotion_is_signed_and_can_be_taken_back(config):
     assert listed.count(f"approved by anna via {login()} at ") == 1
     explained = models(config, "explain", NAME).out
     assert re.search(
-        rf"^the champion here by anna via {login()} at \S+ \S+Z: lets this version decide$", explained, re.M
+        rf"^the champion here by anna via {login()} at \S+ \S+Z: lets this version\s+decide$", explained, re.M
     )
     assert re.search(rf"^promoted by anna via {login()} at \S+ \S+Z: better$", explained, re.M)
     ran = models(config, "rollback", NAME, "--reason", "worse")

@@ -127,7 +127,7 @@ def test_a_reader_that_stops_costs_lines_but_no_time():
     with logging_to(writer, capacity=10) as (logger, sink):
 
         def flood() -> None:
-            for _ in range(200):
+            for _ in range(1000):
                 logger.info("x" * 4096)
 
         writing = threading.Thread(target=flood, daemon=True)
