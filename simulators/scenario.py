@@ -150,7 +150,7 @@ class Scenario:
                 for item, part in enumerate(routing.components, start=1)
             ),
             start_h=None if plan.start_every_h is None else number * plan.start_every_h,
-            due_h=plan.due_h[number] if plan.due_h else None,
+            due_h=plan.due_h[number] if number < len(plan.due_h) else None,
         )
 
     def _component(self, reservation: str, number: int, part: RoutingComponent, quantity: Decimal) -> Component:
