@@ -128,7 +128,7 @@ async def show_trace(
         found["event"] = without_message(found["event"], fields)
     hidden = frozenset().union(*(hidden_in(one, fields) for one in found["postings"]))
     found = {"event": found.pop("event"), **veiled(found, fields, hidden)}
-    return models.Trace.model_validate({**found, "postings": _priced(agent, found["postings"])})
+    return models.Trace.model_validate({**found, "postings": _priced(agent, _measured(agent, found["postings"]))})
 
 
 @router.get("/v1/decisions/{event}/replay", tags=["state"])
@@ -225,19 +225,21 @@ async def _postings(
         return sorted((one for page in pages for one in page), key=lambda one: one["id"])[:limit]
 
     found = await look(agent, read)
+    told = _priced(agent, _measured(agent, found))
     return models.Postings.model_validate(
-        {"items": veiled(_priced(agent, found), covered(agent.config, caller)), "next": _next(found, limit)}
+        {"items": veiled(told, covered(agent.config, caller)), "next": _next(found, limit)}
     )
 
 
 def _priced(agent: Agent, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With the currency of their values and the unit of their quantities, as the plant writes them."""
-    currency, units = agent.config.plant.currency, agent.rules.facts.units
-    return [
-        {**one, "currency": currency}
-        | ({"unit": units.shown((one["payload"] or {}).get("unit", ""))} if "payload" in one else {})
-        for one in found
-    ]
+    """With the currency of their values."""
+    return [{**one, "currency": agent.config.plant.currency} for one in found]
+
+
+def _measured(agent: Agent, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the unit of their quantities, as the plant writes it."""
+    units = agent.rules.facts.units
+    return [{**one, "unit": units.shown((one["payload"] or {}).get("unit", ""))} for one in found]
 
 
 def _next(found: list[dict[str, Any]], limit: int) -> int | None:
