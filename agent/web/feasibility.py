@@ -25,7 +25,8 @@ from agent.ports import Batch
 from agent.settings import Scope
 from agent.store import decisions, inbox
 from agent.web.answers import Refused
-from agent.web.models import Name, Shown
+from agent.web.bodies import Name
+from agent.web.models import Shown
 from agent.web.probes import unready
 from agent.web.requests import Key, Needs, StrictRoute, TheAgent, look
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from agent.signing import LONGEST_REASON, readable
-from agent.web.models import Acted, Person, Posting, Reason, Shown
+from agent.web.bodies import Person, Reason
+from agent.web.models import Acted, Posting, Shown
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=128), AfterValidator(readable)]

@@ -22,7 +22,7 @@ from agent.settings import Scope
 from agent.store import decisions
 from agent.store.advised import advised
 from agent.veil import covered
-from agent.web import models
+from agent.web import models, scoring_models
 from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready
 from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
@@ -132,7 +132,7 @@ async def show_trace(
 
 
 @router.get("/v1/decisions/{event}/replay", tags=["state"])
-async def replay_decision(event: EventId, agent: TheAgent, caller: Reader) -> models.Recomputed:
+async def replay_decision(event: EventId, agent: TheAgent, caller: Reader) -> scoring_models.Recomputed:
     """The decision about one event, computed again from its record: `same` says whether the answer is, bit by bit.
 
     The version of the model that decided is loaded beside the one that decides now. Nothing is changed. What has been
@@ -144,11 +144,11 @@ async def replay_decision(event: EventId, agent: TheAgent, caller: Reader) -> mo
         found = _decision(connection, event, caller)
         return replay.alone(found, folder, keys, decisions.ran_with(connection, found.seq))
 
-    return models.Recomputed(**veiled(await look(agent, again), covered(agent.config, caller)))
+    return scoring_models.Recomputed(**veiled(await look(agent, again), covered(agent.config, caller)))
 
 
 @router.get("/v1/decisions/{event}/reasons", tags=["state"])
-async def explain_decision(event: EventId, agent: TheAgent, caller: Reader) -> models.Explained:
+async def explain_decision(event: EventId, agent: TheAgent, caller: Reader) -> scoring_models.Explained:
     """Why the model scored this event as it did, in the words and units of people, for whoever opens what is held.
 
     The version that scored is asked again, with usual values in the place of each input; the answer is kept.
@@ -159,7 +159,7 @@ async def explain_decision(event: EventId, agent: TheAgent, caller: Reader) -> m
         told = await asyncio.wait_for(asked, EXPLAIN_S)
     except TimeoutError:  # it goes on, and whoever asks again finds the answer
         told = silent(found.detail, f"the model was not asked within {EXPLAIN_S:g} s; ask again in a while")
-    return models.Explained(event=event, **veiled(told, covered(agent.config, caller)))
+    return scoring_models.Explained(event=event, **veiled(told, covered(agent.config, caller)))
 
 
 def _decision(connection: apsw.Connection, event: int, caller: Identity) -> decisions.Decided:
@@ -198,14 +198,14 @@ async def backlog_history(request: Request, caller: Reader) -> models.History:
 
 
 @router.get("/v1/models", tags=["models"])
-async def list_models(agent: TheAgent, caller: Reader) -> models.Models:
+async def list_models(agent: TheAgent, caller: Reader) -> scoring_models.Models:
     """Which version of each configured model scores, and which stand beside it."""
     status = await look(agent, lambda _: agent.status())
     scoring, drifts = status["models"], status["drift"]
     workflows = {name: [flow for flow, one in agent.config.workflows.items() if one.model == name] for name in scoring}
-    return models.Models(
+    return scoring_models.Models(
         items=[
-            models.Model(**one, workflows=workflows[one["name"]], drift=drifts.get(one["scores"]))
+            scoring_models.Model(**one, workflows=workflows[one["name"]], drift=drifts.get(one["scores"]))
             for one in await asyncio.to_thread(_beside, agent.config.models, scoring)
         ]
     )

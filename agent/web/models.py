@@ -1,115 +1,10 @@
-"""What goes over the wire: the bodies of acts, checked strictly, and the shapes of answers, for OpenAPI."""
+"""The shapes of answers, for OpenAPI: postings, events, the audit trail, and how the agent is."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
-
-from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
-
-Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_REASON), AfterValidator(readable)
-]
-Person = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME), AfterValidator(person)
-]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128), AfterValidator(readable)]
-
-
-# ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Reasoned(BaseModel):
-    """Why, and for whom."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    reason: Reason = Field(description="Why, in the words of whoever acts; kept in the audit trail")
-    on_behalf_of: Person | None = Field(
-        default=None, description="The person a gateway acts for; only for tokens with `acts_for_people`"
-    )
-
-
-class Decide(Reasoned):
-    """An approval or refusal of what was shown."""
-
-    expected_version: int = Field(ge=1, lt=2**63, description="The `version` that was shown: who comes second gets 409")
-    record_hash: str | None = Field(
-        default=None,
-        pattern=r"^[0-9a-f]{64}$",
-        description="The `record_hash` that was shown; binds the signature to it",
-    )
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"expected_version": 1, "reason": "weighed again, 12.5 kg is right"}]}
-    )
-
-
-class Amend(Decide):
-    """A correction of what was shown: the posting with these figures takes its place, approved by whoever corrects."""
-
-    changes: dict[str, str] = Field(
-        min_length=1, max_length=8,
-        description="Field → what it shall be, in the unit of the posting; `record.correctable` names the fields",
-    )  # fmt: skip
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"expected_version": 1, "reason": "the edge is worn", "changes": {"cause": "tool"}}]
-        }
-    )
-
-
-class Document(Reasoned):
-    """The document that a person found in the ERP."""
-
-    document: Name = Field(description="As the ERP numbers it, for SAP `year/number` or `group/count`")
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"document": "2026/4900000001", "reason": "found in MB51 by its key"}]}
-    )
-
-
-class Stop(Reasoned):
-    """What is to stop, or to go on."""
-
-    scope: Literal["target", "line", "order"]
-    key: Name = Field(description="The target (`*`: every one), the line or the order")
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"scope": "line", "key": "mixing", "reason": "stocktaking until 14:00"}]}
-    )
-
-
-class Pause(Stop):
-    """What is to stop."""
-
-    force: bool = Field(default=False, description="Also a line or an order that the agent does not know yet")
-
-
-class Promotion(Reasoned):
-    """The version of a model that shall decide."""
-
-    version: Name = Field(description="A version that `gatepost models list` shows")
-    anyway: bool = Field(
-        default=False, description="Also where it has not shown on this plant's reports that it is better; on record"
-    )
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"version": "2", "reason": "fewer good lots held in shadow"}]}
-    )
-
-
-class Challenge(Reasoned):
-    """The version of a model that shall be asked in shadow."""
-
-    version: Name | None = Field(description="A version that `gatepost models list` shows; null: none any more")
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"version": "2", "reason": "trained on October"}]})
-
-
-# ── what is answered ────────────────────────────────────────────────────────────────────────────────────────
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class Shown(BaseModel):
@@ -174,33 +69,6 @@ class Posting(Shown):
     error: str | None = Field(description="The ERP's own words, where it refused")
     idempotency_key: str = Field(description="16 characters; stamped in the document, so that the ERP can be searched")
     group: Group | None = Field(default=None, description="Where it is one of several that are sent one after another")
-
-
-class Promoted(Shown):
-    """Which version of a model decides now."""
-
-    model: str
-    version: str
-    before: str | None = Field(description="The version that decided before")
-    signed_by: str = Field(description="The key that signed it, as its file in `model_keys` is called")
-    by: str
-
-
-class Challenged(Shown):
-    """Which version of a model is asked in shadow now."""
-
-    model: str
-    version: str | None
-    before: str | None = Field(description="The version that was asked in shadow before")
-    by: str
-
-
-class Accepted(Shown):
-    """What a model is asked is right as it is now."""
-
-    model: str
-    versions: list[str] = Field(description="The versions, `name/version`, whose inputs had drifted")
-    by: str
 
 
 class Postings(Shown):
@@ -320,43 +188,6 @@ class History(Shown):
     items: list[HistoryPoint]
 
 
-class Drift(Shown):
-    """Where one version stands, and what a person does about it."""
-
-    level: Literal["learning", "green", "warn", "alarm"] = Field(description="`learning`: too few reports yet")
-    since: str = Field(description="When this level began; empty: it never was another")
-    bar_raised: bool = Field(description="Whether its workflows ask for a higher score than the configuration")
-    what: str = Field(description="What it means and what to do, in words; empty: nothing")
-    figures: dict[str, Any] | None = Field(description="What was found in the newest reports; null: nothing yet")
-    outcomes: dict[str, Any] | None = Field(description="What people found of what it said; null: nothing yet")
-    shift: float = Field(description="By which its log-odds are moved since a recalibration; 0: as the graph says")
-
-
-class Model(Shown):
-    """One configured model."""
-
-    name: str
-    scores: str = Field(description="The version that scores now, `name/version`; empty: none fits")
-    error: str | None = Field(description="Why none fits")
-    workflows: list[str] = Field(description="Who asks it")
-    champion: str | None = Field(default=None, description="The version that shall score, as the aliases say")
-    challenger: str | None = None
-    previous: str | None = Field(default=None, description="The version before, for the way back")
-    approved: dict[str, str] | None = Field(
-        default=None, description="Who let the champion decide, when, why, and what that means; null: it came like that"
-    )
-    drift: Drift | None = Field(
-        default=None,
-        description="How far what the scoring version is asked lies from what it knows; null: not looked at yet",
-    )
-
-
-class Models(Shown):
-    """Every configured model."""
-
-    items: list[Model]
-
-
 class Checkpoint(Shown):
     """Where the audit chain ends now."""
 
@@ -371,50 +202,6 @@ class Trace(Shown):
     event: dict[str, Any] | None
     history: list[dict[str, Any]]
     postings: list[Posting]
-
-
-class Difference(Shown):
-    """One field of a decision that is not the same when it is computed again."""
-
-    field: str
-    recorded: Any
-    now: Any
-
-
-class Recomputed(Shown):
-    """A decision computed again from its record, by the very version of the model that decided."""
-
-    event: int
-    decided_at: str
-    model: str | None = Field(description="The version that was asked; null: none was")
-    same: bool
-    exact: bool = Field(description="To the last bit; false: a record of an older release, compared within rounding")
-    problem: str | None = Field(description="Why it could not be computed")
-    differences: list[Difference]
-    reasons_now: list[str] = Field(description="The model's reasons, where this release tells them otherwise")
-    likely: list[str] = Field(description="What may have caused the differences")
-
-
-class Influence(Shown):
-    """One input of a model, as people read it."""
-
-    text: str
-    value: str = Field(description="With its unit")
-    usual: str = Field(description="What training mostly saw")
-    points: float = Field(description="Points of 100 that usual values in its place would add to the confidence")
-    beyond: bool = Field(description="Outside of what training mostly saw")
-
-
-class Explained(Shown):
-    """Why a model scored one event as it did."""
-
-    event: int
-    model: str | None = Field(description="The version that scored; null: none did")
-    confidence: float | None
-    said: str | None = Field(default=None, description="The likeliest class, of a model that tells classes")
-    reasons: list[str] = Field(description="What matters most, as sentences")
-    inputs: list[Influence] = Field(description="Every input that people can read, the worst first")
-    problem: str | None = Field(description="Why there is nothing to tell")
 
 
 class Done(Shown):

@@ -18,8 +18,9 @@ from agent.masking import veiled
 from agent.settings import Scope
 from agent.signing import readable
 from agent.veil import covered
+from agent.web.bodies import Name, Reasoned
 from agent.web.looks import Reader
-from agent.web.models import Name, Reasoned, Shown
+from agent.web.models import Shown
 from agent.web.requests import Acts, Key, StrictRoute, TheAgent, act_of, committed, everywhere, look
 
 router = APIRouter(route_class=StrictRoute)

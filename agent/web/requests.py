@@ -17,7 +17,7 @@ from agent.callers import Identity
 from agent.desk import Act
 from agent.settings import Scope
 from agent.web.answers import Refused
-from agent.web.models import Reasoned
+from agent.web.bodies import Reasoned
 
 T = TypeVar("T")
 AGAIN: Final = "send the same request with the same Idempotency-Key again"

@@ -20,9 +20,9 @@ from agent.signatures import Signed, Signer
 from agent.users import User
 from agent.web import gateway
 from agent.web.answers import Refused
+from agent.web.bodies import Reason
 from agent.web.console.sessions import Session, Sessions
 from agent.web.gateway_models import Word
-from agent.web.models import Reason
 from agent.web.requests import Key, StrictRoute, TheAgent, committed
 
 KINDS: Final = {
