@@ -31,9 +31,10 @@ class Due(NamedTuple):
 
 
 def unsaid(tx: Transaction, news: list[NewPosting], fresh: set[tuple[str, str]]) -> list[NewPosting]:
-    """Without notifications whose cause was told a moment ago; `fresh` grows by those that stay. Groups stay whole."""
-    if any(new.follows for new in news):
-        return news
+    """Without notifications whose cause was told a moment ago; `fresh` grows by those that stay.
+
+    One beside a group is no member of it (see `agent.judge`): it goes at once, and is told, or not, like any other.
+    """
     kept = []
     for new in news:
         if new.tells is not None:
@@ -58,8 +59,7 @@ def remember(tx: Transaction, posting_id: int, new: NewPosting) -> None:
     """It is told from now on; after its time without a reaction somebody else is."""
     if new.tells is None:
         return
-    waits = new.tells.escalate_us and not new.follows  # what follows others is told when they are booked
-    due = tx.now_us + new.tells.escalate_us if waits else None
+    due = tx.now_us + new.tells.escalate_us if new.tells.escalate_us else None
     tx.execute(
         "INSERT OR REPLACE INTO notice (target, cause, posting_id, at_us, due_us) VALUES (?, ?, ?, ?, ?)",
         (new.target, new.tells.cause, posting_id, tx.now_us, due),

@@ -125,14 +125,15 @@ def test_the_same_cause_is_told_once_in_its_time(keeper: Keeper, clock: Clock):
     assert keeper.told() == [["planner"]] * 3
 
 
-def test_two_reports_of_one_cause_in_one_batch_are_one_notification(keeper: Keeper, writer: Writer):
-    """Both are decided, one tells; the other's record says that the cause was told."""
+def two_short(keeper: Keeper, writer: Writer, *, group: bool = False) -> Any:
+    """Two reports are decided that each hold a goods issue, or a `group` of two, and tell of one cause."""
 
     class Twice(Asking):
         def propose(self, *given: Any) -> Any:
             proposal, after = super().propose(*given)
             tell = Draft(Kind.NOTIFICATION, "notify/short", NOTICE, role="notify")
-            return proposal._replace(drafts=(*proposal.drafts[:-1], tell)), after
+            issues = proposal.drafts[:-1] * (2 if group else 1)
+            return proposal._replace(drafts=(*issues, tell), together=group), after
 
     rules = rules_of()
     doors = {"notify": Door(keeper.targets["people"], {"notification": "live"})}
@@ -141,6 +142,13 @@ def test_two_reports_of_one_cause_in_one_batch_are_one_notification(keeper: Keep
     arrive(writer, *(each.payload for each in events))
     judged = judge(events, replace(rules, assignments={"consumption": one}), Nothing(), TODAY)
     writer.call(lambda tx: write(tx, judged, 0))
+    return judged
+
+
+def test_two_reports_of_one_cause_in_one_batch_are_one_notification(keeper: Keeper, writer: Writer):
+    """Both are decided, one tells; the other's record says that the cause was told."""
+
+    judged = two_short(keeper, writer)
     assert keeper.told() == [["planner"]]
     assert [one.detail.get("told_before") for one in judged.verdicts] == [None, ["short/1"]]
     assert writer.call(lambda tx: tx.execute("SELECT count(*) FROM posting WHERE state = 'held'").get) == 2
@@ -167,6 +175,17 @@ async def test_where_nobody_reacts_who_is_next_is_told_until_there_is_nobody(kee
     await keeper.after(days=2)
     assert len(keeper.told()) == 3
     assert keeper.trail("nobody_reacted") == 2
+
+
+async def test_beside_a_group_a_cause_is_told_once_and_who_is_next_is_told_too(keeper: Keeper, writer: Writer):
+    """At once, although the group waits for a person; both groups stay whole."""
+    two_short(keeper, writer, group=True)
+    assert keeper.told() == [["planner"]]
+    assert [one.posting.kind for one in claim(writer, target="people")] == [Kind.NOTIFICATION]
+    assert writer.call(lambda tx: tx.execute("SELECT count(*) FROM member").get) == 4
+    await keeper.after(minutes=31)
+    await keeper.after(minutes=31)
+    assert keeper.told() == [["planner"], ["shift-lead"], ["manager"]]
 
 
 async def test_what_is_only_worth_knowing_waits_for_no_reaction(keeper: Keeper):
