@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from agent.errors import GatepostError
-from agent.settings import Scope, Token
+from agent.tokens import Scope, Token
 
 
 class Forbidden(GatepostError):  # noqa: N818  # named by what happened, as all of agent.errors

@@ -20,8 +20,8 @@ from paho.mqtt.properties import Properties
 
 from agent.brokers import Broker
 from agent.errors import SourceLost
+from agent.face_settings import SparkplugNode
 from agent.publisher import Client
-from agent.settings import SparkplugNode
 from agent.sources.mqtt_retry import refusal
 from agent.sparkplug.birth import asked
 from agent.sparkplug.commands import Command

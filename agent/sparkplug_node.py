@@ -18,10 +18,10 @@ from agent import assembly
 from agent.app import Agent
 from agent.brokers import Broker
 from agent.errors import GatepostError, SourceLost
+from agent.face_settings import SparkplugNode
 from agent.faces import Face
 from agent.opcua.figures import look
 from agent.opcua.nodes import Kind, Parts, variables
-from agent.settings import SparkplugNode
 from agent.sources.mqtt_retry import BrokerRefused, Pace, Retry, plain
 from agent.sparkplug.birth import Birth, Metric, Value, next_number
 from agent.sparkplug.primary import PrimaryHost

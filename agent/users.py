@@ -15,9 +15,9 @@ from pydantic import AfterValidator, Field, ValidationError
 from agent import durable, strictjson
 from agent.errors import Conflict, GatepostError, NotFound
 from agent.passwords import checked
-from agent.settings import Scope, Settings
+from agent.schema import Settings
 from agent.signing import LONGEST_NAME, person
-from agent.tokens import Bearer
+from agent.tokens import Bearer, Scope
 
 log = logging.getLogger("gatepost.users")
 FILE: Final = "users.json"

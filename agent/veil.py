@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from agent.callers import Identity
 from agent.rights import Action
-from agent.settings import Document, Scope
+from agent.settings import Document
+from agent.tokens import Scope
 
 
 def covered(config: Document, caller: Identity, roles: Collection[str] = ()) -> frozenset[str]:

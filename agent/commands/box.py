@@ -15,7 +15,7 @@ from agent import selfcheck as checks
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place
 from agent.errors import GatepostError
-from agent.settings import Scope, Token
+from agent.tokens import Scope, Token
 
 
 @click.command()

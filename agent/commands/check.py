@@ -19,8 +19,9 @@ from agent.commands import show
 from agent.commands.place import as_json, now, tidy
 from agent.crosschecks import POSTS
 from agent.errors import ErpError, Finding, SourceLost
+from agent.face_settings import OpcuaServer, SparkplugNode
 from agent.ports import HasChannels, Kind
-from agent.settings import OpcuaServer, Scope, SparkplugNode
+from agent.tokens import Scope
 
 if TYPE_CHECKING:
     from agent.sources.mqtt_check import BrokerFacts

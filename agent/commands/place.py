@@ -20,7 +20,8 @@ from pydantic import Field
 from agent import desk
 from agent.config import Settings, did_you_mean, moved, parse, read_yaml
 from agent.errors import ConfigError, NotFound, StoreCorrupt, StoreError, StoreUnfit
-from agent.settings import Api, Audit, Authority, Document, Plant, Promotion, Store
+from agent.face_settings import Api
+from agent.settings import Audit, Authority, Document, Plant, Promotion, Store
 from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 from agent.units import UnitsFile, UnitTable
 

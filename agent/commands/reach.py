@@ -18,7 +18,7 @@ import click
 from agent.commands.place import Asked, Place, login, now
 from agent.desk import Act, Desk
 from agent.errors import Conflict, GatepostError, NotFound, StoreError, StoreLocked
-from agent.settings import Api
+from agent.face_settings import Api
 from agent.store.writer import Writer
 
 ANSWER_S = 30.0

@@ -12,7 +12,7 @@ from agent import users
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place, plain
 from agent.passwords import SHORTEST, hashed
-from agent.settings import Scope
+from agent.tokens import Scope
 
 
 @click.group()

@@ -28,9 +28,9 @@ from cryptography import x509
 
 from agent.callers import Identity, identity_of
 from agent.errors import SourceLost
-from agent.settings import Scope, Token
 from agent.sources.opcua_security import OF_CLIENTS, Certificates, leaf, subject, thumbprint
 from agent.throttle import WAITING, Throttle, address_of
+from agent.tokens import Scope, Token
 
 log = logging.getLogger("gatepost.opcua")
 

@@ -19,9 +19,9 @@ from agent.errors import Conflict, GatepostError, NotFound, StoreError
 from agent.masking import veiled
 from agent.opcua.address_space import Call
 from agent.opcua.nodes import METHODS, Kind, Method
-from agent.settings import Scope
 from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 from agent.store import lists
+from agent.tokens import Scope
 from agent.veil import covered
 
 log = logging.getLogger("gatepost.opcua")

@@ -19,6 +19,7 @@ from asyncua.server.server import Server
 from agent import __version__
 from agent.app import Agent
 from agent.errors import ConfigError, Finding, GatepostError
+from agent.face_settings import OpcuaServer
 from agent.faces import Face
 from agent.opcua.access import Door, Inside, Permissions, Users
 from agent.opcua.address_space import AddressSpace
@@ -26,7 +27,6 @@ from agent.opcua.figures import Value, look
 from agent.opcua.methods import Methods
 from agent.opcua.nodes import variables
 from agent.ports import Clock
-from agent.settings import OpcuaServer
 from agent.sources.opcua_security import Certificates
 from agent.throttle import WAITING, Throttle, address_of
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from agent.brokers import Broker as Broker  # those who reach one take it from here
 from agent.brokers import BrokerConnection
-from agent.settings import Name
+from agent.schema import Name
 
 
 class BrokerSettings(BrokerConnection):

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from agent.schema import Name, Settings
 from agent.secrets import Secret
-from agent.settings import Name, Settings
 from agent.sources.opcua_address import Address, alias_refusal, parse
 from agent.tags.config import Tag, Tagged, refuse_addresses
 

@@ -11,8 +11,8 @@ from typing import Annotated, Final, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from agent.schema import Settings, did_you_mean
-from agent.settings import LiveKind, Name
+from agent.schema import Name, Settings, did_you_mean
+from agent.settings import LiveKind
 from agent.tagfile import MOST, TAG
 
 Tag = Annotated[str, StringConstraints(pattern=TAG)]

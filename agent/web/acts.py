@@ -14,8 +14,8 @@ from agent.errors import NotFound
 from agent.modelfiles import FOLDER_NAME
 from agent.permission import Matter, permit
 from agent.rights import Action
-from agent.settings import Scope
 from agent.store.approvals import show
+from agent.tokens import Scope
 from agent.web import bodies, models, scoring_models
 from agent.web.answers import Refused
 from agent.web.gateway import signatures

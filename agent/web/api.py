@@ -19,7 +19,7 @@ from agent.board import Lines
 from agent.callers import Identity, NoRight
 from agent.envelope import SignatureRefused
 from agent.errors import GatepostError
-from agent.settings import Api
+from agent.face_settings import Api
 from agent.users import FILE, Users
 from agent.web import acts, feasibility, gateway, looks, models, reconciliation, reports, sequence, trail
 from agent.web.answers import Answer, Refused, answer

@@ -12,7 +12,7 @@ from typing import Final
 
 from agent.callers import Identity, bearer_of
 from agent.logs import conceal
-from agent.settings import Scope, Token
+from agent.tokens import Scope, Token
 
 OPERATOR_FILE: Final = "operator.token"
 LONGEST_TOKEN: Final = 512  # bytes

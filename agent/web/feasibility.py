@@ -22,8 +22,8 @@ from agent.facts import Facts
 from agent.isa95 import SegmentResponse
 from agent.judgement import Verdict
 from agent.ports import Batch
-from agent.settings import Scope
 from agent.store import decisions, inbox
+from agent.tokens import Scope
 from agent.web.answers import Refused
 from agent.web.bodies import Name
 from agent.web.models import Shown

@@ -19,10 +19,10 @@ from agent.masking import veiled
 from agent.ports import Kind, SaysInErpWords
 from agent.rights import Action, allowed
 from agent.scrap_reasons import suggested
-from agent.settings import Scope
 from agent.shown import Around
 from agent.signatures import Signatures, Signed, Signer, told
 from agent.store.challenges import Bound
+from agent.tokens import Scope
 from agent.veil import covered
 from agent.web import gateway_models as models
 from agent.web.looks import PostingId

@@ -18,9 +18,9 @@ from agent.desk import lists, trace
 from agent.errors import ModelUnfit, NotFound
 from agent.explaining import explained, silent
 from agent.masking import hidden_in, veiled, without_message
-from agent.settings import Scope
 from agent.store import decisions
 from agent.store.advised import advised
+from agent.tokens import Scope
 from agent.veil import covered
 from agent.web import models, scoring_models
 from agent.web.console.history import EVERY_S

@@ -15,8 +15,8 @@ from agent.callers import Identity
 from agent.errors import Conflict
 from agent.facts import Facts
 from agent.masking import veiled
-from agent.settings import Scope
 from agent.signing import readable
+from agent.tokens import Scope
 from agent.veil import covered
 from agent.web.bodies import Name, Reasoned
 from agent.web.looks import Reader

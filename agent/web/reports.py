@@ -12,8 +12,8 @@ from agent.app import Agent
 from agent.callers import Identity
 from agent.errors import NotFound, StoreError
 from agent.ports import Delivery
-from agent.settings import Scope
 from agent.sources.http import HttpSource
+from agent.tokens import Scope
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.probes import unready

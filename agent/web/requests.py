@@ -15,7 +15,7 @@ from agent import approving, strictjson
 from agent.app import Agent
 from agent.callers import Identity
 from agent.desk import Act
-from agent.settings import Scope
+from agent.tokens import Scope
 from agent.web.answers import Refused
 from agent.web.bodies import Reasoned
 

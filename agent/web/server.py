@@ -15,7 +15,7 @@ import uvicorn
 
 from agent.app import Agent
 from agent.errors import ConfigError, Finding
-from agent.settings import Api, Tls
+from agent.face_settings import Api, Tls
 from agent.web.api import application
 from agent.web.auth import write_operator_token
 from agent.web.console.history import History

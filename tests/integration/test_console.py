@@ -16,7 +16,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from agent import users
 from agent.passwords import hashed
-from agent.settings import Scope
+from agent.tokens import Scope
 from agent.users import User
 from agent.web import acts
 from agent.web.console.site import static

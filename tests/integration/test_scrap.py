@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from agent.approving import Asked
 from agent.callers import Identity
-from agent.settings import Scope
 from agent.store import approvals, labels
+from agent.tokens import Scope
 from agent.web.gateway import signatures
 from simulators.scenario import load as scenario
 from tests.plant import Plant, plant, until

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Locator, Page, async_playwright, expec
 
 from agent import users
 from agent.passwords import hashed
-from agent.settings import Scope
+from agent.tokens import Scope
 from agent.users import User
 from tests.api_bench import Bench, bench
 from tests.stories import SCORED, Published, booked, in_time, twice_the_usage, usual, what_the_trace_must_tell

@@ -27,8 +27,9 @@ from agent.erp import TARGETS
 from agent.errors import ConfigError, Finding, NotFound
 from agent.ports import Kind
 from agent.reload import fixed, needs_restart, refuse_while_open
-from agent.settings import AuthorityMode, DatePolicy, PostingMode, Scope
+from agent.settings import AuthorityMode, DatePolicy, PostingMode
 from agent.sources import SOURCES
+from agent.tokens import Scope
 from agent.workflows import WORKFLOWS
 
 HOUSE = Path(__file__).resolve().parent.parent.parent

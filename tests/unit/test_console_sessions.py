@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from agent.passwords import hashed
-from agent.settings import Scope
 from agent.throttle import MOST_REFUSED
+from agent.tokens import Scope
 from agent.users import User
 from agent.web.answers import Refused
 from agent.web.console.sessions import AT_ONCE, IDLE_S, LONGEST_S, MOST_OF_ONE, PROOF_S, WAITING, Sessions, cookie_of

@@ -17,13 +17,13 @@ from agent.desk import Desk
 from agent.errors import BadPayload, Conflict
 from agent.judgement import Judgement, Verdict
 from agent.ports import Acknowledgement, Event, Kind
-from agent.settings import Scope
 from agent.shown import Around, record
 from agent.signatures import Signatures
 from agent.store import approvals, archive, corrections, groups, lists, outbox, overdue, postings
 from agent.store.approvals import Signature
 from agent.store.postings import WAITS, Waiting
 from agent.store.writer import Writer
+from agent.tokens import Scope
 from tests.stores import START, Clock, add, arrive, assert_sound, claim, opened, posting, reading, send, state
 from tests.unit.test_workflow_consumption import FACTS
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.settings import SparkplugNode
+from agent.face_settings import SparkplugNode
 from agent.sparkplug.birth import Asked, Birth, Metric, Value, asked, next_number
 from agent.sparkplug.commands import Command
 from agent.sparkplug.names import Verb

@@ -10,7 +10,7 @@ import pytest
 from agent import users
 from agent.errors import Conflict, GatepostError, NotFound
 from agent.passwords import checked, hashed, matches
-from agent.settings import Scope, Token
+from agent.tokens import Scope, Token
 from tests.command_line import folder, gatepost_
 
 PASSWORD = "correct horse battery"

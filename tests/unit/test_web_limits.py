@@ -21,8 +21,8 @@ from agent.errors import (
     StoreCorrupt,
     StoreLocked,
 )
-from agent.settings import Scope, Token
 from agent.sources.http import IntakeFull
+from agent.tokens import Scope, Token
 from agent.web.answers import Refused, answer
 from agent.web.auth import Doorkeeper, write_operator_token
 from agent.web.limits import Body, Message, TokenBuckets

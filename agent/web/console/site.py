@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent import __version__
 from agent.app import Agent
-from agent.settings import Scope
 from agent.signatures import Signed, Signer
+from agent.tokens import Scope
 from agent.users import User
 from agent.web import gateway
 from agent.web.answers import Refused
