@@ -19,10 +19,11 @@ from agent.errors import Conflict, NotFound
 from agent.ports import REVERSIBLE, Clock, Kind
 from agent.store import approvals, audit, awaited, file, inbox, lists, notices, outbox, pauses, postings
 from agent.store.approvals import Signature, once
+from agent.store.jobs import Job
 from agent.store.keys import idempotency_key
 from agent.store.trace import trace
 from agent.store.transaction import Transaction
-from agent.store.writer import Job, Writer
+from agent.store.writer import Writer
 
 T = TypeVar("T")
 Look = Callable[[apsw.Connection], T]

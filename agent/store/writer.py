@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +27,7 @@ from agent.ports import Clock
 from agent.store import audit as trail
 from agent.store import bulk, file
 from agent.store.encode import to_us
+from agent.store.jobs import Entry, Job, following, hand_out
 from agent.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -49,21 +49,6 @@ WAITING_ERRORS = (
 NOTHING_WRITTEN = (apsw.FullError, apsw.BusyError, apsw.LockedError)  # these leave no doubt about COMMIT
 FATAL_ERRORS = (apsw.CorruptError, apsw.NotADBError)
 
-Job = Callable[[Transaction], T]
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A job in the queue, and who waits for it."""
-
-    job: Job[Any]
-    size: int = 0
-    then: Callable[[BaseException | None], None] | None = None
-    loop: asyncio.AbstractEventLoop | None = None
-    future: asyncio.Future[Any] | None = None
-    result: Any = None
-    error: BaseException | None = None
-
 
 class _JobFailed(Exception):  # noqa: N818  # named as in errors.py
     """A job failed and left its changes behind: everything is rolled back."""
@@ -80,7 +65,7 @@ class Writer:
         self._queue_bytes = queue_bytes
         self._reserve_bytes = reserve_bytes
         self._looked_at = 0.0
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         self._queued = 0
         self._follower: tuple[Job[Any], Callable[[Any, BaseException | None], None]] | None = None
         self._changed = threading.Condition()
@@ -146,7 +131,7 @@ class Writer:
         """The same for who does not wait: the future is told on this loop, in the order of submissions."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._enqueue(_Entry(job, loop=loop, future=future))
+        self._enqueue(Entry(job, loop=loop, future=future))
         return future
 
     def put(
@@ -161,7 +146,7 @@ class Writer:
                 return False
             self._raise_if_failed()
             self._queued += size
-            self._queue.append(_Entry(job, size, then))
+            self._queue.append(Entry(job, size, then))
             self._changed.notify_all()
         return True
 
@@ -175,7 +160,7 @@ class Writer:
     def call(self, job: Job[T]) -> T:
         """Run `job` from a plain thread and wait for its commit (command line, tests)."""
         done = threading.Event()
-        entry = _Entry(job, then=lambda _: done.set())
+        entry = Entry(job, then=lambda _: done.set())
         self._enqueue(entry)
         while not done.wait(0.2):
             if self.failed is not None:
@@ -184,7 +169,7 @@ class Writer:
             raise entry.error
         return entry.result  # type: ignore[no-any-return]  # what the job returned
 
-    def _enqueue(self, entry: _Entry) -> None:
+    def _enqueue(self, entry: Entry) -> None:
         with self._changed:
             self._raise_if_failed()
             self._queue.append(entry)
@@ -208,7 +193,7 @@ class Writer:
             if not entries:
                 break
             if self._follower is not None and any(entry.size for entry in entries):
-                entries.append(_following(*self._follower, quiet=len(entries) <= QUIET))
+                entries.append(following(*self._follower, quiet=len(entries) <= QUIET))
             try:
                 self.figures.busy_since = time.monotonic()
                 self._commit(entries)
@@ -216,10 +201,10 @@ class Writer:
             except BaseException as error:  # noqa: BLE001  # the writer must tell everybody who waits before it ends
                 self._fail(entries, error)
                 break
-            self._hand_out(entries)
+            hand_out(entries)
         self._file_state.close()
 
-    def _take(self, *, loaded: bool) -> tuple[list[_Entry], bool]:
+    def _take(self, *, loaded: bool) -> tuple[list[Entry], bool]:
         """Everything queued, waiting for the first; a moment longer while arrivals pour in."""
         with self._changed:
             busy = bool(self._queue)
@@ -231,7 +216,7 @@ class Writer:
             self._changed.notify_all()
         return entries, busy
 
-    def _admitted(self) -> list[_Entry]:
+    def _admitted(self) -> list[Entry]:
         """What may be written now: below the reserve all but arrivals, so that decisions and the trail still fit."""
         self._look_around()
         if self._stopping or not self.figures.short_of_space:
@@ -262,7 +247,7 @@ class Writer:
             log.error("%s-wal has grown to %d MiB: a reader does not end, find and stop it", self.path, wal >> 20)
         figures.wal_bytes = wal
 
-    def _commit(self, entries: list[_Entry]) -> None:
+    def _commit(self, entries: list[Entry]) -> None:
         """One transaction for all entries, again and again until the disk takes it."""
         unknown = False  # after an I/O error nobody knows what became of COMMIT, until the file is open again
         while True:
@@ -281,7 +266,7 @@ class Writer:
                 self._well()
                 return
 
-    def _transact(self, entries: list[_Entry]) -> None:
+    def _transact(self, entries: list[Entry]) -> None:
         """All jobs in one transaction; where one of them fails all run again, each in a savepoint of its own."""
         self._file_state.require_present()
         started = time.perf_counter()
@@ -293,7 +278,7 @@ class Writer:
         self._commit_number += 1
         self._note_commit(len(entries), time.perf_counter() - started)
 
-    def _write(self, entries: list[_Entry], now_us: int, *, apart: bool) -> None:
+    def _write(self, entries: list[Entry], now_us: int, *, apart: bool) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -317,7 +302,7 @@ class Writer:
             raise
         self._head, self._sequence = head, sequence
 
-    def _attempt(self, entry: _Entry, transaction: Transaction, *, apart: bool) -> bool:
+    def _attempt(self, entry: Entry, transaction: Transaction, *, apart: bool) -> bool:
         """Run one job; its own failure is its caller's, the disk's is everybody's."""
         connection = self._connection
         if apart:
@@ -378,24 +363,7 @@ class Writer:
         self.figures.commit_times.observe(seconds)
         self.figures.last_commit_at = time.monotonic()
 
-    def _hand_out(self, entries: list[_Entry]) -> None:
-        """Tell everybody who waits, one wake per event loop."""
-        waiting: dict[asyncio.AbstractEventLoop, list[_Entry]] = {}
-        for entry in entries:
-            if entry.loop is not None:
-                waiting.setdefault(entry.loop, []).append(entry)
-            if entry.then is not None:
-                try:
-                    entry.then(entry.error)
-                except Exception:  # a source's acknowledgement must not end the writer
-                    log.exception("acknowledging a stored batch failed; the sender will repeat it")
-        for loop, done in waiting.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, done)
-            except RuntimeError:  # the loop has closed; its waiters are gone, the rows are not
-                log.info("%d results came after the event loop had closed", len(done))
-
-    def _fail(self, entries: list[_Entry], error: BaseException) -> None:
+    def _fail(self, entries: list[Entry], error: BaseException) -> None:
         with self._changed:
             self.failed = error
             entries = [*entries, *self._queue]
@@ -405,7 +373,7 @@ class Writer:
             log.critical("the store has stopped: %s", error)
         for entry in entries:
             entry.error = error
-        self._hand_out([entry for entry in entries if entry.loop is not None])
+        hand_out([entry for entry in entries if entry.loop is not None])
 
     @property
     def _connection(self) -> apsw.Connection:
@@ -416,19 +384,3 @@ class Writer:
         if self._file is None:
             raise StoreError("the store is not open yet; call start() first")
         return self._file
-
-
-def _following(job: Job[Any], then: Callable[[Any, BaseException | None], None], *, quiet: bool) -> _Entry:
-    entry = _Entry(job if quiet else lambda _: None)
-    entry.then = lambda error: then(entry.result, error)
-    return entry
-
-
-def _resolve(entries: list[_Entry]) -> None:
-    for entry in entries:
-        if entry.future is None or entry.future.cancelled():
-            continue
-        if entry.error is not None:
-            entry.future.set_exception(entry.error)
-        else:
-            entry.future.set_result(entry.result)
