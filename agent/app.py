@@ -29,13 +29,13 @@ from agent.drift import shown
 from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
 from agent.facts import Fact, Facts, LiveState, TellsLive
 from agent.housekeeping import OVERDUE_S, Health, Housekeeping
-from agent.judge import Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.promotion import Shelf
 from agent.reconciling import TICK_S as RECONCILE_S
 from agent.reconciling import Reconciling
 from agent.reload import fixed, needs_restart, refuse_while_open
+from agent.rules import Rules
 from agent.settings import PostingMode
 from agent.shadow import Shadow
 from agent.store import balance, file, lanes, masterdata, outbox, postings, sampling

@@ -19,10 +19,10 @@ from agent.erp import TARGETS
 from agent.errors import ModelUnfit
 from agent.facts import Fact, Facts, Plant, from_document
 from agent.inference import Absent, Model
-from agent.judge import Assignment, Door, Rules
-from agent.judge import Model as Scores
 from agent.ports import Classifies, Clock, ErpTarget, Source, Surroundings, Workflow
 from agent.promotion import Shelf, kind_for
+from agent.rules import OWN, Assignment, Door, Rules
+from agent.rules import Model as Scores
 from agent.settings import PostingMode
 from agent.sources import SOURCES
 from agent.store import masterdata
@@ -77,7 +77,8 @@ def rules(
     assignments: dict[str, Assignment] = {}
     for name, flow in config.workflows.items():
         limits = config.authority_of(name)
-        roles = {role: Door(targets[name], _modes(config, name)) for role, name in flow.targets.items()}
+        named = {OWN: flow.target, **flow.targets}
+        doors = {role: Door(targets[name], _modes(config, name)) for role, name in named.items()}
         rule = authority.Rule.of(
             limits,
             config.posting_date,
@@ -97,8 +98,7 @@ def rules(
                     raise
                 model = Absent(flow.model, error)
         classifies = workflow if isinstance(workflow, Classifies) else None
-        modes, sensitive = _modes(config, flow.target), frozenset(config.sensitive)
-        one = Assignment(workflow, targets[flow.target], rule, modes, model, classifies, roles, sensitive)
+        one = Assignment(workflow, doors, rule, model, classifies, frozenset(config.sensitive))
         assignments |= dict.fromkeys(flow.mappings, one)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)

@@ -13,9 +13,9 @@ from agent.authority import EVERY
 from agent.callers import Identity
 from agent.drift import Level, State
 from agent.facts import Facts
-from agent.judge import Rules
 from agent.masking import veiled
 from agent.rights import at_stake, module_of, with_it
+from agent.rules import Rules
 from agent.shown import hashed, made
 from agent.store import approvals, balance, lists
 from agent.store.encode import from_us

@@ -22,10 +22,10 @@ from agent.desk import Act, Desk
 from agent.drift import Level, Row, State, Watched
 from agent.errors import Conflict
 from agent.inference import Model
-from agent.judge import Rules
 from agent.modelfiles import Manifest
 from agent.outcomes import Outcome
 from agent.ports import Clock
+from agent.rules import Rules
 from agent.settings import Drift
 from agent.store import audit, drifts
 from agent.store.approvals import once

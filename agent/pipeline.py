@@ -32,9 +32,11 @@ from agent.dispatch import Claims, Dispatch, committed
 from agent.errors import StoreError
 from agent.facts import Fact, LiveState, TellsLive
 from agent.figures import Decided
-from agent.judge import Rules, judge, of_one_sort, put_aside, quarantined
+from agent.judge import judge, of_one_sort
 from agent.judgement import Judgement, Memory, Verdict
 from agent.ports import Batch, Clock, Event, GivesReceipts, Receipt
+from agent.reading import put_aside, quarantined
+from agent.rules import Rules
 from agent.store import awaited, file, inbox, masterdata
 from agent.store.encode import to_us
 from agent.store.transaction import Transaction
@@ -123,17 +125,17 @@ class Process:
         self._dispatches = dispatches
 
     def known(self, message_keys: Iterable[str]) -> Mapping[str, tuple[bytes, int]]:
-        """See `judge.Memory`."""
+        """See `judgement.Memory`."""
         found = inbox.known(self._reader, message_keys)
         return found | self._ahead.judgement.known() if self._ahead else found
 
     def states(self, keys: Iterable[str]) -> Mapping[str, Any]:
-        """See `judge.Memory`."""
+        """See `judgement.Memory`."""
         found = inbox.states(self._reader, keys)
         return found | self._ahead.judgement.states if self._ahead else found
 
     def in_quarantine(self, orders: Iterable[str]) -> set[tuple[str, int]]:
-        """See `judge.Memory`."""
+        """See `judgement.Memory`."""
         found = awaited.in_quarantine(self._reader, orders)
         return found | self._ahead.judgement.in_quarantine() if self._ahead else found
 

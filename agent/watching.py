@@ -21,8 +21,8 @@ import apsw
 from agent import own_events
 from agent.facts import Facts, LiveState
 from agent.isa95 import SegmentResponse
-from agent.judge import Rules
 from agent.ports import Batch, Clock, Intake
+from agent.rules import Rules
 from agent.store import inbox
 
 log = logging.getLogger("gatepost")

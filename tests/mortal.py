@@ -17,6 +17,7 @@ from typing import Any
 
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Kind
+from agent.rules import OWN
 from agent.store import file
 from tests.integration.test_process import report, rules
 from tests.plant import until
@@ -36,7 +37,8 @@ class Deadly(Narrow):
 async def live(store: Path, deadly: str, numbers: Sequence[int]) -> None:
     """Until all is decided."""
     known = rules()
-    assignment = replace(known.assignments["consumption"], target=Deadly(deadly))
+    assignment = known.assignments["consumption"]
+    assignment = replace(assignment, doors={OWN: assignment.doors[OWN]._replace(target=Deadly(deadly))})
     with opened(store) as writer, closing(file.reader(store)) as reader:
         process = Process(writer, reader, replace(known, assignments={"consumption": assignment}), Clock(), {})
         process.orders_read.set()

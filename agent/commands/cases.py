@@ -26,9 +26,10 @@ from agent import assembly, config, strictjson
 from agent.commands import show
 from agent.commands.place import as_json, now
 from agent.errors import BadPayload, ConfigError, Finding, GatepostError, NotFound
-from agent.judge import Rules, judge
+from agent.judge import judge
 from agent.judgement import Verdict
 from agent.ports import Acknowledgement, ErpTarget, Event, Kind, Posting
+from agent.rules import Rules
 
 EVENT, EXPECTED = ".event.json", ".expected.json"
 

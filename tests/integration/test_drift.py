@@ -23,10 +23,10 @@ from agent.doubt import Doubt
 from agent.drift import Level
 from agent.errors import Conflict
 from agent.inference import Model
-from agent.judge import Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Batch
 from agent.replay import Replayed, Versions, replay
+from agent.rules import Rules
 from agent.settings import Drift
 from agent.store import approvals, audit, decisions, file
 from agent.store.approvals import Signature

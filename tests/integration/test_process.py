@@ -15,9 +15,9 @@ import pytest
 
 from agent import mapping, pipeline
 from agent.authority import Mode, Rule
-from agent.judge import Assignment, Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery
+from agent.rules import OWN, Assignment, Door, Rules
 from agent.store import file
 from agent.workflows.consumption import Config, Consumption
 from tests.stores import Clock, opened
@@ -44,7 +44,7 @@ def report(number: int, **changes: Any) -> Delivery:
 def rules(*refused: str) -> Rules:
     """Consumption, posted without a model; the ERP would refuse these fields."""
     rule = Rule(mode=Mode.AUTO, min_confidence=0)
-    assignment = Assignment(Consumption(Config()), Narrow(*refused), rule, {"goods_issue": "live"})
+    assignment = Assignment(Consumption(Config()), {OWN: Door(Narrow(*refused), {"goods_issue": "live"})}, rule)
     mappings = mapping.load(EDGE_CONFIG / "mappings", FACTS.units)
     return Rules("1", mappings, FACTS, {"consumption": assignment}, timedelta(hours=1))
 

@@ -13,9 +13,10 @@ from datetime import timedelta
 import pytest
 
 from agent.authority import Mode, Rule
-from agent.judge import Assignment, Rules, judge
+from agent.judge import judge
 from agent.mapping import Mappings
 from agent.ports import Delivery, Event
+from agent.rules import OWN, Assignment, Door, Rules
 from agent.sparkplug.host import Host
 from agent.sparkplug.session import Effects, Lost
 from agent.tags.values import Quality
@@ -345,7 +346,7 @@ def test_40_commands_are_never_executed(verb: str, device: str, raw: bytes):
 
 def test_a_refused_message_is_quarantined_with_its_reason():
     """What the source could not read ends where people look, and never reaches a mapping."""
-    assignment = Assignment(Consumption(Config()), Narrow(), Rule(mode=Mode.AUTO), {"goods_issue": "live"})
+    assignment = Assignment(Consumption(Config()), {OWN: Door(Narrow(), {"goods_issue": "live"})}, Rule(mode=Mode.AUTO))
     rules = Rules("1", Mappings((), ""), FACTS, {"consumption": assignment}, timedelta(hours=1))
     plant = Plant()
     (kept,) = plant.nodes.quarantined(plant.hear(message("NDATA", b"\xff")).refusals, plant.now())

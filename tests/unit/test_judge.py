@@ -15,9 +15,11 @@ import pytest
 from agent import mapping
 from agent.authority import Mode, Rule
 from agent.facts import LiveState
-from agent.judge import Assignment, Door, Rules, judge, put_aside
+from agent.judge import judge
 from agent.judgement import Judgement
 from agent.ports import Acknowledgement, Draft, Event, Kind, Posting
+from agent.reading import put_aside
+from agent.rules import OWN, Assignment, Door, Rules
 from agent.settings import LiveKind
 from agent.store.encode import encode
 from agent.tags.values import LivePart, Quality, Told
@@ -72,7 +74,9 @@ class Nothing:
 def rules_of(*refused: str, **rule: Any) -> Rules:
     """The consumption workflow at work under this rule."""
     settings: dict[str, Any] = {"mode": Mode.AUTO, "min_confidence": 0} | rule
-    assignment = Assignment(Consumption(Config()), Narrow(*refused), Rule(**settings), {"goods_issue": "live"})
+    assignment = Assignment(
+        Consumption(Config()), {OWN: Door(Narrow(*refused), {"goods_issue": "live"})}, Rule(**settings)
+    )
     mappings = mapping.load(EDGE_CONFIG / "mappings", FACTS.units)
     return Rules("1", mappings, FACTS, {"consumption": assignment}, timedelta(hours=1))
 
@@ -123,7 +127,8 @@ class Telling(Consumption):
 
 def telling(**roles: Door) -> Rules:
     rules = rules_of()
-    one = replace(rules.assignments["consumption"], workflow=Telling(Config()), roles=roles)
+    one = rules.assignments["consumption"]
+    one = replace(one, workflow=Telling(Config()), doors={**one.doors, **roles})
     return replace(rules, assignments={"consumption": one})
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from agent.authority import Mode, Rule
-from agent.judge import Assignment, judge
+from agent.judge import judge
 from agent.masking import HASHES, MASK, veiled
 from agent.ports import Classified, Score
+from agent.rules import OWN, Assignment, Door
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_judge import TODAY, Narrow, Nothing, event, rules_of
 
@@ -84,7 +85,7 @@ def test_a_model_is_never_asked_about_what_is_sensitive():
     model = Seeing()
     rules = rules_of()
     workflow, rule = Asking(Config()), Rule(mode=Mode.AUTO, min_confidence=0)
-    asking = Assignment(workflow, Narrow(), rule, {"goods_issue": "live"}, model, workflow)
+    asking = Assignment(workflow, {OWN: Door(Narrow(), {"goods_issue": "live"})}, rule, model, workflow)
     for sensitive in ((), ("personnel",)):
         one = replace(asking, sensitive=frozenset(sensitive))
         judge([event(1, "A")], replace(rules, assignments={"consumption": one}), Nothing(), TODAY)

@@ -11,8 +11,9 @@ import pytest
 
 from agent.authority import Mode, Rule, recheck
 from agent.isa95 import SegmentResponse
-from agent.judge import Door, judge
+from agent.judge import judge
 from agent.ports import Draft, Kind, Posting, Proposal, Score
+from agent.rules import Door
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_judge import TODAY, Narrow, Nothing, event, rules_of
 from tests.unit.test_workflow_consumption import AT
@@ -41,11 +42,9 @@ class Telling(Asking):
 
 def decided(workflow: type[Asking], **rule: Any) -> Any:
     rules = rules_of(**rule)
-    one = replace(
-        rules.assignments["consumption"],
-        workflow=workflow(Config()),
-        roles={"notify": Door(Narrow(), {"notification": "live"})},
-    )
+    one = rules.assignments["consumption"]
+    doors = {**one.doors, "notify": Door(Narrow(), {"notification": "live"})}
+    one = replace(one, workflow=workflow(Config()), doors=doors)
     (verdict,) = judge([event(1, "A")], replace(rules, assignments={"consumption": one}), Nothing(), TODAY).verdicts
     return verdict
 

@@ -14,8 +14,9 @@ from agent import assembly
 from agent.desk import Act, Desk
 from agent.errors import Conflict
 from agent.housekeeping import Health, Housekeeping
-from agent.judge import Door, judge
+from agent.judge import judge
 from agent.ports import Draft, Kind
+from agent.rules import Door
 from agent.store import approvals, notices, outbox
 from agent.store.approvals import Signature
 from agent.store.postings import Tells
@@ -136,8 +137,9 @@ def two_short(keeper: Keeper, writer: Writer, *, group: bool = False) -> Any:
             return proposal._replace(drafts=(*issues, tell), together=group), after
 
     rules = rules_of()
-    doors = {"notify": Door(keeper.targets["people"], {"notification": "live"})}
-    one = replace(rules.assignments["consumption"], workflow=Twice(Config()), roles=doors)
+    one = rules.assignments["consumption"]
+    doors = {**one.doors, "notify": Door(keeper.targets["people"], {"notification": "live"})}
+    one = replace(one, workflow=Twice(Config()), doors=doors)
     events = [event(1, "A"), event(2, "B")]
     arrive(writer, *(each.payload for each in events))
     judged = judge(events, replace(rules, assignments={"consumption": one}), Nothing(), TODAY)

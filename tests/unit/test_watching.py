@@ -10,8 +10,8 @@ import pytest
 
 from agent import watching
 from agent.authority import Rule
-from agent.judge import Assignment
 from agent.ports import Batch
+from agent.rules import OWN, Assignment, Door
 from agent.settings import LiveKind
 from agent.watching import Watching
 from tests.unit.test_judge import Narrow, rules_of
@@ -37,7 +37,9 @@ def test_what_depends_on_an_oee_is_looked_at_again_from_time_to_time(monkeypatch
     """An order at nothing's risk is decided once; where a tag tells an OEE, every quarter of an hour, for the trend."""
     facts = facts_of(live=live)
     _, (state, _) = FLOW.propose(report(), facts, scored(0.9), [{}, {}])
-    rules = replace(rules_of(), facts=facts, assignments={"order_release": Assignment(FLOW, Narrow(), Rule(), {})})
+    rules = replace(
+        rules_of(), facts=facts, assignments={"order_release": Assignment(FLOW, {OWN: Door(Narrow(), {})}, Rule())}
+    )
     one = Watching(lambda: rules, lambda: facts.live, lambda _: {"order_release/1000200": state}, lambda: AT)
     put = Put()
     assert asyncio.run(one.once(put)) == 0

@@ -1,0 +1,83 @@
+"""What decides, built once per configuration: models, doors, workflows at work, and all of it in one version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, NamedTuple, Protocol
+
+from agent import authority
+from agent.errors import ModelUnfit
+from agent.facts import Facts
+from agent.mapping import Mappings
+from agent.ports import Classified, Classifies, ErpTarget, Features, Kind, Score, Workflow
+
+OWN: Final = ""  # the role of a draft that goes to the workflow's own target
+_OFF: Final = "off"
+
+
+class Model(Protocol):
+    """What scores one workflow's features."""
+
+    name: str
+    digest: str  # SHA-256 of its file; empty: there is none
+    unfit: str  # why no version of it fits, and every answer is a refusal; empty: one fits
+
+    def score(self, rows: Sequence[Features]) -> Sequence[Score | ModelUnfit]:
+        """One answer per row; ModelUnfit where the row or the output is outside of what the card allows."""
+
+    def classify(self, rows: Sequence[Features]) -> Sequence[Classified | ModelUnfit]:
+        """The same of a model that tells classes."""
+
+    def row(self, values: Mapping[str, float | str | None]) -> Features:
+        """The row of these raw inputs."""
+
+
+class Door(NamedTuple):
+    """Where postings of one role go."""
+
+    target: ErpTarget
+    modes: Mapping[str, str]  # posting kind → off | dry-run | live
+
+    def takes(self, kind: Kind) -> bool:
+        """Whether this kind of posting is written there at all."""
+        return self.modes.get(kind, _OFF) != _OFF
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One workflow at work: where it posts, what it may do, and who scores for it."""
+
+    workflow: Workflow
+    doors: Mapping[str, Door]  # role → where its drafts go; `OWN` always, another only where somebody is configured
+    rule: authority.Rule
+    model: Model | None = None
+    classifies: Classifies | None = None  # the workflow, where it is one: its model is asked as it proposes
+    sensitive: frozenset[str] = frozenset()  # fields that no model looks at
+
+    @property
+    def target(self) -> ErpTarget:
+        """The workflow's own."""
+        return self.doors[OWN].target
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything that decides, in one version; swapped as a whole between two batches."""
+
+    version: str
+    mappings: Mappings
+    facts: Facts
+    assignments: Mapping[str, Assignment]  # kind of report → workflow
+    patience: timedelta  # how long after its arrival a report is read again when what it names becomes known
+
+    @property
+    def four_eyes(self) -> frozenset[str]:
+        """The workflows whose postings two people must approve."""
+        return frozenset(one.workflow.name for one in self.assignments.values() if one.rule.four_eyes)
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """What scores, by the name that workflows ask for."""
+        return {one.rule.model: one.model for one in self.assignments.values() if one.model is not None}
