@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from agent.errors import ModelUnfit
 from agent.facts import day_text
-from agent.ports import Answer, Decision, Draft, Kind, Posting, Proposal, Route
+from agent.ports import Decision, Draft, Kind, Posting, Proposal, Route
+from agent.scores import Answer
 from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
 from agent.settings import AuthorityMode as Mode
 from agent.units import UnitTable

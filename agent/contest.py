@@ -17,7 +17,7 @@ from agent import authority, comparison
 from agent.comparison import Case, Comparison, Speed
 from agent.errors import ModelUnfit
 from agent.inference import Model
-from agent.ports import Score
+from agent.scores import Score
 from agent.settings import AuthorityMode, Promotion
 from agent.store import labels, scored, shadow
 from agent.store.encode import to_us

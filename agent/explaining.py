@@ -16,9 +16,9 @@ import numpy as np
 
 from agent import record, registry
 from agent.errors import ModelUnfit
-from agent.ports import Features
 from agent.reasons import Effect
 from agent.replay import Versions
+from agent.scores import Features
 
 NOTHING: Final = "nothing in it makes a difference: it is like what training saw"
 MATTERS: Final = 1.0  # points of 100

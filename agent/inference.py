@@ -21,10 +21,10 @@ from agent import onnxsession, registry
 from agent.errors import ModelUnfit
 from agent.features.row import row as row_of
 from agent.modelfiles import Manifest
-from agent.ports import Answer, Classified, Features, Forecast, Score
 from agent.reasons import Effect, Reasons
 from agent.recalibration import shifted
 from agent.registry import Keys, Version
+from agent.scores import Answer, Classified, Features, Forecast, Score
 
 PARITY: Final = 1e-5
 DEADLINE_S: Final = 0.25

@@ -13,9 +13,10 @@ from agent.concluding import conclude
 from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Fact, Facts, LiveState
 from agent.judgement import Judgement, Memory, Verdict
-from agent.ports import Event, Features, Route
+from agent.ports import Event, Route
 from agent.reading import Case, assigned, case_quarantined, learn, named, quarantined, read, recognise, workflow_failed
 from agent.rules import Model, Rules
+from agent.scores import Features
 from agent.store import masterdata
 
 NOTHING_TOLD: Final = LiveState()

@@ -13,8 +13,9 @@ from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Fact, from_document, to_document
 from agent.isa95 import SegmentResponse
 from agent.judgement import Verdict
-from agent.ports import Answer, Decision, Event, Features, Proposal, Route, Workflow
+from agent.ports import Decision, Event, Proposal, Route, Workflow
 from agent.rules import Assignment, Rules
+from agent.scores import Answer, Features
 from agent.store import masterdata
 
 log = logging.getLogger("gatepost.judge")

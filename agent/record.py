@@ -31,7 +31,8 @@ from typing import Any
 from agent import freshness
 from agent.authority import Rule
 from agent.errors import ModelUnfit
-from agent.ports import Answer, Classified, Features, Proposal, Route, Score
+from agent.ports import Proposal, Route
+from agent.scores import Answer, Classified, Features, Score
 
 
 def of(

@@ -17,9 +17,10 @@ import numpy as np
 from agent import authority, record, registry, selfcheck
 from agent.errors import GatepostError, ModelUnfit
 from agent.inference import Model
-from agent.ports import Features, Route
+from agent.ports import Route
 from agent.recalibration import shifted
 from agent.registry import Keys
+from agent.scores import Features
 from agent.settings import AuthorityMode
 from agent.store.decisions import Decided
 

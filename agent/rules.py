@@ -11,7 +11,8 @@ from agent import authority
 from agent.errors import ModelUnfit
 from agent.facts import Facts
 from agent.mapping import Mappings
-from agent.ports import Classified, Classifies, ErpTarget, Features, Kind, Score, Workflow
+from agent.ports import Classifies, ErpTarget, Kind, Workflow
+from agent.scores import Classified, Features, Score
 
 OWN: Final = ""  # the role of a draft that goes to the workflow's own target
 _OFF: Final = "off"

@@ -18,8 +18,8 @@ from agent import registry
 from agent.desk import Desk
 from agent.errors import GatepostError, ModelUnfit
 from agent.inference import Model
-from agent.ports import Answer
 from agent.promotion import Shelf
+from agent.scores import Answer
 from agent.store import scored, shadow
 from agent.store.shadow import Mark, Said
 from agent.store.transaction import Transaction

@@ -20,7 +20,8 @@ from agent.detectors import ratio, usage
 from agent.errors import BadPayload
 from agent.facts import Facts, Order
 from agent.isa95 import MaterialUse, SegmentResponse
-from agent.ports import Draft, Expected, Features, Proposal, Score
+from agent.ports import Draft, Expected, Proposal
+from agent.scores import Features, Score
 from agent.workflows import usual
 from agent.workflows.account import ZERO, Account, Made, rounded
 from agent.workflows.backflush_books import Books, Place, components_of, place_of

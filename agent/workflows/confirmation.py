@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.errors import BadPayload
 from agent.facts import Facts, Material, Order, day_text
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
-from agent.ports import Draft, Features, Kind, Proposal, Score
+from agent.ports import Draft, Kind, Proposal
+from agent.scores import Features, Score
 from agent.workflows.orders import (
     Into,
     converted,

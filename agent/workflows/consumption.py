@@ -14,7 +14,8 @@ from agent.detectors import usage
 from agent.errors import BadPayload
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, SegmentResponse
-from agent.ports import Draft, Expected, Features, Kind, Proposal, Score
+from agent.ports import Draft, Expected, Kind, Proposal
+from agent.scores import Features, Score
 from agent.workflows import usual
 from agent.workflows.deviation import cause, deviation
 from agent.workflows.orders import (

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.facts import Facts, Order
 from agent.features.order_feasibility import FEATURES
 from agent.isa95 import SegmentResponse
-from agent.ports import Classified, Draft, Features, Proposal
+from agent.ports import Draft, Proposal
+from agent.scores import Classified, Features
 from agent.workflows import oee, release_drafts, shop
 from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations

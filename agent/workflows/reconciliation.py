@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.errors import BadPayload
 from agent.facts import Facts
 from agent.isa95 import MaterialUse, SegmentResponse
-from agent.ports import Features, Proposal
+from agent.ports import Proposal
+from agent.scores import Features
 from agent.workflows import corrections, stock_count
 
 LEVEL, COUNT, FINDING = "stock_level", "stock_count", "reconciliation"

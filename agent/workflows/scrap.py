@@ -18,7 +18,8 @@ from agent.facts import Facts, ScrapReason
 from agent.features import scrap_classification as features
 from agent.features.scrap_classification import Pieces
 from agent.isa95 import SegmentResponse
-from agent.ports import Classified, Draft, Features, Proposal
+from agent.ports import Draft, Proposal
+from agent.scores import Classified, Features
 from agent.workflows import follow_on, scrap_drafts, severity
 from agent.workflows.orders import remember, reported_before, shown, stale_orders
 from agent.workflows.scrap_report import Found, found, number, scrapped, text

@@ -12,8 +12,9 @@ from typing import Any, Final
 from agent.cli import main
 from agent.facts import Facts
 from agent.isa95 import SegmentResponse
-from agent.ports import Draft, Features, Kind, Proposal, Score
+from agent.ports import Draft, Kind, Proposal
 from agent.schema import Settings
+from agent.scores import Features, Score
 from agent.workflows import WORKFLOWS
 
 QUALITY: Final = "quality"  # the role of the second target

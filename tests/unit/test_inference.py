@@ -19,7 +19,7 @@ from onnx import helper
 from agent import registry
 from agent.errors import ModelUnfit
 from agent.inference import Model
-from agent.ports import Classified, Forecast, Score
+from agent.scores import Classified, Forecast, Score
 from agent.workflows.consumption import FEATURES
 from tests.trained import KEY, KEYS, ROOT, SHIPPED, graph, put
 

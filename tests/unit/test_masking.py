@@ -11,8 +11,8 @@ import pytest
 from agent.authority import Mode, Rule
 from agent.judge import judge
 from agent.masking import HASHES, MASK, veiled
-from agent.ports import Classified, Score
 from agent.rules import OWN, Assignment, Door
+from agent.scores import Classified, Score
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_judge import TODAY, Narrow, Nothing, event, rules_of
 

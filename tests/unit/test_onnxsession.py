@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from agent.errors import ModelUnfit
 from agent.inference import Model
-from agent.ports import Score
+from agent.scores import Score
 from agent.workflows.consumption import FEATURES
 from tests.trained import KEYS, ROOT, SHIPPED, graph, put, trust
 
@@ -139,7 +139,7 @@ import sys, threading
 from pathlib import Path
 from agent import registry
 from agent.inference import Model
-from agent.ports import Score
+from agent.scores import Score
 
 models, keys = Path(sys.argv[1]), registry.trusted(Path(sys.argv[2]))
 apart = Model.load(models / "slow", keys, apart=True, explain_below=0, deadline_s=60, patience_s=60)

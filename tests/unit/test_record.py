@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agent import record
 from agent.authority import Mode, Rule
-from agent.ports import Draft, Kind, Proposal, Route, Score
+from agent.ports import Draft, Kind, Proposal, Route
+from agent.scores import Score
 from agent.store.encode import encode
 
 FLOAT32 = st.floats(width=32, allow_infinity=False)

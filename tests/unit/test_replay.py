@@ -16,8 +16,9 @@ from agent import record, registry
 from agent.authority import Mode, Rule, decide
 from agent.explaining import explained
 from agent.inference import Model
-from agent.ports import Classified, Draft, Features, Kind, Proposal, Score
+from agent.ports import Draft, Kind, Proposal
 from agent.replay import Replayed, Versions, likely, replay
+from agent.scores import Classified, Features, Score
 from agent.store import archive, decisions, inbox
 from agent.store.decisions import Decided
 from agent.store.encode import encode

@@ -18,7 +18,8 @@ from agent.config import parse
 from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
-from agent.ports import Proposal, Score
+from agent.ports import Proposal
+from agent.scores import Score
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.consumption import FEATURES, Config, Consumption
 

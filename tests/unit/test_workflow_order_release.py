@@ -17,7 +17,8 @@ from agent.facts import Facts, LiveState
 from agent.features.order_feasibility import FEATURES
 from agent.inference import Model
 from agent.isa95 import SegmentResponse
-from agent.ports import Classified, Kind, Proposal
+from agent.ports import Kind, Proposal
+from agent.scores import Classified
 from agent.settings import LiveKind
 from agent.tags.values import LivePart, Quality, Scalar, Told
 from agent.workflows.order_release import Config, OrderRelease

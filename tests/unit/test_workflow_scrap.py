@@ -20,7 +20,8 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.inference import Model
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
-from agent.ports import Classified, Proposal, Route
+from agent.ports import Proposal, Route
+from agent.scores import Classified
 from agent.store.approvals import reported
 from agent.units import UnitsFile, UnitTable
 from agent.workflows import severity
