@@ -242,6 +242,8 @@ def _operation(read: _Reader) -> Operation:
             unit=read.text("unit"),
             minutes=read.number("minutes", ZERO),
             confirmed=read.yes("confirmed"),
+            confirmed_yield=read.number("confirmed_yield", ZERO),
+            confirmed_scrap=read.number("confirmed_scrap", ZERO),
         )
     )
 

@@ -145,6 +145,8 @@ class Operation:
     unit: str
     minutes: Decimal = ZERO  # 0: not known
     confirmed: bool = False  # finally: nothing of it is left to do
+    confirmed_yield: Decimal = ZERO  # good ones that are confirmed of it, in `unit`
+    confirmed_scrap: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)

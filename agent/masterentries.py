@@ -135,6 +135,8 @@ class OperationLine(Settings):
     unit: str = Field(description="unit in which it is confirmed")
     minutes: Decimal = Field(default=ZERO, ge=0, description="planned time for the whole order; 0: not known")
     confirmed: bool = Field(default=False, description="true: nothing of it is left to do")
+    confirmed_yield: Decimal = Field(default=ZERO, ge=0, description="good ones that are confirmed of it already")
+    confirmed_scrap: Decimal = Field(default=ZERO, ge=0, description="scrap that is confirmed of it already")
 
 
 class ComponentLine(Settings):
@@ -197,9 +199,9 @@ class DefectEntry(Entry):
 
 
 class ResourceEntry(Entry):
-    """A tool or recipe that is not simply there: an entry of ``resources.yaml``."""
+    """A tool, recipe or work centre that is not simply there: an entry of ``resources.yaml``."""
 
-    resource: str = Field(min_length=1, description="the tool or recipe, as routings name it")
+    resource: str = Field(min_length=1, description="the tool or recipe, as routings name it; or a work centre")
     available: bool = Field(default=True, description="whether it is there")
     back_at: AwareDatetime | None = Field(default=None, description="when it will be there, where that is known")
     text: str = Field(default="", description="why it is not, for people")

@@ -45,6 +45,7 @@ class Job:
     ready: float = 0.0  # when its last material is there
     waits_for: str = ""  # what that is, for people
     certificate: str = ""  # that whoever makes it must have; empty: none
+    running: bool = False  # it is being made: it goes on as soon as somebody is there, and pauses where nobody is
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def _worked(job: Job, earliest: float, centre: Centre) -> Window:
         begin = max(start, earliest)
         if begin + needed <= end:
             return begin, begin + job.minutes
-        if begin < end and needed > end - start:
+        if begin < end and (job.running or needed > end - start):
             return begin, _with_pauses(job.minutes, begin, windows[at:])
     begin = max(earliest, windows[-1][1]) if windows else earliest
     return begin, begin + job.minutes
@@ -294,25 +295,32 @@ def sequence(
     given: Sequence[Job],
     centre: Centre,
     *,
+    running: Job | None = None,
     effort: int = EFFORT,
     seed: int = 7,
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> Sequenced:
     """The best sequence found for these orders, which come in the order of the ERP; never worse than that as followed.
 
-    An order without a due date has an infinite one. Raises ValueError for an order that takes no time.
+    The one that is `running` stays first, without a set-up. An order without a due date has an infinite one. Raises
+    ValueError for an order that takes no time.
     """
-    if wrong := [job.order for job in given if not job.minutes > 0]:
+    first = [] if running is None else [running]
+    if wrong := [job.order for job in (*first, *given) if not job.minutes > 0]:
         raise ValueError(f"order {wrong[0]} takes no time; give its planned minutes")
-    erp_order = followed(given, centre)
-    starts = [erp_order, followed(by_due_date(given), centre)]
+    if running is not None:
+        centre = replace(centre, family=running.family or centre.family)
+    here = replace(centre, free=max((one.end for one in planned(first, centre).slots), default=centre.free))
+    erp_order = followed(given, here)
+    starts = [erp_order, followed(by_due_date(given), here)]
     if given:
-        starts += [by_urgency(given, centre, *one) for one in product(LOOK_AHEAD, AVERSION)]
-    start = min(starts, key=lambda jobs: cost(jobs, centre))
+        starts += [by_urgency(given, here, *one) for one in product(LOOK_AHEAD, AVERSION)]
+    start = min(starts, key=lambda jobs: cost(jobs, here))
     found, whole = improved(
-        start, lambda jobs, most: cost(jobs, centre, most), effort=effort, seed=seed, out_of_time=out_of_time
+        start, lambda jobs, most: cost(jobs, here, most), effort=effort, seed=seed, out_of_time=out_of_time
     )
-    plan, before = planned(found, centre), planned(erp_order, centre)
+    found = [*first, *found]
+    plan, before = planned(found, centre), planned([*first, *erp_order], centre)
     return Sequenced(plan, before, tuple(tuple(_why(plan, at, before, centre)) for at in range(len(found))), whole)
 
 
@@ -333,7 +341,9 @@ def span(minutes: float) -> str:
 def _why(plan: Plan, at: int, given: Plan, centre: Centre) -> Iterator[str]:
     """What speaks for this place, in the order in which people ask."""
     slot, job = plan.slots[at], plan.slots[at].job
-    yield _set_up(plan, at, centre)
+    if job.running:
+        yield "is being made"
+    yield _set_up(plan, at)
     free = plan.slots[at - 1].end if at else centre.free
     if job.ready > free + slot.set_up:
         yield f"waits {span(job.ready - free - slot.set_up)} for {job.waits_for or 'its material'}"
@@ -343,17 +353,18 @@ def _why(plan: Plan, at: int, given: Plan, centre: Centre) -> Iterator[str]:
     if slot.pauses >= 0.5:
         yield f"pauses {span(slot.pauses)} in all, while nobody with {job.certificate} is there"
     yield _against_due(slot)
-    yield from _against_next(plan, at, centre)
+    if not job.running:
+        yield from _against_next(plan, at, centre)
     yield from _against_given(slot, at, given)
 
 
 def _against_due(slot: Slot) -> str:
     if slot.job.due == inf:
-        return "has no due date"
+        return "has no due date, so it is never late"
     return f"{span(slot.late)} late" if slot.late > 0 else f"finished {span(slot.job.due - slot.end)} before it is due"
 
 
-def _set_up(plan: Plan, at: int, centre: Centre) -> str:
+def _set_up(plan: Plan, at: int) -> str:
     slot = plan.slots[at]
     if slot.set_up > 0:
         return f"set up for {slot.job.family}: {span(slot.set_up)}"

@@ -12,9 +12,12 @@ import click
 from agent import masterfiles
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place, now
+from agent.config import parse, read_yaml
 from agent.facts import Facts, Plant, from_document
 from agent.releasing import release_sequence, shown
 from agent.store import masterdata
+from agent.workflows.constraints import Limits
+from agent.workflows.order_release import Config, OrderRelease
 
 LONGEST_S = 20.0
 
@@ -22,13 +25,15 @@ LONGEST_S = 20.0
 @click.command("sequence")
 @click.argument("work_center", metavar="WORK_CENTER")
 @click.option("--set-up-for", default="", metavar="FAMILY", help="What the work centre is set up for now.")
+@click.option("--running", default="", metavar="ORDER", help="The order that it is at; else what the ERP tells.")
 @at_place
 @as_json
-def command(*, work_center: str, set_up_for: str, place: Place, json: bool) -> None:
+def command(*, work_center: str, set_up_for: str, running: str, place: Place, json: bool) -> None:
     """In which order a work centre should make its open orders so that least is late, and why.
 
-    It looks at due dates and weights of the orders the ERP told last, minutes, set-up families and certificates of the
-    plant's files, stock, and the hours of people. It changes nothing, here or in the ERP.
+    It looks at due dates, weights and what is confirmed of the orders as the ERP told them last, minutes, set-up
+    families and certificates of the plant's files, stock, tools, and the hours of people. Tags are seen by a running
+    agent alone: GET /v1/sequence looks at the state of the machine, too. It changes nothing, here or in the ERP.
 
     \b
     Examples:
@@ -38,13 +43,18 @@ def command(*, work_center: str, set_up_for: str, place: Place, json: bool) -> N
     facts = _facts(place)
     until = time.monotonic() + LONGEST_S
     found = shown(
-        release_sequence(facts, work_center, now(), set_up_for=set_up_for, out_of_time=lambda: time.monotonic() > until)
-    )
+        release_sequence(
+            facts, work_center, now(), _limits(place),
+            running=running, set_up_for=set_up_for, out_of_time=lambda: time.monotonic() > until,
+        )
+    )  # fmt: skip
     if json:
         show.data(found)
         return
     rows = [([one["position"], one["order"], one["material"], show.moment(one["begin"]), _due(one)], _below(one))
             for one in found["orders"]]  # fmt: skip
+    if said := found["machine"]["said"]:
+        show.folded(said)
     if rows:
         show.entries(["", "order", "material", "begin", "due"], rows)
         show.folded("\n".join(_gain(found)))
@@ -64,6 +74,16 @@ def _facts(place: Place) -> Facts:
     return Facts(plant, table).with_facts(files).with_facts(told)
 
 
+def _limits(place: Place) -> Limits:
+    """As the workflow `order_release` of the configuration judges facts. Raises ConfigError."""
+    flows = read_yaml(place.file).get("workflows")
+    for name, item in (flows.mapping if flows else {}).items():
+        kind, options = item.get("kind"), item.get("options")
+        if options is not None and (kind.text if kind else name) == OrderRelease.name:
+            return parse(options, Config).limits
+    return Config().limits
+
+
 def _due(one: Mapping[str, Any]) -> str:
     return show.moment(one["due"]) if one["due"] else "none"
 
@@ -74,14 +94,24 @@ def _below(one: Mapping[str, Any]) -> Iterator[str]:
 
 def _gain(found: Mapping[str, Any]) -> Iterator[str]:
     here, erp = found["here"], found["erp"]
-    yield (
-        f"{here['late']} of {len(found['orders'])} late, {_many(here['weighted_lateness_minutes'], 'minute')} in all, "
-        f"weighted; {_set_ups(here)}"
-    )
-    yield (
-        f"by the order of the ERP: {erp['late']} late, {_many(erp['weighted_lateness_minutes'], 'minute')}, "
-        f"{_set_ups(erp)}"
-    )
+    number, due = len(found["orders"]), here["due"]
+    if not due:
+        yield f"no order has a due date: this saves set-ups alone; {_set_ups(here)}"
+        yield f"by the order of the ERP: {_set_ups(erp)}"
+    else:
+        yield (
+            f"{here['late']} of {due} late, {_many(here['weighted_lateness_minutes'], 'minute')} in all, weighted; "
+            f"{_set_ups(here)}"
+        )
+        yield (
+            f"by the order of the ERP: {erp['late']} late, {_many(erp['weighted_lateness_minutes'], 'minute')}, "
+            f"{_set_ups(erp)}"
+        )
+    if due < number:
+        yield (
+            f"{number - due} of {number} have no due date: they come where they cost nothing; give them one in the ERP "
+            "(basic finish date)"
+        )
     if not found["whole_search"]:
         yield "the search was cut off: asked again on a machine with less to do it may find a better one"
 

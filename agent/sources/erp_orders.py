@@ -347,6 +347,9 @@ def _operation(row: Row, order_unit: str, codes: Mapping[str, str], zone: tzinfo
     if start and end:
         minutes = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() / 60
         told |= {"minutes": f"{minutes:.2f}"} if minutes > 0 else {}
+    for name, of in (("yield", "OpTotalConfirmedYieldQty"), ("scrap", "OpTotalConfirmedScrapQty")):
+        quantity = _number(row.get(of) or "0")  # not every release tells the scrap
+        told |= {f"confirmed_{name}": quantity} if quantity != "0" else {}
     return told | ({"confirmed": True} if row.get("OperationIsConfirmed") == "X" else {})
 
 

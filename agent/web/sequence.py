@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, Field
 
+from agent.app import Agent
 from agent.errors import NotFound
 from agent.releasing import release_sequence, shown
 from agent.web.looks import Reader
 from agent.web.models import Shown
 from agent.web.requests import StrictRoute, TheAgent
+from agent.workflows.constraints import Limits
+from agent.workflows.order_release import Config, OrderRelease
 
 LONGEST_S: Final = 5.0  # of a search
 EFFORT: Final = 10_000  # sequences that are tried
@@ -22,6 +25,7 @@ PAUSE_S: Final = 0.002  # after every 64 of them: what decides events comes firs
 
 router = APIRouter(route_class=StrictRoute)
 WorkCenter = Annotated[str, Path(min_length=1, max_length=64, description="The work centre as the ERP calls it")]
+Order = Annotated[str, Query(max_length=64, description="The order that it is at now; else what the ERP tells")]
 Family = Annotated[str, Query(max_length=64, description="The set-up family that it is set up for now")]
 
 
@@ -53,8 +57,18 @@ class SequenceFigures(Shown):
 
     weighted_lateness_minutes: int = Field(description="Of each order its weight times the minutes it is late")
     late: int
+    due: int = Field(description="Orders that have a due date")
     set_ups: int
     set_up_minutes: int
+
+
+class MachineState(Shown):
+    """Whether the work centre can begin."""
+
+    state: Literal["up", "down", "unknown"]
+    begins: AwareDatetime = Field(description="Nothing begins before")
+    running: str = Field(description="The order that it is at, which stays first; empty: nobody knows of one")
+    said: str = Field(description="In words where it does not run, or nobody knows; else empty")
 
 
 class ReleaseSequence(Shown):
@@ -62,6 +76,7 @@ class ReleaseSequence(Shown):
 
     work_center: str
     at: AwareDatetime
+    machine: MachineState
     orders: list[SequencedOrder]
     left_out: list[LeftOut]
     here: SequenceFigures
@@ -71,17 +86,25 @@ class ReleaseSequence(Shown):
 
 @router.get("/v1/sequence/{work_center}", tags=["sequence"])
 async def get_sequence(
-    work_center: WorkCenter, agent: TheAgent, caller: Reader, set_up_for: Family = ""
+    work_center: WorkCenter, agent: TheAgent, caller: Reader, set_up_for: Family = "", running: Order = ""
 ) -> ReleaseSequence:
     """In which order the work centre should make its open orders so that least is late, why, and what it gains."""
-    facts, now = agent.rules.facts, agent.clock()
+    facts, now = agent.rules.facts.seeing(agent.live()), agent.clock()
     place = facts.work_center(work_center)
     if place is not None and not caller.sees(place.line):
         raise NotFound(f"work centre {work_center!r} is not known")
     found = await asyncio.to_thread(
-        release_sequence, facts, work_center, now, set_up_for=set_up_for, effort=EFFORT, out_of_time=_gently()
-    )
+        release_sequence, facts, work_center, now, _limits(agent),
+        running=running, set_up_for=set_up_for, effort=EFFORT, out_of_time=_gently(),
+    )  # fmt: skip
     return ReleaseSequence.model_validate(shown(found))
+
+
+def _limits(agent: Agent) -> Limits:
+    """As order release judges facts; where it is not configured, by its defaults."""
+    assigned = agent.rules.assignments.get(OrderRelease.name)
+    workflow = assigned.workflow if assigned is not None else None
+    return workflow.config.limits if isinstance(workflow, OrderRelease) else Config().limits
 
 
 def _gently() -> Callable[[], bool]:

@@ -214,7 +214,7 @@ def supply_of(one: Component, facts: Facts) -> Supply:
     material = facts.materials.get(one.material)
     to = into(one.unit, material, facts)
     here = elsewhere = held = ZERO
-    for stock in _stocks(facts).get(one.material, ()):
+    for stock in stocks_by_material(facts).get(one.material, ()):
         free = converted(stock.quantity, stock.unit, to)
         held += converted(stock.held, stock.unit, to)
         if (not one.storage_location or stock.storage_location == one.storage_location) and (
@@ -229,7 +229,7 @@ def supply_of(one: Component, facts: Facts) -> Supply:
     return Supply(here - taken, elsewhere, held, taken, tuple(dict.fromkeys(order for _, _, order in claims)))
 
 
-def _stocks(facts: Facts) -> Mapping[str, Sequence[Any]]:
+def stocks_by_material(facts: Facts) -> Mapping[str, Sequence[Any]]:
     """Stock by material, of every place and batch."""
     known: Mapping[str, Sequence[Any]] | None = facts.memo.get("stocks by material")
     if known is not None:

@@ -74,6 +74,15 @@ class Config(BaseModel):
     planners: tuple[str, ...] = Field(default=("planner",), description="Who is told of orders at risk and blocked")
     logistics: tuple[str, ...] = Field(default=("logistics",), description="Who is told that a line needs material")
 
+    @property
+    def limits(self) -> Limits:
+        """How facts are judged by it."""
+        return Limits(
+            frozenset(one.lower() for one in self.down_states),
+            timedelta(minutes=self.replenishment_minutes),
+            float(self.stale_after_s),
+        )
+
 
 class Verdict(NamedTuple):
     """What is said of one order, and from what it follows."""
@@ -111,11 +120,7 @@ class OrderRelease:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._limits = Limits(
-            frozenset(one.lower() for one in config.down_states),
-            timedelta(minutes=config.replenishment_minutes),
-            float(config.stale_after_s),
-        )
+        self._limits = config.limits
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """What was said of the order last, and what is remembered of the OEE of work centres."""

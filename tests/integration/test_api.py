@@ -279,6 +279,7 @@ async def test_the_release_sequence_of_a_work_centre(plant: Bench):
     found = await plant.get("/v1/sequence/MIX-01?set_up_for=blue")
     assert found["work_center"] == "MIX-01"
     assert found["whole_search"]
+    assert (found["machine"]["state"], found["machine"]["running"]) == ("unknown", "")
     assert len(found["orders"]) + len(found["left_out"]) > 0
     assert all(one["reasons"] for one in found["orders"])
     answer = await plant.ask("GET", "/v1/sequence/NONE")

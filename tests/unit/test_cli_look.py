@@ -501,6 +501,7 @@ def test_the_release_sequence_of_a_work_centre_is_shown_with_what_it_gains(tmp_p
     assert "minutes in all, weighted; no set-up\n" in listed
     assert "1 set-up of 30 minutes" in gatepost_(config, "sequence", "MIX-01").out
     assert "1 of 1 late" in listed
+    assert "nobody knows whether MIX-01 runs: no tag tells it here" in listed
     assert "by the order of the ERP: 1 late" in listed
     assert "left out: 8: routings.yaml has no entry for RM-RESIN at MIX-01" in listed
     ran = gatepost_(config, "sequence", "MIX-1")

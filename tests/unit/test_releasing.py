@@ -10,14 +10,18 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent.errors import NotFound
-from agent.facts import Facts, Plant
+from agent.facts import Facts, LiveState, Plant
 from agent.releasing import release_sequence, shown
+from agent.settings import LiveKind
+from agent.tags.values import LivePart, Quality, Told
 from agent.units import UnitTable
+from agent.workflows.order_release import Config
 from tests.unit.test_workflow_consumption import FACTS
 
 NOW = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)  # a Monday, 6:00 at the plant
 UNITS: UnitTable = FACTS.units
 HOUR = timedelta(hours=1)
+LIMITS = Config().limits
 
 
 def order(number: int, material: str = "A", **told: Any) -> tuple[str, Mapping[str, Any]]:
@@ -41,8 +45,8 @@ def stock(material: str, quantity: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def facts(*documents: tuple[str, Mapping[str, Any]]) -> Facts:
-    """One work centre that makes A (red) and B (blue), a minute each, and C for those who have TORQUE."""
-    made = [("A", "red", ""), ("B", "blue", ""), ("C", "", "TORQUE")]
+    """One work centre that makes A (red) and B (blue), a minute each, C for those with TORQUE, and D with a tool."""
+    made = [("A", "red", "", ""), ("B", "blue", "", ""), ("C", "", "TORQUE", ""), ("D", "", "", "T")]
     return Facts(plant=Plant("1710", ZoneInfo("Europe/Berlin"), "EUR"), units=UNITS).with_documents(
         [
             ("work_center", {"work_center": "W", "line": "one", "set_up": "30", "changes": {"red > blue": "45"}}),
@@ -50,17 +54,27 @@ def facts(*documents: tuple[str, Mapping[str, Any]]) -> Facts:
                 (
                     "routing",
                     {"material": material, "work_center": "W", "minutes": "1", "unit": "C62", "family": family,
-                     "certificate": certificate},
+                     "certificate": certificate, "tool": tool},
                 )
-                for material, family, certificate in made
+                for material, family, certificate, tool in made
             ),
             *documents,
         ]
     )  # fmt: skip
 
 
-def told(known: Facts, **options: Any) -> dict[str, Any]:
-    return shown(release_sequence(known, "W", NOW, effort=500, **options))
+def told(known: Facts, now: datetime = NOW, **options: Any) -> dict[str, Any]:
+    return shown(release_sequence(known, "W", now, LIMITS, effort=500, **options))
+
+
+def operation(**confirmed: str) -> list[dict[str, str]]:
+    return [{"operation": "0010", "work_center": "W", "unit": "C62"} | confirmed]
+
+
+def saying(state: str, known: Facts) -> Facts:
+    """With a tag that tells the state of the machine."""
+    tag = Told(state, "", Quality.GOOD, NOW, NOW)
+    return known.seeing(LiveState((LivePart({(LiveKind.EQUIPMENT_STATE, "W"): tag}, 0.0),)))
 
 
 def test_orders_are_put_together_by_their_set_ups():
@@ -83,7 +97,7 @@ def test_what_is_due_comes_first_and_its_weight_counts():
     known = facts(order(1, due=due), order(2, due=due, weight="3"), order(3, due=None))
     found = told(known, set_up_for="red")
     assert [one["order"] for one in found["orders"]] == ["2", "1", "3"]
-    assert "has no due date" in found["orders"][2]["reasons"]
+    assert "has no due date, so it is never late" in found["orders"][2]["reasons"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +109,8 @@ def test_what_is_due_comes_first_and_its_weight_counts():
         ({"components": [part("P", "60")]}, [stock("P", "59")], "needs 60 PC of P, 59 PC are there"),
         ({"quantity": "0"}, (), "its quantity is 0"),
         ({"unit": "KGM"}, (), "KG"),
+        ({"operations": operation(confirmed_yield="55", confirmed_scrap="5")}, (), "all of its 60 PC are confirmed"),
+        ({"material": "D"}, [("resource", {"resource": "T", "available": False})], "tool T is absent"),
     ],
 )
 def test_what_cannot_be_planned_is_left_out_with_its_reason(changed, documents, why):
@@ -112,6 +128,7 @@ def test_what_cannot_be_planned_is_left_out_with_its_reason(changed, documents, 
         {"status": "completed"},
         {"status": "locked"},
         {"operations": [{"operation": "0010", "work_center": "V", "unit": "C62"}]},
+        {"operations": [{"operation": "0010", "work_center": "W", "unit": "C62", "confirmed": True}]},
     ],
 )
 def test_only_open_orders_of_the_work_centre_are_in_it(changed):
@@ -163,11 +180,89 @@ def test_what_is_left_of_a_shift_is_not_all_of_it():
     """Late in the evening an order of a few hours waits for the morning, in one piece."""
     day = ("operator", {"operator": "o", "certificates": {"TORQUE": ""}, "hours": "06:00-22:00"})
     evening = NOW + 15.5 * HOUR
-    (one,) = shown(release_sequence(facts(order(1, "C", quantity="200"), day), "W", evening, effort=50))["orders"]
+    (one,) = told(facts(order(1, "C", quantity="200"), day), evening)["orders"]
     assert one["begin"] == (NOW + 24 * HOUR).isoformat(timespec="minutes")
 
 
 def test_a_work_centre_that_nobody_knows_is_refused():
     """With those that are known."""
     with pytest.raises(NotFound, match="'X' is not known; known: W"):
-        release_sequence(facts(), "X", NOW)
+        release_sequence(facts(), "X", NOW, LIMITS)
+
+
+def test_what_is_confirmed_of_an_order_is_not_made_again():
+    """Good or scrap; the order that it was told of last is at the machine: it stays first and keeps its set-up."""
+    begun = {"changed_at": NOW.isoformat(), "operations": operation(confirmed_yield="40", confirmed_scrap="5")}
+    older = begun | {"changed_at": (NOW - HOUR).isoformat()}
+    known = facts(order(1, "A"), order(2, "B", due=None, **begun), order(3, "A", **older))
+    found = told(known)
+    assert found["machine"]["running"] == "2"
+    first, *others = found["orders"]
+    assert (first["order"], first["set_up_minutes"]) == ("2", 0)
+    assert first["end"] == (NOW + HOUR / 4).isoformat(timespec="minutes")
+    assert {"is being made", "goes on with blue, no set-up", "15 PC of 60 PC are left to make"} <= set(first["reasons"])
+    assert {one["order"]: "15 PC of 60 PC are left to make" in one["reasons"] for one in others} == {
+        "1": False,
+        "3": True,
+    }
+    assert (found["here"]["due"], len(found["orders"])) == (2, 3)
+
+
+def test_somebody_may_say_which_order_the_machine_is_at():
+    """Or what it is set up for: then no order of another family is being made. An order that is not open is refused."""
+    begun = {"operations": operation(confirmed_yield="40")}
+    known = facts(order(1, "A"), order(2, "B", **begun))
+    assert told(known, running="1")["orders"][0]["order"] == "1"
+    assert told(known, set_up_for="blue")["machine"]["running"] == "2"
+    assert told(known, set_up_for="red")["machine"]["running"] == ""
+    with pytest.raises(NotFound, match="order '9' is not open at W; open: 1, 2"):
+        told(known, running="9")
+
+
+def test_what_is_being_made_goes_on_whoever_has_left_and_whatever_lacks():
+    """It pauses where nobody with the certificate is there, and has the material that it is made of."""
+    day = ("operator", {"operator": "o", "certificates": {"TORQUE": ""}, "hours": "06:00-14:00"})
+    begun = operation(confirmed_yield="20")
+    late = NOW + 7.5 * HOUR  # half an hour before the shift ends
+    known = facts(order(1, "C", operations=begun, components=[part("P", "60")]), stock("P", "0"), day)
+    (one,) = told(known, late)["orders"]
+    assert one["begin"] == late.isoformat(timespec="minutes")
+    assert one["end"] == (NOW + 24 * HOUR + timedelta(minutes=10)).isoformat(timespec="minutes")
+
+
+@pytest.mark.parametrize(
+    ("state", "resource", "expected", "begins", "said"),
+    [
+        ("running", None, "up", 0, ""),
+        ("running", {"back_at": (NOW + 3 * HOUR).isoformat()}, "up", 0, ""),  # a plan; the tag is newer
+        ("Faulted", {"back_at": (NOW + 3 * HOUR).isoformat(), "text": "gear"}, "down", 3,
+         "W is down: it says Faulted, gear; nothing begins before 2026-11-23 08:00 UTC"),
+        ("Faulted", None, "down", 0, "nobody says until when (back_at in resources.yaml)"),
+        (None, {"back_at": (NOW + 3 * HOUR).isoformat()}, "down", 3, "W is down; nothing begins before"),
+        (None, {"back_at": (NOW - HOUR).isoformat()}, "unknown", 0, "no tag tells it here"),
+        (None, None, "unknown", 0, "nobody knows whether W runs: no tag tells it here; the times count as if it ran"),
+    ],
+)  # fmt: skip
+def test_nothing_begins_on_a_machine_that_is_down_until_it_is_told_to_be_up(state, resource, expected, begins, said):
+    """By its tag, and by resources.yaml; where nobody knows, that is said."""
+    entry = [("resource", {"resource": "W", "available": False, **resource})] if resource else []
+    known = facts(order(1), *entry)
+    found = told(saying(state, known) if state else known, set_up_for="red")
+    assert found["machine"]["state"] == expected
+    assert said in found["machine"]["said"]
+    assert bool(said) == bool(found["machine"]["said"])
+    assert found["machine"]["begins"] == (NOW + begins * HOUR).isoformat(timespec="minutes")
+    assert found["orders"][0]["begin"] == (NOW + begins * HOUR).isoformat(timespec="minutes")
+
+
+def test_an_order_waits_for_material_from_elsewhere_and_for_its_tool():
+    """By the minutes that order release counts for it, and until the tool is back; others go before it."""
+    elsewhere = ("stock", {"material": "P", "storage_location": "171B", "quantity": "60", "unit": "C62"})
+    known = facts(order(1, components=[part("P", "60")]), order(2), stock("P", "10"), elsewhere)
+    _, first = told(known, set_up_for="red")["orders"]
+    assert (first["order"], first["begin"]) == ("1", (NOW + 4 * HOUR).isoformat(timespec="minutes"))
+    assert "waits 3 h for P from elsewhere in the plant" in first["reasons"]
+    away = ("resource", {"resource": "T", "available": False, "back_at": (NOW + 2 * HOUR).isoformat()})
+    (one,) = told(facts(order(1, "D"), away))["orders"]
+    assert one["begin"] == (NOW + 2 * HOUR).isoformat(timespec="minutes")
+    assert "waits 2 h for tool T" in one["reasons"]

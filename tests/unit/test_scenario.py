@@ -16,6 +16,7 @@ from agent.facts import Facts, Plant
 from agent.releasing import release_sequence, shown
 from agent.sources.erp_orders import order_payload
 from agent.units import UnitsFile, UnitTable
+from agent.workflows.order_release import Config
 from simulators import scenario
 from simulators.erp.state import Erp, new_erp
 from simulators.erp.views import component_row, operation_row, order_row
@@ -63,7 +64,10 @@ def known(erp: Erp) -> Facts:
 def test_the_orders_of_the_bench_are_due_so_that_there_is_something_to_put_in_sequence():
     """By the order of the ERP some are late at the mixer and the moulding machine; here fewer, or less."""
     facts = known(new_erp(dates=True, clock=lambda: START))
-    found = {place: shown(release_sequence(facts, place, START, effort=500)) for place in scenario.load().work_centers}
+    found = {
+        place: shown(release_sequence(facts, place, START, Config().limits, effort=500))
+        for place in scenario.load().work_centers
+    }
     assert [len(one["orders"]) for one in found.values()] == [10, 10, 10]
     assert all(order["due"] for one in found.values() for order in one["orders"])
     late = {place: (one["here"]["late"], one["erp"]["late"]) for place, one in found.items()}
