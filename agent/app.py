@@ -6,9 +6,7 @@ import asyncio
 import gc
 import json
 import logging
-import shutil
 import sys
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -28,7 +26,8 @@ from agent.doubt import Doubt
 from agent.drift import shown
 from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
 from agent.facts import Fact, Facts, LiveState, TellsLive
-from agent.housekeeping import OVERDUE_S, Health, Housekeeping
+from agent.health import Health, Readiness, free_bytes
+from agent.housekeeping import OVERDUE_S, Housekeeping
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.promotion import Shelf
@@ -38,7 +37,7 @@ from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.rules import Rules
 from agent.settings import PostingMode
 from agent.shadow import Shadow
-from agent.store import balance, file, lanes, masterdata, outbox, postings, sampling
+from agent.store import balance, file, masterdata, outbox, postings, sampling
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from agent.telling import Telling
@@ -66,6 +65,7 @@ class Agent:
         self.health = Health(clock())
         self.writer = Writer(config.store.path, clock, queue_bytes=config.store.queue_mb << 20,
                              reserve_bytes=config.store.reserve_mb << 20)  # fmt: skip
+        self.readiness = Readiness(self.writer, clock, self.health, lambda: self.config.store, self.wake)
         self.targets = assembly.targets(config, clock)
         self.sources: list[Source] = assembly.sources(config, clock, self.targets)
         self.desk = Desk(self.writer, clock, self.wake, lambda: self.rules.four_eyes)
@@ -317,20 +317,10 @@ class Agent:
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────
 
     async def _watch(self) -> None:
-        """Every second: is the store alive, is there room, did the clock jump. /ready tells what this finds."""
-        wall, mono = self.clock(), time.monotonic()
+        """Every second, and more often until the orders are known."""
         while True:
-            await self._ready_check()
-            self.health.watched_at = time.monotonic()
+            await self.readiness.look()
             self._note_age_of_orders()
-            now, ticks = self.clock(), time.monotonic()
-            step = (now - wall).total_seconds() - (ticks - mono)
-            wall, mono = now, ticks
-            if abs(step) > 1.0:
-                self.health.clock_steps += 1
-                log.warning("the wall clock jumped by %.1f s; order and timers do not depend on it", step)
-                await self.writer.run(lambda tx, step=step: _clock_stepped(tx, step))  # type: ignore[misc]
-                self.wake()
             waiting = self.process is not None and not self.process.orders_read.is_set()
             await asyncio.sleep(WATCH_S / 10 if waiting else WATCH_S)
 
@@ -350,38 +340,6 @@ class Agent:
         if heard and max(heard) != self.rules.facts.orders_as_of:
             self.process.learn((), max(heard))
 
-    async def _ready_check(self) -> None:
-        if self.writer.failed is not None:
-            raise StoreError(f"the store has stopped: {self.writer.failed}") from self.writer.failed
-        if self.writer.figures.trouble:
-            self._not_ready("store_cannot_commit", f"the store cannot commit: {self.writer.figures.trouble}")
-        elif (free := _free(self.config.store.path)) is None:
-            await self._real_commit()  # the folder is gone: the writer says so, and waits until it is back
-        elif free < self.config.store.reserve_mb << 20:
-            store = self.config.store
-            why = f"only {free >> 20} MiB free on the disk of {store.path}, the reserve is {store.reserve_mb} MiB"
-            self._not_ready("disk_reserve", f"{why}: free space")
-        else:
-            await self._real_commit()
-
-    async def _real_commit(self) -> None:
-        """Ready means: a commit came back, not that a process exists."""
-        if time.monotonic() - self.writer.figures.last_commit_at > 10.0 or not self.health.ready:
-            waiting = asyncio.ensure_future(self.writer.run(lambda tx: None))
-            done, _ = await asyncio.wait({waiting}, timeout=5.0)
-            if not done:
-                self._not_ready("commit_slow", "a commit has not come back for 5 s")
-                return
-            waiting.result()
-        if not self.health.ready:
-            log.info("ready")
-        self.health.ready, self.health.code, self.health.why_not = True, "", ""
-
-    def _not_ready(self, code: str, why: str) -> None:
-        if self.health.ready:
-            log.error("not ready: %s", why)
-        self.health.ready, self.health.code, self.health.why_not = False, code, why
-
     # ── what is shown ───────────────────────────────────────────────────────────────────────────────────
 
     def status(self) -> dict[str, Any]:
@@ -395,7 +353,7 @@ class Agent:
             },
             "store": {
                 "commits": figures.commits, "trouble": figures.trouble, "errors": dict(figures.errors),
-                "free_bytes": _free(self.config.store.path),
+                "free_bytes": free_bytes(self.config.store.path),
                 "bytes": _size(self.config.store.path), "chain_ok": self.health.chain_ok,
                 "damage": self.health.damage,
             },
@@ -434,22 +392,9 @@ def _meta(connection: apsw.Connection, key: str) -> str | None:
     return row[0] if row else None
 
 
-def _clock_stepped(tx: Transaction, seconds: float) -> None:
-    lanes.shift_timers(tx, round(seconds * 1e6))
-    tx.audit("clock_step", {"seconds": seconds}, alarm=True)
-
-
 def _has_open_rows(connection: apsw.Connection) -> bool:
     events, postings = balance.running(connection)
     return bool(events.by_state["undecided"] or any(postings.by_state[state] for state in lists.OPEN_STATES))
-
-
-def _free(path: Path) -> int | None:
-    """Bytes that the store's disk can still take; None where its folder cannot be found."""
-    try:
-        return shutil.disk_usage(path.parent).free
-    except OSError:
-        return None
 
 
 def _size(path: Path) -> int:

@@ -7,8 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 import apsw
@@ -16,6 +15,7 @@ import apsw
 from agent import checkpoints
 from agent.desk import Desk
 from agent.errors import GatepostError, StoreError
+from agent.health import Health
 from agent.ports import Clock
 from agent.settings import Document
 from agent.store import archive, audit, awaited, balance, file, overdue
@@ -30,24 +30,6 @@ BALANCE_S = 3600.0
 OVERDUE_S = 10.0
 STEADY_S = 3600.0  # nothing expires sooner after a start or a jump of the clock: it may be wrong
 PROBLEMS = 10  # how many of the last are shown
-
-
-@dataclass
-class Health:
-    """What watching and housekeeping found out; shown by /ready, /v1/status and the metrics."""
-
-    started_at: datetime
-    ready: bool = False
-    code: str = "starting"  # why it is not ready, for /ready: tells strangers nothing about the machine
-    why_not: str = "starting"
-    chain_ok: bool = True
-    damage: str = ""  # where a check met a page of the store that is damaged; it stays until a restart
-    chain_checked_at: datetime | None = None
-    balance_checked_at: datetime | None = None
-    problems: list[str] = field(default_factory=list)
-    clock_steps: int = 0
-    watched_at: float = 0.0  # monotonic: the last step of the watch
-    progress: dict[str, float] = field(default_factory=dict)  # loop → Unix time of its last step
 
 
 class Housekeeping:

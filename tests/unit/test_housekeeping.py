@@ -13,7 +13,8 @@ import apsw
 
 from agent import checkpoints
 from agent.desk import Desk
-from agent.housekeeping import Health, Housekeeping
+from agent.health import Health
+from agent.housekeeping import Housekeeping
 from agent.settings import Audit, Document, Plant, Store
 from agent.store.writer import Writer
 from tests import stores

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from agent.desk import Desk
-from agent.housekeeping import Health, Housekeeping
+from agent.health import Health
+from agent.housekeeping import Housekeeping
 from agent.ports import Kind
 from agent.settings import Authority, Document, Plant, Store
 from agent.store import approvals

@@ -13,7 +13,8 @@ import pytest
 from agent import assembly
 from agent.desk import Act, Desk
 from agent.errors import Conflict
-from agent.housekeeping import Health, Housekeeping
+from agent.health import Health
+from agent.housekeeping import Housekeeping
 from agent.judge import judge
 from agent.ports import Draft, Kind
 from agent.rules import Door
