@@ -41,6 +41,8 @@ from agent.store import balance, file, masterdata, outbox, postings, sampling
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from agent.telling import Telling
+from agent.unbooked import EVERY_S as UNBOOKED_S
+from agent.unbooked import TellingUnbooked
 from agent.watching import Watching
 
 log = logging.getLogger("gatepost")
@@ -75,6 +77,8 @@ class Agent:
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
         self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.tick)
+        self.unbooked = TellingUnbooked(self.desk, clock, lambda: self.rules)
+        self.housekeeping.jobs["unbooked"] = (UNBOOKED_S, self.unbooked.look)
         self.telling = Telling(self.desk, clock, self.targets, lambda: self.config, lambda: self.rules.facts.units)
         self.housekeeping.tell_held = self.telling.about_held
         self.housekeeping.jobs["unanswered"] = (OVERDUE_S, self.telling.look)

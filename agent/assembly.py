@@ -19,7 +19,7 @@ from agent.erp import TARGETS
 from agent.errors import ModelUnfit
 from agent.facts import Fact, Facts, Plant, from_document
 from agent.inference import Absent, Model
-from agent.ports import Classifies, Clock, ErpTarget, Source, Surroundings, Workflow
+from agent.ports import Classifies, Clock, CountsOnPostings, ErpTarget, Source, Surroundings, Workflow
 from agent.promotion import Shelf, kind_for
 from agent.rules import OWN, Assignment, Door, Rules
 from agent.rules import Model as Scores
@@ -99,7 +99,8 @@ def rules(
                 model = Absent(flow.model, error)
         classifies = workflow if isinstance(workflow, Classifies) else None
         one = Assignment(workflow, doors, rule, model, classifies, frozenset(config.sensitive))
-        assignments |= dict.fromkeys(flow.mappings, one)
+        hears = (workflow.hears,) if isinstance(workflow, CountsOnPostings) else ()
+        assignments |= dict.fromkeys((*flow.mappings, *hears), one)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)
     return Rules(config.version, mappings, known, MappingProxyType(assignments), patience)

@@ -21,6 +21,7 @@ from agent.ports import Delivery, Event
 
 SOURCE: Final = "gatepost"  # no configured source may have this name
 KINDS: Final = frozenset({"order_release", "reconciliation"})  # of reports that only the agent itself makes
+UNBOOKED: Final = "unbooked"  # one more, which goes to whoever counts on postings and stands in no configuration
 _TEXTS: Final = ("order", "operation", "work_center", "personnel")
 _ACTUAL_TEXTS: Final = ("material", "lot", "storage_location", "reason")
 _MOMENTS: Final = ("start", "end")

@@ -236,6 +236,14 @@ class Classifies(Protocol):
         """The raw inputs by name (None is missing), or None where nothing is to be classified. Raises BadPayload."""
 
 
+@runtime_checkable
+class CountsOnPostings(Protocol):
+    """A workflow that counts what it proposed as booked: it hears what is not after all (`agent.unbooked`)."""
+
+    name: str
+    hears: str  # the kind of report that says so
+
+
 # ── postings ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

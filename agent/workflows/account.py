@@ -74,6 +74,9 @@ class Account:
     last: tuple[Any, ...] = ()  # of them, to know a double one by
     issued_at: float | None = None  # seconds of the epoch
     issued_pieces: Fraction = ZERO  # made or covered when something was issued last
+    withheld: Fraction = ZERO  # that a person did not let be booked: not issued again because it is expected
+    withheld_pieces: Fraction = ZERO  # so many must be measured before that is over
+    asks: bool = False  # a person did not let be booked what was measured: a person lets it be issued again
 
     def measured_pieces(self, made: Made) -> Fraction:
         """How many pieces measurements cover: by lots or by time, whichever is more."""
@@ -101,13 +104,18 @@ class Account:
     def due(self, made: Made, per_piece: Fraction, step: Decimal) -> dict[str, Fraction]:
         """By batch what is to be issued now, in whole steps of the ERP's unit; below 0: too much was issued."""
         total = dict(self.known)
-        total[self.batch] = total.get(self.batch, ZERO) + self.expected(made, per_piece)
+        expected = max(ZERO, self.expected(made, per_piece) - self.held_back(made))
+        total[self.batch] = total.get(self.batch, ZERO) + expected
         found = {}
         for batch in sorted({*total, *self.issued}):
             whole = rounded(total.get(batch, ZERO), step)
             if difference := whole - self.issued.get(batch, ZERO):
                 found[batch] = difference
         return found
+
+    def held_back(self, made: Made) -> Fraction:
+        """What is expected and not issued, since a person said no and no measurement has spoken yet."""
+        return self.withheld if self.measured_pieces(made) < self.withheld_pieces else ZERO
 
     def settled(self, made: Made, *, over: bool) -> bool:
         """Whether nothing more comes: the scale said so, or the order is `over` and every piece was measured."""
@@ -117,7 +125,17 @@ class Account:
         """After an issue, or with a negative quantity after what was too much is taken back."""
         issued = {**self.issued, batch: self.issued.get(batch, ZERO) + quantity}
         pieces = max(made.pieces, self.measured_pieces(made))
-        return replace(self, issued=issued, issued_at=at, issued_pieces=pieces)
+        return replace(self, issued=issued, issued_at=at, issued_pieces=pieces, asks=False)
+
+    def without(self, batch: str, quantity: Fraction) -> Account:
+        """After it turned out that so much of what was issued is not booked; below 0: that more is booked."""
+        return replace(self, issued={**self.issued, batch: self.issued.get(batch, ZERO) - quantity})
+
+    def refused(self, quantity: Fraction, made: Made) -> Account:
+        """A person did not let so much be booked: it waits for a measurement, or where there is one for a person."""
+        if self.measured_pieces(made) >= self.issued_pieces:
+            return replace(self, asks=True)
+        return replace(self, withheld=self.held_back(made) + quantity, withheld_pieces=self.issued_pieces)
 
     def with_measurement(self, batch: str, quantity: Fraction, lot: Fraction | None, at: float) -> Account:
         """After a measurement for a lot; for whatever was made until now where it names none."""
@@ -148,10 +166,10 @@ def written(account: Account) -> dict[str, Any]:
     for name in ("known", "issued"):
         if amounts := getattr(account, name):
             found[name] = {batch: str(amount) for batch, amount in amounts.items()}
-    for name in ("covered", "set_up", "issued_pieces"):
+    for name in ("covered", "set_up", "issued_pieces", "withheld", "withheld_pieces"):
         if amount := getattr(account, name):
             found[name] = str(amount)
-    for name in ("until", "issued_at", "batch", "complete", "reports"):
+    for name in ("until", "issued_at", "batch", "complete", "reports", "asks"):
         if value := getattr(account, name):
             found[name] = value
     if account.last:
@@ -173,6 +191,9 @@ def restored(state: Mapping[str, Any]) -> Account:
         last=tuple(tuple(one) for one in state.get("last", ())),
         issued_at=state.get("issued_at"),
         issued_pieces=Fraction(state.get("issued_pieces", 0)),
+        withheld=Fraction(state.get("withheld", 0)),
+        withheld_pieces=Fraction(state.get("withheld_pieces", 0)),
+        asks=state.get("asks", False),
     )
 
 

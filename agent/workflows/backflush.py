@@ -2,7 +2,8 @@
 
 Two sorts of report meet here. One of production says how many pieces an operation made: each component is then expected
 to have been used, by its bill of material and the ratio that was learnt at this place. One of measurement says what a
-scale or a counter saw: it takes the place of the expectation for its pieces (see `account`).
+scale or a counter saw: it takes the place of the expectation for its pieces (see `account`). A third one is the agent's
+own: what is not booked after all (see `backflush_unbooked`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from agent.detectors import ratio, usage
 from agent.errors import BadPayload
 from agent.facts import Facts, Order
 from agent.isa95 import MaterialUse, SegmentResponse
+from agent.own_events import UNBOOKED
 from agent.ports import Draft, Expected, Proposal
 from agent.scores import Features, Score
 from agent.workflows import usual
 from agent.workflows.account import ZERO, Account, Made, rounded
 from agent.workflows.backflush_books import Books, Place, components_of, place_of
-from agent.workflows.backflush_issue import Pace, draft, due, shortened, taken_back
+from agent.workflows.backflush_issue import Pace, apart, draft, due, shortened
+from agent.workflows.backflush_unbooked import unbooked
 from agent.workflows.deviation import cause, deviation
 from agent.workflows.orders import (
     into,
@@ -105,6 +108,7 @@ class Backflush:
 
     name = "backflush"
     feature_names = ()  # no model looks at what is only expected
+    hears = UNBOOKED
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -113,7 +117,10 @@ class Backflush:
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """Of the operation, of the work centre, and of a material measured there."""
-        keys = (f"backflush/{report.order}/{report.operation.lstrip('0')}", f"ratio/{report.work_center}")
+        own = f"backflush/{report.order}/{report.operation.lstrip('0')}"
+        if report.kind == UNBOOKED:
+            return (own,)
+        keys = (own, f"ratio/{report.work_center}")
         consumed = consumed_of(report)
         return (*keys, f"measured/{report.work_center}/{consumed[0].material}") if consumed else keys
 
@@ -125,6 +132,8 @@ class Backflush:
         self, report: SegmentResponse, facts: Facts, score: Score | None, states: Sequence[Any]
     ) -> tuple[Proposal, Sequence[Any]]:
         """The goods issues that are due, and why a person must look at them where one must. Raises BadPayload."""
+        if report.kind == UNBOOKED:
+            return unbooked(report, states[0], facts, totals=self.config.totals)
         kept, ratios, *streams = states
         books = Books.of(kept, ratios, totals=self.config.totals)
         if streams:
@@ -142,21 +151,21 @@ class Backflush:
         made = self._counted(report, order, facts, books.made)
         books.made, books.over = made, books.over or report.final
         reasons: list[str] = []
-        drafts: list[Draft] = []
+        drafts, holds = list[Draft](), list[str]()
         for material in components_of(order, order.operation(report.operation)):
             place = place_of(report, material, facts)
             if why_not := self._left_alone(place):
                 reasons.append(why_not)
                 continue
-            found, told = due(report, facts, books, place, self._pace)
-            drafts += found
-            reasons += told
+            found = due(report, facts, books, place, self._pace)
+            drafts += found.drafts
+            reasons += found.reasons
+            holds += found.holds
         subject = subject_of(report, order, order.material, facts)
-        holds = taken_back(drafts, facts)
         if not drafts:
             total = shown(shortened(made.pieces), order.unit, facts.units)
             reasons = reasons or [f"{total} made so far: counted, and no issue is due yet"]
-        return Proposal(tuple(drafts), holds=holds, reasons=tuple(reasons), subject=subject)
+        return Proposal(tuple(drafts), holds=tuple(holds), reasons=tuple(reasons), subject=subject)
 
     def _counted(self, report: SegmentResponse, order: Order, facts: Facts, before: Made) -> Made:
         """The pieces with those of this report. Raises BadPayload for what cannot be."""
@@ -227,9 +236,9 @@ class Backflush:
         if shows or account.reports >= FIRST_LOTS:
             account = replace(account, set_up=ZERO)
         books.put(seen.place, account)
-        drafts, told = due(report, facts, books, seen.place, self._pace)
+        drafts, told, holds = due(report, facts, books, seen.place, self._pace)
         reasons = (*told, alarm) if alarm else tuple(told)
-        return Proposal(tuple(drafts), 1.0, taken_back(drafts, facts), reasons, seen.place.need.subject, alarm), stream
+        return Proposal(tuple(drafts), 1.0, tuple(holds), reasons, seen.place.need.subject, alarm), stream
 
     def _seen(self, report: SegmentResponse, facts: Facts, books: Books) -> tuple[Seen, Account]:
         """The report in the ERP's words, and its component's account that remembers it. Raises BadPayload."""
@@ -308,9 +317,9 @@ class Backflush:
         difference = rounded(seen.quantity - stands, place.step)
         account = account.with_measurement(seen.batch, seen.quantity - difference, seen.lot, seen.at)
         books.put(place, account)
-        drafts = [draft(report, place, difference, seen.batch, facts)] if difference else []
+        drafts = [apart(draft(report, place, difference, seen.batch, facts))] if difference else []
         if account.settled(books.made, over=books.over):  # no later report would issue the rest
-            drafts += due(report, facts, books, place, self._pace)[0]
+            drafts += due(report, facts, books, place, self._pace).drafts
         reasons = (_difference(place, seen.quantity, stands, difference, facts),)
         expects = _expected(seen.use, seen.set_up)
         return Proposal(tuple(drafts), 1.0, tuple(doubts), reasons, place.need.subject, "", expects)
@@ -323,7 +332,7 @@ class Backflush:
 def _unplanned(seen: Seen, doubts: list[str], facts: Facts) -> Proposal:
     """What the order does not plan has no account: a person decides about all of it."""
     whole = rounded(seen.quantity, seen.place.step)
-    drafts = (draft(seen.report, seen.place, whole, seen.batch, facts),) if whole else ()
+    drafts = (apart(draft(seen.report, seen.place, whole, seen.batch, facts)),) if whole else ()
     return Proposal(drafts, 1.0, tuple(doubts), (), seen.place.need.subject)
 
 

@@ -29,7 +29,15 @@ class Pace(NamedTuple):
     stale: timedelta  # after which orders are too old to issue anything on expectations
 
 
-def due(report: SegmentResponse, facts: Facts, books: Books, place: Place, pace: Pace) -> tuple[list[Draft], list[str]]:
+class Due(NamedTuple):
+    """Of one component."""
+
+    drafts: Sequence[Draft] = ()
+    reasons: Sequence[str] = ()
+    holds: Sequence[str] = ()
+
+
+def due(report: SegmentResponse, facts: Facts, books: Books, place: Place, pace: Pace) -> Due:
     """What is to be issued of a component now; once it is settled also what is to be taken back."""
     name, account, made = place.material, books.account(place), books.made
     own, centre = books.ratio(place)
@@ -37,10 +45,10 @@ def due(report: SegmentResponse, facts: Facts, books: Books, place: Place, pace:
     per_piece = place.per_piece * Fraction(f"{centre:.6f}")
     settled = account.settled(made, over=books.over)
     if not settled and not _is_time(account, books, at, pace):
-        return [], []
+        return Due()
     if not settled and stale_orders(report, facts, pace.stale):
-        return [], [f"{name}: nothing is issued on expectations while the orders may be stale"]
-    drafts, reasons = [], []
+        return Due(reasons=[f"{name}: nothing is issued on expectations while the orders may be stale"])
+    drafts, reasons, holds = list[Draft](), list[str](), list[str]()
     for batch, quantity in account.due(made, per_piece, place.step).items():
         if quantity > 0 and not settled and batch == account.batch:
             quantity = min(quantity, _sure(account, books, place, per_piece, own, quantity))
@@ -50,11 +58,17 @@ def due(report: SegmentResponse, facts: Facts, books: Books, place: Place, pace:
             reasons.append(why)
         elif quantity > 0 or (quantity < 0 and settled):
             drafts.append(draft(report, place, quantity, batch, facts))
+            holds += _against_a_person(account, name) if quantity > 0 else [_taken_back(drafts[-1], facts)]
             account = account.with_issue(batch, quantity, made, at)
     if drafts:
         reasons.append(_told(account, made, place, own, centre, facts))
     books.put(place, account)
-    return drafts, reasons
+    return Due(drafts, reasons, holds)
+
+
+def _against_a_person(account: Account, name: str) -> list[str]:
+    """Why a person must look although it was measured, or nothing."""
+    return [f"{name} was measured, and a person did not let all of it be booked: somebody decides"] * account.asks
 
 
 def _is_time(account: Account, books: Books, at: float, pace: Pace) -> bool:
@@ -117,14 +131,15 @@ def draft(report: SegmentResponse, place: Place, quantity: Fraction, batch: str,
     return Draft(Kind.GOODS_ISSUE, need.lane, payload, value)
 
 
-def taken_back(drafts: Sequence[Draft], facts: Facts) -> tuple[str, ...]:
-    """What a person signs at the end of an order: what was issued on expectations and not used."""
-    return tuple(
-        f"{shown(Decimal(one.payload['quantity']), one.payload['unit'], facts.units)} of {one.payload['material']} "
-        f"were issued and not used: they go back with movement {TAKE_BACK}"
-        for one in drafts
-        if "movement" in one.payload
-    )
+def apart(one: Draft) -> Draft:
+    """A posting that its account counts neither way: whatever a person decides about it, the account stays right."""
+    return one._replace(payload={**one.payload, "apart": True})
+
+
+def _taken_back(one: Draft, facts: Facts) -> str:
+    """Why a person signs what goes back at the end of an order."""
+    amount = shown(Decimal(one.payload["quantity"]), one.payload["unit"], facts.units)
+    return f"{amount} of {one.payload['material']} were issued and not used: they go back with movement {TAKE_BACK}"
 
 
 def _told(account: Account, made: Made, place: Place, own: Ratio, centre: float, facts: Facts) -> str:
@@ -140,6 +155,8 @@ def _told(account: Account, made: Made, place: Place, own: Ratio, centre: float,
             f"{shown(shortened(expected), need.unit, facts.units)} ± {doubt:f} expected for {pieces} beside it "
             f"(ratio {centre:.4f} from {own.lots:.0f} lots)"
         )
+    if kept := account.held_back(made):
+        words.append(f"{shown(shortened(kept), need.unit, facts.units)} of it not issued again before it is measured")
     return ", ".join(words)
 
 

@@ -97,3 +97,37 @@ async def test_what_was_measured_is_in_the_books(line: Plant):
     assert len(documents) < len(reports)
     assert not line.rows("SELECT 1 FROM event WHERE state = 'quarantined'")
     assert line.sound()
+
+
+async def test_an_issue_that_is_taken_back_no_longer_counts_as_booked(line: Plant):
+    """The account hears of the reversal once, also over a restart; the scale's word then brings the books to it."""
+    order, at = "1000101", START + timedelta(minutes=5)
+
+    async def say(kind: str, number: int, **body: Any) -> None:
+        told = {"id": f"{kind}-{order}-{number}", "seq": number, "order": order, "operation": "0010"} | body
+        told["ts"] = (at + timedelta(seconds=number)).isoformat()
+        before = line.last_event()
+        line.publisher.publish(f"plant/1710/mixing/MIX-01/{kind}", encode(told), qos=1)
+        await until(lambda: line.last_event() > before and line.quiet(), f"{kind} {number} is decided and posted")
+
+    resin = {"material": "RM-RESIN", "unit": "kg", "batch": "", "location": "171A"}
+    await say("production", 1, good=60)
+    issued = withdrawn(line, order)["RM-RESIN"]
+    (document,) = [one.number for one in line.sap.erp.books.documents
+                   if one.order == order and one.items[0]["Material"] == "RM-RESIN"]  # fmt: skip
+    assert line.agent.desk is not None
+    await line.agent.desk.reverse(document, PERSON)
+    await until(lambda: withdrawn(line, order)["RM-RESIN"] == 0, "it is taken back")
+    heard = "SELECT count(*) FROM event WHERE topic = 'gatepost/unbooked' AND state = 'ignored'"
+    await until(lambda: line.rows(heard) == [(1,)], "the account has heard of it")
+    await line.restart()
+    await line.agent.unbooked.look()
+    await say("production", 2, good=60)  # what a person took back is not issued again because it is expected
+    assert 0 < withdrawn(line, order)["RM-RESIN"] < issued
+    await say("measured", 3, **resin, quantity=59.1, lot_quantity=60)
+    await say("measured", 4, **resin, quantity=58.2, lot_quantity=60, final=True)
+    while await approve_what_is_held(line):
+        pass
+    assert withdrawn(line, order)["RM-RESIN"] == Decimal("117.300")
+    assert line.rows(heard) == [(1,)]
+    assert line.sound()
