@@ -47,14 +47,21 @@ class Readiness:
     """Looks whether the agent can do its work, again and again; `health` keeps what was found."""
 
     def __init__(
-        self, writer: Writer, clock: Clock, health: Health, store: Callable[[], Store], wake: Callable[[], None]
+        self,
+        writer: Writer,
+        clock: Clock,
+        health: Health,
+        store: Callable[[], Store],
+        wake: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._writer = writer
         self._clock = clock
         self._health = health
         self._store = store
         self._wake = wake  # who waits for times
-        self._wall, self._ticks = clock(), time.monotonic()
+        self._monotonic = monotonic  # what the wall clock is held against
+        self._wall, self._ticks = clock(), monotonic()
 
     async def look(self) -> None:
         """Once: the store, the disk, the clock. Raises StoreError where the store has stopped for good."""
@@ -95,7 +102,7 @@ class Readiness:
         self._health.ready, self._health.code, self._health.why_not = False, code, why
 
     async def _look_at_clock(self) -> None:
-        now, ticks = self._clock(), time.monotonic()
+        now, ticks = self._clock(), self._monotonic()
         step = (now - self._wall).total_seconds() - (ticks - self._ticks)
         self._wall, self._ticks = now, ticks
         if abs(step) <= JUMP_S:
