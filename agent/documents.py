@@ -244,6 +244,8 @@ def _operation(read: _Reader) -> Operation:
             confirmed=read.yes("confirmed"),
             confirmed_yield=read.number("confirmed_yield", ZERO),
             confirmed_scrap=read.number("confirmed_scrap", ZERO),
+            started=read.moment("started"),
+            finished=read.moment("finished"),
         )
     )
 

@@ -147,6 +147,8 @@ class Operation:
     confirmed: bool = False  # finally: nothing of it is left to do
     confirmed_yield: Decimal = ZERO  # good ones that are confirmed of it, in `unit`
     confirmed_scrap: Decimal = ZERO
+    started: datetime | None = None  # as it was; None: not yet, or nobody told it
+    finished: datetime | None = None  # with its final confirmation
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,8 @@ class OperationLine(Settings):
     confirmed: bool = Field(default=False, description="true: nothing of it is left to do")
     confirmed_yield: Decimal = Field(default=ZERO, ge=0, description="good ones that are confirmed of it already")
     confirmed_scrap: Decimal = Field(default=ZERO, ge=0, description="scrap that is confirmed of it already")
+    started: AwareDatetime | None = Field(default=None, description="when it was begun")
+    finished: AwareDatetime | None = Field(default=None, description="when it was finished, where it is confirmed")
 
 
 class ComponentLine(Settings):

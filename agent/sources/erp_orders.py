@@ -350,7 +350,11 @@ def _operation(row: Row, order_unit: str, codes: Mapping[str, str], zone: tzinfo
     for name, of in (("yield", "OpTotalConfirmedYieldQty"), ("scrap", "OpTotalConfirmedScrapQty")):
         quantity = _number(row.get(of) or "0")  # not every release tells the scrap
         told |= {f"confirmed_{name}": quantity} if quantity != "0" else {}
-    return told | ({"confirmed": True} if row.get("OperationIsConfirmed") == "X" else {})
+    confirmed = row.get("OperationIsConfirmed") == "X"
+    actual = {"started": "Start"} | ({"finished": "End"} if confirmed else {})  # an end before that is no end yet
+    moments = {name: _moment(row, f"OpActualExecution{which}", zone) for name, which in actual.items()}
+    told |= {name: moment for name, moment in moments.items() if moment}
+    return told | ({"confirmed": True} if confirmed else {})
 
 
 def _component(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from agent.features.order_feasibility import FEATURES
 from agent.isa95 import SegmentResponse
 from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
-from agent.workflows import oee, release_drafts, shop
+from agent.workflows import oee, paces, release_drafts, shop
 from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
 
@@ -140,7 +140,8 @@ class OrderRelease:
             return None
         waits = [shop.until(one.at, asked.at) for one in constraints if one.at is not None]
         oees = {one.work_center: one.expected for one in self._oees(asked, facts, states[1])}
-        row = shop.row(asked.order, facts, asked.at, max([0.0, *waits]), oees)
+        pace = paces.of_order(asked.order, facts, asked.at)
+        row = shop.row(asked.order, facts, asked.at, max([0.0, *waits]), oees, pace) if pace else None
         return dict(zip(FEATURES, row, strict=True)) if row is not None else None
 
     def propose(
@@ -206,6 +207,7 @@ class OrderRelease:
     ) -> Verdict:  # fmt: skip
         own, looked = found(asked, facts, self._limits)
         oee.told(asked.order, facts, self._limits, looked)
+        looked.extend(paces.looked(asked.order, facts, asked.at))
         constraints = [*contradictions, *own]
         blocked = any(one.weight == BLOCKS for one in constraints)
         on_time = dict(zip(score.classes, score.probabilities, strict=True)).get(ON_TIME, 0.0) if score else None

@@ -19,6 +19,7 @@ from agent.features.order_feasibility import (
     WorkCentreState,
     features,
 )
+from agent.features.order_history import Pace
 from agent.workflows.constraints import open_operations
 from agent.workflows.orders import converted, into
 
@@ -89,11 +90,12 @@ def ahead_minutes(order: Order, facts: Facts, at: datetime) -> float:
 
 
 def row(
-    order: Order, facts: Facts, at: datetime, material_wait: float, oees: Mapping[str, float]
+    order: Order, facts: Facts, at: datetime, material_wait: float, oees: Mapping[str, float], pace: Pace
 ) -> tuple[float, ...] | None:
     """The model's inputs, or None where due date or planned times are not known.
 
-    `material_wait` in minutes; `oees` are what is expected of work centres, of the others the master data tell it.
+    `material_wait` in minutes; `oees` are what is expected of work centres, of the others the master data tell it;
+    `pace` is what the last operations on its route took.
     """
     operations = open_operations(order)
     minutes = [minutes_of(order, one, facts) for one in operations]
@@ -107,7 +109,8 @@ def row(
     latest = max(0.0, due - USUAL_FLOW_FACTOR * sum(minutes))  # where the ERP plans no start: the last sensible one
     start = until(order.planned_start, at) if order.planned_start else latest
     asked = Asked(steps, due, start, material_wait)
-    shop = Shop({one.work_center: _state(one.work_center, order, facts, at, oees) for one in operations})
+    states = {one.work_center: _state(one.work_center, order, facts, at, oees) for one in operations}
+    shop = Shop(states, pace.flow_factor, pace.late_share)
     return tuple(_within(name, value) for name, value in zip(FEATURES, features(asked, shop), strict=True))
 
 
@@ -115,6 +118,8 @@ def _within(name: str, value: float) -> float:
     """Beyond what the model knows there is no more difference: six weeks to spare are as good as a year."""
     if name == "critical_ratio":
         return min(max(value, -19.9), 99.9)
+    if name == "flow_factor":
+        return min(max(value, 0.5), 50.0)
     return min(max(value, -999.0), 999.0) if name.endswith("_h") else value
 
 

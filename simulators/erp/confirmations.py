@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from simulators.erp.books import Document
-from simulators.erp.ledger import STEP, UNITS, Effect, Order, convert
+from simulators.erp.ledger import STEP, UNITS, Effect, Execution, Order, convert
 from simulators.erp.model import CONFIRMATION, CONFIRMATION_ITEM, ITEM
 from simulators.erp.movements import Posting, material_document, move, reversed_row
 from simulators.erp.odata import ODataError, Row, read_entity, same_number, wire_date, wire_time
@@ -34,6 +36,19 @@ def confirm(
         rows, effects = _automatic(posting, order, document)
         cogi = cogi or _short(posting, effects)
     return _with_movements(posting, document, rows, effects, cogi=cogi)
+
+
+def execution(document: Document, zone: ZoneInfo) -> Execution:
+    """When what is confirmed was made; what the confirmation leaves out is the moment of its entry."""
+    entered = datetime.fromisoformat(document.booked_at).astimezone(zone)
+    now = wire_date(entered.date()), wire_time(entered)
+    start, end = (_moment(document.header, which, now) for which in ("Start", "End"))
+    return Execution(start if start != now else end, end, document.final)
+
+
+def _moment(header: Row, which: str, missing: tuple[str, str]) -> tuple[str, str]:
+    day, time = (header.get(f"ConfirmedExecution{which}{part}") for part in ("Date", "Time"))
+    return (day, time or "PT00H00M00S") if day else missing
 
 
 def _check_operation(order: Order, header: Row) -> None:

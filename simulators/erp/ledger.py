@@ -50,6 +50,15 @@ class Component:
     finally_issued: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """When somebody worked on an order, as a confirmation tells it; day and time of the plant's clock as on wire."""
+
+    start: tuple[str, str]
+    end: tuple[str, str]
+    final: bool
+
+
 @dataclass(slots=True)
 class Order:
     """A production order with one operation; quantities in its unit."""
@@ -76,6 +85,7 @@ class Order:
     version: int = 0
     changed_at: datetime = _START
     entered: dict[str, str] = field(default_factory=dict)  # fields changed by PATCH
+    executed: dict[str, Execution] = field(default_factory=dict)  # by confirmation, those that stand
 
     def touch(self, now: datetime) -> None:
         """Note a change: LastChangeDateTime and the ETag move on."""

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from simulators import scenario
 from simulators.erp import orders
 from simulators.erp.books import Books, Document, as_json
+from simulators.erp.confirmations import execution
 from simulators.erp.faults import Faults, Rule
 from simulators.erp.ledger import Ledger
 from simulators.erp.movements import Posting
@@ -108,6 +109,10 @@ class Erp:
             order.confirmed_yield += document.yield_quantity
             order.confirmed_scrap += document.scrap_quantity
             order.finally_confirmed = document.final or (order.finally_confirmed and not document.reverses)
+            if document.reverses:
+                order.executed.pop(document.reverses, None)
+            else:
+                order.executed[document.number] = execution(document, ZoneInfo(self.plan.time_zone))
 
     def recall(self, request_id: str) -> Remembered | None:
         """What was answered to this id, as long as the id is remembered."""

@@ -18,6 +18,10 @@ def _flag(value: object) -> str:
     return "X" if value else ""
 
 
+def _moment(name: str, moment: tuple[str, str]) -> dict[str, str]:
+    return {f"{name}Date": moment[0], f"{name}Time": moment[1]}
+
+
 def stamp(order: Order) -> str:
     """LastChangeDateTime: fourteen digits, UTC."""
     return order.changed_at.strftime("%Y%m%d%H%M%S")
@@ -100,7 +104,11 @@ def component_row(ledger: Ledger, order: Order, part: Component) -> Row:
 def operation_row(ledger: Ledger, order: Order) -> Row:
     """A_ProductionOrderOperation_2."""
     confirmed = order.confirmations > 0
+    start = next((one.start for one in order.executed.values()), None)
+    end = next((one.end for one in reversed(order.executed.values()) if one.final), None)
     return {
+        **(_moment("OpActualExecutionStart", start) if start else {}),
+        **(_moment("OpActualExecutionEnd", end) if end else {}),
         "OrderInternalBillOfOperations": order.group,
         "OrderIntBillOfOperationsItem": "1",
         "ManufacturingOrder": order.number,

@@ -10,6 +10,7 @@ from simulators.erp.server import Running
 MATERIAL_DOCUMENTS = "API_MATERIAL_DOCUMENT_SRV"
 CONFIRMATIONS = "API_PROD_ORDER_CONFIRMATION_2_SRV"
 ORDERS = "API_PRODUCTION_ORDER_2_SRV"
+OPERATIONS = "A_ProductionOrder_2('1000100')/to_ProductionOrderOperation"
 
 
 class Sap:

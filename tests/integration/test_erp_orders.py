@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -26,8 +27,10 @@ from simulators.erp.faults import read_rules
 from simulators.erp.server import Running, running
 from simulators.erp.state import new_erp
 from simulators.erp.views import operation_row
+from tests.integration.erp_calls import CONFIRMATIONS, confirmation, connected
 
 START = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
+DAY = "/Date(1796083200000)/"  # the first of December
 
 
 class Shelf:
@@ -162,6 +165,34 @@ async def test_an_outage_is_said_once_and_ends_by_itself(caplog):
     assert shelf.documents("order")
 
 
+async def test_an_order_tells_when_it_was_made():
+    """A final confirmation in SAP: the operation arrives with its beginning and its end, by the plant's clock."""
+    shelf = Shelf()
+    day = {f"ConfirmedExecution{which}Date": DAY for which in ("Start", "End")}
+    times = {"ConfirmedExecutionStartTime": "PT06H00M00S", "ConfirmedExecutionEndTime": "PT09H30M00S"}
+    async with running(user="GATEPOST", password="s3cret") as sap, connected(sap) as client:
+        async with source_of(sap, shelf) as source:
+            await until(heard(source))
+            shelf.batches.clear()
+            payload = confirmation("K1", str(uuid4()), IsFinalConfirmation=True, **day, **times)
+            await client.post(CONFIRMATIONS, "ProdnOrdConf2", payload)
+            await until(lambda: bool(shelf.documents("order")))
+        (order,) = (from_document("order", one) for one in shelf.documents("order"))
+        assert isinstance(order, Order)
+        (operation,) = order.operations
+        assert operation.started == datetime(2026, 12, 1, 6, 0, tzinfo=UTC)
+        assert operation.finished == datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("confirmed", ["X", ""])
+def test_an_end_counts_with_the_final_confirmation_only(confirmed):
+    """SAP may tell an end of work that is not finished: the operation is begun, and no more."""
+    told = {"OpActualExecutionStartDate": DAY, "OpActualExecutionEndDate": DAY, "OperationIsConfirmed": confirmed}
+    payload = order_payload({"to_ProductionOrderOperation": [told]}, {})
+    assert ("finished" in payload["operations"][0]) is bool(confirmed)
+    assert payload["operations"][0]["started"] == "2026-12-01T00:00:00+00:00"
+
+
 def test_the_source_shares_the_session_of_the_target_it_names():
     """One identity, one token, one set of connections for both; a target that is no SAP system is refused."""
     kept: dict[str, bytes] = {}
@@ -181,9 +212,6 @@ def test_the_watermark_survives_its_own_writing_and_forgets_what_lies_before_the
     assert Watermark.read(mark.write()) == mark
     assert (mark.changed, mark.seen, mark.since(300)) == ("20261120130000", {"2": "20261120130000:b"}, "20261120125500")
     assert Watermark.read(None).since(300) == ""
-
-
-DAY = "/Date(1796083200000)/"  # the first of December
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from simulators.erp.server import Running, running
 from tests.integration.erp_calls import (
     CONFIRMATIONS,
     MATERIAL_DOCUMENTS,
+    OPERATIONS,
     ORDERS,
     Sap,
     confirmation,
@@ -202,6 +203,30 @@ async def test_confirmations_are_cancelled_newest_first(server: Running, sap: Sa
     assert (await sap.post(CONFIRMATIONS, "CancelProdnOrdConf", params=newer)).status_code == 200
     assert (await sap.post(CONFIRMATIONS, "CancelProdnOrdConf", params=older)).status_code == 200
     assert str(server.erp.ledger.orders["1000100"].confirmed_yield) == "0.000"
+
+
+async def test_an_operation_tells_when_it_was_begun_and_finished(sap: Sap):
+    """Begun with the first confirmation that stands, finished with the final one; cancelled, it is neither."""
+
+    async def actual() -> list[str | None]:
+        (row,) = (await sap.odata("GET", ORDERS, OPERATIONS)).json()["d"]["results"]
+        names = [f"OpActualExecution{which}" for which in ("StartDate", "StartTime", "EndDate", "EndTime")]
+        return [row[name] for name in names]
+
+    day = "/Date(1796083200000)/"  # the first of December
+    times = {f"ConfirmedExecution{which}Date": day for which in ("Start", "End")}
+    first = times | {"ConfirmedExecutionStartTime": "PT06H00M00S", "ConfirmedExecutionEndTime": "PT07H00M00S"}
+    last = times | {"ConfirmedExecutionStartTime": "PT08H00M00S", "ConfirmedExecutionEndTime": "PT09H30M00S"}
+    nothing = await actual()
+    await sap.post(CONFIRMATIONS, "ProdnOrdConf2", confirmation("K1", GUID, **first))
+    assert await actual() == [day, "PT06H00M00S", *nothing[2:]]
+    final = confirmation("K2", GUID[:-1] + "9", IsFinalConfirmation=True, **last)
+    await sap.post(CONFIRMATIONS, "ProdnOrdConf2", final)
+    assert await actual() == [day, "PT06H00M00S", day, "PT09H30M00S"]
+    for count in "21":
+        key = {"ConfirmationGroup": "'100001'", "ConfirmationCount": f"'{count}'"}
+        assert (await sap.post(CONFIRMATIONS, "CancelProdnOrdConf", params=key)).status_code == 200
+    assert await actual() == nothing
 
 
 async def test_more_yield_than_ordered_warns_in_sap_message(sap: Sap):
