@@ -1,13 +1,13 @@
 """What the trail tells reconciliation: reports, bookings, orders and stock, in the unit of each stock. Pure.
 
 What the ERP says was withdrawn for an order, beyond what this agent booked, other people booked. It is believed when it
-is still so at the next look: an answer of the ERP may be older than its booking.
+is still so after half a minute: an answer of the ERP may be older than its booking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from agent.facts import Facts, Order, Stock, from_document
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
 from agent.mapping import Mappings
 from agent.own_events import SOURCE
-from agent.ports import Kind
+from agent.ports import Event, Kind, Route
 from agent.reconciliation.observed import (
     Booked,
     Corrected,
@@ -37,9 +37,12 @@ from agent.store.movements import Moved
 from agent.workflows.use import consumed_of, use_of
 
 RECONCILIATION: Final = "reconciliation"  # books what a person signed
+REVERSE: Final = "reverse"  # what a person takes back by hand
+BELIEVED: Final = timedelta(seconds=30)  # what the ERP tells, when no booking of ours has explained it by then
 UNKNOWN: Final = "?"  # a finding that has left the store
 BACKFLUSH: Final = "backflush"  # books what is usual and settles it itself: only its silos are looked at
 LEVEL, COUNT = "stock_level", "stock_count"
+TO_COME: Final = (Route.HOLD, Route.POST)  # a count is in the books when its difference is posted
 LEVELS: Final = frozenset({LEVEL, COUNT})  # kinds of reports of what lies at a place
 CONFUSED: Final = ("KGM", "GRM", "LBR", "TNE", "LTR", "MLT", "GLL", "MTR", "FOT", "CMT", "MMT", "C62", "DZN", "CEN")
 _STEPS: Final = Decimal(1)
@@ -50,7 +53,8 @@ class Withdrawn(BaseModel):
 
     own: Decimal = Decimal(0)  # booked by this agent since the order was first seen
     others: Decimal = Decimal(0)  # told already
-    told: Decimal | None = None  # by the ERP, at the last look
+    told: Decimal | None = None  # by the ERP
+    at: datetime | None = None  # since then
     first: Decimal = Decimal(0)  # when the order was first seen
 
 
@@ -69,12 +73,12 @@ def observations(rows: Iterable[Moved], seen: Seen, mappings: Mappings, facts: F
             continue
 
 
-def at_first(seen: Seen, facts: Facts) -> Iterator[Plan]:
+def at_first(seen: Seen, facts: Facts, at: datetime) -> Iterator[Plan]:
     """Of the orders that are known before the first look: what they take, and what was withdrawn until then."""
     for order in facts.orders.values():
         if order.status == "released":
             try:
-                _withdrawn(order, seen, facts)
+                _withdrawn(order, seen, facts, at)
                 yield from plans(order, facts)
             except (GatepostError, ArithmeticError):
                 continue
@@ -104,31 +108,57 @@ def material(name: str, facts: Facts) -> Material | None:
 
 
 def _of(row: Moved, seen: Seen, mappings: Mappings, facts: Facts) -> Iterator[Observation]:
-    if row.action == "decided" and row.event is not None and row.event.source != SOURCE:
-        yield from _report(mappings.read(row.event), row, facts)
-    elif row.action == "decided" and row.event is not None and row.event.topic == f"{SOURCE}/{COUNT}":
-        yield from _report(own_events.read(row.event), row, facts)  # a count that a person entered here
+    if row.action == "decided" and row.event is not None and _of_the_floor(row.event):
+        yield from _report(_read(row.event, mappings), row, facts)
+    elif row.action == "acknowledged" and row.kind == Kind.COUNT_DIFFERENCE and row.event is not None:
+        yield from _counted(_read(row.event, mappings), row, facts)
     elif row.action == "master_data" and row.event is not None:
         yield from _told(row, seen, facts)
     elif row.action == "acknowledged" and row.payload is not None:
         yield from _booked(row, row.payload, seen, facts)
-    elif row.action in ("refused", "superseded") and row.kind == Kind.GOODS_ISSUE and row.payload is not None:
-        yield from _decided(row, row.payload, mappings, facts)
+    elif row.action == "refused" and row.kind == Kind.GOODS_ISSUE:
+        yield from _decided(row, mappings, facts, Decimal(0))
+    elif row.action == "corrected" and row.kind == Kind.GOODS_ISSUE and row.payload is not None:
+        yield from _decided(row, mappings, facts, _of_payload(row.payload, facts))
+
+
+def _of_the_floor(event: Event) -> bool:
+    """What was told from outside, and the count that a person entered here."""
+    return event.source != SOURCE or event.topic == f"{SOURCE}/{COUNT}"
+
+
+def _read(event: Event, mappings: Mappings) -> SegmentResponse:
+    return own_events.read(event) if event.source == SOURCE else mappings.read(event)
 
 
 # ── the floor ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _report(report: SegmentResponse, row: Moved, facts: Facts) -> Iterator[Observation]:
-    if report.kind in LEVELS:
-        for actual in report.material_actuals:
-            amount = _in_base(actual.quantity, actual.material, facts)
-            place = _place(actual.material, actual.storage_location, actual.lot, facts)
-            yield Level(report.occurred_at, place, float(amount), report.kind == COUNT)
+    if report.kind in LEVELS and row.detail.get("route") not in TO_COME:
+        yield from _levels(report, facts)
     elif len(consumed_of(report)) == 1 and row.detail.get("workflow") != BACKFLUSH:
         yield _used(report, row, facts)
     elif report.order and row.detail.get("workflow") == "confirmation":
         yield from _made(report, facts)
+
+
+def _levels(report: SegmentResponse, facts: Facts) -> Iterator[Level]:
+    for actual in report.material_actuals:
+        amount = _in_base(actual.quantity, actual.material, facts)
+        place = _place(actual.material, actual.storage_location, actual.lot, facts)
+        yield Level(report.occurred_at, place, float(amount), report.kind == COUNT)
+
+
+def _counted(report: SegmentResponse, row: Moved, facts: Facts) -> Iterator[Level | Restated]:
+    """The difference of a count is posted: the books jump by it, and are what was counted."""
+    if report.kind != COUNT or row.payload is None:
+        return
+    yield from _levels(report, facts)
+    location = report.material_actuals[0].storage_location
+    for one in row.payload.get("off_books", ()):
+        place = _place(one["material"], location, one.get("batch", ""), facts)
+        yield Restated(row.at, place, float(_of_payload(one, facts)), counted=True)
 
 
 def _used(report: SegmentResponse, row: Moved, facts: Facts) -> Used:
@@ -190,8 +220,10 @@ def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) ->
 
 
 def corrected_by(row: Moved) -> str:
-    """Id of the finding of which a posting is the correction; "" where it is none."""
-    if row.workflow != RECONCILIATION:
+    """Id of the finding of which a posting is the correction, or takes it back; "" where it is none."""
+    if row.workflow == REVERSE and (row.event is None or row.event.topic != f"{SOURCE}/{RECONCILIATION}"):
+        return ""
+    if row.workflow not in (RECONCILIATION, REVERSE):
         return ""
     try:
         id = own_events.read(row.event).id if row.event is not None else ""
@@ -227,18 +259,25 @@ def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts
     )  # fmt: skip
 
 
-def _decided(row: Moved, payload: Mapping[str, Any], mappings: Mappings, facts: Facts) -> Iterator[Corrected]:
-    """A person refused a report's posting, or another quantity stands in its place."""
-    if row.event is None or row.event.source == SOURCE:
+def taken_back_by_hand(row: Moved, mappings: Mappings, facts: Facts) -> list[Corrected]:
+    """The report that counts no more when a person took its booking back; none where a finding was put right so."""
+    if row.workflow != REVERSE:
+        return []
+    try:
+        return list(_decided(row, mappings, facts, Decimal(0), taken_back=True))
+    except (GatepostError, KeyError, ValueError, ArithmeticError):
+        return []
+
+
+def _decided(
+    row: Moved, mappings: Mappings, facts: Facts, quantity: Decimal, *, taken_back: bool = False
+) -> Iterator[Corrected]:
+    """A person said of a report that it was so much; 0: that nothing is to be booked of it. Raises GatepostError."""
+    if row.event is None or row.event.source == SOURCE or row.workflow == BACKFLUSH:
         return
     report = mappings.read(row.event)
-    amount = Decimal(0)
-    if row.action == "superseded":
-        after = row.detail.get("payload", row.detail.get("to", {}))
-        amount = _of_payload({**payload, **after}, facts) if isinstance(after, dict) else Decimal(0)
-    yield Corrected(
-        _id(report, row), order_key(report.order, report.operation), payload["material"], amount
-    )  # fmt: skip
+    if len(consumed_of(report)) == 1:
+        yield Corrected(_used(report, row, facts), quantity, taken_back)
 
 
 def _place_of(payload: Mapping[str, Any], facts: Facts) -> Place:
@@ -263,7 +302,7 @@ def _told(row: Moved, seen: Seen, facts: Facts) -> Iterator[Observation]:
         )
     elif isinstance(fact, Order):
         yield from plans(fact, facts)
-        _withdrawn(fact, seen, facts)
+        _withdrawn(fact, seen, facts, row.at)
 
 
 def plans(order: Order, facts: Facts) -> Iterator[Plan]:
@@ -292,22 +331,22 @@ def _per_piece(order: Order, name: str, facts: Facts) -> float:
     return 0.0
 
 
-def _withdrawn(order: Order, seen: Seen, facts: Facts) -> None:
+def _withdrawn(order: Order, seen: Seen, facts: Facts, at: datetime) -> None:
     for component in order.components:
         key = f"{order.order}/{component.material}"
         total = _in_base(Quantity(component.withdrawn, component.unit), component.material, facts)
         kept = seen.withdrawn.get(key)
         if kept is None or kept.told is None:
             own = kept.own if kept else Decimal(0)
-            seen.withdrawn[key] = Withdrawn(told=total, first=max(total - own, Decimal(0)), own=own)
-            continue
-        kept.told = total
+            seen.withdrawn[key] = Withdrawn(told=total, at=at, first=max(total - own, Decimal(0)), own=own)
+        elif kept.told != total:
+            kept.told, kept.at = total, at
 
 
 def by_others(seen: Seen, facts: Facts, at: datetime) -> Iterator[Booked]:
-    """What others booked, as the ERP told at the last look and nothing since has explained."""
+    """What others booked, as the ERP told some time ago and nothing since has explained."""
     for key, kept in seen.withdrawn.items():
-        if kept.told is None:
+        if kept.told is None or kept.at is None or at - kept.at < BELIEVED:
             continue
         foreign = kept.told - kept.first - kept.own - kept.others
         if foreign <= 0:

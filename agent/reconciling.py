@@ -37,8 +37,8 @@ from agent.workflows.reconciliation import Reconciliation
 log = logging.getLogger("gatepost")
 
 TICK_S: Final = 1.0
-EVERY_S: Final = 30.0  # between two looks, once it has read everything
-REST: Final = 50  # after a piece of a backlog it rests so many times as long as that took
+EVERY_S: Final = 5.0  # between two looks at least, once it has read everything
+REST: Final = 50  # after each look it rests so many times as long as that took
 KEY: Final = "reconciliation"  # of the checkpoint
 _SMALLEST: Final = Decimal("0.001")
 
@@ -93,7 +93,8 @@ class Reconciling:
             log.exception("reconciliation cannot go on; it tries again")
             more = False
         now = time.monotonic()
-        self._due = now + (REST * (now - started) if more else EVERY_S)
+        rest = REST * (now - started)
+        self._due = now + (rest if more else max(rest, EVERY_S))
 
     async def look(self) -> None:
         """Everything since the last look; nothing where the workflow is not configured."""
@@ -120,12 +121,19 @@ class Reconciling:
         before = found_before or Kept(seq=self._desk.look(movements.head))
         rows = self._desk.look(lambda reader: movements.since(reader, before.seq))
         now, after, facts = self._clock(), before.model_copy(deep=True), rules.facts
-        seen: list[Observation] = [*(observing.at_first(after.seen, facts) if found_before is None else ())]
+        seen: list[Observation] = [*(observing.at_first(after.seen, facts, now) if found_before is None else ())]
         seen += observing.by_others(after.seen, facts, now)
         seen += self._observed(rows, after, rules)
         after.seq = rows[-1].seq if rows else before.seq
         materials, wait = _materials(seen, after.state, facts), flow.config.wait_minutes
-        found = step(after.state, seen, now, materials, timedelta(minutes=wait) if wait is not None else None)
+        patience, kinds = timedelta(minutes=wait) if wait is not None else None, tuple(rules.assignments)
+
+        def look(reader: apsw.Connection) -> list[Finding]:
+            return step(
+                after.state, seen, now, materials, patience, lambda report: movements.is_open(reader, report, kinds)
+            )
+
+        found = self._desk.look(look)
         closed = _day(after, seen, facts, materials, now)
         written, more = after.model_dump_json().encode(), len(rows) == movements.PIECE
         if not (found or closed) and written == before.model_dump_json().encode():
@@ -140,9 +148,11 @@ class Reconciling:
             if row.kind == Kind.REVERSAL and row.action == "acknowledged" and row.payload is not None:
                 document = str(row.payload.get("document", ""))
                 original = self._desk.look(lambda reader, of=document: movements.booked(reader, of))  # type: ignore[misc]
-                if original is not None and original[1] == Kind.GOODS_ISSUE:
-                    back = observing.taken_back(row, original[3], after.seen, rules.facts)
+                if original is not None and original.kind == Kind.GOODS_ISSUE:
+                    back = observing.taken_back(row, original.payload, after.seen, rules.facts)
                     found += [back] if back is not None else []
+                    if original.workflow != observing.BACKFLUSH:
+                        found += observing.taken_back_by_hand(row, rules.mappings, rules.facts)
             else:
                 found += observing.observations([row], after.seen, rules.mappings, rules.facts)
         return found
@@ -180,9 +190,10 @@ class Reconciling:
         for one in finding.about:
             found = self._desk.look(lambda reader, of=one: movements.booked(reader, of, kinds))  # type: ignore[misc]
             if found is not None:
-                document, kind, key, payload = found
+                payload = found.payload
                 return {
-                    "document": document, "of_kind": kind, "of_key": key, "booked": str(payload.get("quantity", "")),
+                    "document": found.document, "of_kind": found.kind, "of_key": found.key,
+                    "booked": str(payload.get("quantity", "")),
                     "booked_unit": str(payload.get("unit", "")), "posting_date": str(payload.get("posting_date", "")),
                 }  # fmt: skip
         return {}

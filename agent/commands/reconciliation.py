@@ -165,7 +165,7 @@ def no_account(order: str, day: str, *, today: str) -> str:
         return f"no account{of} was made on {day}: nothing was reported, or reconciliation was not configured; {alone}"
     if order:
         return f"nothing is known{of}: nothing was reported of it that reconciliation has read; {alone}"
-    return "no order is under way of which anything was reported; what is reported now is here in half a minute"
+    return "no order is under way of which anything was reported; what is reported now is here in some seconds"
 
 
 def _since(one: Mapping[str, Any]) -> str:

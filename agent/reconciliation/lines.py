@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import combinations, pairwise
@@ -31,6 +31,8 @@ class Line(BaseModel):
     used: list[Used] = []
     booked: list[Booked] = []
     decided: list[str] = []  # reports whose booking a person took back: what is booked instead is right, or nothing
+    doubled: list[str] = []  # reports that were told to be one too many
+    refused: list[str] = []  # reports of which a person said that nothing is to be booked, or took it back
     alone: list[str] = []  # reports that were judged before anything told that their lot was made
     begun: bool = False  # whether there was a report at all
     absent: list[Made] = []  # told to be missing: what comes after all is no surprise
@@ -41,11 +43,23 @@ class Line(BaseModel):
         return not (self.uses or self.books or self.made)
 
 
-def corrected(line: Line, id: str, quantity: Decimal) -> None:
+def corrected(line: Line, use: Used, quantity: Decimal) -> None:
     """A person decided what a report is: nobody misses it, or its number, in the books."""
-    line.uses = [
-        use._replace(quantity=quantity) if use.id == id else use for use in line.uses if quantity or use.id != id
-    ]
+    if not quantity:
+        line.uses = [one for one in line.uses if one.id != use.id]
+        refused(line, use)
+    for uses in (line.uses, line.used, line.lots):
+        uses[:] = [one._replace(quantity=quantity) if one.id == use.id and quantity else one for one in uses]
+
+
+def refused(line: Line, use: Used) -> None:
+    """A report is of no lot; the one that it seemed to be of is another report's, where there is one."""
+    line.refused = [*line.refused, use.id][-KEPT:]
+    if any(one.id == use.id for one in line.lots):
+        return
+    heir = next((one for one in line.lots if one.lot == use.lot and abs(one.at - use.at) <= TWIN), None)
+    if heir is not None:
+        line.lots.remove(heir)
 
 
 def taken_back(line: Line, id: str) -> None:
@@ -79,8 +93,19 @@ class Joined(NamedTuple):
     made: list[Made]
 
 
-def with_books(line: Line, material: Material, overdue: datetime) -> tuple[list[Finding], list[timedelta]]:
-    """Pair reports with bookings; what waits since before `overdue` is told. Also how late each booking was."""
+class Compared(NamedTuple):
+    """What reports and bookings show. `instead`: what is booked of a report whose own booking a person took back."""
+
+    findings: list[Finding]
+    late: list[timedelta]  # each booking
+    instead: list[tuple[Used, Decimal]]
+
+
+def with_books(line: Line, material: Material, overdue: datetime, open_: Callable[[str], bool]) -> Compared:
+    """Pair reports with bookings; what waits since before `overdue` is told.
+
+    `open_` says of a report that its posting is on its way, or waits for a person: it is not missing.
+    """
     _taken_back(line, material.step)
     found, uses, books = pair(
         dated(line.uses, lambda one: one.quantity), dated(line.books, lambda one: one.quantity), material.step
@@ -91,7 +116,7 @@ def with_books(line: Line, material: Material, overdue: datetime) -> tuple[list[
         line.used, line.booked = [*line.used, *one][-KEPT:], [*line.booked, *two][-KEPT:]
     line.uses, line.books = [one.entry for one in uses], [one.entry for one in books]
     _balanced(line, material.step)
-    _settle_decided(line, overdue)
+    instead = _settle_decided(line, overdue)
     findings: list[Finding] = []
     for book in [one for one in line.books if one.at < overdue]:
         findings.append(_booked_without(book, line, material))
@@ -99,20 +124,25 @@ def with_books(line: Line, material: Material, overdue: datetime) -> tuple[list[
     for use in [one for one in line.uses if one.at < overdue]:
         if any(use.at <= book.at + EARLY for book in line.books):
             continue  # one of these may be its booking, with a wrong number: wait until that is overdue, too
+        if open_(use.id):
+            continue
         findings.append(_not_booked(use, material))
         line.uses.remove(use)
-    return findings, late
+    return Compared(findings, late, instead)
 
 
-def _settle_decided(line: Line, overdue: datetime) -> None:
+def _settle_decided(line: Line, overdue: datetime) -> list[tuple[Used, Decimal]]:
     """What a person took back waits for nothing, and what is booked instead needs no report of that number."""
+    found = []
     for use in [one for one in line.uses if one.id in line.decided and one.at < overdue]:
         instead = next((book for book in line.books if use.at <= book.at + EARLY), None)
         if instead is not None:
             line.books.remove(instead)
             line.booked = [*line.booked, instead][-KEPT:]
+            found.append((use, instead.quantity))
         line.uses.remove(use)
         line.used = [*line.used, use][-KEPT:]
+    return found
 
 
 def _balanced(line: Line, step: Decimal) -> None:
@@ -194,11 +224,17 @@ def _not_booked(use: Used, material: Material) -> Finding:
 
 def with_made(line: Line) -> list[Joined]:
     """Pair reports with the lots that were made."""
-    found, lots, made = pair(
-        dated(line.lots, lambda one: one.lot), dated(line.made, lambda one: one.quantity), Decimal(0), nearest=True
-    )
-    line.made, line.lots = [one.entry for one in made], [one.entry for one in lots]
-    return [Joined(*one) for one in found]
+    told_wrong = [one for one in line.lots if one.id in line.refused]
+    joined: list[Joined] = []
+    left: list[Used] = []
+    for lots in ([one for one in line.lots if one not in told_wrong], told_wrong):  # what a person refused comes last
+        found, alone, made = pair(
+            dated(lots, lambda one: one.lot), dated(line.made, lambda one: one.quantity), Decimal(0), nearest=True
+        )
+        line.made, left = [one.entry for one in made], [*left, *(one.entry for one in alone)]
+        joined += [Joined(*one) for one in found]
+    line.lots = left
+    return joined
 
 
 def of_lot(use: Used, made: Made) -> bool:
@@ -209,12 +245,14 @@ def of_lot(use: Used, made: Made) -> bool:
 def reported_twice(line: Line, material: Material, overdue: datetime) -> list[tuple[Used, Finding]]:
     """Reports for which nothing was made: a second report of the same, where there is a first."""
     findings = []
-    for lot in [one for one in line.lots if one.at < overdue]:
-        twins = _twins_of(lot, [*line.used, *line.uses], material.step)
+    for lot in [one for one in line.lots if one.at < overdue and one.id not in line.refused]:
+        known = [one for one in (*line.used, *line.uses) if one.id not in (*line.doubled, *line.refused)]
+        twins = _twins_of(lot, known, material.step)
         if twins is None:
             continue
         line.lots.remove(lot)
         twin, use = sorted(twins, key=lambda one: one.at)  # the later one is too many
+        line.doubled = [*line.doubled, use.id][-KEPT:]
         evidence = (
             f"{use.quantity:f} {material.unit} for a lot of {use.lot:f} reported twice, as {twin.id} and {use.id}",
             "the lot was made once",

@@ -51,12 +51,11 @@ class Booked(NamedTuple):
 
 
 class Corrected(NamedTuple):
-    """What a person decided about a report: that it was this much, or (0) that nothing is to be booked."""
+    """What a person decided about a report: that it was this much, or (0) that nothing is to be booked of it."""
 
-    id: str  # of the report
-    order: str
-    material: str
+    use: Used  # as it was reported
     quantity: Decimal
+    taken_back: bool = False  # its booking was, by hand: what is booked instead is right
 
 
 class Made(NamedTuple):
@@ -98,6 +97,7 @@ class Restated(NamedTuple):
     at: datetime
     place: Place
     quantity: float
+    counted: bool = False  # by a count, which leaves no doubt; else from or to another place
 
 
 Observation: TypeAlias = Used | Booked | Corrected | Made | Plan | Level | InBooks | Restated

@@ -1,4 +1,7 @@
-"""What a signed correction of a finding changes in the account of its order. It is no discrepancy itself."""
+"""What a person decided changes in the account of an order: a report refused or corrected, a finding put right.
+
+None of it is a discrepancy itself.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,27 @@ from typing import Final
 
 from agent.reconciliation import lines
 from agent.reconciliation.findings import Correction, Finding
-from agent.reconciliation.observed import Booked
+from agent.reconciliation.observed import Booked, Corrected
 from agent.reconciliation.state import Order, Told
 
 OF_ORDERS: Final = (Correction.REVERSAL, Correction.ISSUE)  # what changes the books of an order
+
+
+def said(order: Order, one: Corrected) -> Decimal:
+    """A report counts as a person said; returned is by how much more than before."""
+    use, line, total = one.use, order.line(one.use.place.material), order.total(one.use.place.material)
+    before = order.said.get(use.id, use.quantity)
+    order.said[use.id] = one.quantity
+    total.used += one.quantity - before
+    total.expected += use.expected * (bool(one.quantity) - bool(before))
+    if not one.taken_back:
+        lines.corrected(line, use, one.quantity)
+    elif not one.quantity:  # what is booked instead is held against it
+        lines.refused(line, use)
+    for lot in order.lots.values():
+        lot.uses = [each._replace(quantity=one.quantity) if each.id == use.id else each for each in lot.uses]
+        lot.uses = [each for each in lot.uses if each.quantity]
+    return one.quantity - before
 
 
 def told(order: Order, finding: Finding) -> None:
@@ -32,12 +52,14 @@ def corrected(order: Order, one: Booked) -> None:
     found = order.told.get(one.corrects)
     if found is None:
         return
+    before, found.booked = found.signed, found.booked + one.quantity
+    found.signed = bool(found.booked)  # else a person took the correction back
     if found.misreported:
         total.used += one.quantity
-        total.expected += 0.0 if found.signed else found.expected  # taking back and issuing anew are one
-    found.signed, found.booked = True, found.booked + one.quantity
+        total.expected += found.expected * (found.signed - before)  # taking back and issuing anew are one
     if order.found.get(found.material, "").endswith(f"(finding {one.corrects[:8]})"):
-        order.found[found.material] = f"{found.cause} put right (finding {one.corrects[:8]})"
+        how = " put right" if found.signed else ""
+        order.found[found.material] = f"{found.cause}{how} (finding {one.corrects[:8]})"
 
 
 def came_after_all(order: Order, material: str, made: str) -> None:

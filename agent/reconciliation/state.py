@@ -45,6 +45,7 @@ class Order(BaseModel):
     totals: dict[str, Total] = {}  # material → what was expected, used and booked
     found: dict[str, str] = {}  # material → the cause of what was found
     told: dict[str, Told] = {}  # id of a finding → what putting it right changes
+    said: dict[str, Decimal] = {}  # id of a report → how much of it counts, where a person decided that
     counts: bool = False  # whether anything says what it made
     seen: datetime
 

@@ -37,6 +37,7 @@ HALF: Final = timedelta(hours=12)  # for the other half of a substitution to be 
 FORGOTTEN: Final = timedelta(days=3)  # after all of an order is settled
 
 Patience = Callable[[str], timedelta]
+Open = Callable[[str], bool]
 
 
 @dataclass
@@ -47,6 +48,7 @@ class _Look:
     now: datetime
     materials: Mapping[str, Material]
     patience: Patience
+    open: Open
     findings: list[Finding] = field(default_factory=list)
 
     def overdue(self, what: str) -> datetime:
@@ -62,17 +64,18 @@ def step(
     now: datetime,
     materials: Mapping[str, Material],
     patience: timedelta | None = None,
+    open_: Open = lambda report: False,
 ) -> list[Finding]:
     """What is found after these observations, as of `now`. `state` is changed: keep it together with the findings.
 
     `materials` tells of every material that occurs; what it does not know is left out. `patience` replaces what is
-    learnt of how late things come.
+    learnt of how late things come. `open_` says of a report that its posting is on its way, or waits for a person.
     """
 
     def learnt(what: str) -> timedelta:
         return patience if patience is not None else lateness.wait(state.late.get(what, lateness.NOTHING))
 
-    look = _Look(state, now, materials, learnt)
+    look = _Look(state, now, materials, learnt, open_)
     for one in observations:
         _take(look, one)
     for number, order in list(state.orders.items()):
@@ -107,10 +110,10 @@ def _take(look: _Look, one: Observation) -> None:
             _off_books(look, one.place, one.at, float(one.quantity))
         case Restated():  # the books jump, and that explains nothing that lies there: no new finding of it
             _off_books(look, one.place, one.at, one.quantity)
-            if one.quantity < 0:  # the finding was about the place that had too little in the books
+            if one.quantity < 0 and not one.counted:  # the finding was about the place that had too little in the books
                 moved_at(look.state, one.place, one.at).doubt += one.quantity
-        case Corrected():
-            lines.corrected(_order_of(look, one.order).line(one.material), one.id, one.quantity)
+        case Corrected() if one.use.place.material in look.materials:
+            _said(look, _order_of(look, one.use.order), one)
         case Level() if one.counted:
             look.state.moved = [each for each in look.state.moved if not one.place.holds(each[0])]
             look.state.moved.append((one.place, Moved(since=one.at, counted=True)))
@@ -131,6 +134,11 @@ def _corrected(look: _Look, one: Booked) -> None:
     moved_at(look.state, one.place, one.at).doubt += float(one.quantity)
     if (order := look.state.orders.get(one.order)) is not None:
         putright.corrected(order, one)
+
+
+def _said(look: _Look, order: Order, one: Corrected) -> None:
+    """A person says what was used: that is what left its place, too."""
+    _flow(look, one.use.place, one.use.at, float(putright.said(order, one)))
 
 
 def _off_books(look: _Look, place: Place, at: datetime, quantity: float) -> None:
@@ -223,9 +231,11 @@ def _line(look: _Look, order: Order, name: str, line: Line) -> None:
     material = look.materials[name]
     for joined in lines.with_made(line):
         _join(look, order, joined)
-    found, late = lines.with_books(line, material, look.overdue("booking"))
+    found, late, instead = lines.with_books(line, material, look.overdue("booking"), look.open)
     for by in late:
         look.late("booking", max(by, timedelta()))
+    for use, quantity in instead:
+        _said(look, order, Corrected(use, quantity, taken_back=True))
     if order.counts:
         for use, finding in lines.reported_twice(line, material, look.overdue("made")):
             found.append(finding)
@@ -233,7 +243,7 @@ def _line(look: _Look, order: Order, name: str, line: Line) -> None:
         found += _absent(look, order, name, line)
     else:
         for use in line.lots:
-            if use.at < look.overdue("made") and use.id not in line.alone:
+            if use.at < look.overdue("made") and use.id not in (*line.alone, *line.refused):
                 line.alone.append(use.id)
                 _judge(look, [use])
     look.findings += found
@@ -247,6 +257,8 @@ def _join(look: _Look, order: Order, joined: Joined) -> None:
         look.late("made", look.now - use.at)
         if use.id in line.alone:
             line.alone.remove(use.id)
+            continue
+        if use.id in line.refused:  # a person said that it is wrong: it is neither odd nor usual
             continue
         order.lots.setdefault(f"{made.id}/{number}", Lot(at=made.at)).uses.append(use)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -19,7 +19,11 @@ _ROWS: Final = (
     "e.properties, p.kind, p.payload, p.document, p.idempotency_key, p.workflow FROM audit a "
     "LEFT JOIN event e ON e.id = a.event_id LEFT JOIN posting p ON p.id = a.posting_id "
     "WHERE a.seq > ? AND (a.action = 'decided' OR a.action = 'master_data' OR a.action = 'acknowledged' "
-    "OR a.action = 'refused' OR a.action = 'superseded') ORDER BY a.seq LIMIT ?"
+    "OR a.action = 'refused' OR a.action = 'corrected') ORDER BY a.seq LIMIT ?"
+)
+_OPEN: Final = (
+    "SELECT 1 FROM identity i JOIN posting p ON p.event_id = i.event_id WHERE i.message_key = ? "
+    "AND p.kind = 'goods_issue' AND p.state IN ('held', 'ready', 'sending', 'in_doubt', 'doubtful', 'dead') LIMIT 1"
 )
 
 
@@ -50,24 +54,40 @@ def head(connection: apsw.Connection) -> int:
     return int(row[0] or 0)
 
 
-def booked(
-    connection: apsw.Connection, name: str, kinds: Iterable[str] = ()
-) -> tuple[str, str, str, Mapping[str, Any]] | None:
-    """Document, kind, key and payload of the one posting of this agent that has this document.
+class Document(NamedTuple):
+    """What this agent booked."""
+
+    document: str
+    kind: str  # of the posting
+    key: str
+    payload: Mapping[str, Any]
+    workflow: str
+
+
+def booked(connection: apsw.Connection, name: str, kinds: Iterable[str] = ()) -> Document | None:
+    """The one posting of this agent that has this document.
 
     With `kinds`, `name` may also be the id of a report of one of these kinds.
     """
     rows: list[Any] = connection.execute(
-        "SELECT document, kind, idempotency_key, payload FROM posting WHERE document = ? LIMIT 2", (name,)
+        "SELECT document, kind, idempotency_key, payload, workflow FROM posting WHERE document = ? LIMIT 2", (name,)
     ).fetchall()
     for kind in kinds if not rows else ():
         rows += connection.execute(
-            "SELECT p.document, p.kind, p.idempotency_key, p.payload FROM identity i JOIN posting p "
+            "SELECT p.document, p.kind, p.idempotency_key, p.payload, p.workflow FROM identity i JOIN posting p "
             "ON p.event_id = i.event_id WHERE i.message_key = ? AND p.state = 'acknowledged' "
             "AND p.kind <> 'reversal' LIMIT 2",
             (f"{kind}:{name}",),
         ).fetchall()
-    return (*rows[0][:3], json.loads(rows[0][3])) if len(rows) == 1 else None
+    if len(rows) != 1:
+        return None
+    document, kind, key, payload, workflow = rows[0]
+    return Document(document, kind, key, json.loads(payload), workflow)
+
+
+def is_open(connection: apsw.Connection, report: str, kinds: Iterable[str]) -> bool:
+    """Whether a goods issue of this report is on its way, or waits for a person; `kinds` a report may be of."""
+    return any(connection.execute(_OPEN, (f"{kind}:{report}",)).fetchone() for kind in kinds)
 
 
 def _moved(row: Any) -> Moved:

@@ -100,10 +100,15 @@ def _drafts(
         {**name, "quantity": str(one.quantity), "unit": one.material.base_unit}
         for name, one in zip(named, items, strict=True)
     ]
+    off = [
+        {**name, "quantity": str(one.off), "unit": one.material.base_unit}
+        for name, one in zip(named, items, strict=True)
+        if one.in_books is not None and one.off
+    ]
     return (
         Draft(Kind.COUNT_DOCUMENT, lane, document, value),
         Draft(Kind.COUNT_ENTRY, lane, {**of, "items": counted}, value),
-        Draft(Kind.COUNT_DIFFERENCE, lane, {**of, "posting_date": day}, value),
+        Draft(Kind.COUNT_DIFFERENCE, lane, {**of, "posting_date": day, "off_books": off}, value),
     )
 
 

@@ -55,7 +55,7 @@ async def _three_lots(stage: Stage, numbers: Iterator[int]) -> None:
 
 async def _found(stage: Stage) -> None:
     stage.tell(
-        "The agent holds reports, lots and documents against each other, here every half minute, and waits 12 seconds "
+        "The agent holds reports, lots and documents against each other, here every five seconds, and waits 12 seconds "
         "for what may be late (in a plant: hours) …"
     )
     double = await _finding(stage, "double report")
@@ -83,7 +83,7 @@ async def _signed(stage: Stage, posting: dict[str, Any], reason: str) -> dict[st
 
 
 async def _counted(stage: Stage) -> None:
-    stage.tell("The agent looks again in half a minute, and finds nothing new: what was signed explains itself …")
+    stage.tell("The agent looks again, and finds nothing new: what was signed explains itself …")
     resin = await stage.until(lambda: _put_right(stage), "reconciliation to see what was signed")
     stage.tell(
         f"Is the stock right now? gatepost counts: {resin['in_books']:.0f} KG of resin are in the books of "

@@ -19,7 +19,7 @@ from agent.own_events import SOURCE, event_of
 from agent.ports import Batch
 from agent.reconciliation import stock as stock_
 from agent.reconciliation.observed import Material, Place
-from agent.store import inbox
+from agent.store import corrections, inbox
 from agent.store.approvals import Signature
 from tests.command_line import gatepost_
 from tests.plant import PERSON, Plant, plant, until
@@ -33,6 +33,7 @@ async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant]
     def soon(content: dict[str, Any]) -> None:
         content["workflows"]["reconciliation"]["options"] = {"wait_minutes": WAIT}
         content["workflows"]["consumption"]["options"] = {"double_report_seconds": 0}
+        content["authority"]["consumption"]["audit_sample"] = 0
         next(one for one in content["sources"] if one["kind"] == "erp_orders")["stock"] = True
 
     async with plant(tmp_path_factory.mktemp("line"), change=soon) as made:
@@ -52,7 +53,12 @@ async def found(line: Plant, before: int) -> list[int]:
     line.clock.start += timedelta(minutes=2 * WAIT)
     await line.agent.reconciling.look()
     await until(line.quiet, "it is decided")
-    return [one.id for one in line.since(before, "gatepost")]
+    return findings(line, before)
+
+
+def findings(line: Plant, before: int) -> list[int]:
+    """Their events; others of the agent's own are about orders and facts."""
+    return [one.id for one in line.since(before, "gatepost") if str(one.key).startswith("reconciliation:")]
 
 
 def account_of(line: Plant, material: str) -> dict[str, str]:
@@ -63,8 +69,8 @@ def account_of(line: Plant, material: str) -> dict[str, str]:
     return found
 
 
-async def approve(line: Plant, id: int, version: int) -> None:
-    await line.agent.desk.decide(id, version, Signature(PERSON.by, "approve", PERSON.reason))
+async def approve(line: Plant, id: int, version: int, meaning: str = "approve") -> None:
+    await line.agent.desk.decide(id, version, Signature(PERSON.by, meaning, PERSON.reason))
 
 
 async def test_what_two_reports_say_of_one_lot_is_taken_back_once(line: Plant):
@@ -107,6 +113,35 @@ async def test_what_was_made_up_for_is_no_second_finding(line: Plant):
     assert float(after["expected"]) == pytest.approx(2 * float(pigment["expected"]))
 
 
+async def test_what_a_person_decided_about_a_report_is_no_finding_and_in_the_account(line: Plant):
+    """Of two reports that wait one is refused and one corrected, and a third's document is taken back by hand."""
+    before, resin = line.last_event(), account_of(line, "RM-RESIN")
+    wrong, too_much = (line.report(quantity=quantity, batch="B1") for quantity in (403.1, 301.2))
+    for body in (wrong, too_much):
+        line.publish(body)
+    held = [await line.settled(body["id"], "held") for body in (wrong, too_much)]
+    line.publish(line.confirmation(), "confirmation")
+    await line.post(material="RM-PIGMENT", quantity=0.45)
+    assert await found(line, before) == []  # what waits for a person is not missing
+    await approve(line, held[0].id, 1, "refuse")
+    await correct(line, held[1].id, "9.612")
+    await line.settled(too_much["id"], "superseded")
+    taken_back = await line.post(quantity=9.5, batch="B1")
+    assert taken_back.document is not None
+    await line.agent.desk.reverse(taken_back.document, PERSON)
+    assert await found(line, before) == []
+    after = account_of(line, "RM-RESIN")
+    assert [Decimal(after[of]) - Decimal(resin[of]) for of in ("used", "booked")] == [Decimal("9.612")] * 2
+    assert float(after["expected"]) - float(resin["expected"]) == pytest.approx(9.6, rel=0.01)
+
+
+async def correct(line: Plant, id: int, quantity: str) -> None:
+    """A person puts another quantity in the place of a held one."""
+    payload = json.loads(line.rows("SELECT payload FROM posting WHERE id = ?", id)[0][0]) | {"quantity": quantity}
+    signature = Signature(PERSON.by, "approve", PERSON.reason)
+    await line.agent.desk.act(lambda tx: corrections.correct(tx, id, 1, payload, Decimal(1), signature))
+
+
 async def test_a_restart_tells_no_finding_twice(line: Plant):
     """What was found and how far it has read commit together: another life goes on from there."""
     before = line.last_event()
@@ -117,7 +152,7 @@ async def test_a_restart_tells_no_finding_twice(line: Plant):
     assert kept is not None
     assert after is not None
     assert after.seq >= kept.seq
-    assert line.since(before, "gatepost") == []
+    assert findings(line, before) == []
 
 
 def broken() -> Any:

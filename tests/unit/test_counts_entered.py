@@ -15,7 +15,7 @@ from agent.errors import BadPayload, NotFound
 from agent.isa95 import MaterialUse, Quantity
 from agent.mapping import Mappings
 from agent.ports import Event
-from agent.reconciliation.observed import Level, Place, Restated
+from agent.reconciliation.observed import Level, Observation, Place, Restated
 from agent.store import inbox
 from agent.store.approvals import reported
 from agent.store.movements import Moved
@@ -99,13 +99,21 @@ def test_what_nobody_knows_is_no_count():
 # ── what reconciliation sees of it ──────────────────────────────────────────────────────────────────────────
 
 
-def test_reconciliation_sees_a_count_that_was_entered():
-    """The place counts as counted since then, as after a message of a mapping."""
-    delivery = own_events.event_of(counts.report_of(counts.Counted("RM-RESIN", "171A", Decimal(480), "KGM"), "E", AT))
+def observed(row: Moved) -> list[Observation]:
+    return list(observing.observations([row], observing.Seen(), Mappings([], ""), FACTS))
+
+
+def test_a_place_counts_as_counted_once_its_books_are_what_was_counted():
+    """With a count that agrees, or with its posted difference, which moves the books and nothing that lies there."""
+    report = counts.report_of(counts.Counted("RM-RESIN", "171A", Decimal(480), "KGM"), "E", AT)
+    delivery, place = own_events.event_of(report), Place("RM-RESIN", "171A")
     event = Event(1, own_events.SOURCE, delivery.topic, delivery.payload, AT, {})
-    row = Moved(1, AT, "decided", {"workflow": "reconciliation"}, event)
-    seen = list(observing.observations([row], observing.Seen(), Mappings([], ""), FACTS))
-    assert seen == [Level(AT, Place("RM-RESIN", "171A"), 480.0, counted=True)]
+    level = Level(AT, place, 480.0, counted=True)
+    assert observed(Moved(1, AT, "decided", {"route": "ignored"}, event)) == [level]
+    assert observed(Moved(1, AT, "decided", {"route": "held"}, event)) == []
+    payload = proposed(report).drafts[-1].payload
+    row = Moved(1, AT, "acknowledged", {}, event, "count_difference", payload, workflow="reconciliation")
+    assert observed(row) == [level, Restated(AT, place, 20.0, counted=True)]
 
 
 @pytest.mark.parametrize(
@@ -123,4 +131,4 @@ def test_reconciliation_knows_what_its_transfer_did_to_the_books(to, there):
         ("scrap", []),
     ):
         row = Moved(1, AT, "acknowledged", {}, None, "stock_transfer", payload, workflow=workflow)
-        assert list(observing.observations([row], observing.Seen(), Mappings([], ""), FACTS)) == told
+        assert observed(row) == told

@@ -1,0 +1,128 @@
+"""What people decide is no discrepancy: reports refused, corrected or taken back, postings that wait, and counts."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+
+import pytest
+
+from agent.reconciliation.account import Total
+from agent.reconciliation.findings import Finding
+from agent.reconciliation.observed import (
+    Booked,
+    Corrected,
+    InBooks,
+    Level,
+    Made,
+    Material,
+    Observation,
+    Place,
+    Plan,
+    Restated,
+    Used,
+)
+from agent.reconciliation.state import State, restored
+from agent.reconciliation.step import step
+
+MONDAY = datetime(2026, 11, 23, 6, tzinfo=UTC)
+RESIN = Place("RESIN", "SILO")
+MATERIALS = {"RESIN": Material("KGM", Decimal("0.001"))}
+LOT = Used("first", MONDAY, "1", RESIN, Decimal("96.1"), 96.0, Decimal(100), "WC")
+BOOKED = Booked("4900000001", MONDAY, "1", RESIN, LOT.quantity)
+MADE = Made("m1", MONDAY, "1", Decimal(100))
+
+
+def seen(*looks: list[Observation], open_: bool = False) -> tuple[list[Finding], Total]:
+    """What is found over three days of looks, and the account of the order then."""
+    state, told = State(), []
+    for hour in range(72):
+        came = looks[hour] if hour < len(looks) else []
+        now = MONDAY + timedelta(hours=hour, minutes=30)
+        state = restored(state.written())
+        told += step(state, came, now, MATERIALS, timedelta(hours=2), lambda report: open_)
+    return told, state.orders["1"].totals["RESIN"]
+
+
+def totals(total: Total) -> tuple[float, float, float]:
+    return total.expected, float(total.used), float(total.booked)
+
+
+PLAN = Plan("1", ((RESIN, 0.96),))
+AGAIN = LOT._replace(id="again", at=MONDAY + timedelta(minutes=1))
+REFUSED = Corrected(AGAIN, Decimal(0))
+
+
+@pytest.mark.parametrize("looks", [([MADE], [REFUSED]), ([REFUSED], [MADE])], ids=["made first", "refused first"])
+def test_a_report_that_was_refused_is_neither_expected_nor_used_and_no_finding(looks):
+    """A lot that was reported twice, the second of which a person refused; what is approved afterwards counts."""
+    reports: list[Observation] = [PLAN, LOT, BOOKED, AGAIN]
+    found, total = seen(reports, *looks)
+    assert (found, totals(total)) == ([], (96.0, 96.1, 96.1))
+    third = LOT._replace(id="third", at=MONDAY + timedelta(hours=2))
+    booked, made = BOOKED._replace(id="4900000002", at=third.at), MADE._replace(id="m2", at=third.at)
+    more: list[Observation] = [third, booked, made]
+    found, total = seen(reports, *looks, more)
+    assert (found, totals(total)) == ([], (192.0, 192.2, 192.2))
+
+
+def test_a_report_that_was_corrected_is_as_a_person_said():
+    """Ten times too much, corrected before it was booked: it is used and booked so, and is no finding."""
+    wrong = LOT._replace(quantity=Decimal(961))
+    found, total = seen([PLAN, wrong, MADE], [Corrected(wrong, Decimal("96.1")), BOOKED])
+    assert (found, totals(total)) == ([], (96.0, 96.1, 96.1))
+    found, total = seen([PLAN, wrong, MADE, Corrected(wrong, Decimal("96.1")), Corrected(wrong, Decimal(0))])
+    assert (found, totals(total)) == ([], (0.0, 0.0, 0.0))  # a second person refused it
+
+
+@pytest.mark.parametrize(("instead", "account"), [("0", (0.0, 0.0, 0.0)), ("55.5", (96.0, 55.5, 55.5))])
+def test_a_report_whose_document_a_person_took_back_counts_no_more(instead, account):
+    """Nor is it missed; what was booked in its place counts as what was used."""
+    back = BOOKED._replace(id="4900000003", quantity=-BOOKED.quantity, takes_back=BOOKED.id)
+    booked: list[Observation] = [BOOKED._replace(id="by hand", quantity=Decimal(instead))] if instead != "0" else []
+    found, total = seen(
+        [PLAN, LOT, BOOKED, MADE], [back, Corrected(LOT, Decimal(0), taken_back=True)], booked
+    )  # fmt: skip
+    assert (found, totals(total)) == ([], account)
+
+
+def test_what_waits_for_a_person_is_not_missing_in_the_books():
+    """A report whose posting is held, or on its way to an ERP that is away, is no finding; without a posting it is."""
+    assert seen([PLAN, LOT, MADE], open_=True)[0] == []
+    (missing,) = seen([PLAN, LOT, MADE])[0]
+    assert "not in the books" in missing.evidence[0]
+
+
+def test_a_correction_that_a_person_takes_back_is_out_of_the_account():
+    """A lot that nobody reported is issued by a signature, and that document is reversed by hand."""
+    state = State()
+    told = step(state, [PLAN, LOT, BOOKED, MADE], MONDAY + timedelta(minutes=5), MATERIALS, timedelta(hours=2))
+    later = MONDAY + timedelta(hours=5)
+    told += step(state, [MADE._replace(id="m2", at=MONDAY + timedelta(hours=2))], later, MATERIALS, timedelta(hours=2))
+    (missing,) = told
+    issued = BOOKED._replace(id="4900000009", at=later, quantity=Decimal(96), corrects=missing.id)
+    total = state.orders["1"].totals["RESIN"]
+    step(state, [issued], later, MATERIALS, timedelta(hours=2))
+    assert totals(total) == (192.0, 192.1, 192.1)
+    back = issued._replace(id="4900000010", quantity=Decimal(-96), takes_back=issued.id)
+    assert step(state, [back], later + timedelta(days=1), MATERIALS, timedelta(hours=2)) == []
+    assert totals(total) == (96.0, 96.1, 96.1)
+    assert "put right" not in state.orders["1"].found["RESIN"]
+
+
+def silo(*, restated: bool) -> list[Finding]:
+    """Two weeks of a silo that holds 300 less than its books; on day 11 it is counted, and the difference posted."""
+    random, state, told = Random(2), State(), []
+    for hour in range(24 * 14):
+        now, posted = MONDAY + timedelta(hours=hour), hour > 24 * 11
+        came: list[Observation] = [Level(now, RESIN, 8700 + random.gauss(0, 20))]
+        if hour == 24 * 11 + 1 and restated:
+            came.append(Restated(now, RESIN, 300.0, counted=True))
+        came.append(InBooks(now, RESIN, 8700.0 if posted else 9000.0))
+        told += step(state, came, now + timedelta(minutes=1), MATERIALS, timedelta(hours=1))
+    return told
+
+
+def test_the_difference_of_a_count_is_no_finding_of_its_own():
+    """The books jump to what was counted, and nothing came or went."""
+    assert silo(restated=True) == []
+    assert len(silo(restated=False)) == 1
