@@ -118,7 +118,7 @@ def decide(
 def _why_not(proposal: Proposal, rule: Rule, today: date, score: Answer | ModelUnfit | None) -> tuple[str, ...]:
     """Every reason why a person must look; empty for the good path, which must stay cheap."""
     why = proposal.holds
-    if rule.model and (score is None or isinstance(score, ModelUnfit)):
+    if rule.model and proposal.scored and (score is None or isinstance(score, ModelUnfit)):
         why += (f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}",)
     elif doubt := below(proposal.confidence, rule.min_confidence):
         why += (doubt, rule.raised_why) if rule.raised_from is not None else (doubt,)

@@ -142,7 +142,10 @@ class Facts:
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
 
     def knows(self, kind: str, key: str) -> bool:
-        """Whether there is master data of this kind under this key."""
+        """Whether there is master data of this kind under this key; of a cause at a place, any that counts there."""
+        if kind == ScrapReason.kind and "@" in key:
+            cause, _, work_center = key.rpartition("@")
+            return self.scrap_reason(cause, work_center) is not None
         return key in getattr(self, _INDEX[kind])
 
     def material(self, material: str) -> Material | None:

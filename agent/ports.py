@@ -177,6 +177,7 @@ class Proposal(NamedTuple):
     said: Mapping[str, str] = MappingProxyType({})  # reader → sentence (operator, planner, accountant), from templates
     together: bool = False  # the drafts are one group: sent one after the other, stopped where one is not booked
     answer: Mapping[str, Any] = MappingProxyType({})  # what a program that asked is told; kept in the record
+    scored: bool = True  # False: no model has a say in it, and none is missed
     withdraws: str = ""  # ordering key: what the workflow proposed there before, and nothing of it was sent, never is
 
 

@@ -261,8 +261,8 @@ class Quarantine(Settings):
 
     unknown_hours: int = Field(
         default=24, ge=0, le=8760,
-        description="A report about an order or a material that is not known is read again by itself when it becomes "
-        "known within so many hours of its arrival; later by a person. 0: always by a person",
+        description="A report of an order, material, defect code or cause of scrap that is not known is read again by "
+        "itself when it becomes known within so many hours of its arrival; later by a person. 0: always by a person",
     )  # fmt: skip
 
 

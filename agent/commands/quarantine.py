@@ -87,7 +87,8 @@ def replay(*, events: tuple[int, ...], place: Place, asked: Asked) -> None:
 def keep(*, events: tuple[int, ...], place: Place, asked: Asked) -> None:
     """Leave reports where they are: they were booked by hand.
 
-    A report about an order or a material that is not known yet is read again by itself when it is. Not so these.
+    A report of an order, material, defect code or cause that is not known yet is read again by itself when it is. Not
+    so these.
     The same message delivered again, before or after, is a duplicate; `replay` takes the word back.
 
     \b

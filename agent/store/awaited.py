@@ -1,4 +1,4 @@
-"""What quarantined reports wait for: an order or a material that was not known yet lets them in when it is.
+"""What quarantined reports wait for: an order, material, defect or cause that was not known lets them in when it is.
 
 One row per waiting report, keyed by what it waits for, so that looking costs the same with any number of events. A
 row counts only while its event is still in the quarantine that wrote it: a person's replay ends the wait, or their
@@ -21,7 +21,7 @@ from agent.store import inbox
 from agent.store.transaction import Transaction
 
 Key = tuple[str, str]
-"""Kind of master data (``order``, ``material``) and its number."""
+"""Kind of master data (see ANY) and its number."""
 Row = tuple[str, str, int, int]
 """Key, event, and when that was put into the quarantine that counts."""
 
@@ -30,6 +30,7 @@ WAITING = (
     "WHERE awaited.kind = ? AND awaited.key = ? AND event.state = 'quarantined' "
     "AND event.settled_us = awaited.settled_us ORDER BY awaited.event_id"
 )
+ANY = "SELECT DISTINCT kind, key FROM awaited WHERE kind IN ('material', 'order', 'defect_code', 'scrap_reason')"
 OF_ORDER = "report of order"  # in the place of a kind of master data
 IN_QUARANTINE = (
     "SELECT awaited.key, event.id FROM awaited JOIN event ON event.id = awaited.event_id "
@@ -55,13 +56,12 @@ def wait(tx: Transaction, waiting: Iterable[tuple[Key, int]]) -> None:
 
 def anything(connection: apsw.Connection) -> bool:
     """Whether any report waits for master data; asked before each batch."""
-    select = "SELECT 1 FROM awaited WHERE kind IN ('material', 'order') LIMIT 1"
-    return connection.execute(select).fetchone() is not None
+    return connection.execute(f"{ANY} LIMIT 1").fetchone() is not None
 
 
 def keys(connection: apsw.Connection) -> Iterator[Key]:
     """Everything that is waited for, one by one: senders choose what they name, and how much of it."""
-    return connection.execute("SELECT DISTINCT kind, key FROM awaited WHERE kind IN ('material', 'order')")
+    return connection.execute(ANY)
 
 
 def in_quarantine(connection: apsw.Connection, orders: Iterable[str]) -> set[tuple[str, int]]:

@@ -64,7 +64,8 @@ def proposed(
     cost = costs(one, one.quantity, rework_share)[choice]
     reasons = (f"{_words(choice)} costs {cost:.2f} {facts.plant.currency}",)
     after = {**state, "decided": True}
-    return Proposal((draft,), 1.0, tuple(holds), reasons, one.place.subject), [*states[:-1], after]
+    proposal = Proposal((draft,), 1.0, tuple(holds), reasons, one.place.subject, scored=False)
+    return proposal, [*states[:-1], after]
 
 
 def _draft(choice: str, report: SegmentResponse, one: Found, state: Mapping[str, Any], facts: Facts) -> Draft:

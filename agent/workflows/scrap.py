@@ -21,7 +21,7 @@ from agent.isa95 import SegmentResponse
 from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
 from agent.workflows import follow_on, scrap_drafts, severity
-from agent.workflows.orders import remember, reported_before, shown, stale_orders
+from agent.workflows.orders import REMEMBERED, remember, reported_before, shown, stale_orders
 from agent.workflows.scrap_report import Found, found, number, scrapped, text
 from agent.workflows.severity import Judged, Limits, Severity
 
@@ -140,6 +140,7 @@ class Scrap:
         lost, stale = (one.lost,) if one.lost else (), stale_orders(report, facts, self._stale)
         rest = self._rest(one, judged)
         odd = (*self._implausible(one, facts), *_blocked_before(one, rest, states, facts))
+        odd += () if double else self._told_by_another(report, one, states, facts)
         holds = (*one.place.holds, *stale, *lost, *odd, *double, *doubts)
         drafts = self._drafts(report, facts, one, reason, judged, rest)
         left = follow_on.suggested(one, judged, rest, self.config.rework_share, facts)
@@ -176,10 +177,11 @@ class Scrap:
         known = facts.scrap_reason(cause, report.work_center)
         if known is None:
             raise BadPayload(
-                f"nobody knows who bears {cause!r}: add this cause to scrap_reasons.yaml, then let the event be read "
-                "again (gatepost quarantine replay)",
+                f"nobody knows who bears {cause!r}: mend the sender, or add it to scrap_reasons.yaml: the event is "
+                "read again by itself if that is in time",
                 field="reason",
                 reason="unknown_cause",
+                awaits=(ScrapReason.kind, f"{cause}@{report.work_center}"),
             )
         return known
 
@@ -206,6 +208,21 @@ class Scrap:
         if reported_before(last, _fingerprint(report, one), at, within=self.config.double_report_seconds):
             where = f"lot {one.actual.lot}" if one.actual.lot else f"work centre {report.work_center}"
             return (f"as much of the same defect of {where} was reported just before: two reports of one defect",)
+        return ()
+
+    def _told_by_another(
+        self, report: SegmentResponse, one: Found, states: Sequence[Any], facts: Facts
+    ) -> tuple[str, ...]:
+        """What may be one defect, counted by two people: not as much, but of one lot and at one time."""
+        who, at = _teller(report), report.occurred_at.timestamp()
+        for defect, when, other, quantity in states[-1].get("tellers", ()) if one.actual.lot and who else ():
+            near = abs(at - when) <= self.config.double_report_seconds
+            if near and other and other != who and defect == text(report, "defect"):
+                before, now = (shown(value, one.unit, facts.units) for value in (Decimal(quantity), one.quantity))
+                return (
+                    f"somebody else told {before} of the same defect of lot {one.actual.lot} just before, now it is "
+                    f"{now}: look whether that is one defect, counted twice",
+                )
         return ()
 
     # ── what ────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,6 +269,8 @@ class Scrap:
             }
             if number_:
                 new |= {"cause": cause, "blocked": str(Decimal(state.get("blocked", 0)) + rest)}
+                told = (defect, at, _teller(report), str(one.quantity))
+                new |= {"tellers": [*state.get("tellers", ())[1 - REMEMBERED :], told]}
             after.append(new)
         return after
 
@@ -272,6 +291,11 @@ def _histories(states: Sequence[Any]) -> tuple[Mapping[str, Any], Mapping[str, A
 
 def _pieces(state: Mapping[str, Any]) -> Pieces:
     return Pieces(state.get("made", 0.0), state.get("scrapped", 0.0))
+
+
+def _teller(report: SegmentResponse) -> str:
+    """Who reports it: a person, else a camera or a counter; empty: nobody says."""
+    return report.personnel or text(report, "origin")
 
 
 def _fingerprint(report: SegmentResponse, one: Found) -> str:

@@ -129,10 +129,11 @@ def _defect(report: SegmentResponse, facts: Facts) -> DefectCode | None:
     known = facts.defect_codes.get(code)
     if known is None:
         raise BadPayload(
-            f"defect code {code!r} is not in the master data; mend the sender, or add it to defect_codes.yaml, then "
-            "let the event be read again (gatepost quarantine replay)",
+            f"defect code {code!r} is not in the master data; mend the sender, or add it to defect_codes.yaml: the "
+            "event is read again by itself if that is in time",
             field="defect",
             reason="unknown_defect",
+            awaits=(DefectCode.kind, code),
         )
     return known
 

@@ -152,6 +152,18 @@ async def test_two_reports_of_one_defect_are_booked_once(floor: Plant):
     assert {one["state"] for one in await postings(floor, body, "refused")} == {"refused"}
 
 
+async def test_a_defect_code_that_is_added_lets_its_report_in(floor: Plant):
+    """By the reload that brings it, without a person; the report is booked once."""
+    body = report(floor, "S-9", 3, "L9", defect="0816")
+    floor.publish(body, topic=PLACE + "scrap")
+    await until(lambda: (one := floor.event("S-9", "scrap")) is not None and one.state == "quarantined", "quarantined")
+    codes = floor.folder / "masterdata" / "defect_codes.yaml"
+    codes.write_text(codes.read_text(encoding="utf-8") + '  - {defect: "0816", group: SHAPE, text: "flash"}\n')
+    await floor.reload(careful)
+    scrap, defect = await postings(floor, body, "acknowledged")
+    assert (scrap["payload"]["quantity"], defect["payload"]["defect_code"]) == ("3", "0816")
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -20,6 +20,7 @@ from agent.store.writer import Writer
 from tests.stores import START, Clock, arrive, assert_sound, opened, reading
 
 ORDER: Key = ("order", "1000123")
+CAUSE: Key = ("scrap_reason", "gremlins@MOLD-02")
 OF_ORDER: Key = (awaited.OF_ORDER, "1000123")
 WHY = "order: order '1000123' is not known"
 SINCE = to_us(START - timedelta(hours=24))
@@ -85,6 +86,18 @@ def test_a_known_order_lets_in_what_waited_for_it_once_and_in_order(writer: Writ
     with reading(writer.path) as connection:
         assert list(awaited.keys(connection)) == [("order", "1000124")]
         assert_sound(connection)
+
+
+def test_a_defect_or_a_cause_lets_in_what_waited_for_it(writer: Writer):
+    """As orders and materials do."""
+    arrive(writer, b"0", b"1")
+    quarantine(writer, 1, CAUSE)
+    quarantine(writer, 2, ("defect_code", "0815"))
+    with reading(writer.path) as connection:
+        assert awaited.anything(connection)
+        assert set(awaited.keys(connection)) == {CAUSE, ("defect_code", "0815")}
+    assert let_in(writer, CAUSE, ("defect_code", "0815")) == 2
+    assert undecided(writer) == [1, 2]
 
 
 def test_what_a_person_keeps_waits_no_more(writer: Writer):

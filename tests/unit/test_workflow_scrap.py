@@ -17,7 +17,7 @@ from agent.authority import Mode, Rule, decide
 from agent.channels import message
 from agent.config import parse
 from agent.errors import BadPayload
-from agent.facts import Facts, Plant
+from agent.facts import DefectCode, Facts, Plant, ScrapReason
 from agent.inference import Model
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Proposal, Route
@@ -281,6 +281,43 @@ def test_two_reports_of_one_defect_are_recognised():
     assert proposed(minute._replace(occurred_at=AT + timedelta(hours=2)), sure(), states)[0].holds == ()
 
 
+def test_two_people_who_count_one_defect_differently_are_seen():
+    """Of one lot within minutes; the same person, a camera's next pieces, another defect or lot are others."""
+    states = after(report("20", lot_stock="200", origin="operator", personnel="4711"))
+    minute: dict[str, Any] = {"occurred_at": AT + timedelta(minutes=5), "id": "S-2", "lot_stock": "180"}
+    (why,) = proposed(report("21", origin="operator", personnel="4712", **minute), sure(), states)[0].holds[-1:]
+    assert why == (
+        "somebody else told 20 PC of the same defect of lot L1 just before, now it is 21 PC: look whether that is one "
+        "defect, counted twice"
+    )
+    for other in (
+        {"personnel": "4711"},
+        {"personnel": "4712", "defect": "0001"},
+        {"personnel": "4712", "occurred_at": AT + timedelta(hours=2)},
+        {"personnel": ""},
+    ):
+        holds = proposed(report("21", **minute | other), sure(), states)[0].holds
+        assert not any("counted twice" in one for one in holds), other
+
+
+@pytest.mark.parametrize(
+    ("one", "missing"),
+    [
+        (report(defect="0815"), ("defect_code", "0815")),
+        (report(cause="gremlins"), ("scrap_reason", "gremlins@MOLD-02")),
+    ],
+)
+def test_a_defect_or_cause_that_master_data_bring_later_is_waited_for(one, missing):
+    """Each by the entry that would let it in, of the work centre or of all."""
+    with pytest.raises(BadPayload) as refused:
+        proposed(one, sure(one.material_actuals[0].reason or "tool"))
+    assert refused.value.awaits == missing
+    assert not FACTS.knows(*missing)
+    brought = FACTS.with_facts([DefectCode("0815", "SHAPE"), ScrapReason("gremlins", "0009", work_center="MOLD-02")])
+    assert brought.knows(*missing)
+    assert not brought.knows("scrap_reason", "gremlins@MIX-01")
+
+
 @pytest.mark.parametrize(
     ("one", "why"),
     [
@@ -314,6 +351,14 @@ def test_what_is_implausible_is_held(one, why):
     assert why in proposed(one, sure())[0].holds
 
 
+def test_an_order_that_was_deleted_meanwhile_is_held():
+    """What was made of it is real: a person says where it is booked."""
+    facts = FACTS.with_documents([("order", ORDER | {"status": "deleted"})])
+    proposal, _ = FLOW.propose(report(), facts, sure(), [{}, {}])
+    assert "order 1000110 is deleted, not released" in proposal.holds
+    assert [draft.kind.value for draft in proposal.drafts] == ["scrap", "defect"]
+
+
 def test_nothing_scrapped_is_nothing_to_book():
     """A counter that reports zero costs nobody a look."""
     assert proposed(report("0"), sure())[0].drafts == ()
@@ -337,6 +382,8 @@ def test_each_follow_on_is_a_draft_that_a_person_signs(choice, kind, movement):
     assert proposal.holds == ("what becomes of a blocked lot is signed by a person",)
     assert reported(draft.payload, "4711")  # who chose is none of two who sign
     assert len(proposed(one._replace(id="F-2"), None, later)[0].holds) == 2
+    rule = Rule(mode=Mode.AUTO, min_confidence=0.76, model="scrap", version="1")
+    assert decide(proposal, rule, AT.date(), None).reasons[0] == proposal.holds[0], "no model is missed"
 
 
 def test_more_than_was_blocked_is_told_and_a_choice_that_nobody_knows_is_kept():
