@@ -37,7 +37,7 @@ def conclude(one: Case, facts: Facts, reconciled_us: int) -> Verdict:
         early = bool(reconciled_us) and to_us(one.report.occurred_at) < reconciled_us
         holds = (reasons or ("held",)) if route is _HOLD else ()
         verdict.postings = _postings(one, sent, holds, check_first=early)
-    if proposal.withdraws and route is not _ADVISE:
+    if proposal.withdraws and one.decision.route is not _ADVISE:  # also where nobody is told of what stands in its way
         verdict.withdraws = one.assignment.workflow.name, one.assignment.target.name, proposal.withdraws
     verdict.alarm, verdict.report = one.gap is not None or bool(proposal.alarm), one.report
     return verdict

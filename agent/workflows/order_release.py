@@ -24,12 +24,10 @@ from agent.scores import Classified, Features
 from agent.workflows import oee, paces, release_drafts, shop
 from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
+from agent.workflows.said_before import Before
 
 ON_TIME: Final = "on time"  # the class of the model that counts
 _ONLY_ASKED: Final = "it asks for something else than the ERP's order: it is answered, nothing follows from it"
-_AGAIN: Final = (
-    "its release was proposed before, and the ERP does not tell yet that it is released: look whether its line has it"
-)
 _NOTHING_NEW: Final = "as it was decided before: nothing new follows from it"
 
 
@@ -151,12 +149,12 @@ class OrderRelease:
         asked, contradictions = asked_of(report, facts)
         state, memory = states
         oees = self._oees(asked, facts, memory)
-        proposal, after = self._decided(asked, contradictions, facts, score, state, oees)
+        proposal, after = self._decided(report, asked, contradictions, facts, score, state, oees)
         return proposal, [after, oee.remembered({one.work_center: one.now for one in oees}, memory, asked.at)]
 
     def _decided(
-        self, asked: Asked, contradictions: Sequence[Constraint], facts: Facts, score: Classified | None, state: Any,
-        oees: Sequence[oee.Oee],
+        self, report: SegmentResponse, asked: Asked, contradictions: Sequence[Constraint], facts: Facts,
+        score: Classified | None, state: Any, oees: Sequence[oee.Oee],
     ) -> tuple[Proposal, Any]:  # fmt: skip
         verdict = self._verdict(asked, contradictions, facts, score, oees)
         answer = _answer(verdict, score)
@@ -171,24 +169,23 @@ class OrderRelease:
             return base, state
         if contradictions or self._asks_more(asked, verdict, facts):
             return base._replace(reasons=(*base.reasons, _ONLY_ASKED)), state
+        before, content = Before.of(state, report), digest(asked.order)
         base = base._replace(withdraws=f"order/{asked.order.order}")
         now = {
             "status": verdict.status.value, "causes": verdict.causes, "signature": self._signature(asked, verdict),
-            "released": state.get("released", ""), "again": bool(oees), "proposed": state.get("proposed", ""),
+            "again": bool(oees),
         }  # fmt: skip
-        content = digest(asked.order)
         if verdict.status in (Status.FEASIBLE, Status.WITH_NOTES):
-            if state.get("released") == content:
+            if before.released == content:
                 reasons = (*base.reasons, "its release was proposed before")
-                return base._replace(reasons=reasons, withdraws=""), now
+                return base._replace(reasons=reasons, withdraws=""), now | before.kept()
             drafts = (*release_drafts.release(asked.order, facts), *self._replenishments(asked.order, verdict, facts))
-            again: tuple[str, ...] = (_AGAIN,) if state.get("proposed") == content else ()
-            proposal = base._replace(drafts=drafts, together=True, holds=again)
-            return proposal, {**now, "released": content, "proposed": content}
-        if (state.get("status"), state.get("causes")) == (now["status"], now["causes"]):
-            return base._replace(reasons=(*base.reasons, _NOTHING_NEW), withdraws=""), now
+            proposal = base._replace(drafts=drafts, together=True, holds=before.holds(content))
+            return proposal, now | before.after_release(report, content)
+        if (before.status, list(before.causes)) == (verdict.status, verdict.causes):
+            return base._replace(reasons=(*base.reasons, _NOTHING_NEW), withdraws=""), now | before.kept()
         drafts, holds = self._exception(asked.order, verdict, facts)
-        return base._replace(drafts=drafts, holds=holds), {**now, "released": ""}
+        return base._replace(drafts=drafts, holds=holds), now | before.after_exception(report)
 
     def _oees(self, asked: Asked, facts: Facts, memory: oee.Memory) -> list[oee.Oee]:
         """Of its route, where a tag tells them."""

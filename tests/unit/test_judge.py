@@ -39,7 +39,7 @@ class Narrow:
         self.refused = refused
 
     def check(self, kind: Kind, payload: Mapping[str, Any]) -> Sequence[str]:
-        return [f"text {payload['text']!r} is refused"] if payload["text"] in self.refused else []
+        return [f"text {payload['text']!r} is refused"] if payload.get("text") in self.refused else []
 
     async def open(self) -> None: ...
 
