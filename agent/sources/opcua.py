@@ -27,6 +27,7 @@ from agent.sources.handover import Handover
 from agent.sources.opcua_config import OpcuaConfig
 from agent.sources.opcua_connect import connect
 from agent.sources.opcua_gap import SELDOM_S, Gaps
+from agent.sources.opcua_handshakes import Handshakes
 from agent.sources.opcua_moments import moments
 from agent.sources.opcua_pace import Pace
 from agent.sources.opcua_security import Certificates, ServerRefused, days_left
@@ -36,7 +37,7 @@ from agent.sources.opcua_unread import Unread
 from agent.sources.opcua_values import Limits, read, values_dropped
 from agent.tags.engine import Made, TagEvents, kept_besides
 from agent.tags.live import LiveTags
-from agent.tags.values import Change, LivePart, Write
+from agent.tags.values import Change, LivePart
 
 __all__ = ["OpcuaConfig", "OpcuaSource", "Pace"]
 
@@ -68,6 +69,7 @@ class OpcuaSource:
         self._tags: TagEvents | None = None
         self._live = LiveTags(config.live, clock())
         self._handover = Handover(config.name, self._key, clock)
+        self._handshakes = Handshakes(config.name, lambda: self._session, self._handover.notice)
         self._session: Session | None = None
         self._moved = asyncio.Event()  # the events may be due at another time than before
         self._turn = 0  # which endpoint
@@ -76,9 +78,6 @@ class OpcuaSource:
         self._refused = False  # the last try: somebody must do something first
         self._served = ""  # the endpoint of the last connection
         self._up_at: float | None = None  # monotonic: since when this connection serves
-        self._unwritten: dict[str, Write] = {}  # handshakes that the server has refused: tried again and again
-        self._writing = asyncio.Lock()
-        self._refused_writes: dict[str, str] = {}  # tag → why, as it was told last
         self._told: dict[str, str] = {}  # what was last said about an endpoint since it was lost
         self._missing: dict[str, str] = {}
         self._bad: dict[str, str] = {}
@@ -115,7 +114,7 @@ class OpcuaSource:
             places = {tag: str(address) for tag, address in self._addresses.items()}
             self._tags = TagEvents(self._config.events, self.name, kept, places, self._gaps.kept)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._handover.run(intake, self._write), name=f"{self.name} handover")
+            tasks.create_task(self._handover.run(intake, self._handshakes.write), name=f"{self.name} handover")
             tasks.create_task(self._tick(self._tags), name=f"{self.name} timers")
             await self._stay_connected(self._tags)
 
@@ -136,7 +135,7 @@ class OpcuaSource:
             "bad_count": len(self._bad),
             "bad": first(self._bad),
             "troubles": list(self._troubles),
-            "writes_refused": first(self._refused_writes),
+            "writes_refused": first(self._handshakes.refused),
             "certificates_expire": dict(self._expires),
         }
 
@@ -221,8 +220,7 @@ class OpcuaSource:
                 session.broken.result()  # raises what ended it
             await self._look(session)
             self._warn_of_expiry()
-            if self._unwritten:
-                await self._write(None)
+            await self._handshakes.try_again()
             if self._missing and time.monotonic() > search_at:
                 search_at = time.monotonic() + self._pace.missing
                 before = dict(self._missing)
@@ -288,7 +286,7 @@ class OpcuaSource:
     def _gone(self, tags: TagEvents) -> None:
         """Nobody says any more what the tags are."""
         self._status["connected"] = False
-        self._unwritten.clear()  # the events ask for them again
+        self._handshakes.forget()  # the events ask for them again
         if self._up_at is not None:
             self._lost_at = self._clock()
         now = self._clock()
@@ -393,32 +391,3 @@ class OpcuaSource:
             except TimeoutError:
                 await self._handover.room()  # timers skip what the disk could not take; what they missed is told
                 self._made(tags.tick(self._clock()))
-
-    async def _write(self, writes: Sequence[Write] | None) -> None:
-        """Handshakes, after what they acknowledge is on disk; None: those again that the server has refused.
-
-        Without a session there is nothing to do: the events ask for them again when there is one.
-        """
-        async with self._writing:
-            session = self._session
-            again = list(self._unwritten.values()) if writes is None else writes
-            if session is None or not again:
-                return
-            try:
-                refused = dict(await session.write(again))
-            except SourceLost as error:
-                session.end(error)
-                return
-            for one in again:
-                self._note_write(one, refused.get(one))
-
-    def _note_write(self, one: Write, why: str | None) -> None:
-        if why is None:
-            self._unwritten.pop(one.tag, None)  # also an earlier one that was refused
-            self._refused_writes.pop(one.tag, None)
-            return
-        self._unwritten[one.tag] = one
-        if self._refused_writes.get(one.tag) != why:
-            self._refused_writes[one.tag] = why
-            log.error("source %s: %s = %s was not written: %s", self.name, one.tag, one.value, why)
-            self._handover.notice(Notice("write_refused", {"tag": one.tag, "value": one.value, "error": why}))
