@@ -1,27 +1,22 @@
 """Two versions of a model about the same reports: figures with their spread, and whether the gate lets the newer pass.
 
-Pure: what both said comes in. Differences are the challenger's figure less the champion's, so below zero is better for
-losses and costs; their intervals are of a paired bootstrap: the same reports are drawn for both, and drawn anew 2000
-times (percentile interval, 95 %; Efron and Tibshirani 1993, "An Introduction to the Bootstrap").
+Of models that tell how normal a report is; `agent.class_comparison` is for those that tell classes. Pure: what both
+said comes in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agent import paired
+from agent.paired import Difference, Numbers, Share, Speed, calibration_error, difference
 from agent.settings import Promotion
 
-Numbers = NDArray[np.float64]
-DRAWS: Final = 2000
-AT_ONCE: Final = 100  # draws: bounds the memory
-SEED: Final = 7
 NEAREST: Final = 1e-6  # to 0 and 1: the logarithm of a probability is finite
-BINS: Final = 10
 
 
 class Case(NamedTuple):
@@ -33,41 +28,6 @@ class Case(NamedTuple):
     bar: float
     normal: bool | None = None  # None: nobody has decided about it
     unbiased: bool = False  # shown to a person whatever the score was
-
-
-class Speed(NamedTuple):
-    """Of a single row on this machine, in milliseconds of its processor."""
-
-    median: float
-    p99: float
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One figure of both versions, and the interval of the difference."""
-
-    champion: float
-    challenger: float
-    low: float
-    high: float
-
-    @property
-    def better(self) -> bool:
-        """The challenger is better, and not by chance."""
-        return self.high < 0
-
-    @property
-    def worse(self) -> bool:
-        """The challenger is worse, and not by chance."""
-        return self.low > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share of both versions."""
-
-    champion: float
-    challenger: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +116,9 @@ def _judged(cases: Sequence[Case], wrong_costs: float) -> Judged:
         int(truth.sum()),
         int((1 - truth).sum()),
         sum(one.unbiased for one in cases),
-        _difference((told - true) ** 2),
-        _difference(_log_loss(told, true)),
-        _difference(costs),
+        difference((told - true) ** 2),
+        difference(_log_loss(told, true)),
+        difference(costs),
         Share(*(float((1 - row[truth == 0]).mean()) for row in passes)),
         Share(*(float(row[truth == 1].mean()) for row in passes)),
         Share(*(calibration_error(row, true) for row in told)),
@@ -171,29 +131,6 @@ def _log_loss(told: Numbers, truth: Numbers) -> Numbers:
     return loss
 
 
-def _difference(of_each: Numbers) -> Difference:
-    """From the champion's row and the challenger's, one value per case."""
-    champion, challenger = of_each
-    low, high = interval(challenger - champion)
-    return Difference(float(champion.mean()), float(challenger.mean()), low, high)
-
-
-def interval(values: Numbers) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean; always the same for the same values."""
-    random = np.random.default_rng(SEED)
-    draws = (values[random.integers(0, len(values), (AT_ONCE, len(values)))] for _ in range(DRAWS // AT_ONCE))
-    means = np.concatenate([one.mean(axis=1) for one in draws])
-    low, high = np.quantile(means, (0.025, 0.975)).tolist()
-    return low, high
-
-
-def calibration_error(said: Numbers, truth: Numbers) -> float:
-    """ECE: over ten bins of equal width, how far the mean of what is said lies from how often it is so."""
-    place = np.minimum((said * BINS).astype(int), BINS - 1)
-    off = np.bincount(place, said - truth, BINS)
-    return float(np.abs(off).sum() / len(said))
-
-
 # ── the gate ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -204,11 +141,7 @@ def _against(judged: Judged | None, normal: int, wrong: int, speed: Speed, gate:
             f"people have decided about {normal + wrong} reports that neither has learnt from, {wrong} of them wrong; "
             f"{gate.min_labels} are needed, {gate.min_wrong} of them wrong"
         )
-    if speed.p99 > gate.max_p99_ms:
-        yield (
-            f"one answer takes it {speed.p99:.2g} ms of the processor (99 of 100 are faster), allowed are "
-            f"{gate.max_p99_ms:g} ms"
-        )
+    yield from paired.too_slow(speed, float(gate.max_p99_ms))
     if judged is None:
         yield "there is nothing to judge by: both must have answered, about some normal reports and some wrong ones"
         return
@@ -218,9 +151,7 @@ def _against(judged: Judged | None, normal: int, wrong: int, speed: Speed, gate:
         if one.worse:
             yield f"its {name} is worse: {one.challenger:.4g} instead of {one.champion:.4g}"
     yield from _less(judged, float(gate.max_recall_drop))
-    error, most = judged.calibration, float(gate.max_ece)
-    if error.challenger > max(most, error.champion):
-        yield f"its calibration error is {error.challenger:.3f}, allowed are {most:g} or the champion's"
+    yield from paired.miscalibrated(judged.calibration, float(gate.max_ece))
 
 
 def _less(judged: Judged, most: float) -> Iterator[str]:
@@ -231,27 +162,3 @@ def _less(judged: Judged, most: float) -> Iterator[str]:
     for words, one in told:
         if one.challenger < one.champion - most:
             yield f"{words}: {one.challenger:.1%} instead of {one.champion:.1%}, a loss of {most:.1%} is allowed"
-
-
-Ask = Callable[[], object]
-
-
-def speed(ask: Ask, clock: Callable[[], float], times: int = 200, rounds: int = 5) -> Speed:
-    """Of `ask` in its best round, each of so many calls after a few that do not count; `clock` tells seconds.
-
-    Told by a clock of the thread's own processor time, what else the machine does is no part of it; what is left of
-    that (caches, a host below) has gone from the best round.
-    """
-    for _ in range(times // 10):
-        ask()
-    found = [_round(ask, clock, times) for _ in range(rounds)]
-    return Speed(min(one.median for one in found), min(one.p99 for one in found))
-
-
-def _round(ask: Ask, clock: Callable[[], float], times: int) -> Speed:
-    taken = []
-    for _ in range(times):
-        began = clock()
-        ask()
-        taken.append((clock() - began) * 1e3)
-    return Speed(*np.quantile(taken, (0.5, 0.99)).tolist())

@@ -19,11 +19,13 @@ from typing import Any
 import apsw
 
 from agent import contest, registry
+from agent.class_comparison import ClassComparison
 from agent.comparison import Comparison
 from agent.desk import Act, Desk
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.inference import Model
 from agent.modelfiles import Approval
+from agent.rows import Rows
 from agent.settings import Promotion
 from agent.store import shadow
 from agent.store.approvals import once
@@ -59,13 +61,17 @@ class Shelf:
 
     def compare(
         self, connection: apsw.Connection, name: str, champion: str, challenger: str, gate: Promotion
-    ) -> Comparison:
+    ) -> Comparison | ClassComparison:
         """Two versions on what the store has on record. Raises ModelUnfit, NotFound."""
         with (
             closing(self.load(name, champion, explain_below=0.0, apart=True)) as one,
             closing(self.load(name, challenger, explain_below=0.0, apart=True)) as other,
         ):
-            return contest.held(connection, one, other, gate)
+            return contest.held(connection, one, other, gate, self.rows())
+
+    def rows(self) -> Rows:
+        """Rows on record as any version takes them."""
+        return Rows(self.models, registry.trusted(self.keys))
 
 
 def _workflow(kind: str) -> Any:

@@ -166,6 +166,32 @@ def located(models: Path, name: str, version: str | None = None) -> Path:
     return models / name / version
 
 
+def holding(models: Path, name: str, sha256: str) -> Path:
+    """The folder of the graph that ``name/version`` was when it scored, under whatever number it lies.
+
+    Whether it is believed is seen when it is read. Raises ModelUnfit, saying what to do.
+    """
+    own = models / name
+    others = (models / model / one for model in names(models) for one in versions(models, model))
+    for folder in (own, *others):
+        if _names_graph(folder, sha256):
+            return folder
+    back = "put the folder of that version back, from a backup or from where it was trained, with its signature"
+    if not (own / MANIFEST).exists():
+        raise ModelUnfit(f"{name} (SHA-256 {sha256[:12]}…) is not in {models} any more: {back}")
+    raise ModelUnfit(
+        f"{own} is another file now than the one that decided (SHA-256 {sha256[:12]}…): {back}; "
+        "a version that was trained again needs another number"
+    )
+
+
+def _names_graph(folder: Path, sha256: str) -> bool:
+    try:
+        return sha256.encode() in (folder / MANIFEST).read_bytes()
+    except OSError:
+        return False
+
+
 def _absent(folder: Path) -> bool:
     try:
         return not folder.is_dir()

@@ -68,7 +68,9 @@ class Versions:
         """The version that had this name and file. Raises ModelUnfit, saying what to do."""
         if sha256 not in self._loaded:
             try:
-                self._loaded[sha256] = Model.load(self._folder(name, sha256), self._keys, explain_below=0.0)
+                self._loaded[sha256] = Model.load(
+                    registry.holding(self._models, name, sha256), self._keys, explain_below=0.0
+                )
             except GatepostError as error:
                 self._loaded[sha256] = ModelUnfit(str(error))
         found = self._loaded[sha256]
@@ -81,29 +83,6 @@ class Versions:
         for one in self._loaded.values():
             if isinstance(one, Model):
                 one.close()
-
-    def _folder(self, name: str, sha256: str) -> Path:
-        own = self._models / name
-        others = (self._models / model / one for model in registry.names(self._models)
-                  for one in registry.versions(self._models, model))  # fmt: skip
-        for folder in (own, *others):
-            if _holds(folder, sha256):
-                return folder
-        back = "put the folder of that version back, from a backup or from where it was trained, with its signature"
-        if not (own / registry.MANIFEST).exists():
-            raise ModelUnfit(f"{name} (SHA-256 {sha256[:12]}…) is not in {self._models} any more: {back}")
-        raise ModelUnfit(
-            f"{own} is another file now than the one that decided (SHA-256 {sha256[:12]}…): {back}; "
-            "a version that was trained again needs another number"
-        )
-
-
-def _holds(folder: Path, sha256: str) -> bool:
-    """Whether the manifest names this file. Whether it is believed is seen when it is loaded."""
-    try:
-        return sha256.encode() in (folder / registry.MANIFEST).read_bytes()
-    except OSError:
-        return False
 
 
 # ── computing ───────────────────────────────────────────────────────────────────────────────────────────────

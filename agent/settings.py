@@ -270,12 +270,19 @@ class Promotion(Settings):
     """What another version of a model must show on this plant's own reports before it may decide."""
 
     min_labels: int = Field(default=100, ge=1, description="About so many reports people must have decided")
-    min_wrong: int = Field(default=10, ge=1, description="So many of these must have been wrong")
+    min_wrong: int = Field(
+        default=10, ge=1, description="So many of these must have been wrong (models that tell how normal a report is)"
+    )
+    min_of_class: int = Field(
+        default=10, ge=0, description="Of each class people must have named so many (models that tell classes)"
+    )
     wrong_costs: Decimal = Field(
-        default=Decimal(20), gt=0, description="What a wrong posting costs, as a multiple of showing a good one in vain"
+        default=Decimal(20),
+        gt=0,
+        description="What a wrong posting costs, as a multiple of showing a report to a person",
     )
     max_recall_drop: Decimal = Field(
-        default=Decimal("0.02"), ge=0, le=1, description="So much less of either kind it may tell right, as a share"
+        default=Decimal("0.02"), ge=0, le=1, description="So much less of a kind or class it may tell right, as a share"
     )
     max_ece: Decimal = Field(
         default=Decimal("0.05"), ge=0, le=1,

@@ -14,13 +14,15 @@ from typing import Final, NamedTuple
 
 import apsw
 
-from agent import registry
+from agent import contest, registry
 from agent.desk import Desk
 from agent.errors import GatepostError, ModelUnfit
 from agent.inference import Model
 from agent.promotion import Shelf
-from agent.scores import Answer
+from agent.rows import Rows
+from agent.scores import Answer, Features
 from agent.store import scored, shadow
+from agent.store.scored import Scored
 from agent.store.shadow import Mark, Said
 from agent.store.transaction import Transaction
 
@@ -49,7 +51,7 @@ class Shadow:
         self._desk = desk
         self._shelf = shelf
         self._tick_s = tick_s
-        self._models: dict[str, Model] = {}  # by name
+        self._models: dict[str, tuple[Model, Rows]] = {}  # by name
         self._marks: dict[str, Mark] = {}
         self._paused: dict[str, tuple[float, float]] = {}  # name → monotonic: not asked before; for how long
         self._told = ""  # what is logged is logged once
@@ -110,15 +112,16 @@ class Shadow:
 
     def _ask(self, name: str, mark: Mark) -> _Asked:
         """On a thread. Raises ModelUnfit where the challenger cannot be loaded."""
-        model = self._models.get(name)
-        if model is None:
-            model = self._models[name] = self._shelf().load(name, mark.version, explain_below=0.0, apart=True)
+        if name not in self._models:
+            shelf = self._shelf()
+            self._models[name] = shelf.load(name, mark.version, explain_below=0.0, apart=True), shelf.rows()
+        model, known = self._models[name]
         most = min(BATCH, model.proven)
         rows, seq = self._desk.look(lambda connection: scored.after(connection, name, mark.seq, most))
         if not rows:
             return _Asked(seq)
         began = time.perf_counter()
-        answers = model.answers([one.features for one in rows])
+        answers = _answers(model, known, rows)
         ms = (time.perf_counter() - began) * 1e3 / len(rows)
         said = [_said(row.event_id, answer) for row, answer in zip(rows, answers, strict=True)]
         return _Asked(seq, model.digest, said, ms)
@@ -152,8 +155,24 @@ class Shadow:
         self._paused.pop(name, None)
 
 
+def _answers(model: Model, known: Rows, rows: Sequence[Scored]) -> list[Answer | ModelUnfit]:
+    """Of each row, in one run; none where it takes what the version that decided was not given."""
+    taken = [_taken(model, known, one) for one in rows]
+    answered = iter(model.answers([row for row in taken if not isinstance(row, ModelUnfit)]))
+    return [row if isinstance(row, ModelUnfit) else next(answered) for row in taken]
+
+
+def _taken(model: Model, known: Rows, one: Scored) -> Features | ModelUnfit:
+    try:
+        return known.taken_by(model.manifest, one)
+    except ModelUnfit as error:
+        return error
+
+
 def _said(event_id: int, answer: Answer | ModelUnfit) -> Said:
-    return Said(event_id, None, str(answer)) if isinstance(answer, ModelUnfit) else Said(event_id, answer.confidence)
+    if isinstance(answer, ModelUnfit):
+        return Said(event_id, None, str(answer))
+    return Said(event_id, answer.confidence, outputs=contest.outputs(answer))
 
 
 def _keep(tx: Transaction, name: str, mark: Mark, asked: _Asked) -> None:

@@ -13,23 +13,24 @@ from typing import Any, Final
 import click
 import yaml
 
-from agent import comparison, contest, registry
-from agent.commands import show
+from agent import contest, registry
+from agent.commands import compared, show
 from agent.commands.approvals import YES
 from agent.commands.export import harmless
 from agent.commands.models import NAME, folder_name, shelf_of, tried
 from agent.commands.place import Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
 from agent.commands.training import models
-from agent.errors import Conflict, GatepostError, NotFound
+from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
+from agent.features import row
 from agent.modelfiles import Manifest
 from agent.promotion import challenge as to_challenger
+from agent.rows import Rows, numbers_of
 from agent.store import archive, shadow
 from agent.store import labels as people
 from agent.store.encode import from_us
 from agent.store.labels import Label
 
-SHOWN: Final = 10  # events that are named
 LABEL: Final = "label"
 TIME: Final = "decided_at"
 
@@ -60,9 +61,10 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
       gatepost models train consumption_anomaly --data labels.csv --columns labels.yaml --key ~/keys/models.pem
     """
     manifest = _champion(place, name)
+    known = Rows(place.models, registry.trusted(place.model_keys))
     with archive.readers(place.store.archive) as archives:
         found = place.look(lambda connection: people.labels(connection, name, archives=archives))
-    rows = [one for one in found if len(one.scored.features) == len(manifest.features) and _names(one, manifest)]
+    rows = [fit for one in found if _names(one, manifest) and (fit := _fitting(one, manifest, known)) is not None]
     if out.exists():
         raise Conflict(f"{out} is there already; name another file")
     if not rows:
@@ -103,6 +105,16 @@ def _names(one: Label, manifest: Manifest) -> bool:
     return manifest.kind != "classes" or one.told != ""
 
 
+def _fitting(one: Label, manifest: Manifest, known: Rows) -> Label | None:
+    """With the row that this version takes; None where what is on record does not have it."""
+    try:
+        features = known.taken_by(manifest, one.scored)
+    except ModelUnfit:
+        return None
+    fits = len(features) == len(manifest.features)
+    return one._replace(scored=one.scored._replace(features=features)) if fits else None
+
+
 def _beside(*, with_names: bool) -> list[str]:
     """The columns that are not learnt from."""
     names = ["by", "reason"] if with_names else []
@@ -111,7 +123,7 @@ def _beside(*, with_names: bool) -> list[str]:
 
 def _sheet(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> list[list[Any]]:
     """Numbers as they are, so that they come back bit by bit; text as no spreadsheet takes for a formula."""
-    names = [*_numbers(manifest), *manifest.categories]
+    names = [*numbers_of(manifest), *manifest.categories]
     table: list[list[Any]] = [[TIME, *names, LABEL, *_beside(with_names=with_names)]]
     for one in rows:
         scored = one.scored
@@ -132,24 +144,20 @@ def _sheet(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> li
     return table
 
 
-def _numbers(manifest: Manifest) -> list[str]:
-    """The inputs that are numbers, in the order of the row."""
-    of_categories = {f"{name}={value}" for name, values in manifest.categories.items() for value in values}
-    return [one.name for one in manifest.features if one.name not in of_categories]
-
-
-def _values(row: Sequence[float], manifest: Manifest) -> dict[str, str]:
+def _values(told: Sequence[float], manifest: Manifest) -> dict[str, str]:
     """The raw inputs that a row was made of; what was missing, or unknown to the model, is left out."""
-    told = {one.name: value for one, value in zip(manifest.features, row, strict=True)}
-    numbers = {name: repr(told[name]) for name in _numbers(manifest) if not isnan(told[name])}
-    words = {name: value for name, values in manifest.categories.items() for value in values if told[f"{name}={value}"]}
-    return numbers | {name: harmless(value) for name, value in words.items()}
+    values = row.values(told, [one.name for one in manifest.features], manifest.categories)
+    return {
+        name: harmless(value) if isinstance(value, str) else repr(value)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _columns(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> dict[str, Any]:
     """The columns file for `gatepost models train`: the features in the order in which the workflow computes them."""
     numbers: dict[str, Any] = {}
-    wanted = _numbers(manifest)
+    wanted = numbers_of(manifest)
     for at, one in enumerate(manifest.features):
         if one.name not in wanted:
             continue
@@ -216,12 +224,14 @@ def compare(*, name: str, champion: str | None, challenger: str | None, place: P
     """Compare two versions of the model NAME on what this plant has on record, and tell whether the newer may decide.
 
     Without versions: the champion and the challenger. Both are taken at their word where they decided or were asked in
-    shadow, and are asked now about the rest. Below zero a difference is in the challenger's favour; its interval holds
-    95 of 100 differences that chance would make of the same reports. What the gate wants is set under `promotion`.
+    shadow, and are asked now about the rest. A difference is the challenger's figure less the champion's; its interval
+    holds 95 of 100 differences that chance would make of the same reports. Models that tell classes are held against
+    the classes that people named, over all and class by class. What the gate wants is set under `promotion`.
 
     \b
     Examples:
       gatepost models compare consumption_anomaly
+      gatepost models compare scrap_classification
       gatepost models compare consumption_anomaly 1 3 --json
     """
     if (champion is None) != (challenger is None):
@@ -238,52 +248,4 @@ def compare(*, name: str, champion: str | None, challenger: str | None, place: P
         passes = not found.against
         show.data({"champion": champion, "challenger": challenger, "passes": passes, **asdict(found), "shadow": asked})
         return
-    _told(name, champion, challenger, found, asked)
-
-
-def _told(
-    name: str, champion: str, challenger: str, found: comparison.Comparison, asked: dict[str, int | float]
-) -> None:
-    """For people: agreement, figures, and the gate."""
-    share = found.agree / found.reports if found.reports else 0.0
-    show.say(f"{name}: {champion} decides, {challenger} would; the latest {found.reports} reports of this plant")
-    show.say(f"  they agree about {found.agree} ({share:.1%})")
-    show.folded(f"  only {challenger} would let pass: {_named(found.would_post)}")
-    show.folded(f"  only {challenger} would hold: {_named(found.would_hold)}")
-    show.say(
-        f"  in shadow: asked {asked['asked']} times, {asked['no_answer']} without an answer, {asked['ms']:.2g} ms each"
-    )
-    show.say(f"people decided about {found.normal + found.wrong} reports: {found.normal} normal, {found.wrong} wrong")
-    if found.seen:
-        show.say(f"  {found.seen} earlier ones do not count: one of the two has learnt from that time")
-    if found.judged is not None:
-        _figures(champion, challenger, found.judged)
-    if not found.against:
-        show.say(f"{challenger} passes the gate: gatepost models promote {name} {challenger}")
-        return
-    show.say(f"{challenger} does not pass the gate:")
-    for why in found.against:
-        show.folded(f"  - {why}")
-
-
-def _named(events: Sequence[int]) -> str:
-    """How many, and the latest of them."""
-    more = " and more" if len(events) > SHOWN else ""
-    return f"{len(events)}" + (f" (event {', '.join(map(str, events[:SHOWN]))}{more})" if events else "")
-
-
-def _figures(champion: str, challenger: str, one: comparison.Judged) -> None:
-    rows: list[list[str]] = []
-    for words, of in (("Brier score", one.brier), ("log loss", one.log_loss), ("cost of a report", one.cost)):
-        told = "better" if of.better else "worse" if of.worse else "may be chance"
-        between = f"{of.low:+.2g} to {of.high:+.2g}"
-        rows.append([words, f"{of.champion:.4f}", f"{of.challenger:.4f}", between, told])
-    for words, share in (("found of what is wrong", one.caught), ("let pass of what is normal", one.passed)):
-        rows.append([words, f"{share.champion:.1%}", f"{share.challenger:.1%}", "", ""])
-    error = one.calibration
-    rows.append(["calibration error", f"{error.champion:.4f}", f"{error.challenger:.4f}", "", ""])
-    show.table(["figure", champion, challenger, "difference", ""], rows)
-    show.folded(
-        f"{one.unbiased} of these reports came to a person whatever their score was. The others came because of a "
-        "doubt or were taken back: the figures are about such reports, not about all."
-    )
+    compared.told(name, champion, challenger, found, asked)

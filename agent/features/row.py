@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan
+from math import isnan, nan
 
 Value = float | str | None
 
@@ -20,3 +20,14 @@ def row(
     measured = (nan if (value := values.get(name)) is None else float(value) for name in numbers)
     told = (float(values.get(name) == value) for name, known in categories.items() for value in known)
     return (*measured, *told)
+
+
+def values(told: Sequence[float], names: Sequence[str], categories: Mapping[str, Sequence[str]]) -> dict[str, Value]:
+    """The named values that a row was made of; a value that was unknown to the model is absent, like a missing one."""
+    by_name = dict(zip(names, told, strict=True))
+    expanded = {f"{name}={value}" for name, known in categories.items() for value in known}
+    numbers: dict[str, Value] = {
+        name: None if isnan(value) else value for name, value in by_name.items() if name not in expanded
+    }
+    words = {name: next((one for one in known if by_name[f"{name}={one}"]), None) for name, known in categories.items()}
+    return numbers | words

@@ -261,7 +261,12 @@ CREATE TABLE notice (
 CREATE INDEX notice_due ON notice (due_us) WHERE due_us IS NOT NULL;
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6)
+VERSION_7 = """
+-- Of a challenger that tells classes: the probability of each, as JSON, in the order of its manifest.
+ALTER TABLE shadow ADD COLUMN outputs TEXT NOT NULL DEFAULT '[]';
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

@@ -34,6 +34,7 @@ class Scored(NamedTuple):
     likeliest: str = ""  # of classes
     possible: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of classes: by share of error, not ruled out
     taken_for: str = ""  # of classes: the one that was proposed, by the model or by whoever reported it
+    outputs: tuple[float, ...] = ()  # of classes: the probability of each, as the version that scored orders them
 
 
 def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple[list[Scored], int]:
@@ -82,7 +83,9 @@ def _rows(connection: apsw.Connection, where: str, values: Sequence[Any]) -> Ite
             told, score = _score(detail["score"]), detail["score"]
             possible = {alpha: tuple(classes) for alpha, classes in score.get("possible", {}).items()}
             more = detail.get("mode", ""), tuple(detail.get("reasons", ())), score.get("said", ""), possible
-            yield Scored(seq, event_id, at_us, *told, *more, str(detail.get("subject", {}).get("cause", "")))
+            cause = str(detail.get("subject", {}).get("cause", ""))
+            outputs = tuple(map(float, score["outputs"])) if score.get("kind") == "classes" else ()
+            yield Scored(seq, event_id, at_us, *told, *more, cause, outputs)
         except (KeyError, TypeError, ValueError):  # no release writes such a record: it says nothing here
             continue
 

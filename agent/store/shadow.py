@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ class Said(NamedTuple):
     event_id: int
     said: float | None
     why: str = ""
+    outputs: tuple[float, ...] = ()  # of classes: the probability of each, in the order of its manifest
 
 
 class Mark(NamedTuple):
@@ -31,8 +33,11 @@ def put(tx: Transaction, model: str, version: str, sha256: str, answers: Iterabl
     """Keep what this file said; `ms` is what each answer took, in milliseconds."""
     bulk.run(
         tx.connection,
-        "INSERT OR REPLACE INTO shadow (event_id, model, version, sha256, said, why, ms, at_us) VALUES *",
-        [(one.event_id, model, version, sha256, one.said, one.why, ms, tx.now_us) for one in answers],
+        "INSERT OR REPLACE INTO shadow (event_id, model, version, sha256, said, why, ms, at_us, outputs) VALUES *",
+        [
+            (one.event_id, model, version, sha256, one.said, one.why, ms, tx.now_us, json.dumps(one.outputs))
+            for one in answers
+        ],
     )
 
 
@@ -52,12 +57,14 @@ def mark(connection: apsw.Connection, model: str) -> Mark | None:
     return Mark(*row) if row else None
 
 
-def said(
-    connection: apsw.Connection, model: str, version: str, sha256: str, events: Iterable[int]
-) -> dict[int, float | None]:
-    """What this very file said in shadow about these events, where it was asked; None: it had no answer."""
-    sql = "SELECT event_id, said FROM shadow WHERE event_id = ? AND model = ? AND version = ? AND sha256 = ?"
-    return dict(row for event in events for row in connection.execute(sql, (event, model, version, sha256)))
+def said(connection: apsw.Connection, model: str, version: str, sha256: str, events: Iterable[int]) -> list[Said]:
+    """What this very file said in shadow about these events, where it was asked."""
+    sql = (
+        "SELECT event_id, said, why, outputs FROM shadow WHERE event_id = ? AND model = ? AND version = ? "
+        "AND sha256 = ?"
+    )
+    found = (row for event in events for row in connection.execute(sql, (event, model, version, sha256)))
+    return [Said(event_id, told, why, tuple(json.loads(outputs))) for event_id, told, why, outputs in found]
 
 
 def counted(connection: apsw.Connection, model: str, version: str) -> dict[str, int | float]:

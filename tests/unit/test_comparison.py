@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import comparison, contest
-from agent.comparison import Case, Comparison, Speed
+from agent import comparison, contest, paired
+from agent.comparison import Case, Comparison
 from agent.inference import Model, Table
+from agent.paired import Speed
+from agent.rows import Rows
 from agent.settings import Promotion
 from agent.store.scored import Scored
-from tests.trained import KEYS, SHIPPED
+from tests.trained import KEYS, ROOT, SHIPPED
 
 GATE = Promotion()
 FAST = Speed(0.05, 0.1), Speed(0.05, 0.1)
@@ -93,17 +95,17 @@ def test_of_one_kind_alone_nothing_can_be_judged():
 def test_a_difference_by_chance_is_not_taken_for_one():
     """Two versions that are off by the same noise: the interval holds zero; a real difference it does not."""
     random = np.random.default_rng(3)
-    low, high = comparison.interval(random.normal(0, 1, 300))
+    low, high = paired.interval(random.normal(0, 1, 300))
     assert low < 0 < high
-    low, high = comparison.interval(random.normal(0.3, 1, 300))
+    low, high = paired.interval(random.normal(0.3, 1, 300))
     assert 0 < low < 0.3 < high < 0.6
 
 
 def test_the_interval_is_that_of_the_mean():
     """Of 400 normal values: about 1.96 standard errors on either side, and the same each time it is asked."""
     values = np.random.default_rng(1).normal(0, 1, 400)
-    low, high = comparison.interval(values)
-    assert (low, high) == comparison.interval(values)
+    low, high = paired.interval(values)
+    assert (low, high) == paired.interval(values)
     half = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - half, abs=0.15 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.15 * half)
@@ -141,7 +143,7 @@ def test_every_report_is_agreed_on_or_named(cases):
 def test_the_error_of_calibration_is_that_of_training():
     """The same figure as the evaluation page has, for a probability of two classes."""
     said, truth = np.array([0.05, 0.15, 0.95, 0.85]), np.array([0.0, 1.0, 1.0, 1.0])
-    assert comparison.calibration_error(said, truth) == pytest.approx((0.05 + 0.85 + 0.05 + 0.15) / 4)
+    assert paired.calibration_error(said, truth) == pytest.approx((0.05 + 0.85 + 0.05 + 0.15) / 4)
 
 
 def test_a_wrong_posting_costs_what_the_plant_says():
@@ -163,7 +165,7 @@ def test_a_disturbed_round_says_nothing_about_a_model():
         asked[0] += 1
         now[0] += 0.0002 if asked[0] > 620 else 0.02  # seconds; busy until three rounds are through
 
-    found = comparison.speed(ask, lambda: now[0])
+    found = paired.speed(ask, lambda: now[0])
     assert (found.median, found.p99) == pytest.approx((0.2, 0.2))
 
 
@@ -175,7 +177,7 @@ def test_a_model_that_is_slow_in_every_round_is_slow():
         asked[0] += 1
         now[0] += 0.0002 if asked[0] % 50 else 0.02
 
-    assert comparison.speed(ask, lambda: now[0]).p99 > 15
+    assert paired.speed(ask, lambda: now[0]).p99 > 15
 
 
 def test_time_that_others_take_is_no_time_of_the_model(monkeypatch):
@@ -189,5 +191,5 @@ def test_time_that_others_take_is_no_time_of_the_model(monkeypatch):
 
     monkeypatch.setattr(model, "run", late)
     row = Scored(1, 1, 0, model.name, model.digest, 1.0, None, (0.0, 0.0, 2.0, 0.0, 0.1), "", ())
-    assert contest._speed(model, {1: row}).median < 0.9
+    assert contest._speed(model, [row], Rows(ROOT / "models", KEYS)).median < 0.9
     model.close()

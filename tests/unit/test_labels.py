@@ -201,15 +201,16 @@ def test_what_a_challenger_said_leaves_with_its_event(tmp_path: Path):
             decided(writer, event)
         writer.call(lambda tx: tx.execute("UPDATE event SET state = 'ignored', settled_us = received_us WHERE id = 1"))
         writer.call(lambda tx: tx.execute("UPDATE posting SET event_id = NULL WHERE event_id = 1"))
-        writer.call(lambda tx: shadow.put(tx, MODEL, "2", "ab", [Said(1, 0.5), Said(2, None, "out of range")], 0.1))
+        both = [Said(1, 0.5, outputs=(0.5, 0.25, 0.25)), Said(2, None, "out of range")]
+        writer.call(lambda tx: shadow.put(tx, MODEL, "2", "ab", both, 0.1))
         writer.call(lambda tx: shadow.put_mark(tx, MODEL, Mark("2", 4)))
         clock.forward(days=10)
         with reading(writer.path) as connection:
-            assert shadow.said(connection, MODEL, "2", "ab", (1, 2)) == {1: 0.5, 2: None}
+            assert shadow.said(connection, MODEL, "2", "ab", (1, 2)) == both
             moved = archive.archive(writer, connection, tmp_path / "archive", clock(), clock() - START)
             assert moved.events == 0
             archive.archive(writer, connection, tmp_path / "archive", clock(), (clock() - START) / 2)
-            assert shadow.said(connection, MODEL, "2", "ab", (1, 2)) == {2: None}
-            assert shadow.said(connection, MODEL, "2", "another file", (1, 2)) == {}
+            assert shadow.said(connection, MODEL, "2", "ab", (1, 2)) == both[1:]
+            assert shadow.said(connection, MODEL, "2", "another file", (1, 2)) == []
             assert shadow.mark(connection, MODEL) == Mark("2", 4)
             assert postings.read(connection, 2).posting.event_id == 2
