@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import apsw
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 
 from agent.app import Agent
 from agent.approving import Asked, decide, visible
@@ -20,9 +20,9 @@ from agent.web import bodies, models, scoring_models
 from agent.web.answers import Refused
 from agent.web.gateway import signatures
 from agent.web.looks import PostingId
-from agent.web.requests import AGAIN, Acts, Key, StrictRoute, TheAgent, act_of, committed, everywhere, look
+from agent.web.requests import AGAIN, Acts, Key, TheAgent, act_of, committed, everywhere, look, new_router
 
-router = APIRouter(route_class=StrictRoute)
+router = new_router()
 Approver = Annotated[Identity, Depends(Acts(Scope.APPROVE))]
 Replayer = Annotated[Identity, Depends(Acts(Scope.REPLAY))]
 Pauser = Annotated[Identity, Depends(Acts(Scope.PAUSE))]

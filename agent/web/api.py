@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from agent import __version__
@@ -21,7 +20,7 @@ from agent.envelope import SignatureRefused
 from agent.errors import GatepostError
 from agent.face_settings import Api
 from agent.users import FILE, Users
-from agent.web import acts, feasibility, gateway, looks, models, reconciliation, reports, sequence, trail
+from agent.web import acts, feasibility, gateway, looks, reconciliation, reports, sequence, trail
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
 from agent.web.console import site
@@ -32,26 +31,13 @@ from agent.web.page import STYLE_HASH, page
 from agent.web.probes import PATHS, Probes
 
 REFUSALS_PER_S: Final = 0.1  # audit rows for refused acts, per client
+PAGES: Final = (looks, sequence, reconciliation, gateway, trail, acts, reports, feasibility, site)
 ABOUT: Final = """Gatepost posts shop-floor reports to the ERP exactly once. This API is for screens and for scripts.
 Look, decide, stop, let go, take back, and hand in reports.
 
 Every request carries `Authorization: Bearer TOKEN`; a token has scopes and may be limited to lines. GET never changes
 anything. Acts are JSON, say why, and take an `Idempotency-Key` that makes a repetition harmless. Times are UTC,
 quantities and money are decimal strings. Errors are `{"error", "message", …}`: compare `error`, show `message`."""
-REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": models.Problem, "description": text}
-    for status, text in (
-        (401, "No valid token"),
-        (403, "The token lacks the scope"),
-        (404, "There is no such thing, or it belongs to another line"),
-        (409, "Somebody else was first, or it is in another state: `decided_by`, `state`, `version` say"),
-        (413, "The body is too large"),
-        (415, "The body is not `application/json`, or compressed"),
-        (422, "A field is missing, unknown or wrong; `fields` says which"),
-        (429, "Too many requests; `Retry-After` says when to come again"),
-        (503, "The store takes nothing now; `Retry-After` says when to come again"),
-    )
-}
 
 
 def application(agent: Agent, settings: Api, operator: str, history: History) -> Application:
@@ -88,22 +74,17 @@ def routes(agent: Agent | None, *, docs: bool) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=REFUSALS,
-        generate_unique_id_function=_operation,
+        routes=[
+            route for one in PAGES for route in one.router.routes
+        ],  # an included router is built at its first request
     )
     api.state.agent = agent
     api.state.board_lines = Lines()
-    for one in (looks, sequence, reconciliation, gateway, trail, acts, reports, feasibility, site):
-        api.include_router(one.router)
     for kind in (GatepostError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _refuse)
     if docs:
         _add_docs(api)
     return api
-
-
-def _operation(route: APIRoute) -> str:
-    return route.name
 
 
 def _add_docs(api: FastAPI) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import uuid4
 
 import apsw
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import Depends, Path, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from agent import own_events
@@ -28,9 +28,9 @@ from agent.web.answers import Refused
 from agent.web.bodies import Name
 from agent.web.models import Shown
 from agent.web.probes import unready
-from agent.web.requests import Key, Needs, StrictRoute, TheAgent, look
+from agent.web.requests import Key, Needs, TheAgent, look, new_router
 
-router = APIRouter(route_class=StrictRoute)
+router = new_router()
 Asker = Annotated[Identity, Depends(Needs(Scope.INGEST))]
 Reader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.INGEST))]
 KIND: Final = "order_release"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 import apsw
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 
 from agent import approving, shown
 from agent.app import Agent
@@ -27,9 +27,9 @@ from agent.veil import covered
 from agent.web import gateway_models as models
 from agent.web.looks import PostingId
 from agent.web.probes import unready
-from agent.web.requests import Needs, StrictRoute, TheAgent, look
+from agent.web.requests import Needs, TheAgent, look, new_router
 
-router = APIRouter(route_class=StrictRoute)
+router = new_router()
 Reader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.GATEWAY))]
 Gateway = Annotated[Identity, Depends(Needs(Scope.GATEWAY))]
 Timestamp = Annotated[str, Header(alias="X-Gatepost-Timestamp", max_length=20, description="Unix time, whole seconds")]

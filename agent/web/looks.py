@@ -8,7 +8,7 @@ from pathlib import Path as Folder
 from typing import Annotated, Any, Literal
 
 import apsw
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import AwareDatetime
 
 from agent import registry, replay
@@ -25,11 +25,11 @@ from agent.veil import covered
 from agent.web import models, scoring_models
 from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready
-from agent.web.requests import After, Limit, Needs, StrictRoute, TheAgent, everywhere, look
+from agent.web.requests import After, Limit, Needs, TheAgent, everywhere, look, new_router
 
 EXPLAIN_S = 5.0  # how long whoever opens a posting waits for the model's reasons
 
-router = APIRouter(route_class=StrictRoute)
+router = new_router()
 Reader = Annotated[Identity, Depends(Needs(Scope.READ))]
 TraceReader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.GATEWAY))]
 PostingId = Annotated[int, Path(ge=1, lt=2**63, description="The `id` of the posting")]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from agent import counts
@@ -21,9 +21,9 @@ from agent.veil import covered
 from agent.web.bodies import Name, Reasoned
 from agent.web.looks import Reader
 from agent.web.models import Shown
-from agent.web.requests import Acts, Key, StrictRoute, TheAgent, act_of, committed, everywhere, look
+from agent.web.requests import Acts, Key, TheAgent, act_of, committed, everywhere, look, new_router
 
-router = APIRouter(route_class=StrictRoute)
+router = new_router()
 Reporter = Annotated[Identity, Depends(Acts(Scope.INGEST))]
 Costs = Annotated[float, Query(ge=0, le=1e9, description="What counting one place costs, in the plant's currency")]
 Most = Annotated[int, Query(ge=1, le=1000, description="At most so many, the most valuable first")]

@@ -6,7 +6,8 @@ import asyncio
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
+from fastapi.routing import APIRoute
 
 from agent.app import Agent
 from agent.callers import Identity
@@ -17,9 +18,9 @@ from agent.tokens import Scope
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.probes import unready
-from agent.web.requests import Needs, TheAgent
+from agent.web.requests import Needs, TheAgent, new_router
 
-router = APIRouter()
+router = new_router(APIRoute)
 Sender = Annotated[Identity, Depends(Needs(Scope.INGEST))]
 STORE_S: Final = 10.0  # how long a report waits for its commit before the answer is 503
 LONGEST_TOPIC: Final = 512

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, TypeVar
 
 import apsw
-from fastapi import Depends, Header, Query, Request, Response, Security
+from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
@@ -18,9 +18,25 @@ from agent.desk import Act
 from agent.tokens import Scope
 from agent.web.answers import Refused
 from agent.web.bodies import Reasoned
+from agent.web.models import Problem
 
 T = TypeVar("T")
 AGAIN: Final = "send the same request with the same Idempotency-Key again"
+
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in (
+        (401, "No valid token"),
+        (403, "The token lacks the scope"),
+        (404, "There is no such thing, or it belongs to another line"),
+        (409, "Somebody else was first, or it is in another state: `decided_by`, `state`, `version` say"),
+        (413, "The body is too large"),
+        (415, "The body is not `application/json`, or compressed"),
+        (422, "A field is missing, unknown or wrong; `fields` says which"),
+        (429, "Too many requests; `Retry-After` says when to come again"),
+        (503, "The store takes nothing now; `Retry-After` says when to come again"),
+    )
+}
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `api.tokens`, or the operator's token of this run")
 
@@ -52,6 +68,16 @@ class StrictRoute(APIRoute):
             return await handler(strict)
 
         return read
+
+
+def new_router(route: type[APIRoute] = StrictRoute, *, in_schema: bool = True) -> APIRouter:
+    """For the routes of one page: strict bodies, and what any of them may answer beside its own."""
+    return APIRouter(
+        route_class=route,
+        responses=REFUSALS,
+        generate_unique_id_function=lambda route: route.name,
+        include_in_schema=in_schema,
+    )
 
 
 def agent_of(request: Request) -> Agent:

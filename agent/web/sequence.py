@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import AwareDatetime, Field
 
 from agent.app import Agent
@@ -15,7 +15,7 @@ from agent.errors import NotFound
 from agent.releasing import release_sequence, shown
 from agent.web.looks import Reader
 from agent.web.models import Shown
-from agent.web.requests import StrictRoute, TheAgent
+from agent.web.requests import TheAgent, new_router
 from agent.workflows.constraints import Limits
 from agent.workflows.order_release import Config, OrderRelease
 
@@ -23,7 +23,7 @@ LONGEST_S: Final = 5.0  # of a search
 EFFORT: Final = 10_000  # sequences that are tried
 PAUSE_S: Final = 0.002  # after every 64 of them: what decides events comes first
 
-router = APIRouter(route_class=StrictRoute)
+router = new_router()
 WorkCenter = Annotated[str, Path(min_length=1, max_length=64, description="The work centre as the ERP calls it")]
 Order = Annotated[str, Query(max_length=64, description="The order that it is at now; else what the ERP tells")]
 Family = Annotated[str, Query(max_length=64, description="The set-up family that it is set up for now")]

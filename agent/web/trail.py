@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 
 from agent.desk import lists
@@ -20,9 +20,9 @@ from agent.veil import covered
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.looks import Reader
-from agent.web.requests import After, Limit, StrictRoute, TheAgent, everywhere, look
+from agent.web.requests import After, Limit, TheAgent, everywhere, look, new_router
 
-router = APIRouter(route_class=StrictRoute)
+router = new_router()
 
 
 @router.get("/v1/audit", tags=["audit"])

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +23,7 @@ from agent.web.answers import Refused
 from agent.web.bodies import Reason
 from agent.web.console.sessions import Session, Sessions
 from agent.web.gateway_models import Word
-from agent.web.requests import Key, StrictRoute, TheAgent, committed
+from agent.web.requests import Key, TheAgent, committed, new_router
 
 KINDS: Final = {
     ".html": "text/html; charset=utf-8",
@@ -36,7 +36,7 @@ POLICY: Final = (
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
 )
 MEANINGS: Final = {"approve": "approved", "refuse": "refused", "correct": "corrected and approved"}
-router = APIRouter(route_class=StrictRoute, include_in_schema=False)
+router = new_router(in_schema=False)
 
 
 class Signing(BaseModel):
