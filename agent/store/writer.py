@@ -34,6 +34,8 @@ T = TypeVar("T")
 log = logging.getLogger("gatepost.store")
 
 LINGER_S = 0.002  # under a load of arrivals only: let a few more of them share the commit
+ENOUGH = 512 << 10  # bytes of arrivals in one commit: with more of them, whoever asks meanwhile waits longer
+ENOUGH_S = 0.1  # how long a sender that can wait holds back at most: where flushes are slow, large commits are right
 QUIET = 2  # jobs in one commit; where there are more, the writer has enough to do
 LOOK_EVERY_S = 0.25  # at free space and the size of the write-ahead log
 WAL_ALARM = 64 << 20  # bytes
@@ -139,9 +141,13 @@ class Writer:
     ) -> bool:
         """Queue `job` from any thread; blocks while the queue holds too many bytes, False after `timeout` seconds.
 
+        Whoever can wait at all waits a moment, too, while as much is queued as one commit should carry.
+
         `then` runs on the writer's thread: with None after COMMIT, with the error where the job itself failed.
         """
         with self._changed:
+            if timeout != 0:
+                self._changed.wait_for(lambda: self._queued < ENOUGH or self.failed is not None, ENOUGH_S)
             if self._queued and not self._changed.wait_for(lambda: self._has_room(size), timeout):
                 return False
             self._raise_if_failed()

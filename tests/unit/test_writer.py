@@ -12,6 +12,7 @@ import pytest
 
 from agent.errors import StoreCorrupt, StoreError, StoreLocked
 from agent.store import audit
+from agent.store import writer as writer_module
 from agent.store.writer import LOOK_EVERY_S, Writer
 from tests.stores import Clock, arrive, opened, reading
 
@@ -122,6 +123,50 @@ def test_a_full_queue_blocks_and_says_so(tmp_path: Path):
     gate.set()
     assert writer.put(lambda tx: None, 900, lambda _: None, timeout=60)
     writer.stop()
+
+
+class Watched(threading.Condition):
+    """Tells when somebody of another thread begins to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = threading.Event()
+
+    def wait_for(self, predicate, timeout=None):
+        if threading.current_thread().name == "sender":
+            self.waits.set()
+        return super().wait_for(predicate, timeout)
+
+
+def test_a_sender_that_can_wait_leaves_the_next_commit_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """While a commit's worth is queued, a sender that can wait comes into a later one; who cannot is let in."""
+    monkeypatch.setattr(writer_module, "ENOUGH", 1000)
+    monkeypatch.setattr(writer_module, "ENOUGH_S", 60)
+    gate, started, commits = threading.Event(), threading.Event(), {}
+
+    def slow(tx):
+        started.set()
+        gate.wait(60)
+
+    writer = Writer(tmp_path / "gp.db", Clock())
+    writer._changed = door = Watched()
+    writer.start()
+
+    def put(name: str, timeout: float) -> None:
+        job = lambda tx: commits.setdefault(name, writer.figures.commits)  # noqa: E731
+        assert writer.put(job, 1000, lambda _: None, timeout)
+
+    writer.put(slow, 1, lambda _: None)
+    assert started.wait(60)
+    put("line", 0)
+    sender = threading.Thread(target=put, args=("backlog", 60), name="sender")
+    sender.start()
+    assert door.waits.wait(60)
+    put("question", 0)
+    gate.set()
+    sender.join(60)
+    writer.stop()
+    assert commits["line"] == commits["question"] < commits["backlog"]
 
 
 def test_a_job_that_was_refused_is_not_acknowledged(tmp_path: Path):
