@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 
 from simulators import scenario
 from simulators.line import plant, wire
@@ -62,6 +63,17 @@ def of_large_plant(count: int, *, under_way: int = AT_WORK) -> list[Message]:
     ]
     in_turn = (report for turn in zip(*orders, strict=False) for report in turn)
     return [_numbered(one, numbers) for one in islice(in_turn, count)]
+
+
+def write(path: Path, messages: Iterable[Message]) -> None:
+    """Keep messages for another process: making them takes longer than many a measurement."""
+    path.write_bytes(b"".join(b"%s %s\n" % (one.topic.encode(), one.payload) for one in messages))
+
+
+def read(path: Path) -> list[Message]:
+    """What `write` kept."""
+    kept = (line.partition(b" ") for line in path.read_bytes().splitlines())
+    return [Message(topic.decode(), payload) for topic, _, payload in kept]
 
 
 def _one_by_one(alone: Scenario, orders: Iterable[int]) -> Iterator[plant.Report]:

@@ -142,7 +142,8 @@ def test_a_sender_that_can_wait_leaves_the_next_commit_small(tmp_path: Path, mon
     """While a commit's worth is queued, a sender that can wait comes into a later one; who cannot is let in."""
     monkeypatch.setattr(writer_module, "ENOUGH", 1000)
     monkeypatch.setattr(writer_module, "ENOUGH_S", 60)
-    gate, started, commits = threading.Event(), threading.Event(), {}
+    gate, started = threading.Event(), threading.Event()
+    commits: dict[str, int] = {}
 
     def slow(tx):
         started.set()

@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import apsw
 
+from simulators.line.wire import Message
 from tests.bench import plant
 from tests.bench.preload import publish
 from tests.bench.sides import arguments, tell
@@ -45,9 +47,10 @@ class Line:
 
 
 async def main(
-    port: int, token: str, rate: float, seconds: float, line: float, first: int, broker: int, folder: str, **_: Any
+    port: int, token: str, rate: float, seconds: float, line: float, reports: str, broker: int, folder: str, **_: Any
 ) -> None:
     """Ask for so many seconds; the answers' states are counted."""
+    to_come = plant.read(Path(reports))
     lines: asyncio.Queue[Line] = asyncio.Queue()
     for _number in range(CONNECTIONS):
         lines.put_nowait(Line(port, token))
@@ -56,7 +59,7 @@ async def main(
     floor: list[float] = []
     states: Counter[str] = Counter()
     stop = asyncio.Event()
-    reporting = asyncio.create_task(_report(broker, line, first, seconds, stop))
+    reporting = asyncio.create_task(_report(broker, line, to_come, stop))
     with closing(_scratch(Path(folder) / "floor.db")) as scratch:
         turn = asyncio.Lock()
         began, tasks = time.perf_counter(), []
@@ -118,9 +121,8 @@ def _commit(connection: apsw.Connection) -> float:
     return time.perf_counter() - began
 
 
-async def _report(broker: int, rate: float, first: int, seconds: float, stop: asyncio.Event) -> None:
+async def _report(broker: int, rate: float, messages: Sequence[Message], stop: asyncio.Event) -> None:
     """The line goes on: a second's reports at once, each second."""
-    messages = plant.of_large_plant(first + round(rate * (seconds + 5)))[first:]
     while messages and not stop.is_set():
         now, messages = messages[: round(rate)], messages[round(rate) :]
         await asyncio.to_thread(publish, broker, now)
