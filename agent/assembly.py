@@ -19,7 +19,7 @@ from agent.erp import TARGETS
 from agent.errors import ModelUnfit
 from agent.facts import Fact, Facts, Plant, from_document
 from agent.inference import Absent, Model
-from agent.ports import Classifies, Clock, CountsOnPostings, ErpTarget, Source, Surroundings, Workflow
+from agent.ports import Classifies, Clock, CountsOnPostings, ErpTarget, Source, Surroundings, TakesAShare, Workflow
 from agent.promotion import Shelf, kind_for
 from agent.rules import OWN, Assignment, Door, Rules
 from agent.rules import Model as Scores
@@ -97,8 +97,9 @@ def rules(
                 if flow.model not in may_be_absent:
                     raise
                 model = Absent(flow.model, error)
+        shares = workflow if isinstance(workflow, TakesAShare) else None
         classifies = workflow if isinstance(workflow, Classifies) else None
-        one = Assignment(workflow, doors, rule, model, classifies, frozenset(config.sensitive))
+        one = Assignment(workflow, doors, rule, model, classifies, frozenset(config.sensitive), shares)
         hears = (workflow.hears,) if isinstance(workflow, CountsOnPostings) else ()
         assignments |= dict.fromkeys((*flow.mappings, *hears), one)
     mappings = mapping.load(config.mappings, known.units)

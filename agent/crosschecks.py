@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from itertools import combinations, zip_longest
+from itertools import combinations, product, zip_longest
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from agent.errors import Finding
 from agent.ports import Kind, TakesSomeKinds
 from agent.schema import did_you_mean
 from agent.settings import LiveKind, PostingMode, Source, Target, Workflow
+from agent.shares import both
 from agent.yamltree import Node
 
 Findings = Iterator[Finding]
@@ -232,13 +233,14 @@ def no_double_consumption(wiring: Wiring) -> Findings:
                 f"would consume twice: workflow {others[0]!r} posts goods issues live and these confirmations"
                 " backflush; set backflush: false, or goods_issue: off at the target"
             )
-    writing = [name for name in issuing if _writes(wiring, name)]
-    for name in ahead if writing else ():
-        yield _place(wiring.tree, ("workflows", name)).finding(
-            f"would consume twice: workflow {writing[0]!r} posts goods issues live, and so does this one; set the"
-            " authority of one of them to advise",
-            "",
-        )
+    for one, name in product([name for name in issuing if _writes(wiring, name)], ahead):
+        shares = (getattr(wiring.workflows[each].options, "issues", ()) for each in (one, name))
+        if what := both(*shares):
+            yield _place(wiring.tree, ("workflows", name, "options", "issues")).finding(
+                f"would consume twice: workflow {one!r} posts goods issues of {what} live, and so does this one; say"
+                " under options.issues of both who issues what, or set the authority of one of them to advise",
+                "",
+            )
 
 
 def _writes(wiring: Wiring, workflow: str) -> bool:

@@ -238,6 +238,14 @@ class Classifies(Protocol):
 
 
 @runtime_checkable
+class TakesAShare(Protocol):
+    """A workflow that may take a part of what is reported, where another one takes the rest."""
+
+    def takes(self, report: SegmentResponse) -> bool:
+        """Whether this report is one of its own. Pure."""
+
+
+@runtime_checkable
 class CountsOnPostings(Protocol):
     """A workflow that counts what it proposed as booked: it hears what is not after all (`agent.unbooked`)."""
 

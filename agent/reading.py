@@ -11,7 +11,7 @@ from typing import Any, Final
 from agent import freshness, own_events, strictjson
 from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Fact, from_document, to_document
-from agent.isa95 import SegmentResponse
+from agent.isa95 import MaterialUse, SegmentResponse
 from agent.judgement import Verdict
 from agent.ports import Decision, Event, Proposal, Route, Workflow
 from agent.rules import Assignment, Rules
@@ -65,7 +65,12 @@ def read(event: Event, rules: Rules) -> SegmentResponse:
 
 def assigned(event: Event, report: SegmentResponse, rules: Rules) -> Case:
     """A report and the workflow that reads its kind. Raises BadPayload."""
-    assignment = rules.assignments.get(report.kind)
+    assignment = rules.whose(report)
+    if assignment is None and report.kind in rules.assignments:
+        consumed = " and ".join(one.material for one in report.material_actuals if one.use is MaterialUse.CONSUMED)
+        raise BadPayload(
+            f"no workflow issues {consumed} at {report.work_center}; add it under `issues` of one", reason="no_workflow"
+        )
     if assignment is None:
         raise BadPayload(
             f"no workflow reads reports of kind {report.kind!r}; add it under workflows", reason="no_workflow"

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple, Protocol
 from agent import authority
 from agent.errors import ModelUnfit
 from agent.facts import Facts
+from agent.isa95 import SegmentResponse
 from agent.mapping import Mappings
-from agent.ports import Classifies, ErpTarget, Kind, Workflow
+from agent.ports import Classifies, ErpTarget, Kind, TakesAShare, Workflow
 from agent.scores import Classified, Features, Score
 
 OWN: Final = ""  # the role of a draft that goes to the workflow's own target
@@ -56,6 +57,7 @@ class Assignment:
     model: Model | None = None
     classifies: Classifies | None = None  # the workflow, where it is one: its model is asked as it proposes
     sensitive: frozenset[str] = frozenset()  # fields that no model looks at
+    shares: TakesAShare | None = None  # the workflow, where it may take a part of what is reported
 
     @property
     def target(self) -> ErpTarget:
@@ -72,6 +74,14 @@ class Rules:
     facts: Facts
     assignments: Mapping[str, Assignment]  # kind of report → workflow
     patience: timedelta  # how long after its arrival a report is read again when what it names becomes known
+
+    def whose(self, report: SegmentResponse) -> Assignment | None:
+        """Who decides about it: whoever reads its kind, else who takes what that one leaves to others; None: nobody."""
+        own = self.assignments.get(report.kind)
+        if own is None or own.shares is None or own.shares.takes(report):
+            return own
+        others = (one for one in self.assignments.values() if one.shares is not None and one.shares.takes(report))
+        return next(others, None)
 
     @property
     def four_eyes(self) -> frozenset[str]:

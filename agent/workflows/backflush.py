@@ -24,6 +24,7 @@ from agent.isa95 import MaterialUse, SegmentResponse
 from agent.own_events import UNBOOKED
 from agent.ports import Draft, Expected, Proposal
 from agent.scores import Features, Score
+from agent.shares import Shares, issues, takes
 from agent.workflows import usual
 from agent.workflows.account import ZERO, Account, Made, rounded
 from agent.workflows.backflush_books import Books, Place, components_of, place_of
@@ -52,6 +53,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    issues: Shares = Field(
+        default=(),
+        description="What this workflow issues, where another one issues the rest: work centres, materials, or both; "
+        "absent: everything. A report of what the other one issues goes to that",
+    )
     every_pieces: Decimal = Field(
         default=Decimal(50),
         ge=0,
@@ -115,6 +121,10 @@ class Backflush:
         self._pace = Pace(Fraction(config.every_pieces), config.every_s, timedelta(hours=config.stale_after_hours))
         self._most = 1 + config.over_delivery
 
+    def takes(self, report: SegmentResponse) -> bool:
+        """Whether it issues what this report says was consumed."""
+        return takes(self.config.issues, report)
+
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """Of the operation, of the work centre, and of a material measured there."""
         own = f"backflush/{report.order}/{report.operation.lstrip('0')}"
@@ -154,7 +164,7 @@ class Backflush:
         drafts, holds = list[Draft](), list[str]()
         for material in components_of(order, order.operation(report.operation)):
             place = place_of(report, material, facts)
-            if why_not := self._left_alone(place):
+            if why_not := self._left_alone(place, report.work_center):
                 reasons.append(why_not)
                 continue
             found = due(report, facts, books, place, self._pace)
@@ -204,9 +214,11 @@ class Backflush:
             )
         return made
 
-    def _left_alone(self, place: Place) -> str:
+    def _left_alone(self, place: Place, work_center: str) -> str:
         """Why nothing is issued of this component on expectations, or ""."""
         component, name = place.need.component, place.material
+        if not issues(self.config.issues, work_center, name):
+            return f"{name} is issued by another workflow, when it is measured"
         if component is None:
             return f"{name} stands several times in the operation: it waits for a person"
         if component.backflush and not self.config.marked:

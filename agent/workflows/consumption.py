@@ -16,6 +16,7 @@ from agent.facts import Facts
 from agent.isa95 import MaterialActual, SegmentResponse
 from agent.ports import Draft, Expected, Kind, Proposal
 from agent.scores import Features, Score
+from agent.shares import Shares, takes
 from agent.workflows import usual
 from agent.workflows.deviation import cause, deviation
 from agent.workflows.orders import (
@@ -38,6 +39,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    issues: Shares = Field(
+        default=(),
+        description="What this workflow issues, where another one issues the rest: work centres, materials, or both; "
+        "absent: everything. A report of what the other one issues goes to that",
+    )
     allow_rounding: bool = Field(
         default=False,
         description="post a quantity that is finer than the ERP keeps, rounded half up; otherwise it is held",
@@ -66,6 +72,10 @@ class Consumption:
         self.config = config
         self._stale = timedelta(hours=config.stale_after_hours)
         self._uses: dict[int, tuple[SegmentResponse, Facts, Use]] = {}  # of scored reports, until they are proposed
+
+    def takes(self, report: SegmentResponse) -> bool:
+        """Whether it issues what this report says was consumed."""
+        return takes(self.config.issues, report)
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """Reports of one material belong together: those of one order, and those of one work centre."""

@@ -24,9 +24,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def backflushing(content: dict[str, Any]) -> None:
-    """The bench's configuration, in which backflush issues what consumption issues elsewhere."""
-    del content["authority"]["consumption"]
-    content["authority"]["backflush"] = {"mode": "auto", "min_confidence": 0, "audit_sample": 0}
+    """The bench's configuration: backflush issues all but pigment, which consumption issues as it is weighed."""
+    for name, issues in {"backflush": [{"material": "RM-RESIN"}], "consumption": [{"material": "RM-PIGMENT"}]}.items():
+        content["authority"][name] = {"mode": "auto", "min_confidence": 0, "audit_sample": 0}
+        content["workflows"][name]["options"] = {"issues": issues}
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -93,6 +94,8 @@ async def test_what_was_measured_is_in_the_books(line: Plant):
         pass
     expected = measured(reports)
     assert {name: amount for name, amount in withdrawn(line, order).items() if amount} == expected
+    flows = dict(line.rows("SELECT payload ->> 'material', group_concat(DISTINCT workflow) FROM posting GROUP BY 1"))
+    assert flows == {"RM-RESIN": "backflush", "RM-PIGMENT": "consumption"}
     documents = [one for one in line.sap.erp.books.documents if one.order == order]
     assert len(documents) < len(reports)
     assert not line.rows("SELECT 1 FROM event WHERE state = 'quarantined'")

@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import own_events
+from agent.authority import Rule
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Event, Kind
+from agent.rules import Assignment, Rules
+from agent.shares import Share
 from agent.store.unbooked import Unbooked
 from agent.unbooked import reports
+from agent.workflows import consumption
 from agent.workflows.account import Account, Made, rounded
 from agent.workflows.backflush import Backflush, Config
 from tests.unit.test_workflow_consumption import AT, FACTS, MIXING
@@ -213,6 +217,43 @@ def test_what_is_not_booked_is_not_counted_and_nothing_is_counted_twice(
     before = dict(books.issued)
     books.take(produced("again", 0, 20_000, final=True))
     assert books.issued == before
+
+
+class Two(Books):
+    """Backflush issues resin, consumption pigment; a report of either kind goes to who issues its material."""
+
+    def __init__(self) -> None:
+        ahead = CONFIG.model_copy(update={"issues": (Share(material="RM-RESIN"),)})
+        super().__init__(ahead, KNOWN)
+        measured = consumption.Config(double_report_seconds=0, rare=0, issues=(Share(material="RM-PIGMENT"),))
+        flows: dict[str, Any] = {
+            "production": self.flow,
+            "measured": self.flow,
+            "consumption": consumption.Consumption(measured),
+        }
+        kinds = {kind: Assignment(flow, {}, Rule(), shares=flow) for kind, flow in flows.items()}
+        self.rules = Rules("1", None, KNOWN, kinds, timedelta(0))  # type: ignore[arg-type]  # nothing is read here
+
+    def take(self, report: SegmentResponse) -> None:
+        found = self.rules.whose(report)
+        assert found is not None
+        self.flow = found.workflow  # type: ignore[assignment]  # whichever takes it
+        super().take(report)
+
+
+@settings(max_examples=40)
+@given(st.data(), st.lists(lots(), min_size=1, max_size=3))
+def test_two_workflows_that_issue_different_materials_never_issue_one_twice(data: st.DataObject, told: list[Lot]):
+    """Pieces and measurements come in any order, of either kind: each material is booked as it was measured, once."""
+    told = [(pieces, {name: (round(weight, 3), "KGM", batch) for name, (weight, _, batch) in weighed.items()})
+            for pieces, weighed in told]  # fmt: skip
+    books = Two()
+    for message in data.draw(st.permutations(messages_of(told, by_time=False))):
+        kinds = [message.kind] if message.kind == "production" else ["measured", "consumption"]
+        books.take(message._replace(kind=data.draw(st.sampled_from(kinds))))
+    assert {key: value for key, value in books.issued.items() if value} == {
+        key: value for key, value in true_sums(told).items() if value
+    }
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.booleans())

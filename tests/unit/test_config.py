@@ -28,6 +28,7 @@ from agent.errors import ConfigError, Finding, NotFound
 from agent.ports import Kind
 from agent.reload import fixed, needs_restart, refuse_while_open
 from agent.settings import AuthorityMode, DatePolicy, PostingMode
+from agent.shares import Shares
 from agent.sources import SOURCES
 from agent.tokens import Scope
 from agent.workflows import WORKFLOWS
@@ -72,6 +73,7 @@ class Flow(Settings):
     """Options of a workflow."""
 
     backflush: bool = False
+    issues: Shares = ()
 
 
 KINDS: dict[str, dict[str, type[BaseModel]]] = {
@@ -326,11 +328,31 @@ def test_issues_ahead_beside_another_workflow_that_consumes_are_refused(write):
     assist = ("authority:\n", "authority:\n  ahead: {mode: assist}\n")
     (finding,) = findings(write(backflush, assist))
     assert finding.path == "workflows.ahead"
-    assert "would consume twice: workflow 'weighing' posts goods issues live, and so does this one" in finding.message
+    assert "would consume twice: workflow 'weighing' posts goods issues of everything live, and so does this one" in (
+        finding.message
+    )
     confirming = ("confirmation: dry-run", "confirmation: live")
     shown = ("weighing: {mode: auto", "weighing: {mode: advise")
     (finding,) = findings(write(backflush, assist, confirming, shown))
     assert finding.path == "workflows.confirmation.options.backflush"
+
+
+def test_two_workflows_that_issue_different_things_stand_beside_each_other(write):
+    """By work centre and material; what both would issue is named."""
+
+    def shared(weighing: str, ahead: str) -> tuple[tuple[str, str], ...]:
+        flow = f"  ahead: {{kind: backflush, target: s4, mapping: made, options: {{issues: [{ahead}]}}}}\n"
+        return (
+            ("  confirmation:\n", f"{flow}  confirmation:\n"),
+            ("authority:\n", "authority:\n  ahead: {mode: assist}\n"),
+            ("mapping: weights\n", f"mapping: weights\n    options: {{issues: [{weighing}]}}\n"),
+        )
+
+    assert read(write(*shared("{material: RM-RESIN}", "{material: RM-PIGMENT}"))).workflows.keys() >= {"ahead"}
+    assert read(write(*shared("{work_center: MIX-01}", "{work_center: MIX-02, material: A}"))).workflows
+    (finding,) = findings(write(*shared("{work_center: MIX-01}", "{material: RM-RESIN}")))
+    assert finding.path == "workflows.ahead.options.issues"
+    assert "goods issues of RM-RESIN at MIX-01 live" in finding.message
 
 
 def test_issues_ahead_may_be_shown_beside_what_consumes(write):
