@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final
 
 from agent.errors import BadPayload, NotFound
-from agent.facts import Facts, Operation, Operator, Order, Routing, WorkCenter
+from agent.facts import Facts, Operation, Order, Routing, WorkCenter
 from agent.isa95 import Quantity
 from agent.readiness import Machine, components_at, lacking, machine, wait
-from agent.sequencing import EFFORT, Centre, Job, Plan, Sequenced, Slot, Window, sequence
+from agent.sequencing import EFFORT, Centre, Job, Plan, Sequenced, Slot, sequence
 from agent.workflows.constraints import Limits
 from agent.workflows.orders import shown as amount
+from agent.workflows.presence import staffed
+from agent.worktime import Window
 
 OPEN: Final = ("created", "released")
-AHEAD: Final = 28  # days for which people's hours are laid out
-DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ def release_sequence(
     place = facts.work_center(work_center)
     if place is None:
         raise NotFound(f"work centre {work_center!r} is not known; known: {', '.join(sorted(facts.work_centers))}")
-    staffed = _staffed(facts, now)
+    there = staffed(facts, now)
     open_orders = sorted(_open(facts, work_center), key=_as_the_erp_goes)
     first = _running(open_orders, facts, work_center, running, set_up_for)
     jobs, left_out = [], []
     for order in open_orders:
         try:
-            jobs.append(_job(order, facts, work_center, now, limits, staffed, running=order.order == first))
+            jobs.append(_job(order, facts, work_center, now, limits, there, running=order.order == first))
         except BadPayload as error:
             left_out.append((order.order, str(error)))
     runs = machine(work_center, facts, limits, now)
@@ -78,7 +78,7 @@ def release_sequence(
         family=set_up_for,
         set_up=float(place.set_up),
         changes=MappingProxyType({_pair(change): float(minutes) for change, minutes in place.changes.items()}),
-        staffed=staffed,
+        staffed=there,
     )
     found = sequence(
         [job for job in jobs if not job.running],
@@ -138,7 +138,7 @@ def _job(
     work_center: str,
     now: datetime,
     limits: Limits,
-    staffed: Mapping[str, tuple[Window, ...]],
+    there: Mapping[str, tuple[Window, ...]],
     *,
     running: bool,
 ) -> Job:
@@ -146,7 +146,7 @@ def _job(
     routing = facts.routing(order.material, work_center)
     if routing is None:
         raise BadPayload(f"routings.yaml has no entry for {order.material} at {work_center}")
-    if routing.certificate and not staffed.get(routing.certificate):
+    if routing.certificate and not there.get(routing.certificate):
         raise BadPayload(
             f"nobody in operators.yaml has the certificate {routing.certificate} for as long as is planned"
         )
@@ -213,51 +213,6 @@ def _notes(orders: Sequence[Order], facts: Facts, work_center: str) -> dict[str,
 def _pair(change: str) -> tuple[str, str]:
     before, _, after = change.partition(" > ")
     return before, after
-
-
-# ── who is there when ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _staffed(facts: Facts, now: datetime) -> Mapping[str, tuple[Window, ...]]:
-    """By certificate the minutes from now in which at least one who has it is there; empty: nobody any more.
-
-    The one that is under way begins in the past, so that a rest of it is not taken for all that there ever is.
-    """
-    found: defaultdict[str, list[Window]] = defaultdict(list)
-    for one in facts.operators.values():
-        for certificate, last in one.certificates.items():
-            found[certificate] += _present(one, last, facts, now)
-    return MappingProxyType({certificate: tuple(_merged(windows)) for certificate, windows in found.items()})
-
-
-def _present(one: Operator, last: str, facts: Facts, now: datetime) -> Iterator[Window]:
-    zone = facts.plant.zone
-    today = facts.plant.day(now)
-    start, _, end = (one.hours or "00:00-00:00").partition("-")
-    first, _, final = (one.days or "1-7").partition("-")
-    for number in range(-1, AHEAD):  # yesterday's night shift is still there
-        day = today + number * DAY
-        if not int(first) <= day.isoweekday() <= int(final) or (last and day.isoformat() > last):
-            continue
-        begins = datetime.combine(day, time.fromisoformat(start), zone)
-        ends = datetime.combine(day if start < end else day + DAY, time.fromisoformat(end), zone)
-        window = (begins - now).total_seconds() / 60, (ends - now).total_seconds() / 60
-        if window[1] > 0:
-            yield window
-
-
-def _merged(windows: Sequence[Window]) -> Iterator[Window]:
-    """Rising, and joined where one goes over into the next."""
-    now: Window | None = None
-    for start, end in sorted(windows):
-        if now is not None and start <= now[1]:
-            now = now[0], max(now[1], end)
-            continue
-        if now is not None:
-            yield now
-        now = start, end
-    if now is not None:
-        yield now
 
 
 # ── shown ───────────────────────────────────────────────────────────────────────────────────────────────────

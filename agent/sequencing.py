@@ -19,9 +19,9 @@ from random import Random
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
-T = TypeVar("T")
-Window = tuple[float, float]
+from agent.worktime import SPARE, Window, worked
 
+T = TypeVar("T")
 SLIGHT: Final = 1e-4  # of a weighted minute: what a minute of set-up counts between sequences that are equally late
 LOOK_AHEAD: Final = (0.5, 1.0, 2.0, 4.0)  # usual orders: how soon urgency grows before an order must begin
 AVERSION: Final = (0.25, 0.5, 1.0)  # usual set-ups: how much a set-up makes up for urgency
@@ -63,7 +63,7 @@ class Centre:
     set_up: float = 0.0  # minutes of one change
     changes: Mapping[tuple[str, str], float] = field(default_factory=lambda: MappingProxyType({}))  # where it is other
     staffed: Mapping[str, tuple[Window, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    spare: float = 0.2  # share of an order's minutes that its period must have more: not all goes as planned
+    spare: float = SPARE
 
     def change(self, before: str, after: str) -> float:
         """Minutes of set-up from one family to another; none where the order needs none, or it is the same."""
@@ -158,27 +158,8 @@ def followed(jobs: Iterable[Job], centre: Centre) -> list[Job]:
 
 
 def _worked(job: Job, earliest: float, centre: Centre) -> Window:
-    """From when to when it is made: while somebody is there for as long as it takes, or with pauses."""
     windows = centre.staffed.get(job.certificate, ())
-    needed = job.minutes * (1 + centre.spare)
-    for at, (start, end) in enumerate(windows):
-        begin = max(start, earliest)
-        if begin + needed <= end:
-            return begin, begin + job.minutes
-        if begin < end and (job.running or needed > end - start):
-            return begin, _with_pauses(job.minutes, begin, windows[at:])
-    begin = max(earliest, windows[-1][1]) if windows else earliest
-    return begin, begin + job.minutes
-
-
-def _with_pauses(minutes: float, begin: float, windows: Sequence[Window]) -> float:
-    """When so much work is done that is begun in the first of these periods."""
-    for start, end in windows:
-        here = max(start, begin)
-        if here + minutes <= end:
-            return here + minutes
-        minutes -= end - here
-    return windows[-1][1] + minutes
+    return worked(job.minutes, earliest, windows, spare=centre.spare, begun=job.running)
 
 
 def cost(jobs: Iterable[Job], centre: Centre, most: float = inf) -> float:

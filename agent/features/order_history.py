@@ -33,7 +33,7 @@ class Done(NamedTuple):
 
     work_center: str
     finished: float
-    flow: float
+    flow: float  # minutes in which somebody was there
     minutes: float  # that were planned, above 0
     due: float | None  # of its order; None: it cannot be late
     order_finished: float | None  # the whole order; None: not yet

@@ -96,6 +96,7 @@ class Feasibility(Shown):
     recommended_action: str | None = None
     model: str | None = Field(default=None, description="The version that scored; null: none did")
     earliest_start: str | None = Field(default=None, description="Null: nobody knows")
+    earliest_finish: str | None = Field(default=None, description="By people's hours and OEE; null: nobody knows")
     set_by: str | None = Field(default=None, description="The constraint that sets the earliest start")
     constraints: list[Constraint] = Field(default_factory=list)
     facts: list[FactSeen] = Field(default_factory=list)

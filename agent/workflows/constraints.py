@@ -15,6 +15,7 @@ from agent.errors import BadPayload
 from agent.facts import Component, Facts, Operation, Order, Routing
 from agent.settings import LiveKind
 from agent.tags.values import Quality, Scalar
+from agent.workflows import presence
 from agent.workflows.orders import converted, into, shown
 
 ZERO: Final = Decimal(0)
@@ -286,7 +287,10 @@ def _running(place: str, facts: Facts, limits: Limits, looked: list[Looked]) -> 
 def _certified(
     asked: Asked, place: str, skill: str, facts: Facts, limits: Limits, looked: list[Looked]
 ) -> Iterator[Constraint]:
-    """Whoever is logged on there has the certificate; where no tag tells, somebody in the plant has."""
+    """Whoever is logged on there has the certificate; where no tag tells, somebody in the plant has.
+
+    Nobody needs to be there at an hour at which nobody who has it comes: that is a delay, told with its end.
+    """
     day = facts.plant.day_text(asked.at)
     able = [one.operator for one in facts.operators.values() if one.certified(skill, day)]
     told = f"certified for {skill} on {day}: {', '.join(sorted(able)[:5]) or 'nobody'}"
@@ -297,10 +301,19 @@ def _certified(
     elif isinstance(on, Stale):
         why = f"nobody knows who is logged on at {place}: {on.why}"
         yield Constraint("live", NOTES, f"{place} operator", skill, "stale", why)
+    elif on is not None and not str(on) and (comes := _comes(skill, asked, facts)):
+        why = f"nobody is logged on at {place}; {skill} is needed: who has it comes at {comes:%Y-%m-%d %H:%M} UTC"
+        yield Constraint("operator", DELAYS, f"{place} {skill}", skill, "nobody", why, comes)
     elif on is not None and str(on) not in able:
         who = f"{on} is logged on" if str(on) else "nobody is logged on"
         why = f"no certified operator at {place}: {skill} is needed, {who}; {told}"
         yield Constraint("operator", BLOCKS, f"{place} {skill}", skill, str(on) or "nobody", why)
+
+
+def _comes(skill: str, asked: Asked, facts: Facts) -> datetime | None:
+    """When the first who has the certificate comes, by their hours; None: somebody should be there now."""
+    begins = next((start for start, _ in presence.hours(skill, facts, asked.at)), 0.0)
+    return asked.at + timedelta(minutes=begins) if begins > 0 else None
 
 
 def _resources(needs: Routing, asked: Asked, facts: Facts) -> Iterator[Constraint]:

@@ -21,9 +21,10 @@ from agent.features.order_feasibility import FEATURES
 from agent.isa95 import SegmentResponse
 from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
-from agent.workflows import oee, paces, release_drafts, shop
+from agent.workflows import oee, paces, presence, release_drafts, shop
 from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
+from agent.workflows.earliest import Earliest, earliest
 from agent.workflows.said_before import Before
 
 ON_TIME: Final = "on time"  # the class of the model that counts
@@ -90,8 +91,7 @@ class Verdict(NamedTuple):
     constraints: Sequence[Constraint]
     risks: Sequence[str]
     looked: Sequence[Looked]
-    starts: datetime
-    set_by: str
+    when: Earliest
     notes: Sequence[str] = ()  # what is worth knowing and no constraint
 
     @property
@@ -139,7 +139,9 @@ class OrderRelease:
         waits = [shop.until(one.at, asked.at) for one in constraints if one.at is not None]
         oees = {one.work_center: one.expected for one in self._oees(asked, facts, states[1])}
         pace = paces.of_order(asked.order, facts, asked.at)
-        row = shop.row(asked.order, facts, asked.at, max([0.0, *waits]), oees, pace) if pace else None
+        hours = presence.of_route(asked.order, facts, asked.at, asked.skill)
+        outlook = shop.Outlook(max([0.0, *waits]), oees, pace, hours) if pace else None
+        row = shop.row(asked.order, facts, asked.at, outlook) if outlook else None
         return dict(zip(FEATURES, row, strict=True)) if row is not None else None
 
     def propose(
@@ -159,7 +161,7 @@ class OrderRelease:
         verdict = self._verdict(asked, contradictions, facts, score, oees)
         answer = _answer(verdict, score)
         said = release_drafts.said(
-            asked.order, verdict.status, verdict.constraints, verdict.starts, verdict.set_by, facts
+            asked.order, verdict.status, verdict.constraints, verdict.when.starts, verdict.when.set_by, facts
         )
         base = Proposal(
             (), verdict.score, reasons=(*verdict.blocking, *verdict.warnings), subject=_subject(asked.order, facts),
@@ -208,9 +210,9 @@ class OrderRelease:
         constraints = [*contradictions, *own]
         blocked = any(one.weight == BLOCKS for one in constraints)
         on_time = dict(zip(score.classes, score.probabilities, strict=True)).get(ON_TIME, 0.0) if score else None
-        starts, set_by = _earliest(asked, constraints, facts)
+        when = earliest(asked, constraints, facts, {one.work_center: one.expected for one in oees})
         notes = () if blocked else [one.said for one in oees if one.said]
-        risks = [] if blocked else list(self._risks(asked, constraints, facts, starts, on_time))
+        risks = [] if blocked else list(self._risks(asked, constraints, when, on_time))
         if blocked:
             status = Status.BLOCKED
         elif risks or any(one.name == "live" for one in constraints):
@@ -218,22 +220,21 @@ class OrderRelease:
         else:
             status = Status.WITH_NOTES if constraints or notes else Status.FEASIBLE
         told = 0.0 if blocked else 1.0 if on_time is None else on_time
-        return Verdict(status, told, constraints, risks, looked, starts, set_by, notes)
+        return Verdict(status, told, constraints, risks, looked, when, notes)
 
     def _risks(
-        self, asked: Asked, constraints: Sequence[Constraint], facts: Facts, starts: datetime, on_time: float | None
+        self, asked: Asked, constraints: Sequence[Constraint], when: Earliest, on_time: float | None
     ) -> Iterator[str]:
         """Why it may start or finish late."""
-        order = asked.order
+        order, starts = asked.order, when.starts
         planned = order.planned_start
-        if any(one.weight == DELAYS for one in constraints) and (planned is None or starts > planned):
+        waits = [one for one in constraints if one.weight == DELAYS and one.name != "operator"]  # a night is no delay
+        if waits and (planned is None or starts > planned):
             late = shop.hours((starts - max(planned or asked.at, asked.at)).total_seconds() / 60)
             yield f"its earliest start, {starts:%Y-%m-%d %H:%M} UTC, is {late} later than it could be"
-        work = shop.work_minutes(order, facts)
-        if order.due is not None and starts + timedelta(minutes=work) > order.due:
-            over = shop.hours((starts + timedelta(minutes=work) - order.due).total_seconds() / 60)
-            due = f"{order.due:%Y-%m-%d %H:%M} UTC"
-            yield f"{shop.hours(work)} of work from then on end {over} after it is due, {due}"
+        if order.due is not None and when.ends > order.due:
+            over = shop.hours((when.ends - order.due).total_seconds() / 60)
+            yield f"{when.takes()} end {over} after it is due, {order.due:%Y-%m-%d %H:%M} UTC"
         if on_time is not None and on_time < self.config.at_risk_below:
             yield f"it is on time with probability {on_time:.2f}, below {self.config.at_risk_below:.2f}"
 
@@ -250,7 +251,7 @@ class OrderRelease:
         """A blocked order: the planner is told. One at risk: a note waits for a signature, too."""
         blocked = verdict.status is Status.BLOCKED
         why = [*verdict.blocking, *verdict.warnings]
-        start = "nobody knows" if blocked else f"{verdict.starts:%Y-%m-%d %H:%M} UTC, set by {verdict.set_by}"
+        start = "nobody knows" if blocked else f"{verdict.when.starts:%Y-%m-%d %H:%M} UTC, set by {verdict.when.set_by}"
         lines = [*why, f"Earliest start: {start}."]
         if blocked:
             lines.append("It is looked at again, and released if that is allowed, when this is gone.")
@@ -293,23 +294,6 @@ def digest(order: Order) -> str:
     return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _earliest(asked: Asked, constraints: Sequence[Constraint], facts: Facts) -> tuple[datetime, str]:
-    """When it can start, as far as that is known, and what sets it."""
-    starts, set_by = asked.at, "nothing: it can start now"
-    ahead = shop.ahead_minutes(asked.order, facts, asked.at)
-    if ahead > 0:
-        first = open_operations(asked.order)[0]
-        starts, set_by = (
-            asked.at + timedelta(minutes=ahead),
-            f"{shop.hours(ahead)} of work ahead at {first.work_center}",
-        )
-    for one in constraints:
-        if one.at is not None and one.at > starts:
-            starts, set_by = one.at, one.said
-    unknown = next((one for one in constraints if one.weight == BLOCKS and one.at is None), None)
-    return starts, f"nobody knows: {unknown.said}" if unknown else set_by
-
-
 def _answer(verdict: Verdict, score: Classified | None) -> dict[str, Any]:
     """What programs are told."""
     return {
@@ -319,8 +303,9 @@ def _answer(verdict: Verdict, score: Classified | None) -> dict[str, Any]:
         "warnings": verdict.warnings,
         "recommended_action": ACTIONS[verdict.status],
         "model": score.model if score else None,
-        "earliest_start": None if verdict.status is Status.BLOCKED else verdict.starts.isoformat(),
-        "set_by": verdict.set_by,
+        "earliest_start": None if verdict.status is Status.BLOCKED else verdict.when.starts.isoformat(),
+        "earliest_finish": None if verdict.status is Status.BLOCKED else verdict.when.ends.isoformat(),
+        "set_by": verdict.when.set_by,
         "constraints": [one.told() for one in verdict.constraints],
         "facts": [one.told() for one in verdict.looked],
     }

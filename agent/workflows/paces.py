@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from agent.facts import Facts, Order
-from agent.features.order_history import Done, Pace, of_route, paces
+from agent.features.order_history import WINDOW, Done, Pace, of_route, paces
+from agent.workflows import presence
 from agent.workflows.constraints import Looked, open_operations
 from agent.workflows.shop import minutes_of, until
+from agent.worktime import Window, present
 
 
 class Finished(NamedTuple):
@@ -17,6 +19,7 @@ class Finished(NamedTuple):
 
     order: Order
     work_center: str
+    certificate: str
     arrived: datetime  # when the operation before it was finished; the first one: when it was begun itself
     finished: datetime
     minutes: float
@@ -43,15 +46,20 @@ def _paces(facts: Facts, at: datetime) -> tuple[Pace, Mapping[str, Pace]]:
     """Of the plant and its work centres up to this full minute, within which every question is told the same."""
     known: tuple[Pace, Mapping[str, Pace]] | None = facts.memo.get(("paces", at))
     if known is None:
-        known = facts.remember(("paces", at), paces(_done(one, at) for one in _finished(facts) if one.finished <= at))
+        recent = [one for one in _finished(facts) if -WINDOW <= until(one.finished, at) <= 0]
+        names = {one.certificate for one in recent}
+        hours = {name: presence.hours(name, facts, at, since=-WINDOW) for name in names}
+        known = facts.remember(("paces", at), paces(_done(one, hours[one.certificate], at) for one in recent))
     return known
 
 
-def _done(one: Finished, at: datetime) -> Done:
+def _done(one: Finished, hours: Sequence[Window], at: datetime) -> Done:
     due = until(one.order.due, at) if one.order.due else None
     ended = until(one.order_finished, at) if one.order_finished else None
-    flow = (one.finished - one.arrived).total_seconds() / 60
-    return Done(one.work_center, until(one.finished, at), flow, one.minutes, due, ended)
+    arrived, finished = until(one.arrived, at), until(one.finished, at)
+    there = present(arrived, finished, hours)
+    flow = max(there, min(one.minutes, finished - arrived))  # who works beside the hours that are told is there, too
+    return Done(one.work_center, finished, flow, one.minutes, due, ended)
 
 
 def _finished(facts: Facts) -> Iterator[Finished]:
@@ -68,5 +76,7 @@ def _of(order: Order, facts: Facts) -> Iterator[Finished]:
     for one in order.operations:
         arrived, minutes = before or one.started, minutes_of(order, one, facts)
         if one.finished is not None and arrived is not None and minutes > 0 and arrived <= one.finished:
-            yield Finished(order, one.work_center, arrived, one.finished, minutes, whole)
+            yield Finished(
+                order, one.work_center, presence.certificate(order, one, facts), arrived, one.finished, minutes, whole
+            )
         before = one.finished

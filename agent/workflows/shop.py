@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from agent.errors import BadPayload
 from agent.facts import Facts, Operation, Order
@@ -22,7 +22,9 @@ from agent.features.order_feasibility import (
 from agent.features.order_history import Pace
 from agent.workflows.constraints import open_operations
 from agent.workflows.orders import converted, into
+from agent.worktime import Window, present
 
+LEAST_OEE: Final = 0.1  # with less nobody could say when anything is done
 LATEST: float = 10 * 365 * 24 * 60.0  # minutes: an order without a due date goes last
 
 
@@ -65,16 +67,28 @@ def waiting_at(facts: Facts) -> Mapping[str, Sequence[Waits]]:
             continue
         after = 0.0
         for one in open_operations(order):
-            minutes = minutes_of(order, one, facts)
+            minutes = minutes_of(order, one, facts) * _left(order, one)
             family = _family(order, one.work_center, facts)
             found.setdefault(one.work_center, []).append(Waits(order.order, order.due, minutes, after, family))
             after += minutes
     return facts.remember("waiting at work centres", found)
 
 
+def _left(order: Order, operation: Operation) -> float:
+    """The share of it that is not confirmed yet, where it is confirmed in the unit of the order."""
+    done = operation.confirmed_yield + operation.confirmed_scrap
+    return max(0.0, 1 - float(done / order.quantity)) if order.quantity and operation.unit == order.unit else 1.0
+
+
 def work_minutes(order: Order, facts: Facts) -> float:
     """What is left of its own work."""
     return sum(minutes_of(order, one, facts) for one in open_operations(order))
+
+
+def effectiveness(place: str, facts: Facts, oees: Mapping[str, float]) -> float:
+    """OEE of a work centre: what is expected of it, else what the master data tell; never below LEAST_OEE."""
+    known = facts.work_centers.get(place)
+    return max(LEAST_OEE, oees.get(place, float(known.oee) if known else 1.0))
 
 
 def ahead_minutes(order: Order, facts: Facts, at: datetime) -> float:
@@ -89,13 +103,19 @@ def ahead_minutes(order: Order, facts: Facts, at: datetime) -> float:
     )
 
 
-def row(
-    order: Order, facts: Facts, at: datetime, material_wait: float, oees: Mapping[str, float], pace: Pace
-) -> tuple[float, ...] | None:
+class Outlook(NamedTuple):
+    """What an order may expect beside what waits: `material_wait` in minutes from now, `oees` by work centre."""
+
+    material_wait: float
+    oees: Mapping[str, float]  # what is expected; of other work centres the master data tell it
+    pace: Pace  # what the last operations on its route took
+    hours: Sequence[Sequence[Window]]  # when those are there who may make it, for each certificate of its route
+
+
+def row(order: Order, facts: Facts, at: datetime, outlook: Outlook) -> tuple[float, ...] | None:
     """The model's inputs, or None where due date or planned times are not known.
 
-    `material_wait` in minutes; `oees` are what is expected of work centres, of the others the master data tell it;
-    `pace` is what the last operations on its route took.
+    The model knows no nights: of every time that it is told only those minutes count in which somebody is there.
     """
     operations = open_operations(order)
     minutes = [minutes_of(order, one, facts) for one in operations]
@@ -105,13 +125,25 @@ def row(
         Step(one.work_center, planned, _family(order, one.work_center, facts))
         for one, planned in zip(operations, minutes, strict=True)
     )
-    due = until(order.due, at)
+
+    def staffed_until(moment: datetime | None) -> float:
+        return staffed(until(moment, at), outlook.hours)
+
+    due = staffed_until(order.due)
     latest = max(0.0, due - USUAL_FLOW_FACTOR * sum(minutes))  # where the ERP plans no start: the last sensible one
-    start = until(order.planned_start, at) if order.planned_start else latest
-    asked = Asked(steps, due, start, material_wait)
-    states = {one.work_center: _state(one.work_center, order, facts, at, oees) for one in operations}
-    shop = Shop(states, pace.flow_factor, pace.late_share)
+    start = staffed_until(order.planned_start) if order.planned_start else latest
+    asked = Asked(steps, due, start, staffed(outlook.material_wait, outlook.hours))
+    places = {one.work_center for one in operations}
+    states = {place: _state(place, order, facts, outlook.oees, staffed_until) for place in places}
+    shop = Shop(states, outlook.pace.flow_factor, outlook.pace.late_share)
     return tuple(_within(name, value) for name, value in zip(FEATURES, features(asked, shop), strict=True))
+
+
+def staffed(minutes: float, hours: Sequence[Sequence[Window]]) -> float:
+    """How many of these minutes from now somebody is there for each of the certificates; what is past stays."""
+    if minutes <= 0:
+        return minutes
+    return min((present(0.0, minutes, one) for one in hours), default=minutes)
 
 
 def _within(name: str, value: float) -> float:
@@ -123,16 +155,19 @@ def _within(name: str, value: float) -> float:
     return min(max(value, -999.0), 999.0) if name.endswith("_h") else value
 
 
-def _state(place: str, order: Order, facts: Facts, at: datetime, oees: Mapping[str, float]) -> WorkCentreState:
+def _state(
+    place: str, order: Order, facts: Facts, oees: Mapping[str, float], until: Callable[[datetime | None], float]
+) -> WorkCentreState:
     others = [one for one in waiting_at(facts).get(place, ()) if one.order != order.order and one.minutes]
-    queue = [one for one in others if one.after == 0]
+    queue = [(until(one.due), one) for one in others if one.after == 0]
+    coming = [(until(one.due), one) for one in others if one.after]
     known = facts.work_centers.get(place)
-    next_one = min(queue, key=lambda one: until(one.due, at), default=None)
+    next_one = min(queue, key=lambda one: one[0], default=None)
     return WorkCentreState(
-        queue=tuple(Waiting(until(one.due, at), one.minutes) for one in queue),
-        coming=tuple(Waiting(until(one.due, at), one.minutes, one.after) for one in others if one.after),
-        oee=oees.get(place, float(known.oee) if known else 1.0),
-        family=next_one.family if next_one else "",
+        queue=tuple(Waiting(due, one.minutes) for due, one in queue),
+        coming=tuple(Waiting(due, one.minutes, one.after) for due, one in coming),
+        oee=effectiveness(place, facts, oees),
+        family=next_one[1].family if next_one else "",
         set_up=float(known.set_up) if known else 0.0,
     )
 

@@ -74,9 +74,10 @@ def test_a_route_expects_what_its_work_centres_do():
 
 
 def with_history(facts: Facts, hours: float, count: int = 20) -> Facts:
-    """Orders of an hour of work that took so long, one a day, each finished two hours after it was due."""
+    """Orders of an hour of work that took so long, one a working day, each finished two hours after it was due."""
     done: list[tuple[str, dict[str, Any]]] = []
-    for day in range(1, count + 1):
+    weekdays = [day for day in range(1, 60) if (AT - timedelta(days=day)).isoweekday() < 6]
+    for day in weekdays[:count]:
         end = AT - timedelta(days=day)
         operation = {
             **ORDER["operations"][0], "minutes": "60", "confirmed": True,
@@ -101,6 +102,20 @@ def test_slow_and_late_orders_are_what_the_model_sees():
     answer = FLOW.propose(report(), facts, scored(0.9), [{}, {}])[0].answer
     (fact,) = [one for one in answer["facts"] if one["fact"] == "the last 20 operations on its route"]
     assert fact["value"].startswith("5.6 times the work, 90 %")
+
+
+def test_nights_are_no_time_in_which_anybody_works():
+    """Begun at five in the afternoon, finished at nine the next morning, people there until ten and from six: 8 h."""
+    operation = {
+        **ORDER["operations"][0], "minutes": "60", "confirmed": True,
+        "started": "2026-11-18T17:00:00+01:00", "finished": "2026-11-19T09:00:00+01:00",
+    }  # fmt: skip
+    order = {**ORDER, "order": "10001", "status": "completed", "operations": [operation]}
+    facts = facts_of().with_documents([("order", order)])
+    pace = workflow.of_order(facts.orders["1000200"], facts, AT)
+    assert pace is not None
+    plant = (8 + 10 * USUAL.flow_factor) / 11
+    assert pace.flow_factor == pytest.approx((8 + 10 * plant) / 11)
 
 
 def test_what_is_finished_after_the_decision_changes_nothing():

@@ -40,6 +40,7 @@ ORDER: dict[str, Any] = {
     "due": (AT + timedelta(days=2)).isoformat(),
     "planned_start": (AT + timedelta(hours=2)).isoformat(),
 }
+DUE = (AT + timedelta(days=4)).isoformat()  # a Tuesday
 FLOW = OrderRelease(Config())
 RUNS = {(LiveKind.EQUIPMENT_STATE, "ASSY-05"): "running", (LiveKind.OPERATOR, "ASSY-05"): "op-12"}
 
@@ -323,8 +324,8 @@ def test_the_model_sees_the_oee_that_a_tag_tells_now(live, age, oee):
 
 
 def test_an_oee_that_falls_is_expected_to_fall_on_and_said():
-    """From 0.82 to 0.64 since four hours ago, and two days until it is due: 0.46 goes into the model, with a note."""
-    steady, fallen = (facts_of(live=RUNS | {OEE: Decimal(value)}) for value in ("0.82", "0.64"))
+    """From 0.82 to 0.64 since four hours ago, and four days until it is due: 0.46 goes into the model, with a note."""
+    steady, fallen = (facts_of(live=RUNS | {OEE: Decimal(value)}, due=DUE) for value in ("0.82", "0.64"))
     states: Any = [{}, {}]
     first, states = FLOW.propose(report()._replace(occurred_at=AT - timedelta(hours=4)), steady, scored(0.9), states)
     assert first.answer["status"] == "FEASIBLE"
