@@ -204,7 +204,7 @@ class Dispatch:
             return await self._writer.run(lambda tx: self._settle(tx, outcome))
         except StoreError:
             raise  # the store itself is gone; the next start looks the posting up
-        except Exception as error:
+        except Exception as error:  # whatever an answer of the ERP holds that no column takes
             log.exception("the answer to posting %d could not be written", one.id)
             why = f"its answer could not be kept: {type(error).__name__}"
             plain = silence(one, self._after(self.target.settle_seconds), why)

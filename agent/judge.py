@@ -99,7 +99,7 @@ def _features(one: Case, facts: Facts) -> Features | None:
     """What the model looks at; where the workflow fails at it a person looks instead."""
     try:
         return one.assignment.workflow.features(one.report, facts)
-    except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
+    except Exception as error:  # noqa: BLE001  # a workflow's mistake costs its own event, never the line
         one.score = ModelUnfit(str(workflow_failed(one.assignment.workflow, one.event, error)))
         return None
 
@@ -161,7 +161,7 @@ def _propose(one: Case, facts: Facts, states: dict[str, Any], today: date, verdi
     except BadPayload as error:
         verdicts[one.event.id] = case_quarantined(one, error.reason, str(error), error.awaits)
         return False
-    except Exception as error:  # noqa: BLE001 - a workflow's mistake costs its own event, never the line
+    except Exception as error:  # noqa: BLE001  # a workflow's mistake costs its own event, never the line
         failed = workflow_failed(workflow, one.event, error)
         verdicts[one.event.id] = case_quarantined(one, failed.reason, str(failed))
         return False

@@ -160,7 +160,7 @@ class Sink(logging.Handler):
             self._lines.put_nowait(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
         except queue.Full:
             self.dropped += 1
-        except Exception:  # noqa: BLE001 - a field whose __str__ fails must not stop whoever logs it
+        except Exception:  # noqa: BLE001  # a field whose __str__ fails must not stop whoever logs it
             self.dropped += 1
 
     def close(self, timeout: float = 2.0) -> None:

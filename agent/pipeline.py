@@ -238,7 +238,7 @@ class Process:
             return self._judge(events)
         except STORE:
             raise
-        except Exception:
+        except Exception:  # whatever one event holds costs that event, never the batch
             log.exception("events %d to %d could not be judged, each is judged alone", events[0].id, events[-1].id)
             return None
 
@@ -252,7 +252,7 @@ class Process:
             return self._judge([event])
         except STORE:
             raise
-        except Exception as error:
+        except Exception as error:  # as above: the line goes on, a person looks
             log.exception("event %d could not be judged", event.id)
             why = f"it could not be judged: {type(error).__name__}: {error}"
             return Judgement([put_aside(event, self.rules, "not_judged", why)])
@@ -284,7 +284,7 @@ class Process:
                 let_in = await self._commit(judgement)
             except StoreError:
                 raise
-            except Exception as error:
+            except Exception as error:  # a row the database refuses: the line goes on, a person looks
                 log.exception("event %d could not be settled", event.id)
                 why = f"the store refused it: {type(error).__name__}: {error}"
                 let_in = await self._commit(Judgement([put_aside(event, self.rules, "store_refused", why)]))

@@ -137,7 +137,7 @@ def put_aside(event: Event, rules: Rules, code: str, why: str) -> Verdict:
     """An event that cannot be judged, or not be written as judged: into quarantine like any other report."""
     try:
         report = read(event, rules)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, `why` says so already
+    except Exception:  # noqa: BLE001  # whatever is wrong with it, `why` says so already
         report = None
     return named(quarantined(event, code, why), report)
 

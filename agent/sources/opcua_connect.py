@@ -75,7 +75,7 @@ async def connect(config: OpcuaConnection, url: str, certificates: Certificates,
             expires = {"our": own.expires, "the server's": theirs.not_valid_after_utc}
             await plainly(_secure(client, config, certificates, own, der))
         await plainly(_enter(client, config))
-    except BaseException as error:
+    except BaseException as error:  # also when cancelled: the connection is given back
         await leave(client)
         if isinstance(error, SourceLost) or not isinstance(error, Exception):
             raise

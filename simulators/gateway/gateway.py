@@ -119,7 +119,7 @@ class Gateway:
         """Run a script of gateway scope; what goes wrong is logged."""
         try:
             run(*given, **named)
-        except Exception:
+        except Exception:  # a gateway logs what a script raises, and goes on
             self.log.exception("%s failed", where)
 
     def _changed(self) -> None:
