@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -31,6 +31,9 @@ from agent.store import shadow
 from agent.store.approvals import once
 from agent.store.transaction import Transaction
 from agent.workflows import WORKFLOWS
+
+LETS: Final = "lets this version decide"
+LETS_AGAIN: Final = "lets the version before decide again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +103,16 @@ async def promote(
             f"compare {name} {champion} {version}`; --anyway promotes it all the same, with your reason on record"
         )
     more = {"against": against, "anyway": anyway} if against else {}
-    write = partial(registry.name_champion, version=version, approved=_approval(desk, act, "lets this version decide"))
-    return await _named(desk, shelf.models / name, model, act, _Change("model_promoted", write, more))
+    write = partial(registry.name_champion, version=version, approved=_approval(desk, act, LETS))
+    return await _named(desk, shelf.models / name, model, act, _Change("model_promoted", write, LETS, more))
 
 
 async def roll_back(desk: Desk, shelf: Shelf, name: str, act: Act) -> Mapping[str, Any]:
     """Let the version before the champion decide again. Raises NotFound, ModelUnfit (nothing is changed)."""
     folder = shelf.models / name
     model = await _verified(desk, shelf, name, registry.previous(folder), act)
-    write = partial(registry.roll_back, approved=_approval(desk, act, "lets the version before decide again"))
-    return await _named(desk, folder, model, act, _Change("model_rolled_back", write))
+    write = partial(registry.roll_back, approved=_approval(desk, act, LETS_AGAIN))
+    return await _named(desk, folder, model, act, _Change("model_rolled_back", write, LETS_AGAIN))
 
 
 async def challenge(desk: Desk, shelf: Shelf, name: str, version: str | None, act: Act) -> Mapping[str, Any]:
@@ -120,11 +123,10 @@ async def challenge(desk: Desk, shelf: Shelf, name: str, version: str | None, ac
     model = await _verified(desk, shelf, name, version, act) if version is not None else None
     write = partial(registry.name_challenger, version=version)
     if version is None:
-        change = _Change("challenger_removed", write, part="challenger")
+        change = _Change("challenger_removed", write, "ends the shadow", part="challenger")
     else:
-        change = _Change(
-            "challenger_named", write, part="challenger", also=partial(shadow.begin, model=name, version=version)
-        )
+        begun = partial(shadow.begin, model=name, version=version)
+        change = _Change("challenger_named", write, "asks this version in shadow", part="challenger", also=begun)
     return await _named(desk, shelf.models / name, model, act, change)
 
 
@@ -153,6 +155,7 @@ class _Change:
 
     action: str
     write: Callable[[Path], object]
+    meaning: str  # of the signature
     more: Mapping[str, Any] = field(default_factory=dict)
     part: str = "champion"
     also: Callable[[Transaction], object] = lambda _: None  # done in the same commit
@@ -192,8 +195,8 @@ async def _named(desk: Desk, folder: Path, model: Model | None, act: Act, change
             what = f"{name}/{version} is the {change.part} already" if version else f"{name} has no {change.part}"
             raise Conflict(f"{what}; `gatepost models list` shows the versions")
         sha256 = model.digest if model is not None else None
-        tx.audit(change.action, {**answer, "before": before, "sha256": sha256, "reason": act.reason, **change.more},
-                 actor=act.by)  # fmt: skip
+        signed = {"sha256": sha256, "meaning": change.meaning, "reason": act.reason}
+        tx.audit(change.action, {**answer, "before": before, **signed, **change.more}, actor=act.by)
         change.also(tx)
         return {**answer, "before": before}
 
