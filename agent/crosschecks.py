@@ -22,7 +22,7 @@ POSTS = {  # other workflows: any kind
     "consumption": (Kind.GOODS_ISSUE,),
     "confirmation": (Kind.CONFIRMATION,),
     "backflush": (Kind.GOODS_ISSUE,),
-    "scrap": (Kind.SCRAP, Kind.DEFECT, Kind.STOCK_TRANSFER, Kind.ORDER_NOTE),
+    "scrap": (Kind.SCRAP, Kind.DEFECT, Kind.STOCK_TRANSFER, Kind.BATCH_STATUS, Kind.ORDER_NOTE),
     "reconciliation": (
         Kind.GOODS_ISSUE,
         Kind.REVERSAL,

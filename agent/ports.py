@@ -122,6 +122,7 @@ class Kind(StrEnum):
     ORDER_NOTE = "order_note"
     SCRAP = "scrap"
     STOCK_TRANSFER = "stock_transfer"
+    BATCH_STATUS = "batch_status"
     DEFECT = "defect"
     COUNT_DOCUMENT = "count_document"
     COUNT_ENTRY = "count_entry"

@@ -110,6 +110,9 @@ class Postings(Settings):
     confirmation: PostingMode = Field(default=PostingMode.OFF, description="Yield, scrap and times of an operation")
     reversal: PostingMode = Field(default=PostingMode.OFF, description="Taking back a document that is booked")
     order_release: PostingMode = Field(default=PostingMode.OFF, description="Releasing a production order")
+    batch_status: PostingMode = Field(
+        default=PostingMode.OFF, description="Restricted use of a batch, and the end of it"
+    )
     order_note: PostingMode = Field(default=PostingMode.OFF, description="A note added to the text of an order")
     scrap: PostingMode = Field(
         default=PostingMode.OFF, description="Scrapped stock or components, SAP movements 551, 553 and 555"

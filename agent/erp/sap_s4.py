@@ -47,6 +47,7 @@ SERVICE_KEYS: Mapping[Kind, str] = {  # kind → the key of the configuration th
     Kind.CONFIRMATION: "confirmation_service",
     **dict.fromkeys((Kind.ORDER_RELEASE, Kind.ORDER_NOTE), "order_service"),
     Kind.DEFECT: "defect_service",
+    Kind.BATCH_STATUS: "batch_service",
     **dict.fromkeys((Kind.COUNT_DOCUMENT, Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE), "count_service"),
 }
 
@@ -99,6 +100,10 @@ class SapS4Config(SapConnection):
         default="", description="API_PRODUCTION_ORDER_2_SRV; empty: no order_release, no order_note"
     )
     defect_service: str = Field(default="", description="API_DEFECT_SRV; empty: no defects")
+    batch_service: str = Field(default="", description="API_BATCH_SRV; empty: no batch_status")
+    batch_by_plant: bool = Field(
+        default=False, description="true where a batch number counts in its plant alone (BatchIdentifyingPlant)"
+    )
     count_service: str = Field(default="", description="API_PHYSICAL_INVENTORY_DOC_SRV; empty: no physical inventory")
     stamp: StampFields = StampFields()
     defect: DefectFields = DefectFields()
@@ -153,6 +158,7 @@ class SapS4Config(SapConnection):
             defect_category=self.defect.category,
             defect_classes=self.defect.classes,
             defect_batch=self.defect.batch_field,
+            batch_by_plant=self.batch_by_plant,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from agent.ports import REVERSIBLE, Kind
-from agent.sap import counts, defects, movements, orders
+from agent.sap import batches, counts, defects, movements, orders
 from agent.sap.call import (
     DAY,
     GUID_FIELD,
@@ -194,6 +194,7 @@ _BUILD: Final[Mapping[Kind, Callable[[Mapping[str, Any], str, Rules], Call]]] = 
     Kind.DEFECT: defects.defect,
     Kind.ORDER_RELEASE: orders.release,
     Kind.ORDER_NOTE: orders.note,
+    Kind.BATCH_STATUS: batches.status,
     Kind.COUNT_DOCUMENT: counts.document,
 }
 _BUILD_AFTER: Final[Mapping[Kind, Callable[[Mapping[str, Any], Mapping[str, str], Rules], Call]]] = {

@@ -25,7 +25,9 @@ GUID_FIELD: Final = "ExternalSystemConfirmation"
 DEFECT_STAMP: Final = "DefectText"  # begins with the key
 COUNT_STAMP: Final = "PhysInventoryReferenceNumber"  # 16 characters, as many as a key has
 MATERIAL_DOCUMENTS: Final = frozenset({Kind.GOODS_ISSUE, Kind.SCRAP, Kind.STOCK_TRANSFER})
-GUARDED: Final = frozenset({Kind.ORDER_RELEASE, Kind.ORDER_NOTE, Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE})
+GUARDED: Final = frozenset(
+    {Kind.ORDER_RELEASE, Kind.ORDER_NOTE, Kind.BATCH_STATUS, Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE}
+)
 
 
 class Unfit(ValueError):  # noqa: N818 - named by what it says of a payload
@@ -48,6 +50,7 @@ class Rules:
     defect_category: str = ""
     defect_classes: Mapping[str, str] = field(default_factory=dict)  # severity → DefectClass
     defect_batch: str = ""  # the field that takes the lot, where this release has one
+    batch_by_plant: bool = False  # whether a plant is part of what names a batch
 
 
 class Call(NamedTuple):

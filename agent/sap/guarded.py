@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import Acknowledgement, Kind, Posting
+from agent.sap.batches import RESTRICTED
 from agent.sap.call import thaw
 from agent.sap.counts import WHICH
 from agent.sap.errors import plain
@@ -93,6 +94,7 @@ class Guarded:
         self._decide: Mapping[Kind, Callable[[Intent, str], Awaitable[Done | Write]]] = {
             Kind.ORDER_RELEASE: self._release,
             Kind.ORDER_NOTE: self._note,
+            Kind.BATCH_STATUS: self._batch,
             Kind.COUNT_ENTRY: self._count,
             Kind.COUNT_DIFFERENCE: self._difference,
         }
@@ -182,6 +184,17 @@ class Guarded:
         said = intent.body["OrderLongText"]
         appended = f"{text.rstrip()}\n{said}" if text.strip() else said
         return Write("PATCH", intent.address("A_ProductionOrder_2"), etag, {"OrderLongText": appended})
+
+    async def _batch(self, intent: Intent, key: str) -> Done | Write:
+        material, number = unpadded(intent.keys["Material"]), intent.keys["Batch"]
+        what = f"batch {number} of {material}"
+        batch, etag = await self._entity(intent.address("Batch"), what, RESTRICTED)
+        wanted = intent.body[RESTRICTED]
+        if batch[RESTRICTED] is wanted:
+            return Done(f"{material}/{number}", {"state": "in restricted use" if wanted else "free"})
+        if batch.get("BatchIsMarkedForDeletion") is True:
+            raise ErpRejected(f"{what} is marked for deletion in SAP; look at it there", code="BATCH_DELETED")
+        return Write("PATCH", intent.address("Batch"), etag, {RESTRICTED: wanted})
 
     # ── physical inventory ──────────────────────────────────────────────────────────────────────────────────
 

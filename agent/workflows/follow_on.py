@@ -55,7 +55,7 @@ def proposed(
     state = states[-1]
     blocked = Decimal(state.get("blocked", 0))
     holds = [*one.place.holds, SIGNED]
-    if one.quantity > blocked:
+    if one.quantity > blocked and not state.get("restricted"):
         left, asked = (shown(value, one.unit, facts.units) for value in (blocked, one.quantity))
         holds.append(f"{asked} of lot {one.actual.lot} asked for, {left} were blocked here")
     if state.get("decided"):
@@ -63,19 +63,22 @@ def proposed(
     draft = _draft(choice, report, one, state, facts)
     cost = costs(one, one.quantity, rework_share)[choice]
     reasons = (f"{_words(choice)} costs {cost:.2f} {facts.plant.currency}",)
-    after = {**state, "decided": True}
+    after = {**state, "decided": True, "restricted": bool(state.get("restricted")) and choice != AS_IS}
     proposal = Proposal((draft,), 1.0, tuple(holds), reasons, one.place.subject, scored=False)
     return proposal, [*states[:-1], after]
 
 
 def _draft(choice: str, report: SegmentResponse, one: Found, state: Mapping[str, Any], facts: Facts) -> Draft:
+    restricted = bool(state.get("restricted"))  # its batch: all of it is where it was
+    if choice == AS_IS and restricted:
+        return scrap_drafts.batch_status(report, one, restricted=False)
     if choice == AS_IS:
         return scrap_drafts.transfer(report, one, one.quantity, "343", facts)
     cause = one.actual.reason or state.get("cause", "")
     reason = facts.scrap_reason(cause, report.work_center) or ScrapReason(cause, "")
     if choice == SCRAP:
         draft = scrap_drafts.movement(report, one, reason, facts)
-        return draft._replace(payload={**draft.payload, "movement": _FROM_BLOCKED})
+        return draft if restricted else draft._replace(payload={**draft.payload, "movement": _FROM_BLOCKED})
     what = shown(one.quantity, one.unit, facts.units)
     note = f"Rework {what} of lot {one.actual.lot}, see its defect record ({report.id})"
     payload = {

@@ -22,6 +22,7 @@ from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
 from agent.workflows import follow_on, scrap_drafts, severity
 from agent.workflows.orders import REMEMBERED, remember, reported_before, shown, stale_orders
+from agent.workflows.scrap_drafts import Kept
 from agent.workflows.scrap_report import Found, found, number, scrapped, text
 from agent.workflows.severity import Judged, Limits, Severity
 
@@ -60,6 +61,11 @@ class Config(BaseModel):
     critical_repeats: int = Field(default=8, ge=2, description="For so many times it is critical")
     block_from: Literal["minor", "major", "critical", "never"] = Field(
         default="major", description="From which severity on the rest of the lot goes to blocked stock (344)"
+    )
+    block_as: Mapping[Literal["minor", "major", "critical"], Literal["blocked", "restricted"]] = Field(
+        default={},
+        description="Severity → `restricted`: not the rest of the lot goes to blocked stock, its whole batch is put "
+        "into restricted use, where the material is kept by batch; `blocked` else",
     )
     notify_from: Literal["minor", "major", "critical", "never"] = Field(
         default="major", description="From which severity on people are told"
@@ -138,18 +144,18 @@ class Scrap:
         if not double:
             judged = self._severity(report, one, reason, states)
         lost, stale = (one.lost,) if one.lost else (), stale_orders(report, facts, self._stale)
-        rest = self._rest(one, judged)
-        odd = (*self._implausible(one, facts), *_blocked_before(one, rest, states, facts))
+        kept = self._kept(one, judged)
+        odd = (*self._implausible(one, facts), *_blocked_before(one, kept, states, facts))
         odd += () if double else self._told_by_another(report, one, states, facts)
         holds = (*one.place.holds, *stale, *lost, *odd, *double, *doubts)
-        drafts = self._drafts(report, facts, one, reason, judged, rest)
-        left = follow_on.suggested(one, judged, rest, self.config.rework_share, facts)
+        drafts = self._drafts(report, facts, one, reason, judged, kept)
+        left = follow_on.suggested(one, judged, kept.rest, self.config.rework_share, facts)
         confidence = 1.0 if score is None or scrapped(report).reason else score.confidence
-        said = scrap_drafts.said(report, one, reason, judged, rest, facts)
+        said = scrap_drafts.said(report, one, reason, judged, kept, facts)
         reasons = (*_may_be(score), *judged.reasons, *left)
         subject = {**one.place.subject, "cause": cause}
         proposal = Proposal(drafts, confidence, holds, reasons, subject, said=said, together=True)
-        return proposal, states if double else self._after(report, one, cause, rest, states)
+        return proposal, states if double else self._after(report, one, cause, kept, states)
 
     # ── why ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,23 +233,26 @@ class Scrap:
 
     # ── what ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _rest(self, one: Found, judged: Judged) -> Decimal:
-        """What of the lot is to be blocked, 0 where nothing is, or where nobody knows what there is."""
+    def _kept(self, one: Found, judged: Judged) -> Kept:
+        """How the rest of the lot is kept from use, where it is."""
         if not one.actual.lot or not severity.at_least(judged.severity, self.config.block_from):
-            return Decimal(0)
+            return Kept()
         gone = one.quantity if self.config.book == "goods_movement" else Decimal(0)
-        left = (one.in_stock or Decimal(0)) - gone
-        return max(left, Decimal(0)).quantize(one.place.into_unit.step)
+        left = max((one.in_stock or Decimal(0)) - gone, Decimal(0)).quantize(one.place.into_unit.step)
+        restricted = self.config.block_as.get(judged.severity.value) == "restricted"
+        return Kept(left, restricted and one.place.material.batch_managed)
 
     def _drafts(
-        self, report: SegmentResponse, facts: Facts, one: Found, reason: ScrapReason, judged: Judged, rest: Decimal
+        self, report: SegmentResponse, facts: Facts, one: Found, reason: ScrapReason, judged: Judged, kept: Kept
     ) -> tuple[Draft, ...]:
         booked = scrap_drafts.movement if self.config.book == "goods_movement" else scrap_drafts.confirmation
         drafts = [booked(report, one, reason, facts)]
         if one.defect is not None:
             drafts.append(scrap_drafts.defect(report, one, one.defect, judged))
-        if rest:
-            drafts.append(scrap_drafts.transfer(report, one, rest, "344", facts))
+        if kept.restricted:
+            drafts.append(scrap_drafts.batch_status(report, one, restricted=True))
+        elif kept.rest:
+            drafts.append(scrap_drafts.transfer(report, one, kept.rest, "344", facts))
         if self.config.notify and severity.at_least(judged.severity, self.config.notify_from):
             drafts.append(scrap_drafts.notification(report, one, judged, self.config.notify, facts))
         return tuple(drafts)
@@ -251,7 +260,7 @@ class Scrap:
     # ── what came before ────────────────────────────────────────────────────────────────────────────────
 
     def _after(
-        self, report: SegmentResponse, one: Found, cause: str, rest: Decimal, states: Sequence[Any]
+        self, report: SegmentResponse, one: Found, cause: str, block: Kept, states: Sequence[Any]
     ) -> list[dict[str, Any]]:
         """The histories of work centre and lot with this report."""
         at, defect = report.occurred_at.timestamp(), text(report, "defect")
@@ -268,16 +277,18 @@ class Scrap:
                 "last": remember(state.get("last", ()), _fingerprint(report, one), at),
             }
             if number_:
-                new |= {"cause": cause, "blocked": str(Decimal(state.get("blocked", 0)) + rest)}
+                blocked = Decimal(0) if block.restricted else block.rest
+                new |= {"cause": cause, "blocked": str(Decimal(state.get("blocked", 0)) + blocked)}
+                new |= {"restricted": block.restricted or bool(state.get("restricted"))}
                 told = (defect, at, _teller(report), str(one.quantity))
                 new |= {"tellers": [*state.get("tellers", ())[1 - REMEMBERED :], told]}
             after.append(new)
         return after
 
 
-def _blocked_before(one: Found, rest: Decimal, states: Sequence[Any], facts: Facts) -> tuple[str, ...]:
+def _blocked_before(one: Found, kept: Kept, states: Sequence[Any], facts: Facts) -> tuple[str, ...]:
     """More of a lot than there is: its defects may be told one by one, each with what was there before the first."""
-    before = Decimal(_histories(states)[1].get("blocked", 0))
+    before, rest = Decimal(_histories(states)[1].get("blocked", 0)), Decimal(0) if kept.restricted else kept.rest
     if not (rest and before) or (one.lot_quantity is not None and before + rest + one.quantity <= one.lot_quantity):
         return ()
     had, more = (shown(value, one.unit, facts.units) for value in (before, rest))

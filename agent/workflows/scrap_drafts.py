@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agent.errors import BadPayload
 from agent.facts import DefectCode, Facts, ScrapReason
@@ -16,6 +16,13 @@ from agent.workflows.severity import Judged, Severity
 
 NOTIFY: Final = "notify"  # the role of the target that tells people
 _LOUD: Final = {Severity.MINOR: "info", Severity.MAJOR: "warning", Severity.CRITICAL: "alarm"}
+
+
+class Kept(NamedTuple):
+    """How the rest of a bad lot is kept from use: so much of it in blocked stock, or its whole batch restricted."""
+
+    rest: Decimal = Decimal(0)  # what is left of it; 0: nothing is kept from use, or nobody knows how much there is
+    restricted: bool = False
 
 
 def movement(report: SegmentResponse, one: Found, reason: ScrapReason, facts: Facts) -> Draft:
@@ -95,6 +102,20 @@ def transfer(report: SegmentResponse, one: Found, quantity: Decimal, movement_ty
     return Draft(Kind.STOCK_TRANSFER, one.place.lane, payload, one.place.material.price * quantity)
 
 
+def batch_status(report: SegmentResponse, one: Found, *, restricted: bool) -> Draft:
+    """The whole batch to restricted use, or free of it."""
+    payload = {
+        "plant": one.place.order.plant,
+        "material": one.place.material.material,
+        "batch": one.actual.lot,
+        "restricted": restricted,
+        "order": one.place.order.order,
+        "operation": one.place.operation,
+        "personnel": report.personnel,
+    }
+    return Draft(Kind.BATCH_STATUS, one.place.lane, payload)
+
+
 def notification(report: SegmentResponse, one: Found, judged: Judged, to: Sequence[str], facts: Facts) -> Draft:
     """Who must know, and that once for a cause at a lot or work centre."""
     what, where = amount(one, facts), one.actual.lot or report.work_center
@@ -138,12 +159,14 @@ def amount(one: Found, facts: Facts) -> str:
 
 
 def said(
-    report: SegmentResponse, one: Found, reason: ScrapReason, judged: Judged, rest: Decimal, facts: Facts
+    report: SegmentResponse, one: Found, reason: ScrapReason, judged: Judged, kept: Kept, facts: Facts
 ) -> dict[str, str]:
     """Reader → sentence."""
     what, lot = amount(one, facts), f" of lot {one.actual.lot}" if one.actual.lot else ""
     cause, order = reason.text or reason.cause, one.place.order.order
-    blocked = f"; {shown(rest, one.unit, facts.units)} that are left of the lot are blocked" if rest else ""
+    blocked = f"; {shown(kept.rest, one.unit, facts.units)} that are left of the lot are blocked" if kept.rest else ""
+    if kept.restricted:
+        blocked = f"; batch {one.actual.lot} is put into restricted use"
     bearer = f"cost centre {reason.cost_center}" if reason.cost_center else f"order {order}"
     money = f"worth {one.value:.2f} {facts.plant.currency}" if one.value else "of no known value"
     return {

@@ -42,6 +42,7 @@ KINDS = (
     "confirmation",
     "order_release",
     "order_change",
+    "batch_change",
     "defect",
     "count_document",
     "count_entry",

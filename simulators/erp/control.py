@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from simulators.erp.batches import noted
 from simulators.erp.faults import read_rules
 from simulators.erp.ledger import UNRESTRICTED
 from simulators.erp.odata import Answer, json_answer
@@ -55,12 +56,14 @@ def _change(erp: Erp, action: str, payload: Any) -> Any:
             return _set_stock(erp, payload)
         case "order":
             return _set_order(erp, payload)
+        case "batch":
+            return _set_batch(erp, payload)
         case "settings":
             return _set_settings(erp, payload)
         case "forget":
             return _forget(erp, payload)
         case _:
-            raise ValueError(f"no /_sim/{action}; there are faults, reset, stock, order, settings, forget")
+            raise ValueError(f"no /_sim/{action}; there are faults, reset, stock, order, batch, settings, forget")
 
 
 def _set_stock(erp: Erp, payload: Any) -> Any:
@@ -93,6 +96,15 @@ def _set_order(erp: Erp, payload: Any) -> Any:
             )
     order.touch(erp.clock())
     return {"order": order.number, "status": order.status()}
+
+
+def _set_batch(erp: Erp, payload: Any) -> Any:
+    """As somebody enters it in SAP: made where there is none; `restricted` as it shall be."""
+    material = erp.ledger.materials[payload["material"]]
+    batch = noted(erp.ledger, material.material, str(payload["batch"]), erp.clock())
+    batch.restricted = bool(payload.get("restricted", batch.restricted))
+    batch.version, batch.changed_at = batch.version + 1, erp.clock()
+    return {"batch": batch.batch, "restricted": batch.restricted}
 
 
 def settings(erp: Erp) -> dict[str, Any]:

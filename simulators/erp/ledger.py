@@ -103,6 +103,19 @@ class Order:
         return "REL" if self.released else "CRTD"
 
 
+@dataclass(slots=True)
+class Batch:
+    """The master record of a batch: it is valid in all plants, so no plant identifies it."""
+
+    material: str
+    batch: str
+    created_at: datetime
+    changed_at: datetime
+    restricted: bool = False
+    version: int = 0
+    entered: dict[str, str] = field(default_factory=dict)  # other fields changed by PATCH
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What one movement changes: stock at a place, and the withdrawn quantity of a reservation item."""
@@ -130,6 +143,7 @@ class Ledger:
         }
         self.withheld: dict[str, dict[tuple[str, str], Decimal]] = {INSPECTION: {}, BLOCKED: {}}
         self.storage_locations = {one.storage_location for one in plant.materials.values()}
+        self.batches: dict[tuple[str, str], Batch] = {}
         self.orders = {order.number: _order(index, order) for index, order in enumerate(plant.orders())}
 
     def order(self, number: str, *, doing: str) -> Order:

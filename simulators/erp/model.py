@@ -165,6 +165,7 @@ STOCK = entity(
 )
 PRODUCT = entity("A_Product", "Product", tables.PRODUCT)
 PRODUCT_UNIT = entity("A_ProductUnitsOfMeasure", "Product AlternativeUnit", tables.PRODUCT_UNIT)
+BATCH = entity("Batch", "Material BatchIdentifyingPlant Batch", tables.BATCH)
 DEFECT = entity("A_Defect", "DefectInternalID", tables.DEFECT)
 COUNT_HEADER = entity(
     "A_PhysInventoryDocHeader",
@@ -236,6 +237,7 @@ SERVICES: Mapping[str, Service] = {
             updatable="A_ProductionOrder_2",
             functions=tuple(function(name, "FunctionMessage", "ManufacturingOrder S12") for name in _ORDER_FUNCTIONS),
         ),
+        _service("API_BATCH_SRV", (BATCH,), updatable="Batch"),
         _service("API_DEFECT_SRV", (DEFECT,), creatable="A_Defect"),
         _service(
             "API_PHYSICAL_INVENTORY_DOC_SRV",

@@ -102,6 +102,11 @@ def wire_time(moment: datetime) -> str:
     return moment.strftime("PT%HH%MM%SS")
 
 
+def wire_moment(moment: datetime) -> str:
+    """A moment as /Date(ms+0000)/."""
+    return f"/Date({(moment - EPOCH) // timedelta(milliseconds=1)}+0000)/"
+
+
 def wire_decimal(value: Decimal, scale: int = 3) -> str:
     """A quantity as SAP prints it: a string with all its decimals."""
     return f"{value:.{scale}f}"

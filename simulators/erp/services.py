@@ -79,7 +79,9 @@ class Call:
         return self._payload
 
     def order(self) -> str:
-        """The order that a write is about, for its lock; empty when it names none."""
+        """The order that a write is about, or the batch, for its lock; empty when it names none."""
+        if self.resource.startswith("Batch("):
+            return self.resource
         payload = self.payload() if self.body else self.options
         if not isinstance(payload, Mapping):
             return ""

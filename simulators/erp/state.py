@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from simulators import scenario
-from simulators.erp import orders
+from simulators.erp import batches, orders
 from simulators.erp.books import Books, Document, as_json
 from simulators.erp.confirmations import execution
 from simulators.erp.faults import Faults, Rule
@@ -96,6 +96,7 @@ class Erp:
     def _apply(self, document: Document) -> None:
         now = datetime.fromisoformat(document.booked_at)
         self.ledger.apply(document.effects, now)
+        batches.apply(self.ledger, document, now)
         order = self.ledger.orders.get(document.order)
         if document.kind == "order_release" and order is not None:
             order.released = True

@@ -141,6 +141,13 @@ MATERIAL_STOCK = """
 Material S40; MaterialBaseUnit S3
 """
 
+BATCH = """
+Material S40; BatchIdentifyingPlant S4; Batch S10; BatchIsMarkedForDeletion B; MatlBatchIsInRstrcdUseStock B; Supplier
+S10; BatchBySupplier S15; CountryOfOrigin S3; RegionOfOrigin S3; MatlBatchAvailabilityDate DT; ShelfLifeExpirationDate
+DT; ManufactureDate DT; FreeDefinedDate1 DT; FreeDefinedDate2 DT; FreeDefinedDate3 DT; FreeDefinedDate4 DT;
+FreeDefinedDate5 DT; FreeDefinedDate6 DT; CreationDateTime DTO; LastChangeDateTime DTO; BatchExtWhseMgmtInternalId Guid
+"""
+
 DEFECT = """
 DefectInternalID S12; Defect S11; DefectCategory S2; CreatedByUser S12; CreationDate DT; LastChangedByUser S12;
 LastChangeDate DT; DefectText S40; DefectCodeCatalog S1; DefectCodeGroup S8; DefectCode S4; DefectCodeVersion S6;

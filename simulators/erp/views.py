@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from simulators.erp.ledger import BLOCKED, INSPECTION, UNITS, Component, Ledger, Order
-from simulators.erp.model import COUNT_HEADER, COUNT_ITEM, ORDER, EntityType
-from simulators.erp.odata import Row, wire_decimal
+from simulators.erp.ledger import BLOCKED, INSPECTION, UNITS, Batch, Component, Ledger, Order
+from simulators.erp.model import BATCH, COUNT_HEADER, COUNT_ITEM, ORDER, EntityType
+from simulators.erp.odata import Row, wire_decimal, wire_moment
 from simulators.erp.state import Erp
 
 _STOCK_TYPES = {"02": INSPECTION, "07": BLOCKED}
@@ -32,6 +32,9 @@ def etag(erp: Erp, entity_type: EntityType, row: Mapping[str, Any]) -> str:
     if entity_type is ORDER:
         order = erp.ledger.orders[row["ManufacturingOrder"]]
         return f"W/\"'{stamp(order)}.{order.version:07d}'\""
+    if entity_type is BATCH:
+        batch = erp.ledger.batches[row["Material"], row["Batch"]]
+        return f"W/\"'{batch.changed_at:%Y%m%d%H%M%S}.{batch.version:07d}'\""
     if entity_type in (COUNT_HEADER, COUNT_ITEM):
         item = f"/{row['PhysicalInventoryDocumentItem']}" if entity_type is COUNT_ITEM else ""
         return f"W/\"'{erp.books.versions.get(row['PhysicalInventoryDocument'] + item, 0):07d}'\""
@@ -132,6 +135,19 @@ def operation_row(ledger: Ledger, order: Order) -> Row:
     }
 
 
+def batch_row(batch: Batch) -> Row:
+    """Batch, of API_BATCH_SRV."""
+    return {
+        "Material": batch.material,
+        "BatchIdentifyingPlant": "",
+        "Batch": batch.batch,
+        "MatlBatchIsInRstrcdUseStock": batch.restricted,
+        "CreationDateTime": wire_moment(batch.created_at),
+        "LastChangeDateTime": wire_moment(batch.changed_at),
+        **batch.entered,
+    }
+
+
 def stock_rows(ledger: Ledger) -> list[Row]:
     """A_MatlStkInAcctMod: stock per material, storage location and status."""
     piles = {"01": ledger.stock, **{code: ledger.withheld[status] for code, status in _STOCK_TYPES.items()}}
@@ -184,6 +200,8 @@ def rows_of(erp: Erp, set_name: str) -> list[Row]:
             return [{"Material": one.material, "MaterialBaseUnit": one.unit} for one in ledger.materials.values()]
         case "A_MatlStkInAcctMod":
             return stock_rows(ledger)
+        case "Batch":
+            return [batch_row(one) for one in ledger.batches.values()]
         case "A_Product":
             return [
                 {"Product": one.material, "ProductType": "HALB", "BaseUnit": one.unit}

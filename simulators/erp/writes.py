@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from simulators.erp import confirmations, counts, defects, movements, orders
+from simulators.erp import batches, confirmations, counts, defects, movements, orders
 from simulators.erp.books import Document
 from simulators.erp.model import (
+    BATCH,
     CONFIRMATION,
     COUNT_HEADER,
     COUNT_ITEM,
@@ -100,6 +101,8 @@ def _patch(erp: Erp, call: Call, service: Service, name: str, keys: str, now: fl
     changes, _ = read_entity(entity_type, call.payload(), erp.settings.hidden)
     if entity_type is COUNT_ITEM:
         document = counts.enter(erp.posting(call.user), row, changes)
+    elif entity_type is BATCH:
+        document = batches.change(erp.ledger.batches[row["Material"], row["Batch"]], changes)
     else:
         document = orders.change(erp.ledger.orders[row["ManufacturingOrder"]], changes)
     erp.book(document, seconds=now - call.arrived, request_id="")

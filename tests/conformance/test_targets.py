@@ -17,6 +17,7 @@ from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import ErpTarget, Kind, Posting, SaysInErpWords, Surroundings
 from agent.secrets import SecretPlaces
 from agent.store.keys import idempotency_key, request_id
+from simulators.erp.batches import noted
 from simulators.erp.faults import read_rules
 from simulators.erp.server import running
 from tests.conformance.test_told_targets import TOLD
@@ -69,6 +70,7 @@ SAP_PAYLOADS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.CONFIRMATION: CONFIRMATION,
     Kind.ORDER_RELEASE: {"order": "1000102", "plant": "1710"},
     Kind.ORDER_NOTE: {"order": "1000102", "plant": "1710", "text": "resin is short: start delayed by 4 hours"},
+    Kind.BATCH_STATUS: {"plant": "1710", "material": "RM-RESIN", "batch": "L7", "restricted": True},
     Kind.SCRAP: SCRAP,
     Kind.STOCK_TRANSFER: TRANSFER,
     Kind.DEFECT: DEFECT,
@@ -82,6 +84,7 @@ SAP_WRONG: Mapping[Kind, Sequence[Mapping[str, Any]]] = {
     Kind.CONFIRMATION: _MOVEMENT,
     Kind.ORDER_RELEASE: ({"order": ""},),
     Kind.ORDER_NOTE: ({"text": " "}, {"order": ""}),
+    Kind.BATCH_STATUS: ({"batch": ""}, {"material": ""}, {"restricted": "yes"}, {"batch": "x" * 11}),
     Kind.SCRAP: (*_MOVEMENT, {"movement": "261"}, {"reason": "TOO LONG"}, {"quantity": "-1"}),
     Kind.STOCK_TRANSFER: (*_MOVEMENT, {"movement": "551"}, {"movement": "311"}),
     Kind.DEFECT: ({"unit": "BUCKET"}, {"defect_code": "TOO LONG"}, {"material": "x" * 41}),
@@ -92,15 +95,26 @@ SAP_WRONG: Mapping[Kind, Sequence[Mapping[str, Any]]] = {
     ),
     Kind.COUNT_DIFFERENCE: ({"posting_date": "20.11.2026"},),
 }
-REPEATABLE = {Kind.ORDER_RELEASE, Kind.COUNT_ENTRY, Kind.COUNT_DIFFERENCE}  # the same call brings about the same state
+REPEATABLE = {
+    Kind.ORDER_RELEASE,
+    Kind.BATCH_STATUS,
+    Kind.COUNT_ENTRY,
+    Kind.COUNT_DIFFERENCE,
+}  # the same call brings about the same state
 BEFORE = {Kind.COUNT_ENTRY: (Kind.COUNT_DOCUMENT,), Kind.COUNT_DIFFERENCE: (Kind.COUNT_DOCUMENT, Kind.COUNT_ENTRY)}
 SAP_BOOKS = {
     Kind.GOODS_ISSUE: "material_document",
     Kind.SCRAP: "material_document",
     Kind.STOCK_TRANSFER: "material_document",
     Kind.ORDER_NOTE: "order_change",
+    Kind.BATCH_STATUS: "batch_change",
 }
-CHANGES = {"order_release", "order_change", "count_entry"}  # called NUMBER/…/how-many-th: the target says what changed
+CHANGES = {
+    "order_release",
+    "order_change",
+    "batch_change",
+    "count_entry",
+}  # called NUMBER/…/how-many-th: the target says what changed
 SAP_FAULTS = {
     "lost": {"fault": "answer_lost"},
     "down": {"fault": "unavailable", "value": "1"},
@@ -116,12 +130,14 @@ async def sap_s4() -> AsyncIterator[Bench]:
     async with running(user="GATEPOST", password="s3cret") as sap:
         settings = {
             "name": "erp", "url": sap.base_url, "time_zone": "Europe/Berlin", "settle_s": 0.1, "lookup_reliable": True,
+            "batch_service": "API_BATCH_SRV",
             "order_service": "API_PRODUCTION_ORDER_2_SRV", "defect_service": "API_DEFECT_SRV",
             "count_service": "API_PHYSICAL_INVENTORY_DOC_SRV", "defect": {"classes": {"major": "02"}},
             "connect_s": 1, "total_s": 3, "auth": {"kind": "basic", "user": "GATEPOST", "password": {"secret": "erp"}},
         }  # fmt: skip
         target = assembly._plug_in("targets", "sap_s4").of(_parsed("sap_s4", settings), around)
         await target.open()
+        noted(sap.erp.ledger, "RM-RESIN", "L7", NOW)
 
         def fail(how: str) -> None:
             sap.erp.faults.replace(
@@ -131,7 +147,7 @@ async def sap_s4() -> AsyncIterator[Bench]:
         def booked(what: Kind) -> list[str]:
             book = SAP_BOOKS.get(what, what.value)
             numbers = [one.number for one in sap.erp.books.documents if one.kind == book]
-            depth = 2 if what is Kind.COUNT_ENTRY else 1
+            depth = 2 if what in (Kind.COUNT_ENTRY, Kind.BATCH_STATUS) else 1
             return ["/".join(one.split("/")[:depth]) for one in numbers] if book in CHANGES else numbers
 
         async def prepare(what: Kind) -> Mapping[str, str]:

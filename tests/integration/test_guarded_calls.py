@@ -17,8 +17,9 @@ from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import Kind, Posting
 from agent.sap.connection import BasicAuth
 from agent.secrets import Secret
+from simulators.erp.batches import noted
 from simulators.erp.faults import read_rules
-from simulators.erp.ledger import Order
+from simulators.erp.ledger import Batch, Order
 from simulators.erp.server import Running, running
 from tests.plant import until
 
@@ -88,6 +89,7 @@ async def bench() -> AsyncIterator[Bench]:
             auth=BasicAuth(user="GATEPOST", password=Secret("erp", "s3cret")),
             order_service="API_PRODUCTION_ORDER_2_SRV",
             defect_service="API_DEFECT_SRV",
+            batch_service="API_BATCH_SRV",
             count_service="API_PHYSICAL_INVENTORY_DOC_SRV",
         )
         target = SapS4(config, keep=kept.__setitem__, kept=kept.get, clock=lambda: NOW)
@@ -179,6 +181,65 @@ async def test_a_note_that_is_booked_late_is_not_booked_twice(bench: Bench):
     await until(lambda: not bench.sap.erp.pending, "the first try is committed, or not")
     assert bench.text.count(one.idempotency_key) == 1
     assert len(bench.booked("order_change")) == 1
+
+
+# ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+BATCH = {"plant": "1710", "material": "RM-RESIN", "batch": "l7", "restricted": True}
+
+
+def in_sap(bench: Bench) -> Batch:
+    return noted(bench.sap.erp.ledger, "RM-RESIN", "L7", NOW)
+
+
+async def test_a_batch_gets_into_restricted_use_once_and_out_of_it(bench: Bench):
+    """By its flag: what is so already counts as done, whoever did it, and other fields of the batch stay."""
+    batch = in_sap(bench)
+    batch.entered["BatchBySupplier"] = "0815"
+    first = await bench.target.post(bench.posting(Kind.BATCH_STATUS, BATCH))
+    assert (first.document, first.found, batch.restricted) == ("RM-RESIN/L7", False, True)
+    again = await bench.target.post(bench.posting(Kind.BATCH_STATUS, BATCH, "OTHER"))
+    assert (again.found, again.details["state"]) == (True, "in restricted use")
+    assert bench.booked("batch_change") == ["RM-RESIN/L7/1"]
+    free = await bench.target.post(bench.posting(Kind.BATCH_STATUS, BATCH | {"restricted": False}))
+    assert (free.details["state"], batch.restricted, batch.entered) == ("free", False, {"BatchBySupplier": "0815"})
+
+
+async def test_a_batch_that_was_changed_meanwhile_is_read_again(bench: Bench):
+    """412: its ETag was of the past. What somebody else had done by then is not done again."""
+    batch = in_sap(bench)
+
+    def change(*, restricted: bool) -> None:
+        batch.restricted, batch.version = restricted, batch.version + 1
+
+    one = bench.posting(Kind.BATCH_STATUS, BATCH)
+    answer = await overtaken(bench, bench.target.post(one), lambda: change(restricted=False))
+    assert (answer.found, batch.restricted, len(bench.booked("batch_change"))) == (False, True, 1)
+    batch.restricted = False
+    answer = await overtaken(bench, bench.target.post(one), lambda: change(restricted=True))
+    assert (answer.found, len(bench.booked("batch_change"))) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "words"),
+    [
+        ({"fault": "no_etag", "method": "GET"}, ErpUnavailable, "came without an ETag"),
+        ({"fault": "false_yes"}, ErpInDoubt, "answered that it is done, but it is not"),
+        ({"fault": "unavailable", "value": "1"}, ErpUnavailable, "503"),
+    ],
+)
+async def test_a_batch_is_never_written_blindly_nor_believed_to_be(bench: Bench, rule, error, words):
+    """And the next try goes through; a batch that SAP does not have is a clear no."""
+    batch, one = in_sap(bench), bench.posting(Kind.BATCH_STATUS, BATCH)
+    bench.faults({"count": 1, "method": "PATCH"} | rule)
+    with pytest.raises(error, match=words):
+        await bench.target.post(one)
+    bench.faults()
+    assert not batch.restricted
+    assert not (await bench.target.post(one)).found
+    with pytest.raises(ErpRejected, match="batch L9 of RM-RESIN is not in SAP") as told:
+        await bench.target.post(bench.posting(Kind.BATCH_STATUS, BATCH | {"batch": "L9"}))
+    assert told.value.code == "GONE"
 
 
 HOSTILE: list[tuple[Mapping[str, Any], type[ErpError], str]] = [

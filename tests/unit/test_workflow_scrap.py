@@ -386,6 +386,32 @@ def test_each_follow_on_is_a_draft_that_a_person_signs(choice, kind, movement):
     assert decide(proposal, rule, AT.date(), None).reasons[0] == proposal.holds[0], "no model is missed"
 
 
+def test_a_bad_lot_may_be_restricted_instead_of_blocked():
+    """By its severity, and only where the material is kept by batch: all of the batch then, whatever there is of it."""
+    body = FACTS.materials["BODY-55"]
+    facts = FACTS.with_facts([replace(body, batch_managed=True)])
+    flow = Scrap(Config(block_as={"major": "restricted"}))
+
+    def kinds(one: SegmentResponse, known: Facts) -> list[str]:
+        return [draft.kind.value for draft in flow.propose(one, known, sure(), [{}, {}])[0].drafts]
+
+    major = report("20", lot_stock="200")
+    assert kinds(major, facts) == ["scrap", "defect", "batch_status"]
+    assert kinds(report("20", lot_stock=""), facts)[-1] == "batch_status"
+    assert kinds(major, FACTS)[-1] == "stock_transfer"
+    assert kinds(report("80", lot_stock="200"), facts)[-1] == "stock_transfer"  # critical
+    assert kinds(report("4"), facts) == ["scrap", "defect"]
+    proposal, states = flow.propose(major, facts, sure(), [{}, {}])
+    assert proposal.drafts[-1].payload["restricted"] is True
+    assert proposal.drafts[-1].payload["batch"] == "L1"
+    assert "batch L1 is put into restricted use" in proposal.said["planner"]
+    expected = {"scrap": ("scrap", "movement", "551"), "use_as_is": ("batch_status", "restricted", False)}
+    for choice, (kind, name, value) in expected.items():
+        one = report("180", kind="follow_on", choice=choice, id="F-1")
+        (draft,) = flow.propose(one, facts, None, states)[0].drafts
+        assert (draft.kind.value, draft.payload[name]) == (kind, value)
+
+
 def test_more_than_was_blocked_is_told_and_a_choice_that_nobody_knows_is_kept():
     """The lot is named in the sentence."""
     states = after(report("20", lot_stock="200"))
