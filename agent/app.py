@@ -217,7 +217,7 @@ class Agent:
             if assignment.workflow.name == waiting.workflow:
                 today = rules.facts.plant.day(self.clock())
                 return authority.recheck(
-                    waiting.posting, assignment.rule, today, approved=waiting.approved, value=waiting.value
+                    waiting.posting, assignment.rule, today, approved=waiting.approved, together=waiting.together
                 )
         return () if waiting.approved else (f"no workflow {waiting.workflow!r} is configured any more",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -32,7 +32,7 @@ class Rule:
 
     mode: Mode = Mode.ADVISE
     min_confidence: float = 0.9
-    max_value: Decimal | None = None  # of one posting, in the plant's currency
+    max_value: Decimal | None = None  # of what is decided as one, a posting or a group, in the plant's currency
     currency: str = ""
     max_quantity: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))  # by unit (Rec 20)
     units: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # those, as people call them
@@ -122,10 +122,11 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Answer | ModelU
         why += (f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}",)
     elif doubt := below(proposal.confidence, rule.min_confidence):
         why += (doubt, rule.raised_why) if rule.raised_from is not None else (doubt,)
+    if rule.max_quantity or rule.max_value is not None:
+        for one in (proposal.drafts,) if proposal.together else [(draft,) for draft in proposal.drafts]:
+            why += tuple(_over_limits(one, rule))
     now = day_text(today)
     for draft in proposal.drafts:
-        if rule.max_quantity or (rule.max_value is not None and not draft.value <= rule.max_value):
-            why += tuple(_over_limits(draft.payload, draft.value, rule))
         if draft.payload.get("posting_date", now) != now:
             why += tuple(_out_of_period(draft.payload, rule, today))
     return why
@@ -164,20 +165,37 @@ def below(confidence: float, bar: float) -> str | None:
     return f"confidence {confidence:.2f} is below {bar:.2f}"
 
 
-def _over_limits(payload: Mapping[str, Any], value: Decimal, rule: Rule) -> list[str]:
+def _over_limits(drafts: Sequence[Draft], rule: Rule) -> list[str]:
+    """Above which limits the drafts are that are decided as one: one, or all of a group by their sums."""
     why = []
+    first, *others = (draft.value for draft in drafts)
+    value = sum(others, first)
     if rule.max_value is not None and not value <= rule.max_value:
         money = f"{value:.2f} {rule.currency}".rstrip()
-        why.append(f"value {money} is above the limit of {rule.max_value:.2f}")
-    unit = payload.get("unit", "")
-    limit = rule.max_quantity.get(unit) if rule.max_quantity else None
-    if limit is not None:
-        why += [
-            f"{name} {payload[name]} {rule.units.get(unit, unit)} is above the limit of {limit}"
-            for name in _QUANTITIES
-            if name in payload and Decimal(payload[name]) > limit
-        ]
-    return why
+        count = sum(draft.kind is not Kind.NOTIFICATION for draft in drafts)
+        of = f" of the {count} postings of the group" if count > 1 else ""
+        why.append(f"value {money}{of} is above the limit of {rule.max_value:.2f}")
+    return why + [
+        f"{name} {quantity} {rule.units.get(unit, unit)} is above the limit of {rule.max_quantity[unit]}"
+        for (name, unit), quantity in _quantities(drafts, rule)
+        if quantity > rule.max_quantity[unit]
+    ]
+
+
+def _quantities(drafts: Sequence[Draft], rule: Rule) -> Iterator[tuple[tuple[str, str], Decimal]]:
+    """Each limited quantity by name and unit; of the same kind and material, the sum.
+
+    Scrap and the record of its defect are about the same pieces: they are not added.
+    """
+    found: dict[tuple[Kind, Any, str, str], Decimal] = {}
+    for draft in drafts if rule.max_quantity else ():
+        unit = draft.payload.get("unit", "")
+        for name in _QUANTITIES if unit in rule.max_quantity else ():
+            if name in draft.payload:
+                key = draft.kind, draft.payload.get("material"), name, unit
+                quantity = Decimal(draft.payload[name])
+                found[key] = found[key] + quantity if key in found else quantity
+    yield from (((name, unit), quantity) for (_, _, name, unit), quantity in found.items())
 
 
 # ── posting dates ───────────────────────────────────────────────────────────────────────────────────────────
@@ -240,13 +258,12 @@ def _out_of_period(payload: Mapping[str, Any], rule: Rule, today: date) -> list[
 # ── at the claim ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def recheck(
-    posting: Posting, rule: Rule, today: date, *, approved: bool, value: Decimal = Decimal(0)
-) -> tuple[str, ...]:
+def recheck(posting: Posting, rule: Rule, today: date, *, approved: bool, together: Sequence[Draft]) -> tuple[str, ...]:
     """Why a posting that was ready must be held after all; empty: send it. Rules can only tighten here.
 
-    `approved` says that a person released it: then only what a person cannot have meant stops it, a workflow that
-    now writes nothing and a posting date whose month has closed since.
+    `together` are the posting and all others of its group, by whose sums it is limited. `approved` says that a person
+    released it: then only what a person cannot have meant stops it, a workflow that now writes nothing and a posting
+    date whose month has closed since.
     """
     if posting.kind is Kind.NOTIFICATION:  # to be told is nobody's to approve
         return ()
@@ -256,7 +273,7 @@ def recheck(
     if not approved:
         if rule.mode is Mode.ASSIST:
             why.append("every posting of this workflow is approved now: its mode is assist")
-        why += _over_limits(posting.payload, value, rule)
+        why += _over_limits(together, rule)
     why += _out_of_period(posting.payload, rule, today)
     if rule.posting_date.policy is DatePolicy.CURRENT and _month_closed(posting.payload, rule, today):
         why.append(f"its month has closed since: posting date {posting.payload['posting_date']}, today {today}")

@@ -181,12 +181,12 @@ class Authority(Settings):
     )
     min_confidence: float = Field(default=0.9, ge=0, le=1, description="Least score, 0 to 1")
     max_value: Decimal | None = Field(
-        default=None, ge=0, description="Largest value of one posting, in the plant's currency"
+        default=None, ge=0, description="Largest value of one posting, or of a group the sum, in the plant's currency"
     )
     max_quantity: Mapping[str, Decimal] = Field(
         default={},
         description="Largest quantity of one posting, by unit, for example KG; it counts for all units that measure "
-        "the same, converted",
+        "the same, converted. In a group the sum over what is of one kind and material",
     )
     four_eyes: bool = Field(default=False, description="Two different people must approve what is held")
     escalate_hours: float | None = Field(

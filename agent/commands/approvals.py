@@ -12,6 +12,7 @@ from agent.commands import show
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
 from agent.errors import Conflict
+from agent.rights import at_stake, with_it
 from agent.shown import said
 from agent.store import approvals as store
 from agent.store import decisions, lists
@@ -54,7 +55,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
                 one["id"],
                 one["ordering_key"],
                 one["kind"],
-                show.money(one["value"], place.plant.currency),
+                show.money(at_stake(one), place.plant.currency),
                 show.age(one["created_at"], at),
             ],
             [
@@ -206,6 +207,8 @@ def priced(found: dict[str, Any], place: Place) -> dict[str, Any]:
 def describe(found: dict[str, Any], place: Place) -> None:
     """One posting for people."""
     value = show.money(found["value"], place.plant.currency)
+    if with_it(found):
+        value += f", with what goes with it {show.money(at_stake(found), place.plant.currency)}"
     show.say(
         f"posting {found['id']}, version {found['version']}: {found['kind']} to {found['target']}, {found['state']}"
     )

@@ -193,7 +193,7 @@ def group(posting: Mapping[str, Any]) -> Iterator[str]:
         yield f"  approved or refused with it: posting {', '.join(map(str, found['goes_with_it']))}"
 
 
-def money(value: str | None, currency: str) -> str:
+def money(value: str | Decimal | None, currency: str) -> str:
     """An amount as people read it; empty where there is none."""
     return f"{Decimal(value):.2f} {currency}" if value is not None else ""
 

@@ -12,7 +12,7 @@ import apsw
 from pydantic_core import to_json
 
 from agent.errors import NotFound
-from agent.ports import Kind, Posting
+from agent.ports import Draft, Kind, Posting
 from agent.store import bulk, groups, lanes
 from agent.store.encode import encode, from_us, readable
 from agent.store.keys import request_id
@@ -72,6 +72,7 @@ class Waiting(NamedTuple):
     approved: bool
     waits: bool  # not before what is held of its order
     intact: bool  # the payload is what was decided and signed, byte for byte
+    together: Sequence[Draft] = ()  # what is decided as one: itself, or all of its group
 
 
 def add(tx: Transaction, new: NewPosting) -> tuple[int, str]:
@@ -184,16 +185,18 @@ def heads(tx: Transaction, target: str, limit: int) -> list[Waiting]:
     What was never sent has its request id and time already: they are part of the bytes that are frozen next.
     """
     rows: list[Any] = tx.execute(HEADS, (target, tx.now_us, limit)).fetchall()
-    return [_with_documents(tx, _waiting(row, tx.now_us)) for row in rows]
+    return [_with_group(tx, _waiting(row, tx.now_us)) for row in rows]
 
 
-def _with_documents(tx: Transaction, one: Waiting) -> Waiting:
-    """With the documents that were booked before it in its group, where it is in one."""
+def _with_group(tx: Transaction, one: Waiting) -> Waiting:
+    """With what is decided as one with it, and the documents that were booked before it, where it is in a group."""
     posting = one.posting
     if posting.group is None:
-        return one
+        return one._replace(together=(Draft(posting.kind, posting.ordering_key, posting.payload, one.value),))
+    members = groups.members(tx.connection, posting.id)
+    together = [Draft(Kind(each.kind), each.ordering_key, each.payload, Decimal(each.value)) for each in members]
     known = groups.documents(tx.connection, posting.group, posting.id)
-    return one._replace(posting=posting._replace(documents=known))
+    return one._replace(posting=posting._replace(documents=known), together=together)
 
 
 def _waiting(row: tuple[Any, ...], now_us: int | None = None) -> Waiting:

@@ -43,6 +43,42 @@ def posting(**payload: str) -> Posting:
     )
 
 
+def of_group(*values: int, kind: Kind = Kind.STOCK_TRANSFER, material: str = "RM-1", **more: Any) -> Proposal:
+    """A group: 5 kg in each posting, and people who are told."""
+    payload = {"material": material, "quantity": "5.000", "unit": "KGM"}
+    drafts = [Draft(kind, "order/1", payload, Decimal(value)) for value in values]
+    return Proposal((*drafts, Draft(Kind.NOTIFICATION, "notify/x", {})), confidence=1.0, together=True, **more)
+
+
+@pytest.mark.parametrize(
+    ("one", "told"),
+    [
+        (of_group(30, 30), ("value 60.00 EUR of the 2 postings of the group is above the limit of 50.00",)),
+        (of_group(20, 30), ()),
+        (of_group(30, 30)._replace(together=False), ()),
+        (of_group(10, 10, 10), ("quantity 15.000 KG is above the limit of 12",)),
+        (of_group(10, 10, 10, kind=Kind.NOTIFICATION), ()),
+        (of_group(10, 10, 10)._replace(together=False), ()),
+    ],
+)
+def test_a_group_is_limited_by_its_sums(one: Proposal, told: tuple[str, ...]):
+    """Value over all of it, quantity over what is of one kind and material; now, and at the claim."""
+    rule = Rule(mode=Mode.AUTO, max_value=Decimal(50), max_quantity={"KGM": Decimal(12)}, units={"KGM": "KG"})
+    rule = replace(rule, currency="EUR")
+    assert decide(one, rule, TODAY).reasons == told
+    if one.together and told:
+        assert recheck(posting(quantity="5.000"), rule, TODAY, approved=False, together=one.drafts) == told
+
+
+def test_scrap_and_the_record_of_its_defect_are_the_same_pieces():
+    """Of different kinds, or materials, quantities are not added."""
+    rule = Rule(mode=Mode.AUTO, max_quantity={"KGM": Decimal(6)})
+    scrap, defect = of_group(1, kind=Kind.SCRAP), of_group(1, kind=Kind.DEFECT)
+    other = of_group(1, kind=Kind.SCRAP, material="RM-2")
+    both = scrap._replace(drafts=(*scrap.drafts, *defect.drafts, *other.drafts))
+    assert decide(both, rule, TODAY).route is Route.POST
+
+
 def test_without_a_rule_nothing_is_written():
     """The default mode is the least."""
     assert decide(proposal(), Rule(), TODAY).route is Route.ADVISE
@@ -275,10 +311,12 @@ def test_redating_says_so_and_leaves_the_good_path_alone():
 
 # ── at the claim ────────────────────────────────────────────────────────────────────────────────────────────
 
+TOGETHER = proposal().drafts
+
 
 def test_a_posting_that_nothing_changed_for_is_sent():
     """The good path of the claim."""
-    assert recheck(posting(), AUTO, TODAY, approved=False) == ()
+    assert recheck(posting(), AUTO, TODAY, approved=False, together=TOGETHER) == ()
 
 
 @pytest.mark.parametrize(
@@ -292,20 +330,20 @@ def test_a_posting_that_nothing_changed_for_is_sent():
 )
 def test_tightened_rules_hold_what_was_ready(rule, told):
     """Mode and limits are looked at again."""
-    assert told in recheck(posting(), rule, TODAY, approved=False, value=Decimal(40))[0]
+    assert told in recheck(posting(), rule, TODAY, approved=False, together=TOGETHER)[0]
 
 
 def test_what_a_person_approved_is_not_held_for_a_person_again():
     """Limits and assist are what the signature was for; advise and a closed month are not."""
     rule = Rule(mode=Mode.ASSIST, max_value=Decimal(1))
-    assert recheck(posting(), rule, TODAY, approved=True, value=Decimal(40)) == ()
-    assert recheck(posting(), Rule(mode=Mode.ADVISE), TODAY, approved=True)
-    assert recheck(posting(), rule, TODAY + timedelta(days=30), approved=True)
+    assert recheck(posting(), rule, TODAY, approved=True, together=TOGETHER) == ()
+    assert recheck(posting(), Rule(mode=Mode.ADVISE), TODAY, approved=True, together=TOGETHER)
+    assert recheck(posting(), rule, TODAY + timedelta(days=30), approved=True, together=TOGETHER)
 
 
 @pytest.mark.parametrize("policy", [DatePolicy.HOLD, DatePolicy.CURRENT])
 def test_a_month_that_closed_while_it_waited_holds_the_posting(policy):
     """What is signed is fixed, so a person decides on the new date."""
     rule = Rule(mode=Mode.AUTO, posting_date=PostingDate(policy=policy))
-    assert recheck(posting(), rule, date(2026, 12, 3), approved=False) == ()
-    assert "closed" in recheck(posting(), rule, date(2026, 12, 4), approved=False)[0]
+    assert recheck(posting(), rule, date(2026, 12, 3), approved=False, together=TOGETHER) == ()
+    assert "closed" in recheck(posting(), rule, date(2026, 12, 4), approved=False, together=TOGETHER)[0]

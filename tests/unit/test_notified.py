@@ -77,4 +77,7 @@ def test_who_only_advises_tells_nobody():
 def test_a_tightened_rule_does_not_keep_a_notification_back(mode: Mode):
     """It was decided to tell; a mode that writes less from now on does not take that back."""
     one = Posting(1, 1, Kind.NOTIFICATION, "people", "notify/a", "K" * 16, {"text": "look"}, "ready", 1, AT)
-    assert recheck(one, Rule(mode=mode, min_confidence=0.9), AT.date() + timedelta(days=90), approved=False) == ()
+    assert (
+        recheck(one, Rule(mode=mode, min_confidence=0.9), AT.date() + timedelta(days=90), approved=False, together=())
+        == ()
+    )
