@@ -15,6 +15,7 @@ import click
 from agent import assembly, config, contents
 from agent.brokers import BrokerConnection
 from agent.callers import identity_of
+from agent.cautions import cautions
 from agent.commands import show
 from agent.commands.place import as_json, now, tidy
 from agent.crosschecks import POSTS
@@ -58,13 +59,19 @@ def check(*, file: Path, connect: bool, json: bool) -> None:
     loaded = examined.config
     around = list(surroundings(loaded)) if connect and loaded is not None and not findings else []
     if json:
-        show.data({"ok": not findings and not around, "findings": [asdict(one) for one in findings], "connect": around})
+        told_ = {"findings": [asdict(one) for one in findings], "connect": around, "warnings": warnings(loaded)}
+        show.data({"ok": not findings and not around, **told_})
     else:
         _print(file, loaded, findings, around, connect=connect)
     if findings:
         sys.exit(2)
     if around:
         sys.exit(1)
+
+
+def warnings(loaded: config.Config | None) -> list[str]:
+    """What is allowed in the workflows and should be known."""
+    return [f"{name}: {one}" for name in loaded.workflows for one in cautions(loaded, name)] if loaded else []
 
 
 def told(finding: Finding, examined: config.Examined) -> Finding:
@@ -110,6 +117,7 @@ def would_run(loaded: config.Config) -> None:
         below += [f"held unless {', '.join(limits)}"] if limits else []
         below += [_writes(authority.mode, f"posts {modes} at {flow.target}")]
         below += [f"what is for role {role} goes to {target}" for role, target in flow.targets.items()]
+        below += [f"WARNING: {caution}" for caution in cautions(loaded, name)]
         rows.append(([name, ", ".join(flow.mappings), authority.mode, flow.target], below))
     show.entries(["workflow", "reads", "authority", "target"], rows)
     show.say("")

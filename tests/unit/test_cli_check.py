@@ -83,6 +83,46 @@ def test_an_opcua_server_that_nobody_may_enter_is_told(config, scope, anonymous,
     assert ("WARNING: nobody can log in: no token under api.tokens has the scope read" in ran.out) == warned
 
 
+LINE = """  - name: line
+    kind: line
+    mqtt: {brokers: ["mqtt://127.0.0.1:1883"], topic: "plant/{work_center}/dispatch", answers: plant/taken}
+    postings: {dispatch: live}
+
+workflows:"""
+HAS_LINE = (("workflows:", LINE), ("order_release:               #", "order_release:\n    targets: {line: line}  #"))
+NO_LINE = "order_release: no target for role line under"
+NOBODY = "order_release: no target for role notify under"
+NO_ALARM = "scrap: no target for role notify under"
+IN_PART = "what is decided as one would happen in part"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ((), [NO_LINE, NOBODY, NO_ALARM]),
+        (HAS_LINE, [NOBODY, NO_ALARM]),
+        (
+            (*HAS_LINE, ("order_release: live", "order_release: dry-run"), ("{mode: advise, min", "{mode: auto, min")),
+            [NOBODY, f"order_release: {IN_PART} (order_release dry-run at s4, dispatch live at line)", NO_ALARM],
+        ),
+        (
+            (("defect: live", "defect: off"),),
+            [NO_LINE, NOBODY, NO_ALARM, f"scrap: {IN_PART} (scrap live at s4, defect off at s4, stock_transfer live"],
+        ),
+    ],
+)
+def test_what_would_happen_in_part_or_be_told_to_nobody_is_a_warning(config, changes, told):
+    """A role without a target, a group whose members have different modes: all the same the configuration is right."""
+    for old, new in changes:
+        change(config, old, new)
+    ran = gatepost_(config, "check", str(config), "--json")
+    assert ran.code == 0, ran.out
+    warnings = json.loads(ran.out)["warnings"]
+    assert [one[: len(start)] for one, start in zip(warnings, told, strict=True)] == told
+    shown = " ".join(gatepost_(config, "check", str(config)).out.split())
+    assert all(f"WARNING: {one.partition(': ')[2]}" in shown for one in warnings)
+
+
 def test_the_missing_secret_of_the_bench_says_who_makes_it(config, monkeypatch):
     """In a fresh clone `check` says what makes the secret, and where it will be; of other secrets it does not."""
     monkeypatch.delenv("GATEPOST_SECRET_ERP_PASSWORD")

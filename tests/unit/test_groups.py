@@ -83,6 +83,7 @@ def test_each_is_sent_when_the_one_before_it_is_booked(writer: Writer):
     booked(writer, second, "T1")
     (third,) = claim(writer)
     assert dict(third.posting.documents) == {"scrap": "2026/4711", "stock_transfer": "T1"}
+    assert [one.kind for one in third.together] == [Kind.SCRAP, Kind.STOCK_TRANSFER, Kind.DEFECT]
     booked(writer, third)
     assert states(writer, ids) == ["acknowledged"] * 3
 
