@@ -6,44 +6,33 @@ Quantities are decimal strings, conversions fractions (``"1000/1"``), times ISO 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
 from agent.errors import BadPayload
-from agent.masterdata import (
-    STATUSES,
-    ZERO,
-    Bom,
-    BomItem,
-    Component,
-    DefectCode,
-    Fact,
-    Material,
-    Operation,
-    Operator,
-    Order,
-    Resource,
-    Routing,
-    ScrapReason,
-    Stock,
-    Tolerance,
-    WorkCenter,
-)
+from agent.masterdata import STATUSES, Fact, Order
 
 Document: TypeAlias = Mapping[str, Any]
-T = TypeVar("T")
+_Read: TypeAlias = Callable[[Any, str], Any]  # a value and where it stands → what it is as a field
+
+KINDS: Final[Mapping[str, type[Fact]]] = {one.kind: one for one in get_args(Fact)}
+FARTHEST: Final = 30  # powers of ten: what lies beyond is no quantity of a plant
 
 
 def from_document(kind: str, document: Document) -> Fact:
     """The fact of a JSON document. Raises BadPayload (reason ``masterdata``) naming the field and value."""
-    read = _READ.get(kind)
-    if read is None:
-        raise _bad("kind", f"unknown kind {kind!r}; known are {', '.join(_READ)}")
-    return read(_Reader(document, kind))
+    made = KINDS.get(kind)
+    if made is None:
+        raise _bad("kind", f"unknown kind {kind!r}; known are {', '.join(KINDS)}")
+    fact: Fact = _made(made, document, kind)
+    if isinstance(fact, Order) and fact.status not in STATUSES:
+        raise _bad(f"{kind}.status", f"must be one of {', '.join(STATUSES)}, not {fact.status!r}")
+    return fact
 
 
 def to_document(fact: Fact) -> dict[str, Any]:
@@ -69,75 +58,92 @@ def _bad(where: str, message: str) -> BadPayload:
     return BadPayload(message, field=where, reason="masterdata")
 
 
-class _Reader:
-    """Takes the fields of one document; refuses what is missing, of another type, or left over."""
+def _made(kind: type, document: Any, path: str) -> Any:
+    """An object of this class: refuses fields that are missing, of another type, or none of its own."""
+    if not isinstance(document, Mapping):
+        raise _bad(path, f"must be an object, not {document!r}")
+    found, known = {}, _shape(kind)
+    for name, (read, absent) in known.items():
+        if name in document:
+            found[name] = read(document[name], f"{path}.{name}")
+        elif absent is MISSING:
+            raise _bad(f"{path}.{name}", "is missing")
+        else:
+            found[name] = absent
+    if len(document) > sum(name in document for name in known):
+        raise _bad(f"{path}.{min(set(document) - set(known))}", "unknown field; remove it or mend its name")
+    return kind(**found)
 
-    def __init__(self, document: Any, path: str) -> None:
-        if not isinstance(document, Mapping):
-            raise _bad(path, f"must be an object, not {document!r}")
-        self.path = path
-        self.left = dict(document)
 
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self.left.pop(name, default)
-        if value is None or not isinstance(value, str) or (default is None and not value.strip()):
-            raise _bad(f"{self.path}.{name}", f"must be a text that is not empty, not {value!r}")
-        return value
+@cache
+def _shape(kind: type) -> Mapping[str, tuple[_Read, Any]]:
+    """Field → how it is read, and what it is where a document does not have it (MISSING: it must)."""
+    types = get_type_hints(kind)
+    return {one.name: (_reader(types[one.name], one), _absent(one)) for one in fields(kind)}
 
-    def number(self, name: str, default: Decimal | None = None, *, least: Decimal | None = ZERO) -> Decimal:
-        value = self.left.pop(name, default)
-        try:
-            number = Decimal(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
-        except InvalidOperation:
-            number = None
-        if number is None or not number.is_finite() or abs(number.adjusted()) > 30:
-            raise _bad(f"{self.path}.{name}", f'must be a decimal number as text, such as "12.500", not {value!r}')
-        if least is not None and number < least:
-            raise _bad(f"{self.path}.{name}", f"must not be below {least}, but is {number}")
-        return number
 
-    def yes(self, name: str) -> bool:
-        value = self.left.pop(name, False)
-        if not isinstance(value, bool):
-            raise _bad(f"{self.path}.{name}", f"must be true or false, not {value!r}")
-        return value
+def _absent(one: Field[Any]) -> Any:
+    if one.default_factory is not MISSING:
+        return one.default_factory()
+    return one.metadata.get("absent", one.default)
 
-    def moment(self, name: str) -> datetime | None:
-        value = self.left.pop(name, None)
-        if value is None:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-        except (TypeError, ValueError):
-            raise _bad(f"{self.path}.{name}", f"must be a time like 2026-01-31T12:00:00+00:00, not {value!r}") from None
-        if moment.tzinfo is None:
-            raise _bad(f"{self.path}.{name}", f"must carry its offset from UTC, but is {value!r}")
-        return moment
 
-    def ratios(self, name: str) -> Mapping[str, Fraction]:
-        value = self.left.pop(name, {})
-        if not isinstance(value, Mapping):
-            raise _bad(f"{self.path}.{name}", f"must map a unit to a fraction, not {value!r}")
-        return MappingProxyType({unit: _ratio(text, f"{self.path}.{name}.{unit}") for unit, text in value.items()})
+def _reader(of: Any, one: Field[Any]) -> _Read:
+    if get_origin(of) is tuple:
+        item = get_args(of)[0]
+        return lambda value, where: _each(item, value, where)
+    if of is str and _absent(one) is MISSING:
+        return _filled
+    if of is Decimal and one.metadata.get("signed"):
+        return _number
+    return _READERS[of]
 
-    def numbers(self, name: str) -> Mapping[str, Decimal]:
-        inner = _Reader(self.left.pop(name, {}), f"{self.path}.{name}")
-        return MappingProxyType({key: inner.number(key) for key in tuple(inner.left)})
 
-    def texts(self, name: str) -> Mapping[str, str]:
-        inner = _Reader(self.left.pop(name, {}), f"{self.path}.{name}")
-        return MappingProxyType({key: inner.text(key, "") for key in tuple(inner.left)})
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise _bad(where, f"must be a text, not {value!r}")
+    return value
 
-    def each(self, name: str, read: Callable[[_Reader], T]) -> tuple[T, ...]:
-        value = self.left.pop(name, [])
-        if not isinstance(value, list | tuple):
-            raise _bad(f"{self.path}.{name}", f"must be a list, not {value!r}")
-        return tuple(read(_Reader(item, f"{self.path}.{name}[{at}]")) for at, item in enumerate(value))
 
-    def done(self, fact: T) -> T:
-        if self.left:
-            raise _bad(f"{self.path}.{min(self.left)}", "unknown field; remove it or mend its name")
-        return fact
+def _filled(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _bad(where, f"must be a text that is not empty, not {value!r}")
+    return value
+
+
+def _number(value: Any, where: str) -> Decimal:
+    try:
+        number = Decimal(value) if isinstance(value, str | int | Decimal) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite() or abs(number.adjusted()) > FARTHEST:
+        raise _bad(where, f'must be a decimal number as text, such as "12.500", not {value!r}')
+    return number
+
+
+def _amount(value: Any, where: str) -> Decimal:
+    number = _number(value, where)
+    if number < 0:
+        raise _bad(where, f"must not be below 0, but is {number}")
+    return number
+
+
+def _yes(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise _bad(where, f"must be true or false, not {value!r}")
+    return value
+
+
+def _moment(value: Any, where: str) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise _bad(where, f"must be a time like 2026-01-31T12:00:00+00:00, not {value!r}") from None
+    if moment.tzinfo is None:
+        raise _bad(where, f"must carry its offset from UTC, but is {value!r}")
+    return moment
 
 
 def _ratio(value: Any, where: str) -> Fraction:
@@ -150,171 +156,27 @@ def _ratio(value: Any, where: str) -> Fraction:
     return ratio
 
 
-def _material(read: _Reader) -> Fact:
-    return read.done(
-        Material(
-            material=read.text("material"),
-            base_unit=read.text("base_unit"),
-            text=read.text("text", ""),
-            price=read.number("price", ZERO),
-            batch_managed=read.yes("batch_managed"),
-            units=read.ratios("units"),
-        )
-    )
+def _each(item: type, value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _bad(where, f"must be a list, not {value!r}")
+    return tuple(_made(item, one, f"{where}[{at}]") for at, one in enumerate(value))
 
 
-def _work_center(read: _Reader) -> Fact:
-    return read.done(
-        WorkCenter(
-            work_center=read.text("work_center"),
-            line=read.text("line"),
-            text=read.text("text", ""),
-            set_up=read.number("set_up", ZERO),
-            changes=read.numbers("changes"),
-            oee=read.number("oee", Decimal(1)),
-        )
-    )
+def _map(read: _Read) -> _Read:
+    def each(value: Any, where: str) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _bad(where, f"must be an object, not {value!r}")
+        return MappingProxyType({name: read(one, f"{where}.{name}") for name, one in value.items()})
+
+    return each
 
 
-def _routing(read: _Reader) -> Fact:
-    return read.done(
-        Routing(
-            material=read.text("material"),
-            work_center=read.text("work_center"),
-            minutes=read.number("minutes"),
-            unit=read.text("unit"),
-            family=read.text("family", ""),
-            certificate=read.text("certificate", ""),
-            tool=read.text("tool", ""),
-            recipe=read.text("recipe", ""),
-        )
-    )
-
-
-def _operator(read: _Reader) -> Fact:
-    return read.done(
-        Operator(read.text("operator"), read.texts("certificates"), read.text("hours", ""), read.text("days", ""))
-    )
-
-
-def _bom(read: _Reader) -> Fact:
-    return read.done(Bom(read.text("product"), read.text("unit"), read.each("items", _bom_item)))
-
-
-def _bom_item(read: _Reader) -> BomItem:
-    item = BomItem(read.text("material"), read.number("quantity"), read.text("unit"), read.number("set_up", ZERO))
-    return read.done(item)
-
-
-def _tolerance(read: _Reader) -> Fact:
-    return read.done(
-        Tolerance(read.text("material", ""), read.text("work_center", ""), read.number("under"), read.number("over"))
-    )
-
-
-def _order(read: _Reader) -> Fact:
-    status = read.text("status")
-    if status not in STATUSES:
-        raise _bad(f"{read.path}.status", f"must be one of {', '.join(STATUSES)}, not {status!r}")
-    return read.done(
-        Order(
-            order=read.text("order"),
-            material=read.text("material"),
-            plant=read.text("plant"),
-            quantity=read.number("quantity"),
-            unit=read.text("unit"),
-            status=status,
-            operations=read.each("operations", _operation),
-            components=read.each("components", _component),
-            changed_at=read.moment("changed_at"),
-            planned_start=read.moment("planned_start"),
-            due=read.moment("due"),
-            weight=read.number("weight", Decimal(1)),
-        )
-    )
-
-
-def _operation(read: _Reader) -> Operation:
-    return read.done(
-        Operation(
-            operation=read.text("operation"),
-            work_center=read.text("work_center"),
-            unit=read.text("unit"),
-            minutes=read.number("minutes", ZERO),
-            confirmed=read.yes("confirmed"),
-            confirmed_yield=read.number("confirmed_yield", ZERO),
-            confirmed_scrap=read.number("confirmed_scrap", ZERO),
-            started=read.moment("started"),
-            finished=read.moment("finished"),
-        )
-    )
-
-
-def _component(read: _Reader) -> Component:
-    return read.done(
-        Component(
-            material=read.text("material"),
-            reservation=read.text("reservation"),
-            item=read.text("item"),
-            required=read.number("required"),
-            withdrawn=read.number("withdrawn", ZERO),
-            unit=read.text("unit"),
-            storage_location=read.text("storage_location", ""),
-            batch=read.text("batch", ""),
-            operation=read.text("operation", ""),
-            backflush=read.yes("backflush"),
-        )
-    )
-
-
-def _stock(read: _Reader) -> Fact:
-    return read.done(
-        Stock(
-            material=read.text("material"),
-            storage_location=read.text("storage_location", ""),
-            quantity=read.number("quantity", least=None),
-            unit=read.text("unit"),
-            batch=read.text("batch", ""),
-            held=read.number("held", ZERO, least=None),
-        )
-    )
-
-
-def _resource(read: _Reader) -> Fact:
-    return read.done(
-        Resource(read.text("resource"), read.yes("available"), read.moment("back_at"), read.text("text", ""))
-    )
-
-
-def _scrap_reason(read: _Reader) -> Fact:
-    return read.done(
-        ScrapReason(
-            cause=read.text("cause"),
-            reason=read.text("reason"),
-            variance_reason=read.text("variance_reason", ""),
-            movement=read.text("movement", "551"),
-            cost_center=read.text("cost_center", ""),
-            text=read.text("text", ""),
-            work_center=read.text("work_center", ""),
-            severity=read.text("severity", ""),
-        )
-    )
-
-
-def _defect_code(read: _Reader) -> Fact:
-    return read.done(DefectCode(read.text("defect"), read.text("group"), read.text("text", "")))
-
-
-_READ: Mapping[str, Callable[[_Reader], Fact]] = {
-    "material": _material,
-    "work_center": _work_center,
-    "bom": _bom,
-    "tolerance": _tolerance,
-    "order": _order,
-    "stock": _stock,
-    "scrap_reason": _scrap_reason,
-    "defect_code": _defect_code,
-    "routing": _routing,
-    "operator": _operator,
-    "resource": _resource,
+_READERS: Final[Mapping[Any, _Read]] = {
+    str: _text,
+    bool: _yes,
+    Decimal: _amount,
+    datetime | None: _moment,
+    Mapping[str, str]: _map(_text),
+    Mapping[str, Decimal]: _map(_amount),
+    Mapping[str, Fraction]: _map(_ratio),
 }

@@ -1,6 +1,8 @@
 """What the ERP and the plant's files say: materials, orders, BOMs, work centres, tolerances, stock.
 
-Quantities and money are `Decimal`; units are codes of UN/ECE Recommendation 20 (``KGM``, ``C62``).
+Quantities and money are `Decimal`; units are codes of UN/ECE Recommendation 20 (``KGM``, ``C62``). The types of the
+fields say how `documents` reads them: a text without a default must not be empty, a number is not negative. Metadata
+say otherwise: `absent` is what a field is where a document lacks it, `signed` allows what is below zero.
 """
 
 from __future__ import annotations
@@ -112,7 +114,7 @@ class Bom:
     kind: ClassVar[str] = "bom"
     product: str
     unit: str
-    items: tuple[BomItem, ...]
+    items: tuple[BomItem, ...] = ()
 
     @property
     def key(self) -> str:
@@ -125,8 +127,8 @@ class Tolerance:
     """How far a report may deviate from what is expected, as fractions; an empty field means any."""
 
     kind: ClassVar[str] = "tolerance"
-    material: str
-    work_center: str
+    material: str = field(metadata={"absent": ""})
+    work_center: str = field(metadata={"absent": ""})
     under: Decimal
     over: Decimal
 
@@ -159,7 +161,7 @@ class Component:
     reservation: str
     item: str
     required: Decimal
-    withdrawn: Decimal
+    withdrawn: Decimal = field(metadata={"absent": ZERO})
     unit: str
     storage_location: str = ""
     batch: str = ""
@@ -211,11 +213,11 @@ class Stock:
 
     kind: ClassVar[str] = "stock"
     material: str
-    storage_location: str
-    quantity: Decimal
+    storage_location: str = field(metadata={"absent": ""})
+    quantity: Decimal = field(metadata={"signed": True})
     unit: str
     batch: str = ""
-    held: Decimal = ZERO  # in quality inspection or blocked, beside `quantity`
+    held: Decimal = field(default=ZERO, metadata={"signed": True})  # inspected or blocked, beside `quantity`
 
     @property
     def key(self) -> str:
