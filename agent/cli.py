@@ -42,6 +42,7 @@ COMMANDS = {
     "approvals": ("approvals:approvals", "Held postings: list, show, approve, correct, refuse."),
     "advised": ("advised:advised", "List what workflows in mode `advise` would have posted; nothing of it was."),
     "compare": ("compare:compare", "Compare what the agent would have done with what people did."),
+    "findings": ("findings:command", "List what reconciliation found and nobody has put right yet, with its evidence."),
     "counts": ("reconciliation:counts", "List what is worth counting, in money; enter what was counted."),
     "variance": (
         "reconciliation:variance",

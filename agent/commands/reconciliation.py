@@ -6,18 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 
 from agent import counts as counted
-from agent import masterfiles
 from agent.balances import accounts, worth_counting
 from agent.commands import show
+from agent.commands.facts import known
 from agent.commands.place import AT_MOST, Asked, Place, as_json, at_place, now, plain, signed
 from agent.commands.reach import Reach
-from agent.facts import Facts, Plant, from_document
-from agent.store import masterdata
 
 DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -52,7 +49,7 @@ def listed(*, costs: float, limit: int, place: Place, json: bool) -> None:
       gatepost counts
       gatepost counts list --costs 25 --json
     """
-    facts = _facts(place)
+    facts = known(place)
     found = place.look(lambda live: worth_counting(live, facts, now(), costs))[:limit]
     if json:
         show.data(found)
@@ -105,7 +102,7 @@ def enter(
       gatepost counts enter RM-RESIN 171A 412.5 kg --reason "cycle count of week 48"
       gatepost counts enter RM-PIGMENT 171A 18 kg --batch B7 --by "E. Muster" --reason "silo looked too full"
     """
-    one = counted.checked(counted.Counted(material, storage_location, quantity, unit, batch), _facts(place))
+    one = counted.checked(counted.Counted(material, storage_location, quantity, unit, batch), known(place))
     body = {
         "material": material, "storage_location": storage_location, "quantity": f"{quantity:f}", "unit": one.unit,
         "batch": batch,
@@ -130,7 +127,7 @@ def variance(*, order: str, day: datetime | None, place: Place, json: bool) -> N
       gatepost variance 1000100
       gatepost variance --day 2026-11-20
     """
-    facts = _facts(place)
+    facts = known(place)
     of_day = f"{day:%Y-%m-%d}" if day else ""
     found = place.look(lambda live: accounts(live, facts, order=order, day=of_day))
     if json:
@@ -170,13 +167,3 @@ def no_account(order: str, day: str, *, today: str) -> str:
 
 def _since(one: Mapping[str, Any]) -> str:
     return show.moment(one["since"]) if one["counted"] else "never"
-
-
-def _facts(place: Place) -> Facts:
-    """The plant's files as they count today, and what the ERP said last. Raises ConfigError, NotFound, StoreError."""
-    plant = Plant(place.plant.site, ZoneInfo(place.plant.time_zone), place.plant.currency)
-    table = place.unit_table()
-    files = masterfiles.load(place.masterdata, table).facts(plant.day(now()))
-    learnt = place.look(lambda live: masterdata.current(live, "erp"))
-    told = (from_document(kind, document) for kind, _, document in learnt)
-    return Facts(plant, table).with_facts(files).with_facts(told)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 
-from agent import masterfiles
 from agent.commands import show
+from agent.commands.facts import known
 from agent.commands.place import Place, as_json, at_place, now
 from agent.config import parse, read_yaml
-from agent.facts import Facts, Plant, from_document
 from agent.releasing import release_sequence, shown
-from agent.store import masterdata
 from agent.workflows.constraints import Limits
 from agent.workflows.order_release import Config, OrderRelease
 
@@ -40,7 +37,7 @@ def command(*, work_center: str, set_up_for: str, running: str, place: Place, js
       gatepost sequence ASSY-05
       gatepost sequence MIX-01 --set-up-for blue --json
     """
-    facts = _facts(place)
+    facts = known(place)
     until = time.monotonic() + LONGEST_S
     found = shown(
         release_sequence(
@@ -62,16 +59,6 @@ def command(*, work_center: str, set_up_for: str, running: str, place: Place, js
         show.folded(f"left out: {one['order']}: {one['why']}")
     if not rows and not found["left_out"]:
         show.say(f"{work_center} has no open orders")
-
-
-def _facts(place: Place) -> Facts:
-    """The plant's files as they count today, and what the ERP said last. Raises ConfigError, NotFound, StoreError."""
-    plant = Plant(place.plant.site, ZoneInfo(place.plant.time_zone), place.plant.currency)
-    table = place.unit_table()
-    files = masterfiles.load(place.masterdata, table).facts(plant.day(now()))
-    learnt = place.look(lambda live: masterdata.current(live, "erp"))
-    told = (from_document(kind, document) for kind, _, document in learnt)
-    return Facts(plant, table).with_facts(files).with_facts(told)
 
 
 def _limits(place: Place) -> Limits:

@@ -13,10 +13,13 @@ import apsw
 import click
 
 from agent import desk
+from agent import found as findings
 from agent.commands import show
 from agent.commands.advised import IN_AUTO
+from agent.commands.facts import known
+from agent.commands.findings import told
 from agent.commands.place import Place, as_json, at_place
-from agent.errors import NotFound
+from agent.errors import ConfigError, NotFound
 from agent.shown import said
 from agent.store.named import ORDER, of_order
 from agent.units import UnitTable
@@ -64,8 +67,9 @@ BECAME = {
 def trace(*, name: str, place: Place, json: bool) -> None:
     """Show one event's life: message, facts, score, decision, signatures, every try, document.
 
-    ID is an event's number, posting:NUMBER, the sender's message id, the key or the number of an ERP document, or an
-    order: then its postings are listed. What ID was taken for is said first, and what else it means.
+    ID is an event's number, posting:NUMBER, the sender's message id, the key or the number of an ERP document, the id
+    of a finding of reconciliation (its first characters will do), or an order: then its postings are listed. What ID
+    was taken for is said first, and what else it means.
 
     \b
     Examples:
@@ -73,6 +77,7 @@ def trace(*, name: str, place: Place, json: bool) -> None:
       gatepost trace posting:12
       gatepost trace 2026/4900000017
       gatepost trace order:1000100
+      gatepost trace finding:5417fd3b
     """
     found = place.look(lambda connection: _found(connection, name))
     if "order" in found:
@@ -82,8 +87,23 @@ def trace(*, name: str, place: Place, json: bool) -> None:
         show.data(found)
         return
     shown = Shown(lambda score: fact_names(place.models, score), place.unit_table(), place.plant.currency)
-    for line in (*_taken_for(name, found), *timeline(found, shown)):
+    for line in (*_taken_for(name, found), *_finding(found, place), *timeline(found, shown)):
         show.folded(line)
+
+
+def _finding(found: Mapping[str, Any], place: Place) -> Iterator[str]:
+    """Where the event is a finding: from its evidence to what the books say after it."""
+    event = found["event"]
+    if event is None or event.get("topic") != findings.TOPIC:
+        return
+    try:
+        facts = known(place)
+    except ConfigError:  # a trace is shown without them, too
+        return
+    one = place.look(lambda live: findings.of_event(live, event["id"], facts))
+    if one is not None:
+        yield from told(one, place.unit_table(), place.plant.currency)
+        yield ""
 
 
 def _found(connection: apsw.Connection, name: str) -> dict[str, Any]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import apsw
 
 from agent.errors import NotFound
-from agent.store import awaited
+from agent.store import awaited, findings
 from agent.store.approvals import SHOWN, shown, with_group
 
 LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
 REPORTS = ("consumption", "confirmation", "scrap")  # whose message ids need no word before them
 ORDER = "order:"
+FINDING = re.compile("[0-9a-f]{6,20}")  # the first characters of its id
 
 
 class Meaning(NamedTuple):
@@ -29,19 +31,23 @@ class Meaning(NamedTuple):
 def named(connection: apsw.Connection, name: str) -> list[Meaning]:
     """Everything that `name` means, the likeliest first. Raises NotFound.
 
-    ``event:NUMBER`` and ``posting:NUMBER`` mean one thing only; a number alone is an event's before a posting's.
+    ``event:NUMBER``, ``posting:NUMBER`` and ``finding:ID`` mean one thing only; a number alone is an event's before a
+    posting's.
     """
     found = list(dict.fromkeys(_meanings(connection, name))) or list(_parts_of_documents(connection, name))
     if not found:
         raise NotFound(
             f"nothing is known as {name!r}: give an event's number, posting:NUMBER, a message id, the key or the "
-            "number of a document, or an order (order:NUMBER)"
+            "number of a document, an order (order:NUMBER), or a finding (finding:ID)"
         )
     return found
 
 
 def _meanings(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
     sort, colon, rest = name.partition(":")
+    if colon and sort == "finding":
+        yield from _findings(connection, rest)
+        return
     number = rest if colon and sort in ("event", "posting") else name
     if number.isdecimal() and number.isascii() and len(number) < LONGEST_ID:
         if sort != "posting":
@@ -66,6 +72,20 @@ def _meanings(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
         "SELECT event_id, id FROM posting WHERE document IS NOT NULL AND document = ?", (name,)
     ):
         yield Meaning(f"the document of posting {posting}", f"posting:{posting}", event, posting)
+    yield from _findings(connection, name)
+
+
+def _findings(connection: apsw.Connection, id: str) -> Iterator[Meaning]:
+    """Findings of reconciliation whose id begins so: sentences name the first eight characters of it."""
+    if not FINDING.fullmatch(id):
+        return
+    first = findings.NAME + id
+    for key, event in connection.execute(
+        "SELECT message_key, event_id FROM identity WHERE message_key >= ? AND message_key < ? LIMIT 10",
+        (first, first + "g"),
+    ):
+        whole = key.removeprefix(findings.NAME)
+        yield Meaning(f"finding {whole[:8]} of reconciliation, event {event}", f"finding:{whole}", event, None)
 
 
 def _parts_of_documents(connection: apsw.Connection, name: str) -> Iterator[Meaning]:

@@ -130,13 +130,13 @@ async def list_variance(agent: TheAgent, caller: Reader, order: Order = "", day:
     """What orders took beside their bills of material, with the sentence that explains it; without a day those now."""
     facts = agent.rules.facts
     found = await look(agent, lambda at: accounts(at, facts, order=order, day=day))
-    mine = [one for one in found if any(caller.sees(line) for line in _lines(one, facts))]
+    mine = [one for one in found if any(caller.sees(line) for line in lines_of(one, facts))]
     hidden = covered(agent.config, caller)
     materials = [part["material"] for one in mine for part in one["components"]]
     return Variances.model_validate({"items": veiled(mine, hidden, materials if hidden else ())})
 
 
-def _lines(one: Mapping[str, Any], facts: Facts) -> set[str]:
+def lines_of(one: Mapping[str, Any], facts: Facts) -> set[str]:
     """The lines at which an order is made; an unknown order is of none that has a name."""
     order = facts.orders.get(one["order"])
     centers = [facts.work_centers.get(step.work_center) for step in order.operations] if order else []

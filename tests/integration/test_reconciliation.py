@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from agent import found as found_
 from agent import reconciling
 from agent.balances import accounts
 from agent.detectors.balance import Change
@@ -95,6 +96,28 @@ async def test_what_two_reports_say_of_one_lot_is_taken_back_once(line: Plant):
     resin = account_of(line, "RM-RESIN")
     assert (resin["used"], resin["booked"]) == ("9.613", "9.613")
     assert float(resin["expected"]) == pytest.approx(9.6, rel=0.01)  # of the one lot that was made
+
+
+async def test_a_finding_is_followed_from_its_evidence_to_the_books(line: Plant):
+    """What was just taken back: by the first letters of its id, with the reports, the decision, the document."""
+    config, facts = line.folder / "agent.yaml", line.agent.rules.facts
+    (one,) = line.agent.desk.look(lambda reader: found_.listed(reader, facts))
+    assert (one["cause"], one["state"], one["open"]) == ("double report", "put right", False)
+    assert line.agent.desk.look(lambda reader: found_.listed(reader, facts, only_open=True)) == []
+    assert Decimal(one["value"]) == round(Decimal("9.613") * facts.materials["RM-RESIN"].price, 2)
+    for asked in (f"finding:{one['id'][:8]}", one["id"][:8]):
+        told = (await asyncio.to_thread(gatepost_, config, "trace", asked)).out
+        assert f"finding {one['id'][:8]}: double report of RM-RESIN at 171A, order 1000100: put right" in told
+        for name in one["about"]:
+            assert f"report {name}, event " in told
+        assert "shown by: the lot was made once" in told
+        assert f"approved by {PERSON.by} on " in told
+        assert f"document {one['postings'][0]['document']}" in told
+        assert "9.613 KG of RM-RESIN booked, 9.613 used" in told
+    listed = await asyncio.to_thread(gatepost_, config, "findings", "--all")
+    assert f"{one['id'][:8]}  " in listed.out
+    assert "reported twice" in listed.out
+    assert "nothing that was found is open" in (await asyncio.to_thread(gatepost_, config, "findings")).out
 
 
 async def test_what_was_made_up_for_is_no_second_finding(line: Plant):

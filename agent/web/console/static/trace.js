@@ -24,9 +24,13 @@ export function trace(main, ...rest) {
     const now = JSON.stringify(life);
     if (now === seen) return;
     seen = now;
-    fill(found, arrived(life.event), h("ol.life", life.history.map((row) => step(row))), life.postings.map(posting));
+    fill(found, arrived(life.event), findingOf(life.event), h("ol.life", life.history.map((row) => step(row))), life.postings.map(posting));
   };
 }
+
+/** A finding of reconciliation has a page that says what shows it, and what the books say after it. */
+const findingOf = (event) => event?.topic === "gatepost/reconciliation"
+  && h("p.hint", "It is a finding: ", h("a", { href: `#/findings/${event.message.split("/").at(-1)}` }, "its evidence, and what the books say now"));
 
 const arrived = (event) => event && h("section.card", h("h2", `Event ${event.id} `, badge(event.state)),
   pairs([["from", event.source], ["topic", h("code", event.topic)], ["arrived", moment(event.received_at)], ["message", event.message], ["why", event.reason]]),

@@ -1,0 +1,68 @@
+"""Findings of reconciliation as the store has them: their events, the postings that put them right, who decided."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from agent.ports import Event
+from agent.store.approvals import SHOWN, shown
+from agent.store.encode import from_us
+
+NAME: Final = "reconciliation:reconciliation/"  # and the id of a finding: the message key of its event
+_BEHIND: Final = NAME[:-1] + chr(ord(NAME[-1]) + 1)  # the first key that is none
+_EVENTS: Final = (
+    "SELECT i.message_key, e.id, e.source, e.topic, e.payload, e.received_us, e.properties, e.state FROM identity i "
+    "JOIN event e ON e.id = i.event_id WHERE i.message_key >= ? AND i.message_key < ?"
+)
+_PEOPLE: Final = (
+    "SELECT actor, action, at_us, detail FROM audit WHERE posting_id = ? "
+    "AND action IN ('approved', 'refused', 'corrected', 'signed') ORDER BY seq DESC LIMIT 1"
+)
+
+
+class Finding(NamedTuple):
+    """One of them. `postings` as people read them; `decided` is who did, what, when and why."""
+
+    id: str
+    event: Event
+    state: str  # of the event
+    postings: list[dict[str, Any]]
+    decided: dict[str, str] | None
+
+
+def newest(connection: apsw.Connection, limit: int, before: int) -> list[Finding]:
+    """Those of events below `before`, the newest first. What has left the live file is not among them."""
+    rows: Any = connection.execute(f"{_EVENTS} AND e.id < ? ORDER BY e.id DESC LIMIT ?", (NAME, _BEHIND, before, limit))
+    return [_finding(connection, row) for row in rows]
+
+
+def of_event(connection: apsw.Connection, event: int) -> Finding | None:
+    """The finding that this event is."""
+    row: Any = connection.execute(f"{_EVENTS} AND e.id = ?", (NAME, _BEHIND, event)).fetchone()
+    return _finding(connection, row) if row else None
+
+
+def postings_of(connection: apsw.Connection, event: int) -> list[dict[str, Any]]:
+    """What an event became, as people read it."""
+    sql = f"SELECT {SHOWN} FROM posting WHERE event_id = ? ORDER BY id"  # noqa: S608  # own columns
+    return [shown(one) for one in connection.execute(sql, (event,))]
+
+
+def _finding(connection: apsw.Connection, row: Any) -> Finding:
+    key, id, source, topic, payload, received, properties, state = row
+    event = Event(id, source, topic, payload, from_us(received), json.loads(properties) if properties else {})
+    postings = postings_of(connection, id)
+    acts = [act for one in postings if (act := _act(connection, one["id"])) is not None]
+    return Finding(key.removeprefix(NAME), event, state, postings, max(acts, key=lambda one: one["at"], default=None))
+
+
+def _act(connection: apsw.Connection, posting: int) -> dict[str, str] | None:
+    row: Any = connection.execute(_PEOPLE, (posting,)).fetchone()
+    if row is None:
+        return None
+    actor, action, at, detail = row
+    reason = str(json.loads(detail).get("reason", ""))
+    return {"by": actor, "did": action, "at": from_us(at).isoformat(), "reason": reason}
