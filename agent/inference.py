@@ -155,9 +155,19 @@ class Model:
         return columns
 
     def reasons(self, rows: Table) -> list[tuple[str, ...]]:
-        """For each row what a person should know, worst first. Raises ModelUnfit."""
+        """For each row what a person should know, worst first; of classes what speaks for the likeliest.
+
+        Raises ModelUnfit.
+        """
+        if self.manifest.kind == "classes":
+            return [self._speaking(row) for row in rows[:, None]]
         column = self.manifest.output.column
         return self._reasons.of(rows, lambda asked: self.run(asked)[:, column])
+
+    def _speaking(self, row: Table) -> tuple[str, ...]:
+        likeliest = int(self.run(row).argmax())
+        told = self._reasons.speaking(row, lambda asked: self.run(asked)[:, likeliest])
+        return tuple([f"speaks for {self.manifest.classes[likeliest]}: {one}" for one in told])
 
     def effects(self, row: Table) -> list[Effect]:
         """What every input of this one row does, with sixteen usual values in its place. Raises ModelUnfit.
@@ -270,8 +280,10 @@ class Model:
                 alpha: tuple([one for one, value in zip(classes, values, strict=True) if value >= least])
                 for alpha, least in self._sets
             }
+            doubtful = max(values) < self._explain_below or any(len(left) != 1 for left in possible.values())
+            why = self.reasons(table[[at]])[0] if doubtful and self._explain_below else ()
             sets, run = MappingProxyType(possible), (at, len(columns))
-            answers.append(Classified(classes, tuple(values), name, digest, row, sets, run, ms))
+            answers.append(Classified(classes, tuple(values), name, digest, row, sets, run, ms, why))
         return answers
 
     def _forecasts(self, rows: Sequence[Features], table: Table) -> list[Forecast | ModelUnfit]:

@@ -10,7 +10,7 @@ is exchanged at a time, so that only the spread of each by itself matters, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import exp
 from typing import Final, NamedTuple
 
@@ -55,14 +55,26 @@ class Reasons:
 
     def closely(self, row: Table, ask: Ask) -> list[Effect]:
         """What every input of this one row does that people can read, the worst first. Raises ModelUnfit."""
-        asked = np.repeat(row, 1 + CLOSELY * len(self._groups), axis=0)
-        for number, columns in enumerate(self._groups):
-            at = 1 + number * CLOSELY
-            asked[at : at + CLOSELY, columns] = _spread(self._manifest, self._reference, columns)
+        usual = [_spread(self._manifest, self._reference, columns) for columns in self._groups]
+        return self._effects(row, ask, usual)
+
+    def speaking(self, row: Table, ask: Ask) -> list[str]:
+        """What speaks for what `ask` is about, at a glance: one usual value in the place of each. Raises ModelUnfit."""
+        effects = self._effects(row, ask, [self._usual[None, columns] for columns in self._groups])
+        telling = [one for one in effects if one.beyond or -one.points >= MATTERS * 100]
+        return [one.sentence() for one in sorted(telling, key=lambda one: (not one.beyond, one.points))[:MOST]]
+
+    def _effects(self, row: Table, ask: Ask, usual: Sequence[Table]) -> list[Effect]:
+        """Each input by itself exchanged for these values, all in one run that begins with the row as it is."""
+        times = len(usual[0])
+        asked = np.repeat(row, 1 + times * len(self._groups), axis=0)
+        for number, (columns, values) in enumerate(zip(self._groups, usual, strict=True)):
+            at = 1 + number * times
+            asked[at : at + times, columns] = values
         answers = ask(asked)
         if not np.isfinite(answers).all():
             raise ModelUnfit("it gives no probability for rows like this one")
-        gains = answers[1:].reshape(len(self._groups), CLOSELY).mean(axis=1) - answers[0]
+        gains = answers[1:].reshape(len(self._groups), times).mean(axis=1) - answers[0]
         found = [
             self._effect(row[0].tolist(), columns, gain)
             for columns, gain in zip(self._groups, gains.tolist(), strict=True)

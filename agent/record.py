@@ -105,7 +105,7 @@ def _classified(score: Classified, bar: float) -> dict[str, Any]:
         "outputs": score.probabilities,
         "run": score.run,
         "ms": score.ms,
-        "reasons": (),
+        "reasons": score.reasons,
         "said": score.likeliest,
         "top": score.top(),
         "possible": dict(score.possible),

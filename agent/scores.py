@@ -34,6 +34,7 @@ class Classified(NamedTuple):
     possible: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by share of error: what cannot be ruled out
     run: tuple[int, int] = (0, 1)  # as of a Score
     ms: float = 0.0
+    reasons: tuple[str, ...] = ()  # what speaks for the likeliest, where a person will look
 
     @property
     def likeliest(self) -> str:

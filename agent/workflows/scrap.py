@@ -317,4 +317,4 @@ def _may_be(score: Classified | None) -> tuple[str, ...]:
     if score is None:
         return ()
     told = ", ".join(f"{cause} {100 * share:.0f} %" for cause, share in score.top())
-    return (f"it may be: {told}",)
+    return (f"it may be: {told}", *score.reasons)

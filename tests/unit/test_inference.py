@@ -389,6 +389,33 @@ def test_whoever_looks_closely_sees_what_sixteen_usual_values_would_make(tmp_pat
     assert beyond.sentence() == "heat is 10 mm, usually 0 to 9: that costs 14 points of 100"
 
 
+def test_what_speaks_for_a_class_is_told_where_a_person_will_look(tmp_path):
+    """Of a doubtful row what adds to the likeliest class, in words; a sure row has none, nor has one in shadow."""
+    weights = np.array([[0.5, -0.5], [0.0, 0.0]], np.float32)
+    nodes = [helper.make_node("Gemm", ["x", "weights"], ["odds"]), helper.make_node("Softmax", ["odds"], ["y"])]
+    folder = put(
+        tmp_path,
+        graph(nodes, {"weights": weights}),
+        kind="classes",
+        classes=("tool", "handling"),
+        conformal={"0.1": 0.7},
+        bars={"auto": 0.9},
+        inputs={"warm": {"text": "wear", "unit": "mm", "low": -9.0, "high": 9.0}, "cold": {"text": "colour"}},
+        parity=([[0.0, 0.0]], [[0.5, 0.5]]),
+    )
+    model = Model.load(folder, KEYS, explain_below=0.9)
+    answers = model.classify([(1.0, 0.0), (-1.0, 0.0), (8.0, 0.0)])
+    model.explain_below(0.0)
+    answers += model.classify([(1.0, 0.0)])
+    again = model.reasons(np.array([[1.0, 0.0]], np.float32))
+    model.close()
+    doubtful, other, sure, in_shadow = (one for one in answers if isinstance(one, Classified))
+    assert again == [doubtful.reasons]
+    assert doubtful.reasons == ("speaks for tool: wear is 1 mm, usually -9 to 9: that adds 23 points of 100",)
+    assert other.reasons == ("speaks for handling: wear is -1 mm, usually -9 to 9: that adds 23 points of 100",)
+    assert (sure.reasons, in_shadow.reasons) == ((), ())
+
+
 # ── files that do not fit ───────────────────────────────────────────────────────────────────────────────────
 
 
