@@ -19,5 +19,5 @@ MODES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 # name → workflow → options that it has while the story is played: nobody wants to wait for a shift
 OPTIONS: Final[Mapping[str, Mapping[str, Mapping[str, object]]]] = {
-    "reconcile": {"reconciliation": {"wait_minutes": 0.2}, "consumption": {"double_report_seconds": 0}}
+    "reconcile": {"reconciliation": {"wait_minutes": 0.1}, "consumption": {"double_report_seconds": 0}}
 }

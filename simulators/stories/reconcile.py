@@ -22,13 +22,15 @@ async def play(stage: Stage) -> None:
     numbers = count(1)
     stage.tell("MIX-01 mixes blue compound for order 1000100: 0.96 KG of resin and 45 g of pigment for each kilogram.")
     await _three_lots(stage, numbers)
-    await _found(stage)
+    found = await _found(stage)
     await _counted(stage)
-    await _the_end(stage)
+    await _the_end(stage, found)
 
 
 async def _three_lots(stage: Stage, numbers: Iterator[int]) -> None:
-    stage.tell("BEGINNING. Three lots of 100 KG are mixed, weighed and confirmed. The agent books each report in SAP.")
+    await stage.next(
+        "BEGINNING. Three lots of 100 KG are mixed, weighed and confirmed. The agent books each report in SAP."
+    )
     weighed = count(1)
     for number, resin in enumerate(LOTS, start=1):
         for _ in range(2 if number == AGAIN else 1):
@@ -47,60 +49,83 @@ async def _three_lots(stage: Stage, numbers: Iterator[int]) -> None:
         }
         body |= {"operator": "4711", "machine_minutes": 3, "labor_minutes": 2}
         await stage.settled(await stage.report(f"{PLACE}/confirmation", body | _minutes()))
-    stage.tell(
+    await stage.next(
         "CONFLICT. Nobody has noticed: after a restart the terminal sent lot 2 of resin again under another number, "
         "and the pigment scale said nothing about lot 3. Every single report looked right, and SAP has booked it."
     )
 
 
-async def _found(stage: Stage) -> None:
-    stage.tell(
-        "The agent holds reports, lots and documents against each other, here every five seconds, and waits 12 seconds "
-        "for what may be late (in a plant: hours) …"
+async def _found(stage: Stage) -> list[str]:
+    """Ids of the two findings, once both are put right."""
+    await stage.next(
+        "Every five seconds the agent holds reports, lots and documents against each other. What may be late it waits "
+        "for: here six seconds, in a plant hours …"
     )
     double = await _finding(stage, "double report")
-    stage.tell(f"FOUND: {_why(double)}.")
-    stage.tell(
+    await stage.next(f"FOUND: {_why(double)}. Its evidence, and all that belongs to it:")
+    first = await _id(stage, double)
+    stage.say(f"  .venv/bin/gatepost trace finding:{first}")
+    await stage.next(
         f"Posting {double['id']} would take back document {double['payload']['document']}: it waits for a person."
     )
     back = await _signed(stage, double, "looked at the terminal")
-    stage.tell(f"SAP has taken it back: document {back['document']}.")
+    await stage.next(f"SAP has taken it back: document {back['document']}.")
     missing = await _finding(stage, "missing report")
-    stage.tell(f"FOUND: {_why(missing)}.")
+    await stage.next(f"FOUND: {_why(missing)}.")
     quantity = missing["payload"]["quantity"]
     stage.tell(f"Posting {missing['id']} would issue {quantity} KG of pigment: an estimate, and it says so.")
     issued = await _signed(stage, missing, "the bag is empty")
-    stage.tell(f"SAP has issued it: document {issued['document']}. The books have what was used.")
+    await stage.next(f"SAP has issued it: document {issued['document']}. The books have what was used.")
+    return [first, await _id(stage, missing)]
+
+
+async def _id(stage: Stage, posting: dict[str, Any]) -> str:
+    """The first characters of the id of the finding that a posting puts right: enough to ask for it."""
+    found = (await stage.ask("GET", "/v1/findings"))["items"]
+    return next(str(one["id"])[:8] for one in found if posting["id"] in [each["id"] for each in one["postings"]])
 
 
 async def _signed(stage: Stage, posting: dict[str, Any], reason: str) -> dict[str, Any]:
     """The posting as it is booked, once the supervisor has signed it."""
-    stage.tell("The supervisor signs:")
-    stage.say(f'  gatepost approvals approve {posting["id"]} --reason "{reason}"')
+    await stage.next("The supervisor signs:")
+    stage.say(f'  .venv/bin/gatepost approvals approve {posting["id"]} --reason "{reason}"')
     await stage.decide("approve", posting, PERSON, reason)
     (booked,) = await stage.settled(f"posting:{posting['id']}", "acknowledged")
     return booked
 
 
 async def _counted(stage: Stage) -> None:
-    stage.tell("The agent looks again, and finds nothing new: what was signed explains itself …")
+    await stage.next("The agent looks again, and finds nothing new: what was signed explains itself …")
     resin = await stage.until(lambda: _put_right(stage), "reconciliation to see what was signed")
-    stage.tell(
-        f"Is the stock right now? gatepost counts: {resin['in_books']:.0f} KG of resin are in the books of "
+    await stage.next(
+        f"Is the stock right now? .venv/bin/gatepost counts: {resin['in_books']:.0f} KG of resin are in the books of "
         f"{resin['storage_location']}, and may be off by about {resin['off']:.1f} KG by the noise of what moved there: "
-        "what nobody reports only a count tells."
+        "what nobody reports only a count tells. A worker counts, and enters it:"
     )
-    place, counted = "stores/171A/count", round(resin["in_books"] - 62.5)
-    body = {"id": "COUNT-1", "material": "RM-RESIN", "quantity": counted, "unit": "kg", "location": "171A"}
-    body |= {"counted_by": "E. Muster"}
-    name = await stage.report(place, body)
-    first, *rest = await stage.settled(f"stock_{name}")
-    stage.tell(f"Somebody counts the resin: {reasons(first)[1]}.")
+    counted = str(round(resin["in_books"] - 62.5))
+    stage.say(f'  .venv/bin/gatepost counts enter RM-RESIN 171A {counted} kg --by worker --reason "cycle count"')
+    body = {"material": "RM-RESIN", "storage_location": "171A", "quantity": counted, "unit": "kg"}
+    body |= {"reason": "cycle count", "on_behalf_of": "worker"}
+    report = (await stage.ask("POST", "/v1/counts", body))["report"]
+    stage.reported(f"{report} entered")
+    first, *rest = await stage.settled(f"stock_count:{report}")
+    await stage.next(f"It waits: {reasons(first)[1]}.")
     stage.tell(f"One signature for document, count and difference (postings {first['id']} to {rest[-1]['id']}):")
-    stage.say(f'  gatepost approvals approve {first["id"]} --reason "counted twice"')
+    stage.say(f'  .venv/bin/gatepost approvals approve {first["id"]} --reason "counted twice"')
     await stage.decide("approve", first, PERSON, "counted twice")
-    booked = await stage.settled(f"stock_{name}", "acknowledged")
-    stage.tell(f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}.")
+    booked = await stage.settled(f"stock_count:{report}", "acknowledged")
+    since = await stage.until(lambda: _since(stage), "the place to count as counted")
+    await stage.next(
+        f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}. gatepost counts says "
+        f"that the place was counted at {since}."
+    )
+
+
+async def _since(stage: Stage) -> str:
+    """When the resin was counted, as `gatepost counts` has it; empty: never."""
+    worth = (await stage.ask("GET", "/v1/counts"))["items"]
+    resin = next(one for one in worth if one["material"] == "RM-RESIN")
+    return f"{datetime.fromisoformat(resin['since']):%H:%M:%S} UTC" if resin["counted"] else ""
 
 
 async def _put_right(stage: Stage) -> dict[str, Any] | None:
@@ -112,9 +137,12 @@ async def _put_right(stage: Stage) -> dict[str, Any] | None:
     return next(one for one in worth if one["material"] == "RM-RESIN")
 
 
-async def _the_end(stage: Stage) -> None:
-    (found,) = (await stage.ask("GET", "/v1/variance?order=1000100"))["items"]
-    stage.tell(f"THE END. gatepost variance 1000100: {found['says']}")
+async def _the_end(stage: Stage, findings: list[str]) -> None:
+    (account,) = (await stage.ask("GET", "/v1/variance?order=1000100"))["items"]
+    await stage.next(f"THE END. .venv/bin/gatepost variance 1000100: {account['says']}")
+    stage.tell("What the floor said, what was found in it, who decided, and what the books have now:")
+    for name in (f"R-{AGAIN + 1}", *(f"finding:{one}" for one in findings)):
+        stage.say(f"  .venv/bin/gatepost trace {name}")
 
 
 async def _weighed(
