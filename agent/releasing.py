@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from math import inf
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from agent.sequencing import EFFORT, Centre, Job, Plan, Sequenced, Slot, sequenc
 from agent.workflows.constraints import Limits
 from agent.workflows.orders import shown as amount
 from agent.workflows.presence import staffed
-from agent.worktime import Window
+from agent.worktime import Window, later
 
 OPEN: Final = ("created", "released")
 
@@ -239,12 +239,12 @@ def shown(one: ReleaseSequence) -> dict[str, Any]:
 
 
 def _slot(one: ReleaseSequence, slot: Slot, reasons: tuple[str, ...]) -> dict[str, Any]:
-    order, minute = one.orders[slot.job.order], timedelta(minutes=1)
+    order = one.orders[slot.job.order]
     return {
         "order": order.order,
         "material": order.material,
-        "begin": (one.at + slot.begin * minute).isoformat(timespec="minutes"),
-        "end": (one.at + slot.end * minute).isoformat(timespec="minutes"),
+        "begin": later(one.at, slot.begin).isoformat(timespec="minutes"),
+        "end": later(one.at, slot.end).isoformat(timespec="minutes"),
         "due": order.due.isoformat(timespec="minutes") if order.due else None,
         "late_minutes": round(slot.late),
         "set_up_minutes": round(slot.set_up),
@@ -255,7 +255,7 @@ def _slot(one: ReleaseSequence, slot: Slot, reasons: tuple[str, ...]) -> dict[st
 
 def _machine(one: ReleaseSequence) -> dict[str, Any]:
     state, free, said = one.machine
-    begins = (one.at + timedelta(minutes=free)).isoformat(timespec="minutes")
+    begins = later(one.at, free).isoformat(timespec="minutes")
     return {"state": state, "begins": begins, "running": one.running, "said": said}
 
 

@@ -7,11 +7,18 @@ there; behind the last one nobody has planned yet: it is taken as there again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 Window = tuple[float, float]
 
+HORIZON: Final = 10 * 365 * 24 * 60.0  # minutes: nobody means work that takes longer, and calendars end
 SPARE: Final = 0.2  # share of a work's minutes that its period must have more: not all goes as planned
+
+
+def later(at: datetime, minutes: float) -> datetime:
+    """So many minutes from then, and ten years at most."""
+    return at + timedelta(minutes=min(minutes, HORIZON))
 
 
 def worked(

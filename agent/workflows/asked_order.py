@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -89,5 +89,9 @@ def _quantity(data: Mapping[str, Any]) -> Decimal | None:
 
 
 def _moment(data: Mapping[str, Any]) -> datetime | None:
+    """In UTC, as every time that is shown. Raises BadPayload for one that the calendar does not have there."""
     text = _text(data, "due_date")
-    return datetime.fromisoformat(text) if text else None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except OverflowError:
+        raise BadPayload(f"{text} is no due date", field="due_date", reason="out_of_range") from None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from agent.facts import Facts
 from agent.workflows import presence, shop
 from agent.workflows.constraints import BLOCKS, Asked, Constraint, open_operations
-from agent.worktime import Window, worked, worked_off
+from agent.workflows.orders import shown
+from agent.worktime import HORIZON, Window, later, worked, worked_off
 
 
 class Earliest(NamedTuple):
@@ -49,7 +50,7 @@ def earliest(asked: Asked, constraints: Sequence[Constraint], facts: Facts, oees
     unknown = next((one for one in constraints if one.weight == BLOCKS and one.at is None), None)
     if unknown:
         set_by = f"nobody knows: {unknown.said}"
-    return Earliest(_then(asked, starts), _then(asked, free), set_by, shop.work_minutes(asked.order, facts))
+    return Earliest(later(asked.at, starts), later(asked.at, free), set_by, shop.work_minutes(asked.order, facts))
 
 
 def _hours(asked: Asked, at: int, facts: Facts) -> tuple[Window, ...]:
@@ -62,10 +63,14 @@ def _hours(asked: Asked, at: int, facts: Facts) -> tuple[Window, ...]:
 def _said(asked: Asked, ready: float, begin: float, before: str) -> str:
     first = open_operations(asked.order)[0].work_center
     sooner = f"; before that: {before}" if ready > 0 else ""
-    return (
-        f"nobody who may make it is at {first} for long enough before {_then(asked, begin):%Y-%m-%d %H:%M} UTC{sooner}"
-    )
+    there = f"{later(asked.at, begin):%Y-%m-%d %H:%M} UTC"
+    return f"nobody who may make it is at {first} for long enough before {there}{sooner}"
 
 
-def _then(asked: Asked, minutes: float) -> datetime:
-    return asked.at + timedelta(minutes=minutes)
+def endless(asked: Asked, facts: Facts) -> Iterator[Constraint]:
+    """Work that takes longer than ten years: a quantity or a planned time that nobody can mean."""
+    order, work = asked.order, shop.work_minutes(asked.order, facts)
+    if work > HORIZON:
+        quantity, takes = shown(order.quantity, order.unit, facts.units), shop.hours(work)
+        why = f"order {order.order} over {quantity} is {takes} of work: mend its quantity, or its planned times"
+        yield Constraint("order", BLOCKS, order.order, "less than ten years of work", takes, why)

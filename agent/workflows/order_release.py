@@ -24,7 +24,7 @@ from agent.scores import Classified, Features
 from agent.workflows import oee, paces, presence, release_drafts, shop
 from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
-from agent.workflows.earliest import Earliest, earliest
+from agent.workflows.earliest import Earliest, earliest, endless
 from agent.workflows.said_before import Before
 
 ON_TIME: Final = "on time"  # the class of the model that counts
@@ -133,7 +133,7 @@ class OrderRelease:
     ) -> Mapping[str, float | str | None] | None:
         """What the model looks at; None where something blocks the order, or times are not known."""
         asked, said = asked_of(report, facts)
-        constraints, _ = found(asked, facts, self._limits)
+        constraints, _ = self._found(asked, facts)
         if any(one.weight == BLOCKS for one in (*said, *constraints)):
             return None
         waits = [shop.until(one.at, asked.at) for one in constraints if one.at is not None]
@@ -193,9 +193,14 @@ class OrderRelease:
         """Of its route, where a tag tells them."""
         return oee.expected(oee.told(asked.order, facts, self._limits, []), memory, asked.at, asked.order.due)
 
+    def _found(self, asked: Asked, facts: Facts) -> tuple[list[Constraint], list[Looked]]:
+        """What stands in its way, what blocks first, and every fact that was looked at."""
+        constraints, looked = found(asked, facts, self._limits)
+        return [*endless(asked, facts), *constraints], looked
+
     def _asks_more(self, asked: Asked, verdict: Verdict, facts: Facts) -> bool:
         """Whether a request stumbles over a certificate that only it asks for."""
-        own = found(replace(asked, skill=""), facts, self._limits)[0] if asked.skill else verdict.constraints
+        own = self._found(replace(asked, skill=""), facts)[0] if asked.skill else verdict.constraints
         return [one.said for one in own] != [one.said for one in verdict.constraints]
 
     # ── the verdict ─────────────────────────────────────────────────────────────────────────────────────
@@ -204,7 +209,7 @@ class OrderRelease:
         self, asked: Asked, contradictions: Sequence[Constraint], facts: Facts, score: Classified | None,
         oees: Sequence[oee.Oee],
     ) -> Verdict:  # fmt: skip
-        own, looked = found(asked, facts, self._limits)
+        own, looked = self._found(asked, facts)
         oee.told(asked.order, facts, self._limits, looked)
         looked.extend(paces.looked(asked.order, facts, asked.at))
         constraints = [*contradictions, *own]
@@ -272,7 +277,7 @@ class OrderRelease:
         for order in facts.orders.values():
             if order.status == "created" and order.plant == facts.plant.site:
                 asked = Asked(order, at)
-                yield order.order, signature(order, found(asked, facts, self._limits)[0])
+                yield order.order, signature(order, self._found(asked, facts)[0])
 
     def _signature(self, asked: Asked, verdict: Verdict) -> str:
         return signature(asked.order, verdict.constraints)

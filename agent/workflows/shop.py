@@ -22,10 +22,9 @@ from agent.features.order_feasibility import (
 from agent.features.order_history import Pace
 from agent.workflows.constraints import open_operations
 from agent.workflows.orders import converted, into
-from agent.worktime import Window, present
+from agent.worktime import HORIZON, Window, present
 
 LEAST_OEE: Final = 0.1  # with less nobody could say when anything is done
-LATEST: float = 10 * 365 * 24 * 60.0  # minutes: an order without a due date goes last
 
 
 class Waits(NamedTuple):
@@ -173,10 +172,10 @@ def _state(
 
 
 def until(moment: datetime | None, at: datetime) -> float:
-    """Minutes from then to now; negative is past."""
-    return LATEST if moment is None else (moment - at).total_seconds() / 60
+    """Minutes from then to now; negative is past. Without a moment late enough that an order goes last."""
+    return HORIZON if moment is None else (moment - at).total_seconds() / 60
 
 
 def hours(minutes: float) -> str:
     """For people."""
-    return f"{Decimal(minutes / 60).quantize(Decimal('0.1')):f} h"
+    return "more than ten years" if minutes > HORIZON else f"{Decimal(minutes / 60).quantize(Decimal('0.1')):f} h"
