@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +20,18 @@ from agent.schema import Settings
 from agent.secrets import Secret
 
 PRIORITY: Final[Mapping[str, str]] = {"alarm": "1", "warning": "3", "info": "5"}
+
+
+NEVER: Final = 500  # from this answer on: below it, trying later may help
+MOST_REMEMBERED: Final = 1000  # messages that some of their receivers have
+
+
+class Handed(NamedTuple):
+    """What became of one mail: who has it, whom it is for later, and whom it is never for, the last two in words."""
+
+    taken: Sequence[str]
+    later: Sequence[str]
+    refused: Sequence[str]
 
 
 class MailConfig(Settings):
@@ -56,10 +69,30 @@ class Mail:
 
     def __init__(self, config: MailConfig) -> None:
         self.config = config
+        self._have: OrderedDict[str, set[str]] = OrderedDict()  # id → receivers that have it, where others do not yet
 
     async def send(self, message: Message, addresses: Sequence[str]) -> Sequence[str]:
-        """Hand it to the server. Raises ErpUnavailable, ErpInDoubt, ErpRejected."""
-        return await asyncio.to_thread(self._send, made(message, self.config.sender, addresses), addresses)
+        """Hand it to the server; who has it already does not get it again while the agent runs.
+
+        Raises ErpUnavailable (also where it is for some of them), ErpInDoubt, ErpRejected (for all of them).
+        """
+        have = self._have.setdefault(message.id, set())
+        while len(self._have) > MOST_REMEMBERED:
+            self._have.popitem(last=False)
+        left = [one for one in addresses if one not in have]
+        mail = made(message, self.config.sender, addresses)
+        try:
+            done = await asyncio.to_thread(self._send, mail, left) if left else Handed((), (), ())
+        except ErpRejected:
+            if not have:
+                raise
+            done = Handed((), (), tuple(f"{one}: refused by the mail server" for one in left))
+        have.update(done.taken)
+        if done.later:
+            said = f"{self._where}: not yet for {'; '.join(done.later)}"
+            raise ErpUnavailable(f"{said} (it is with {len(have)} of {len(addresses)})", scope="lane", code="smtp/4xx")
+        del self._have[message.id]
+        return done.refused
 
     async def reach(self) -> None:
         """Connect and log on. Raises ErpUnavailable."""
@@ -74,7 +107,7 @@ class Mail:
         except (OSError, smtplib.SMTPException) as error:
             raise self._not_now(error) from None
 
-    def _send(self, mail: EmailMessage, addresses: Sequence[str]) -> Sequence[str]:
+    def _send(self, mail: EmailMessage, addresses: Sequence[str]) -> Handed:
         try:
             server = self._connected()
         except (OSError, smtplib.SMTPException) as error:  # TimeoutError, ssl.SSLError are OSErrors
@@ -104,7 +137,7 @@ class Mail:
             raise
         return server
 
-    def _handed_over(self, server: smtplib.SMTP, mail: EmailMessage, addresses: Sequence[str]) -> Sequence[str]:
+    def _handed_over(self, server: smtplib.SMTP, mail: EmailMessage, addresses: Sequence[str]) -> Handed:
         """Sender and receivers first: until the text itself is sent, nothing is delivered."""
         refused: list[tuple[str, int, str]] = []
         try:
@@ -115,7 +148,7 @@ class Mail:
                 if code not in (250, 251):
                     refused.append((address, code, _text(said)))
             if len(refused) == len(addresses):
-                address, code, said_of_first = refused[0]
+                address, code, said_of_first = min(refused, key=lambda one: one[1])  # what may change goes before
                 _require(code, said_of_first, f"{self._where}: does not take the receiver {address}")
         except (OSError, smtplib.SMTPException) as error:
             raise self._not_now(error) from None
@@ -126,7 +159,12 @@ class Mail:
         except smtplib.SMTPDataError as error:  # before the text: DATA itself is refused
             code, said = error.smtp_code, _text(error.smtp_error).encode()
         _require(code, said, f"{self._where}: does not take the message")
-        return [f"{address}: refused by the mail server ({code} {said})" for address, code, said in refused]
+        told = {name for name, _, _ in refused}
+        return Handed(
+            tuple(one for one in addresses if one not in told),
+            tuple(f"{one} ({code} {said})" for one, code, said in refused if code < NEVER),
+            tuple(f"{one}: refused by the mail server ({code} {said})" for one, code, said in refused if code >= NEVER),
+        )
 
     @property
     def _where(self) -> str:
@@ -162,7 +200,7 @@ def _require(code: int, said: bytes | str, what: str) -> None:
     if code < 400:
         return
     words = f"{what} ({code} {_text(said)})"
-    if code < 500:
+    if code < NEVER:
         raise ErpUnavailable(words, scope="lane", code=f"smtp/{code}")
     raise ErpRejected(words, code=f"smtp/{code}")
 

@@ -20,10 +20,15 @@ class Posted(NamedTuple):
 
 @dataclass
 class Hook:
-    """`fault` counts once: ``lost`` (kept, no answer), or the status of an answer without effect, as ``503``."""
+    """`fault` counts once: ``lost`` (kept, no answer), or the status of an answer without effect, as ``503``.
+
+    `retry_after` goes with such an answer, `location` with one that leads elsewhere.
+    """
 
     posted: list[Posted] = field(default_factory=list)
     fault: str = ""
+    retry_after: str = ""
+    location: str = ""
     port: int = 0
 
     @property
@@ -41,7 +46,9 @@ class Hook:
             if fault in ("", "lost"):
                 self.posted.append(Posted(head[0].split(" ")[1], headers, body))
             if fault != "lost":
-                writer.write(f"HTTP/1.1 {fault or '204'} said\r\nContent-Length: 0\r\n\r\n".encode())
+                told = {"Retry-After": self.retry_after, "Location": self.location} if fault else {}
+                more = "".join(f"{name}: {value}\r\n" for name, value in told.items() if value)
+                writer.write(f"HTTP/1.1 {fault or '204'} said\r\n{more}Content-Length: 0\r\n\r\n".encode())
                 await writer.drain()
         writer.close()
 

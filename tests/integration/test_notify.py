@@ -84,6 +84,21 @@ async def test_what_one_channel_refuses_and_another_takes_is_told_with_a_warning
             await target.post(told(target, 2))
 
 
+async def test_a_web_address_that_is_busy_says_how_long_and_one_that_leads_elsewhere_is_not_followed():
+    """429 waits as long as it is told to; a redirect is a refusal: the message goes where the configuration says."""
+    async with hook() as web, hook() as elsewhere, mailbox() as box:
+        target = people(web, box, people={"shift_lead": ["web"]})
+        web.fault, web.retry_after = "429", "7"
+        with pytest.raises(ErpUnavailable) as busy:
+            await target.post(told(target, to=["shift_lead"]))
+        assert (busy.value.retry_after, busy.value.scope) == (7.0, "lane")
+        for status in ("302", "308"):
+            web.fault, web.location = status, elsewhere.url
+            with pytest.raises(ErpRejected, match=f"answers {status}"):
+                await target.post(told(target, 2, to=["shift_lead"]))
+        assert (web.posted, elsewhere.posted) == ([], [])
+
+
 async def test_a_receiver_that_is_refused_is_a_warning_where_others_are_not():
     """One mail for all addresses of a role; the mail server takes two of three."""
     async with hook() as web, mailbox() as box:
