@@ -146,6 +146,12 @@ def _moment(value: Any, where: str) -> datetime | None:
     return moment
 
 
+def _known_moment(value: Any, where: str) -> datetime:
+    if (moment := _moment(value, where)) is None:
+        raise _bad(where, "must be a time like 2026-01-31T12:00:00+00:00, not null")
+    return moment
+
+
 def _ratio(value: Any, where: str) -> Fraction:
     try:
         ratio = Fraction(value) if isinstance(value, str | int) else Fraction(0)
@@ -175,6 +181,7 @@ _READERS: Final[Mapping[Any, _Read]] = {
     str: _text,
     bool: _yes,
     Decimal: _amount,
+    datetime: _known_moment,
     datetime | None: _moment,
     Mapping[str, str]: _map(_text),
     Mapping[str, Decimal]: _map(_amount),

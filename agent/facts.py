@@ -20,6 +20,7 @@ from agent.masterdata import (
     Operation,
     Operator,
     Order,
+    Receipt,
     Resource,
     Routing,
     ScrapReason,
@@ -48,6 +49,7 @@ __all__ = [
     "Operator",
     "Order",
     "Plant",
+    "Receipt",
     "Resource",
     "Routing",
     "ScrapReason",
@@ -137,6 +139,7 @@ class Facts:
     routings: Mapping[str, Routing] = field(default_factory=dict)
     operators: Mapping[str, Operator] = field(default_factory=dict)
     resources: Mapping[str, Resource] = field(default_factory=dict)
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
     live: LiveState = LiveState()  # what tags say the plant is now; nothing that follows from it is remembered
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
@@ -247,6 +250,7 @@ _INDEX = {
     "routing": "routings",
     "operator": "operators",
     "resource": "resources",
+    "receipt": "receipts",
 }
 
 

@@ -276,7 +276,37 @@ class Resource:
         return self.resource
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is expected of a material from outside of the plant's production, such as an item of a purchase order."""
+
+    kind: ClassVar[str] = "receipt"
+    receipt: str
+    material: str
+    quantity: Decimal
+    unit: str
+    expected_at: datetime
+    storage_location: str = ""
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """Under which key the store keeps it."""
+        return self.receipt
+
+
 Fact: TypeAlias = (
-    Material | WorkCenter | Bom | Tolerance | Order | Stock | ScrapReason | DefectCode | Routing | Operator | Resource
+    Material
+    | WorkCenter
+    | Bom
+    | Tolerance
+    | Order
+    | Stock
+    | ScrapReason
+    | DefectCode
+    | Routing
+    | Operator
+    | Resource
+    | Receipt
 )
 STATUSES = ("created", "released", "completed", "closed", "locked", "deleted")

@@ -200,6 +200,18 @@ class DefectEntry(Entry):
     text: str = Field(default="", description="what people call it")
 
 
+class ReceiptEntry(Entry):
+    """What is expected of a material: an entry of ``receipts.yaml``. Take out what has come, or what will not."""
+
+    receipt: str = Field(min_length=1, description="what people find it by, like 4500017/10 of a purchase order")
+    material: str = Field(min_length=1, description="what comes")
+    quantity: Decimal = Field(gt=0, description="how much of it")
+    unit: str = Field(description="unit of the quantity")
+    expected_at: AwareDatetime = Field(description="when it can be used; from then on the entry says nothing any more")
+    storage_location: str = Field(default="", description="where it comes to; empty: to wherever it is needed")
+    text: str = Field(default="purchase order", description="what people call it, before its number")
+
+
 class ResourceEntry(Entry):
     """A tool, recipe or work centre that is not simply there: an entry of ``resources.yaml``."""
 

@@ -26,6 +26,7 @@ from agent.facts import (
     Operation,
     Operator,
     Order,
+    Receipt,
     Resource,
     Routing,
     ScrapReason,
@@ -41,6 +42,7 @@ from agent.masterentries import (
     OperatorEntry,
     OrderEntry,
     ReasonEntry,
+    ReceiptEntry,
     ResourceEntry,
     RoutingEntry,
     ToleranceEntry,
@@ -169,6 +171,13 @@ def _resource(entry: ResourceEntry, code: Callable[[str], str]) -> Fact:
     return Resource(entry.resource, entry.available, entry.back_at, entry.text)
 
 
+def _receipt(entry: ReceiptEntry, code: Callable[[str], str]) -> Fact:
+    return Receipt(
+        entry.receipt, entry.material, entry.quantity, code(entry.unit), entry.expected_at, entry.storage_location,
+        entry.text,
+    )  # fmt: skip
+
+
 FILES: Final = (
     _File("materials.csv", "", MaterialEntry, _material),
     _File("boms.yaml", "boms", BomEntry, _bom),
@@ -180,6 +189,7 @@ FILES: Final = (
     _File("routings.yaml", "routings", RoutingEntry, _routing),
     _File("operators.yaml", "operators", OperatorEntry, _operator),
     _File("resources.yaml", "resources", ResourceEntry, _resource),
+    _File("receipts.yaml", "receipts", ReceiptEntry, _receipt),
 )
 
 
@@ -314,7 +324,7 @@ def _named_materials(fact: Fact) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield ("material",), fact.material
         for at, component in enumerate(fact.components):
             yield ("components", at, "material"), component.material
-    elif isinstance(fact, Tolerance | Routing) and fact.material:
+    elif isinstance(fact, Tolerance | Routing | Receipt) and fact.material:
         yield ("material",), fact.material
 
 

@@ -13,8 +13,10 @@ from typing import Final, NamedTuple
 from agent.errors import BadPayload
 from agent.facts import Component, Facts, Order, Routing
 from agent.settings import LiveKind
-from agent.workflows.constraints import Limits, Stale, live, supply_of
+from agent.workflows.constraints import Limits, Stale, live
 from agent.workflows.orders import shown
+from agent.workflows.receipts import until_enough
+from agent.workflows.supply import supply_of, there_at, to_come
 
 UP: Final = "up"
 DOWN: Final = "down"
@@ -62,7 +64,7 @@ def machine(work_center: str, facts: Facts, limits: Limits, now: datetime) -> Ma
 def wait(order: Order, routing: Routing, facts: Facts, limits: Limits, now: datetime) -> Wait:
     """For the last of its material, tool and recipe. Raises BadPayload where something is not there, nor coming."""
     waits = [
-        *(_component(one, facts, limits) for one in components_at(order, routing.work_center)),
+        *(_component(one, facts, limits, now) for one in components_at(order, routing.work_center)),
         *_resources(routing, facts, now),
     ]
     return max(waits, key=lambda one: one.minutes, default=Wait())
@@ -86,12 +88,15 @@ def lacking(part: Component, facts: Facts, used: Decimal = Decimal(0)) -> str:
     return f"needs {needs} of {part.material}, {has} are there"
 
 
-def _component(part: Component, facts: Facts, limits: Limits) -> Wait:
+def _component(part: Component, facts: Facts, limits: Limits, now: datetime) -> Wait:
     needed, here, elsewhere = _supply(part, facts)
     if here >= needed:
         return Wait()
     if here + elsewhere >= needed:
         return Wait(limits.replenishment.total_seconds() / 60, f"{part.material} from elsewhere in the plant")
+    if coming := until_enough(needed - here - elsewhere, to_come(part, facts, now)):
+        there = there_at(part, coming, limits.replenishment)
+        return Wait((there - now).total_seconds() / 60, f"{part.material} of {coming[-1].of}")
     raise BadPayload(lacking(part, facts))
 
 

@@ -5,7 +5,7 @@ What is needed, what is there, and when it will be: of components, work centres,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,8 +15,10 @@ from agent.errors import BadPayload
 from agent.facts import Component, Facts, Operation, Order, Routing
 from agent.settings import LiveKind
 from agent.tags.values import Quality, Scalar
-from agent.workflows import presence
+from agent.workflows import presence, receipts
 from agent.workflows.orders import converted, into, shown
+from agent.workflows.receipts import Expected
+from agent.workflows.supply import Supply, lacking, supply_of, there_at, to_come
 
 ZERO: Final = Decimal(0)
 BLOCKS: Final = "blocks"  # nothing can start before somebody does something
@@ -123,16 +125,6 @@ def _order(asked: Asked, facts: Facts) -> Iterator[Constraint]:
 # ── components ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Supply(NamedTuple):
-    """What is there of a component, in the unit of its requirement."""
-
-    here: Decimal  # where the order takes it from, not reserved by released orders
-    elsewhere: Decimal
-    held: Decimal  # in quality inspection or blocked, anywhere
-    reserved: Decimal  # by released orders, here
-    by: Sequence[str] = ()  # the orders that reserve it
-
-
 def _components(asked: Asked, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
     for one in asked.order.components:
         needed = one.required - one.withdrawn
@@ -165,6 +157,8 @@ def _component(
             f"start delayed by {hours} hours"
         )
         yield Constraint("component", DELAYS, one.material, needs, here, why, at)
+    elif enough := receipts.until_enough(lacking(needed, supply), to_come(one, facts, asked.at)):
+        yield _expected(one, needed, supply, enough, facts, limits)
     elif supply.here + supply.elsewhere + supply.held >= needed:
         held = shown(supply.held, one.unit, units)
         why = f"material {one.material} is on quality hold: {needs} needed, {here} free at {where}, {held} held"
@@ -172,8 +166,21 @@ def _component(
     else:
         free = supply.here + supply.elsewhere
         there = _beside(supply, free, "in the plant", one.unit, facts)
-        why = f"component {one.material} is missing: {needs} needed, {there}"
+        coming = receipts.said(to_come(one, facts, asked.at), one.unit, facts)
+        too_little = f"; only {coming}" if coming else ""
+        why = f"component {one.material} is missing: {needs} needed, {there}{too_little}"
         yield Constraint("component", BLOCKS, one.material, needs, shown(free, one.unit, units), why)
+
+
+def _expected(
+    one: Component, needed: Decimal, supply: Supply, coming: Sequence[Expected], facts: Facts, limits: Limits
+) -> Constraint:
+    """What is not there yet and will be: the order can start with the last receipt that it needs."""
+    free = supply.here + supply.elsewhere
+    needs, has = (shown(value, one.unit, facts.units) for value in (needed, free))
+    there = _beside(supply, free, "in the plant", one.unit, facts)
+    why = f"component {one.material} comes later: {needs} needed, {there}, {receipts.said(coming, one.unit, facts)}"
+    return Constraint("component", DELAYS, one.material, needs, has, why, there_at(one, coming, limits.replenishment))
 
 
 def _beside(supply: Supply, free: Decimal, where: str, unit: str, facts: Facts) -> str:
@@ -208,52 +215,6 @@ def _at_the_line(
         )
         needs, has = shown(needed, one.unit, facts.units), shown(there, one.unit, facts.units)
         yield Constraint("line_side_stock", NOTES, one.material, needs, has, said)
-
-
-def supply_of(one: Component, facts: Facts) -> Supply:
-    """What is there of a component. Raises BadPayload where units cannot be converted."""
-    material = facts.materials.get(one.material)
-    to = into(one.unit, material, facts)
-    here = elsewhere = held = ZERO
-    for stock in stocks_by_material(facts).get(one.material, ()):
-        free = converted(stock.quantity, stock.unit, to)
-        held += converted(stock.held, stock.unit, to)
-        if (not one.storage_location or stock.storage_location == one.storage_location) and (
-            not one.batch or stock.batch == one.batch
-        ):
-            here += free
-        elif not one.batch:
-            elsewhere += free
-    claims = _reserved(facts).get((one.material, one.storage_location), ())
-    reserved = sum((converted(quantity, unit, to) for quantity, unit, _ in claims), ZERO)
-    taken = min(here, reserved)
-    return Supply(here - taken, elsewhere, held, taken, tuple(dict.fromkeys(order for _, _, order in claims)))
-
-
-def stocks_by_material(facts: Facts) -> Mapping[str, Sequence[Any]]:
-    """Stock by material, of every place and batch."""
-    known: Mapping[str, Sequence[Any]] | None = facts.memo.get("stocks by material")
-    if known is not None:
-        return known
-    by_material: dict[str, list[Any]] = {}
-    for stock in facts.stocks.values():
-        by_material.setdefault(stock.material, []).append(stock)
-    return facts.remember("stocks by material", by_material)
-
-
-def _reserved(facts: Facts) -> Mapping[tuple[str, str], Sequence[tuple[Decimal, str, str]]]:
-    """What released orders still take: by material and place, quantity, unit and the order."""
-    known: Mapping[tuple[str, str], Sequence[tuple[Decimal, str, str]]] | None = facts.memo.get("reserved")
-    if known is not None:
-        return known
-    claims: dict[tuple[str, str], list[tuple[Decimal, str, str]]] = {}
-    for order in facts.orders.values():
-        if order.status == "released":
-            for one in order.components:
-                if one.required > one.withdrawn:
-                    left = one.required - one.withdrawn
-                    claims.setdefault((one.material, one.storage_location), []).append((left, one.unit, order.order))
-    return facts.remember("reserved", claims)
 
 
 # ── work centres, operators, tools, recipes ─────────────────────────────────────────────────────────────────
