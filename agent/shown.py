@@ -17,7 +17,6 @@ import apsw
 
 from agent.facts import Facts
 from agent.masking import HASHES, MASK, TELLS, hidden_in, without
-from agent.ports import Kind
 from agent.rights import module_of, with_it
 from agent.store import approvals
 from agent.store.corrections import correctable
@@ -87,7 +86,7 @@ def record(connection: apsw.Connection, posting: Mapping[str, Any], around: Arou
         "model": _model(decided),
         "said": said(decided, posting, Words(facts.units, facts.plant.currency)),
         "will_post": _will_post(posting, around),
-        "correctable": list(correctable(Kind(posting["kind"]), alone=not with_it(posting))),
+        "correctable": list(correctable(posting, with_it(posting))),
         "payload": payload,
         "payload_sha256": posting["record_hash"],
     }

@@ -19,6 +19,7 @@ from agent.shown import Around, Record, record
 from agent.store import approvals, challenges, corrections
 from agent.store.approvals import Signature
 from agent.store.challenges import Bound
+from agent.store.corrections import Corrected
 from agent.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -112,15 +113,17 @@ class Signatures:
         posting = approvals.show(tx.connection, asked.posting_id)
         kind, value = Kind(posting["kind"]), Decimal(posting["value"])
         if asked.decision == "correct":
-            payload, worth = self._corrected(posting, asked.changes)
-            self._require_right(posting, asked, Action.CORRECT, max(value, worth))
+            first, *others = self._corrected(posting, asked.changes)
+            self._require_right(posting, asked, Action.CORRECT, max(value, first.value))
         else:
             self._require_right(posting, asked, Action(asked.decision), value)
         self._require_another(posting, asked)
         signature = self._signature(asked, caller, shown)
         four_eyes = self.desk.four_eyes()
         if asked.decision == "correct":
-            answer = corrections.correct(tx, asked.posting_id, asked.version, payload, worth, signature, four_eyes)
+            answer = corrections.correct(
+                tx, asked.posting_id, asked.version, first.payload, first.value, signature, four_eyes, others
+            )
         else:
             answer = approvals.decide(tx, asked.posting_id, asked.version, signature, four_eyes)
         now = approvals.show(tx.connection, answer["id"])
@@ -167,15 +170,18 @@ class Signatures:
         if two and asked.decision != "refuse" and approvals.reported(posting["payload"], asked.signer.user):
             raise SignatureRefused("same_person", f"{asked.signer.user} reported this: another person must sign", 403)
 
-    def _corrected(self, posting: Mapping[str, Any], changes: Mapping[str, str]) -> tuple[dict[str, Any], Decimal]:
-        kind = Kind(posting["kind"])
-        payload, value = corrections.corrected(
-            kind, posting["payload"], Decimal(posting["value"]), changes, alone=not with_it(posting)
-        )
-        payload |= scrap_reasons.meant(payload, changes, self.around.facts)
-        if said := self.refusals(posting["target"], kind, payload):
-            raise SignatureRefused("erp_would_refuse", "the ERP would refuse that: " + "; ".join(said), 422)
-        return payload, value
+    def _corrected(self, posting: Mapping[str, Any], changes: Mapping[str, str]) -> list[Corrected]:
+        """What takes its place, and that of what goes with it. Raises BadPayload, SignatureRefused."""
+        together = with_it(posting)
+        first, *others = corrections.corrected(posting, changes, together)
+        meant = scrap_reasons.meant(first.payload, changes, self.around.facts)
+        first = first._replace(payload={**first.payload, **meant})
+        was = {one["id"]: one for one in (posting, *together)}
+        for new in (first, *others):
+            one = was[new.id]
+            if said := self.refusals(one["target"], Kind(one["kind"]), new.payload):
+                raise SignatureRefused("erp_would_refuse", "the ERP would refuse that: " + "; ".join(said), 422)
+        return [first, *others]
 
     def _signature(self, asked: Signed, caller: Identity, shown: Record) -> Signature:
         """What is kept of it (21 CFR 11.50 and 11.70): who, as whom, meaning what, why, when, where, about what."""
@@ -212,15 +218,22 @@ class Signatures:
             approvals.require_held(tx, asked.posting_id, asked.expected_version)
             if asked.record_hash and asked.record_hash != posting["record_hash"]:
                 raise Conflict(f"posting {asked.posting_id} is not what was shown: look at it again, then correct it")
-            payload, worth = self._corrected(posting, changes)
-            value = max(Decimal(posting["value"]), worth)
+            first, *others = self._corrected(posting, changes)
+            value = max(Decimal(posting["value"]), first.value)
             if caller.roles and (why := why_not_this(self.rights, caller.roles, Action.CORRECT, posting, value)):
                 raise NoRight(f"{caller.name} may not do this: {why}")
             roles = tuple(sorted(caller.roles or (scope.value for scope in caller.scopes)))
             more = {"corrected_sha256": posting["record_hash"]}  # what was shown; what takes its place has its own
             signature = Signature(actor, "approve", asked.reason, roles, caller.session, more=more)
             return corrections.correct(
-                tx, asked.posting_id, asked.expected_version, payload, worth, signature, self.desk.four_eyes()
+                tx,
+                asked.posting_id,
+                asked.expected_version,
+                first.payload,
+                first.value,
+                signature,
+                self.desk.four_eyes(),
+                others,
             )
 
         key = f"{caller.name}:{asked.key}" if asked.key else ""

@@ -81,8 +81,8 @@ def _read_acts(connection: apsw.Connection, found: dict[int, _Said], causes: dic
         for seq, how, event_id, at_us, by, raw in rows:  # noqa: B007  # the last one begins the next piece
             detail = readable(raw)
             if how == "corrected":
-                if cause := detail.get("changes", {}).get("cause"):
-                    causes[event_id] = str(cause[1])
+                if cause := detail.get("cause"):
+                    causes[event_id] = str(cause)
                 continue
             if how == "refused" and detail.get("meaning") != "refuse":
                 continue  # a dead or doubtful posting was given up

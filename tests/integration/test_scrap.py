@@ -141,6 +141,24 @@ async def test_where_the_model_abstains_a_person_says_the_cause_and_that_is_a_la
     assert [one.told for one in with_labels if one.scored.event_id == first["event_id"]] == ["handling"]
 
 
+async def test_a_person_corrects_how_much_was_scrapped_and_all_of_the_group_says_so(floor: Plant):
+    """One signature: scrap, defect and what is left to be blocked are booked with the corrected number."""
+    before, blocked = len(floor.sap.erp.books.documents), floor.sap.erp.ledger.withheld["blocked"][BODY]
+    body = report(floor, "S-6", 300, "L6", cause="tool", lot_stock=400)
+    first, *_ = await postings(floor, body, "held", "acknowledged")
+    assert "300 PC scrapped of a lot of 200 PC" in first["reasons"]
+    wanted = Asked("correct", first["id"], first["version"], "counted again: 30")
+    await signatures(floor.agent).correct(wanted, {"quantity": "30"}, PERSON)
+    await postings(floor, body, "superseded", "acknowledged")
+    await until(floor.quiet, "all is booked")
+    assert [one[:2] for one in moved(floor, before)] == [("551", "30"), ("344", "370")]
+    (defect,) = (one for one in floor.sap.erp.books.documents[before:] if one.kind == "defect")
+    assert defect.header["DefectiveQuantity"] == "30.000"
+    assert floor.sap.erp.ledger.withheld["blocked"][BODY] - blocked == 370
+    with_labels = labels.labels(floor.readers[0], "scrap_classification")
+    assert [one.told for one in with_labels if one.scored.event_id == first["event_id"]] == ["tool"]
+
+
 async def test_two_reports_of_one_defect_are_booked_once(floor: Plant):
     """The camera and then the operator: the second waits for a person, who refuses it with all its group."""
     await postings(floor, report(floor, "S-4", 3, "L4"), "acknowledged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -231,12 +232,46 @@ def test_a_correction_takes_the_place_of_the_first(writer: Writer):
     assert [one.posting.id for one in claim(writer, target="wms")] == ids[1:]
 
 
-async def test_a_quantity_that_stands_in_the_whole_group_is_not_corrected_in_its_first(writer: Writer):
-    """Neither offered nor taken: the defect and what is blocked would still tell the old one. Alone it is."""
+async def test_a_quantity_is_corrected_in_the_whole_group_by_one_signature(writer: Writer):
+    """Every member anew and signed as one, on record with what it was; that group is sent, in order."""
+    counts = {"yield": "0", "scrap": "20", "rework": "0"}
+    ids = add(
+        writer,
+        posting(0, kind=Kind.CONFIRMATION, payload=counts, reasons=("odd",)),
+        posting(1, kind=Kind.DEFECT, payload={"quantity": "20", "unit": "H87"}, follows=True),
+    )
+    around = Around(FACTS, lambda *_: ())
+    signatures = Signatures(Desk(writer, Clock()), (), around, lambda *_: ())
+    person = Identity("ann", frozenset({Scope.APPROVE}))
+    with reading(writer.path) as connection:
+        before = record(connection, approvals.show(connection, ids[0]), around).content
+    assert before["correctable"] == ["scrap", "scrap_reason"]
+    answer = await signatures.correct(Asked("correct", ids[0], 1, "miscounted"), {"scrap": "1"}, person)
+    new = [answer["id"], answer["id"] + 1]
+    assert (states(writer, ids), states(writer, new)) == (["superseded", "superseded"], ["ready", "held"])
+    with reading(writer.path) as connection:
+        group = groups.members(connection, new[0])
+        assert [(one.id, one.payload.get("scrap") or one.payload["quantity"]) for one in group] == [
+            (new[0], "1"),
+            (new[1], "1"),
+        ]
+        signed = approvals.show(connection, new[0])["record_hash"]
+        assert signed not in (before["payload_sha256"], group[0].payload_hash.hex())
+        rows = connection.execute("SELECT posting_id, detail FROM audit WHERE action = 'corrected' ORDER BY seq")
+        changes = {number: json.loads(detail)["changes"] for number, detail in rows}
+    assert changes == {new[0]: {"scrap": ["20", "1"]}, new[1]: {"quantity": ["20", "1"]}}
+    (first,) = claim(writer)
+    assert first.posting.id == new[0]
+    booked(writer, first)
+    assert [one.posting.id for one in claim(writer)] == new[1:]
+
+
+async def test_a_quantity_of_a_group_that_is_no_scrap_is_not_corrected_in_its_first(writer: Writer):
+    """Neither offered nor taken: nobody knows what it means for the rest. Alone it is."""
     counts = {"yield": "0", "scrap": "20", "rework": "0"}
     news = [
         posting(0, kind=Kind.CONFIRMATION, payload=counts, reasons=("odd",)),
-        posting(1, kind=Kind.DEFECT, follows=True),
+        posting(1, follows=True),
         posting(2, "order/2", kind=Kind.CONFIRMATION, payload=counts, reasons=("odd",)),
     ]
     first, _, alone = add(writer, *news)

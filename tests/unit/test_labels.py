@@ -95,6 +95,17 @@ def test_a_correction_says_that_the_report_was_wrong(writer: Writer):
     assert [(one.normal, one.how) for one in found(writer)] == [(False, "superseded")]
 
 
+def test_who_corrects_the_quantity_alone_has_said_that_the_cause_is_so(writer: Writer):
+    """It stands in what was signed."""
+    decided(writer, 1)
+    payload = {"material": "RM-RESIN", "quantity": "12", "unit": "KGM", "cause": "tool"}
+    before = payload | {"quantity": "125"}
+    (scrapped,) = add(writer, posting(9, "order/9", event_id=1, reasons=("doubt",), payload=before))
+    signature = Signature("anna", "approve", "counted again")
+    writer.call(lambda tx: corrections.correct(tx, scrapped, 1, payload, Decimal(400), signature))
+    assert [one.told for one in found(writer)] == ["tool"]
+
+
 def test_of_a_class_the_label_is_what_was_approved_or_put_in_its_place(writer: Writer):
     """The corrected cause, not the model's; what was refused names none."""
     first, second, third = (decided(writer, event) for event in (1, 2, 3))

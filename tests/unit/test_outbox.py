@@ -412,12 +412,18 @@ def test_who_reported_it_is_none_of_the_two_who_sign(writer: Writer):
 # ── corrections ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def shown_as(id: int, kind: Kind, value: int, **payload: Any) -> dict[str, Any]:
+    """A posting as approvals show it."""
+    return {"id": id, "kind": kind.value, "payload": payload, "value": str(value)}
+
+
 def _correct(writer: Writer, id: int, quantity: str, who: Signature = YES, four_eyes: tuple[str, ...] = ()) -> Any:
     def job(tx: Transaction) -> Any:
         one = postings.read(tx.connection, id).posting
         name = "quantity" if one.kind is Kind.GOODS_ISSUE else "yield"
-        payload, value = corrections.corrected(one.kind, {"yield": "5", **one.payload}, Decimal(40), {name: quantity})
-        return corrections.correct(tx, id, one.version, payload, value, who, four_eyes)
+        shown = shown_as(id, one.kind, 40, **{"yield": "5", **one.payload})
+        (new,) = corrections.corrected(shown, {name: quantity})
+        return corrections.correct(tx, id, one.version, new.payload, new.value, who, four_eyes)
 
     return writer.call(job)
 
@@ -495,22 +501,49 @@ def test_what_is_no_correction_is_refused(kind, changes):
     """No quantity, nothing that differs, or a field that is not for people to change: the field is named."""
     payload = {"material": "RM-RESIN", "quantity": "12.500", "yield": "5"}
     with pytest.raises(BadPayload, match="changes"):
-        corrections.corrected(kind, payload, Decimal(40), changes)
+        corrections.corrected(shown_as(1, kind, 40, **payload), changes)
 
 
-def test_of_a_group_only_words_are_corrected():
-    """The quantity of scrap stands in the defect and in what is blocked, too: nobody changes it in one of them."""
-    payload = {"yield": "0", "scrap": "20", "rework": "0", "scrap_reason": ""}
+GROUP = [
+    shown_as(1, Kind.SCRAP, 40, quantity="20", cause="tool", movement="551"),
+    shown_as(2, Kind.DEFECT, 0, quantity="20"),
+    shown_as(3, Kind.STOCK_TRANSFER, 360, quantity="180", movement="344"),
+]
+
+
+def test_a_quantity_of_scrap_is_corrected_in_its_whole_group():
+    """In the defect, too, and of the lot so much more or less is blocked: all of it is worth what it was before."""
+    scrap, *others = GROUP
+    assert corrections.correctable(scrap, others) == ("cause", "quantity")
+    new = corrections.corrected(scrap, {"quantity": "5"}, others)
+    told = [(one.id, one.payload["quantity"], int(one.value)) for one in new]
+    assert told == [(1, "5", 10), (2, "5", 0), (3, "195", 390)]
+    assert new[2].payload["movement"] == "344"
+    assert [one.id for one in corrections.corrected(scrap, {"cause": "handling"}, others)] == [1]
+    with pytest.raises(BadPayload, match="180 would be blocked beside it, so there is not that much"):
+        corrections.corrected(scrap, {"quantity": "200"}, others)
+    floor = shown_as(1, Kind.CONFIRMATION, 40, **{"yield": "0", "scrap": "20", "rework": "0", "scrap_reason": ""})
+    new = corrections.corrected(floor, {"scrap": "5"}, others)  # the stock stays as it is
+    assert [(one.id, int(one.value)) for one in new] == [(1, 10), (2, 0)]
+
+
+def test_of_another_group_only_words_are_corrected():
+    """Nobody knows what its quantity means for the rest of it: nobody changes it in one of them."""
+    told = shown_as(1, Kind.CONFIRMATION, 40, **{"yield": "0", "scrap": "20", "rework": "0", "scrap_reason": ""})
+    issue = [shown_as(2, Kind.GOODS_ISSUE, 1, quantity="1")]
     with pytest.raises(BadPayload, match="whole group: refuse it, and report it anew"):
-        corrections.corrected(Kind.CONFIRMATION, payload, Decimal(40), {"scrap": "1"}, alone=False)
-    new, value = corrections.corrected(Kind.CONFIRMATION, payload, Decimal(40), {"scrap_reason": "0003"}, alone=False)
-    assert (new["scrap_reason"], value) == ("0003", Decimal(40))
-    assert corrections.correctable(Kind.GOODS_ISSUE, alone=False) == ()
+        corrections.corrected(told, {"scrap": "1"}, issue)
+    (new,) = corrections.corrected(told, {"scrap_reason": "0003"}, issue)
+    assert (new.payload["scrap_reason"], new.value) == ("0003", Decimal(40))
+    assert corrections.correctable(issue[0], [told]) == ()
+    made = shown_as(1, Kind.CONFIRMATION, 40, **{"yield": "9", "scrap": "20", "rework": "0"})
+    assert "scrap" not in corrections.correctable(made, [shown_as(2, Kind.DEFECT, 0, quantity="20")])
 
 
 def test_what_was_worth_nothing_is_not_corrected_to_any_quantity():
     """Of a posting of no yield nobody knows a price: it must not pass limits of value with a million pieces."""
     payload = {"yield": "0", "scrap": "0", "rework": "3"}
     with pytest.raises(BadPayload, match="report it anew"):
-        corrections.corrected(Kind.CONFIRMATION, payload, Decimal(0), {"yield": "1000000"})
-    assert corrections.corrected(Kind.CONFIRMATION, payload, Decimal(0), {"rework": "4"})[1] == 0
+        corrections.corrected(shown_as(1, Kind.CONFIRMATION, 0, **payload), {"yield": "1000000"})
+    (new,) = corrections.corrected(shown_as(1, Kind.CONFIRMATION, 0, **payload), {"rework": "4"})
+    assert new.value == 0
