@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from agent import onnxsession, registry
 from agent.errors import ModelUnfit
 from agent.features.row import row as row_of
+from agent.features.row import unknown as unknown_of
 from agent.modelfiles import Manifest
 from agent.reasons import Effect, Reasons
 from agent.recalibration import shifted
@@ -53,6 +54,10 @@ class Absent:
     def row(self, values: Mapping[str, float | str | None]) -> Features:
         """It knows no inputs."""
         return ()
+
+    def unknown(self, values: Mapping[str, float | str | None]) -> Mapping[str, str]:
+        """It knows no categories either."""
+        return {}
 
 
 class Model:
@@ -141,6 +146,10 @@ class Model:
     def row(self, values: Mapping[str, float | str | None]) -> Features:
         """The row of these raw inputs: categories with the values that the manifest knows."""
         return row_of(values, self._numbers, self.manifest.categories)
+
+    def unknown(self, values: Mapping[str, float | str | None]) -> Mapping[str, str]:
+        """Category → its value, which the manifest does not know: in the row it is none of the known ones."""
+        return unknown_of(values, self.manifest.categories)
 
     def run(self, table: Table, watch: onnxsession.Watch | None = None) -> Table:
         """All columns of the output for each row. Raises ModelUnfit when cut off, failed or of another shape."""

@@ -110,8 +110,10 @@ def _classify(one: Case, facts: Facts, states: Sequence[Any]) -> None:
     values = workflow.values(one.report, facts, states) if workflow is not None and model is not None else None
     if values is not None and model is not None:
         sensitive = one.assignment.sensitive
-        one.features = model.row({name: None if name in sensitive else value for name, value in values.items()})
-        (one.score,) = model.classify([one.features])
+        values = {name: None if name in sensitive else value for name, value in values.items()}
+        one.features = model.row(values)
+        (answer,) = model.classify([one.features])
+        one.score = answer if isinstance(answer, ModelUnfit) else answer._replace(unknown=model.unknown(values))
 
 
 def _look(fresh: Iterable[Case], live: LiveState, facts: Facts, today: date) -> None:

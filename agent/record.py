@@ -11,6 +11,7 @@
         reasons                                in the user's words, where a person was to see them
         said, top, possible                    of classes: the likeliest, three with their probabilities, and by share
                                                of error those that cannot be ruled out
+        unknown                                of classes: values of categories that the model does not know
     unfit                                      instead of a score, where the model was asked and had no answer
         model, sha256, features                which file was given what; the reasons say why
     said                                       reader → sentence, where a person looks; else made when it is shown
@@ -95,7 +96,7 @@ def scored(score: Answer, bar: float) -> dict[str, Any]:
 
 
 def _classified(score: Classified, bar: float) -> dict[str, Any]:
-    return {
+    kept: dict[str, Any] = {
         "kind": "classes",
         "model": score.model,
         "sha256": score.model_hash,
@@ -110,6 +111,9 @@ def _classified(score: Classified, bar: float) -> dict[str, Any]:
         "top": score.top(),
         "possible": dict(score.possible),
     }
+    if score.unknown:
+        kept["unknown"] = dict(score.unknown)
+    return kept
 
 
 def unfit(model: str, sha256: str, features: Features) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Rows on record as another version of a model takes them: by the names of what the version that scored was given.
 
-Two versions of a model that tells classes may know other values of a category, or do without an input. A value that the
-version which scored did not know is on record as unknown, and stays so.
+Two versions of a model that tells classes may know other values of a category, or do without an input.
 """
 
 from __future__ import annotations
@@ -30,7 +29,8 @@ class Rows:
     def values(self, one: Scored) -> Mapping[str, Value]:
         """What it was made of, by name. Raises ModelUnfit where the version that scored is not here any more."""
         manifest = self._manifest(one)
-        return row.values(one.features, [each.name for each in manifest.features], manifest.categories)
+        told = row.values(one.features, [each.name for each in manifest.features], manifest.categories)
+        return {**told, **one.unknown}
 
     def taken_by(self, manifest: Manifest, one: Scored) -> Features:
         """The row for this version. Raises ModelUnfit, too, where it takes what the one that scored was not given."""

@@ -35,6 +35,9 @@ class Model(Protocol):
     def row(self, values: Mapping[str, float | str | None]) -> Features:
         """The row of these raw inputs."""
 
+    def unknown(self, values: Mapping[str, float | str | None]) -> Mapping[str, str]:
+        """Category → its value, which has no place in the row."""
+
 
 class Door(NamedTuple):
     """Where postings of one role go."""

@@ -35,6 +35,7 @@ class Classified(NamedTuple):
     run: tuple[int, int] = (0, 1)  # as of a Score
     ms: float = 0.0
     reasons: tuple[str, ...] = ()  # what speaks for the likeliest, where a person will look
+    unknown: Mapping[str, str] = MappingProxyType({})  # category → its value, which the model does not know
 
     @property
     def likeliest(self) -> str:

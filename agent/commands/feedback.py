@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import isnan
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from agent.commands.reach import Reach
 from agent.commands.training import models
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.features import row
+from agent.features.row import Value
 from agent.modelfiles import Manifest
 from agent.promotion import challenge as to_challenger
 from agent.rows import Rows, numbers_of
@@ -30,9 +30,13 @@ from agent.store import archive, shadow
 from agent.store import labels as people
 from agent.store.encode import from_us
 from agent.store.labels import Label
+from agent.store.scored import Scored
 
 LABEL: Final = "label"
 TIME: Final = "decided_at"
+
+Values = Mapping[str, Value]  # raw inputs by name
+Row = tuple[Label, Values]
 
 __all__ = ["challenge", "compare", "export_labels", "models"]
 
@@ -64,7 +68,8 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     known = Rows(place.models, registry.trusted(place.model_keys))
     with archive.readers(place.store.archive) as archives:
         found = place.look(lambda connection: people.labels(connection, name, archives=archives))
-    rows = [fit for one in found if _names(one, manifest) and (fit := _fitting(one, manifest, known)) is not None]
+    fitting = ((one, _values(one.scored, manifest, known)) for one in found if _names(one, manifest))
+    rows = [(one, values) for one, values in fitting if values is not None]
     if out.exists():
         raise Conflict(f"{out} is there already; name another file")
     if not rows:
@@ -82,8 +87,8 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
             described.write_text(text, encoding="utf-8")
     except OSError as error:
         raise GatepostError(f"{out}: {error.strerror}; the export is not complete") from error
-    wrong = sum(not one.normal for one in rows)
-    unbiased = sum(contest.unbiased(one.scored) for one in rows)
+    wrong = sum(not one.normal for one, _ in rows)
+    unbiased = sum(contest.unbiased(one.scored) for one, _ in rows)
     right, other = ("as it said", "another class") if manifest.kind == "classes" else ("normal", "wrong")
     show.say(
         f"{len(rows)} reports in {out}: {len(rows) - wrong} {right}, {wrong} {other}; {unbiased} of them were shown to"
@@ -105,14 +110,17 @@ def _names(one: Label, manifest: Manifest) -> bool:
     return manifest.kind != "classes" or one.told != ""
 
 
-def _fitting(one: Label, manifest: Manifest, known: Rows) -> Label | None:
-    """With the row that this version takes; None where what is on record does not have it."""
+def _values(one: Scored, manifest: Manifest, known: Rows) -> Values | None:
+    """The raw inputs by name, as this version takes them; None where what is on record does not have them."""
+    if manifest.kind != "classes":
+        names = [each.name for each in manifest.features]
+        return row.values(one.features, names, {}) if len(one.features) == len(names) else None
     try:
-        features = known.taken_by(manifest, one.scored)
+        values = known.values(one)
     except ModelUnfit:
         return None
-    fits = len(features) == len(manifest.features)
-    return one._replace(scored=one.scored._replace(features=features)) if fits else None
+    wanted = {*numbers_of(manifest), *manifest.categories}
+    return values if wanted <= set(values) else None
 
 
 def _beside(*, with_names: bool) -> list[str]:
@@ -121,14 +129,13 @@ def _beside(*, with_names: bool) -> list[str]:
     return ["event", "how", "labelled_at", "unbiased", "model", "said", "held_because", *names]
 
 
-def _sheet(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> list[list[Any]]:
+def _sheet(rows: Sequence[Row], manifest: Manifest, *, with_names: bool) -> list[list[Any]]:
     """Numbers as they are, so that they come back bit by bit; text as no spreadsheet takes for a formula."""
     names = [*numbers_of(manifest), *manifest.categories]
     table: list[list[Any]] = [[TIME, *names, LABEL, *_beside(with_names=with_names)]]
-    for one in rows:
+    for one, values in rows:
         scored = one.scored
-        values = _values(scored.features, manifest)
-        features = [values.get(name, "") for name in names]
+        features = [_cell(values[name]) for name in names]
         told: list[Any] = [
             scored.event_id,
             one.how,
@@ -144,27 +151,23 @@ def _sheet(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> li
     return table
 
 
-def _values(told: Sequence[float], manifest: Manifest) -> dict[str, str]:
-    """The raw inputs that a row was made of; what was missing, or unknown to the model, is left out."""
-    values = row.values(told, [one.name for one in manifest.features], manifest.categories)
-    return {
-        name: harmless(value) if isinstance(value, str) else repr(value)
-        for name, value in values.items()
-        if value is not None
-    }
+def _cell(value: Value) -> str:
+    """Empty where it is missing."""
+    if value is None:
+        return ""
+    return harmless(value) if isinstance(value, str) else repr(value)
 
 
-def _columns(rows: Sequence[Label], manifest: Manifest, *, with_names: bool) -> dict[str, Any]:
+def _columns(rows: Sequence[Row], manifest: Manifest, *, with_names: bool) -> dict[str, Any]:
     """The columns file for `gatepost models train`: the features in the order in which the workflow computes them."""
     numbers: dict[str, Any] = {}
-    wanted = numbers_of(manifest)
-    for at, one in enumerate(manifest.features):
-        if one.name not in wanted:
-            continue
-        seen = [row.scored.features[at] for row in rows if not isnan(row.scored.features[at])]
+    features = {one.name: one for one in manifest.features}
+    for name in numbers_of(manifest):
+        one = features[name]
+        seen = [value for _, values in rows if isinstance(value := values[name], float)]
         told = {"text": one.text, "unit": one.unit, "scale": one.scale if one.scale != "plain" else ""}
         limits = {"least": min([one.least, *seen]), "most": max([one.most, *seen])}
-        numbers[one.name] = {name: value for name, value in told.items() if value} | limits
+        numbers[name] = {key: value for key, value in told.items() if value} | limits
     ignored = _beside(with_names=with_names)
     if manifest.kind == "classes":
         categories: dict[str, Any] = {name: {} for name in manifest.categories}

@@ -22,6 +22,12 @@ def row(
     return (*measured, *told)
 
 
+def unknown(values: Mapping[str, Value], categories: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The values of categories that have no place in the row."""
+    told = {name: values.get(name) for name in categories}
+    return {name: value for name, value in told.items() if isinstance(value, str) and value not in categories[name]}
+
+
 def values(told: Sequence[float], names: Sequence[str], categories: Mapping[str, Sequence[str]]) -> dict[str, Value]:
     """The named values that a row was made of; a value that was unknown to the model is absent, like a missing one."""
     by_name = dict(zip(names, told, strict=True))

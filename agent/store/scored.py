@@ -35,6 +35,7 @@ class Scored(NamedTuple):
     possible: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of classes: by share of error, not ruled out
     taken_for: str = ""  # of classes: the one that was proposed, by the model or by whoever reported it
     outputs: tuple[float, ...] = ()  # of classes: the probability of each, as the version that scored orders them
+    unknown: Mapping[str, str] = MappingProxyType({})  # of classes: values of categories that this version did not know
 
 
 def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple[list[Scored], int]:
@@ -85,7 +86,7 @@ def _rows(connection: apsw.Connection, where: str, values: Sequence[Any]) -> Ite
             more = detail.get("mode", ""), tuple(detail.get("reasons", ())), score.get("said", ""), possible
             cause = str(detail.get("subject", {}).get("cause", ""))
             outputs = tuple(map(float, score["outputs"])) if score.get("kind") == "classes" else ()
-            yield Scored(seq, event_id, at_us, *told, *more, cause, outputs)
+            yield Scored(seq, event_id, at_us, *told, *more, cause, outputs, dict(score.get("unknown", {})))
         except (KeyError, TypeError, ValueError):  # no release writes such a record: it says nothing here
             continue
 

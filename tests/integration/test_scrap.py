@@ -180,6 +180,8 @@ async def test_a_defect_code_that_is_added_lets_its_report_in(floor: Plant):
     await floor.reload(careful)
     scrap, defect = await postings(floor, body, "acknowledged")
     assert (scrap["payload"]["quantity"], defect["payload"]["defect_code"]) == ("3", "0816")
+    told = "SELECT json_extract(detail, '$.score.unknown') FROM audit WHERE action = 'decided' AND event_id = ?"
+    assert floor.rows(told, scrap["event_id"])[-1] == ('{"defect":"0816"}',)  # for the next training
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agent import registry
 from agent.commands import feedback
+from agent.rows import Rows
 from agent.store import approvals
 from agent.store.approvals import Signature
 from agent.store.labels import Label
@@ -129,15 +130,20 @@ NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=False)
 
 
 def test_the_labels_of_causes_are_what_training_of_causes_takes():
-    """Each category is one column again, and the label is the cause that a person said."""
+    """Each category is one column again, also a value that the model did not know; the label is a person's."""
     manifest = registry.read(ROOT / "models" / "scrap_classification" / "1", KEYS).manifest
     told = {"scrapped_share": 0.1, "machine=MIX-01": 1.0, "defect=0003": 1.0}
     row = tuple(told.get(one.name, np.nan if one.null == "allowed" else 0.0) for one in manifest.features)
-    scored = Scored(1, 7, 0, "scrap_classification/1", "ab", 0.4, 0.76, row, "auto", (), taken_for="tool")
-    said = Label(scored, False, "superseded", 0, "anna", "", "material")
+    graph, unknown = manifest.files["model.onnx"], {"shift": "weekend"}
+    scored = Scored(
+        1, 7, 0, "scrap_classification/1", graph, 0.4, 0.76, row, "auto", (), taken_for="tool", unknown=unknown
+    )
+    values = feedback._values(scored, manifest, Rows(ROOT / "models", KEYS))
+    assert values is not None
+    said = Label(scored, False, "superseded", 0, "anna", "", "material"), values
     (header, cells) = feedback._sheet([said], manifest, with_names=False)
     read = dict(zip(header, cells, strict=True))
-    assert (read["label"], read["machine"], read["defect"], read["shift"]) == ("material", "MIX-01", "0003", "")
+    assert (read["label"], read["machine"], read["defect"], read["shift"]) == ("material", "MIX-01", "0003", "weekend")
     assert (read["scrapped_share"], read["tool_used"]) == ("0.1", "")
     described = feedback._columns([said], manifest, with_names=False)
     assert list(described["categories"]) == ["machine", "defect", "shift"]
@@ -152,6 +158,8 @@ def test_every_number_of_a_row_comes_back_to_the_last_bit(rows: list[tuple[float
         Label(Scored(1, 1, 0, f"{NAME}/1", "ab", 0.5, None, row, "auto", ()), True, "approved", 0, "anna", "x")
         for row in rows
     ]
-    _, *sheet = feedback._sheet(labels, manifest, with_names=False)
+    known = Rows(ROOT / "models", KEYS)
+    told = [(one, values) for one in labels if (values := feedback._values(one.scored, manifest, known)) is not None]
+    _, *sheet = feedback._sheet(told, manifest, with_names=False)
     back = np.array([[float(cell or "nan") for cell in line[1:6]] for line in sheet], np.float32)
     np.testing.assert_array_equal(back, np.array(rows, np.float32))

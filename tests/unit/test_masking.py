@@ -67,6 +67,7 @@ class Seeing:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.told: list[Mapping[str, Any]] = []
 
     def score(self, rows: Sequence[Any]) -> Sequence[Any]:
         self.asked += rows
@@ -77,7 +78,11 @@ class Seeing:
         return [Classified(("usual",), (1.0,), "seeing/1", "00", row) for row in rows]
 
     def row(self, values: Mapping[str, Any]) -> Any:
-        return tuple(values.items())
+        self.told.append(values)
+        return (0.5,)
+
+    def unknown(self, values: Mapping[str, Any]) -> Mapping[str, str]:
+        return {name: value for name, value in values.items() if isinstance(value, str)}  # it knows none of them
 
 
 def test_a_model_is_never_asked_about_what_is_sensitive():
@@ -88,10 +93,11 @@ def test_a_model_is_never_asked_about_what_is_sensitive():
     asking = Assignment(workflow, {OWN: Door(Narrow(), {"goods_issue": "live"})}, rule, model, workflow)
     for sensitive in ((), ("personnel",)):
         one = replace(asking, sensitive=frozenset(sensitive))
-        judge([event(1, "A")], replace(rules, assignments={"consumption": one}), Nothing(), TODAY)
-    whole, masked = map(dict, model.asked)
+        kept = judge([event(1, "A")], replace(rules, assignments={"consumption": one}), Nothing(), TODAY)
+    whole, masked = model.told
     assert whole == {"personnel": "op-7", "machine": "MIX-01", "share": 0.5}
     assert masked == {"personnel": None, "machine": "MIX-01", "share": 0.5}
+    assert kept.verdicts[0].detail["score"]["unknown"] == {"machine": "MIX-01"}
 
 
 def test_who_reports_and_of_which_batch_changes_nothing_for_a_model():

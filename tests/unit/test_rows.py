@@ -45,6 +45,8 @@ def test_another_version_takes_the_row_by_its_names(tmp_path: Path):
     assert known.taken_by(two, scored(one, 0.1, 5.0, 0.0, 1.0)) == (0.1, 5.0, 1.0, 0.0)
     assert known.taken_by(two, scored(one, 0.1, 5.0, 1.0, 0.0)) == (0.1, 5.0, 0.0, 0.0)
     assert known.taken_by(one, scored(one, 0.1, 5.0, 0.0, 1.0)) == (0.1, 5.0, 0.0, 1.0)
+    new = scored(one, 0.1, 5.0, 0.0, 0.0)._replace(unknown={"machine": "M-3"})
+    assert known.taken_by(two, new) == (0.1, 5.0, 0.0, 1.0)  # which the first did not know, and the record does
 
 
 def test_a_version_may_do_without_an_input_but_not_want_another(tmp_path: Path):
