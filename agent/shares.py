@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -37,7 +37,13 @@ class Share(BaseModel):
         return f"{what} at {where}"
 
 
-Shares = tuple[Share, ...]
+Shares = Annotated[
+    tuple[Share, ...],
+    Field(
+        description="What this workflow issues, where another one issues the rest: work centres, materials, or both; "
+        "absent: everything. A report of what the other one issues goes to that"
+    ),
+]
 
 
 def issues(shares: Shares, work_center: str, material: str) -> bool:

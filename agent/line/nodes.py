@@ -24,7 +24,7 @@ from agent.ports import Clock
 from agent.schema import Name, Settings
 from agent.sources.opcua_address import parse
 from agent.sources.opcua_config import OpcuaConnection, Sampling
-from agent.sources.opcua_connect import connect, plainly, translated
+from agent.sources.opcua_connect import asked, connect
 from agent.sources.opcua_security import Certificates
 from agent.sources.opcua_session import Session
 from agent.sources.opcua_values import status_name
@@ -221,10 +221,10 @@ class Nodes:
     async def _argument_kinds(self, opened: _Open, method: ua.NodeId) -> dict[str, ua.VariantType]:
         assert self.config.method is not None  # noqa: S101  # asked by whoever has one
         try:
-            property_ = await plainly(opened.client.get_node(method).get_child("0:InputArguments"))
-            arguments: Sequence[Any] = await plainly(property_.read_value())
-        except Exception as error:  # noqa: BLE001  # whatever a foreign server makes the library raise
-            raise SourceLost(f"{METHOD}: its arguments cannot be read: {translated(error, None)}") from None
+            property_ = await asked(opened.client.get_node(method).get_child("0:InputArguments"))
+            arguments: Sequence[Any] = await asked(property_.read_value())
+        except SourceLost as error:
+            raise SourceLost(f"{METHOD}: its arguments cannot be read: {error}") from None
         wanted = self.config.method.arguments
         if len(arguments) != len(wanted):
             raise SourceLost(f"{METHOD}: takes {len(arguments)} arguments, {len(wanted)} are configured")
@@ -270,7 +270,7 @@ class Nodes:
     async def _write(self, opened: _Open, place: _Place, values: Mapping[str, ua.DataValue]) -> None:
         """Raises SourceLost; ErpRejected where a node does not take its value."""
         nodes = [place.nodes[what] for what in values]
-        codes = await _asked(opened.client.uaclient.write_attributes(nodes, list(values.values()))) if nodes else []
+        codes = await asked(opened.client.uaclient.write_attributes(nodes, list(values.values()))) if nodes else []
         for what, code in zip(values, codes, strict=True):
             if code.value >> 31:
                 raise ErpRejected(f"{what}: the server answers {status_name(code.value)}", code=status_name(code.value))
@@ -307,7 +307,7 @@ class Nodes:
             InputArguments=[one.Value for one in values.values() if one.Value is not None],
         )
         try:
-            (result,) = await _asked(opened.client.uaclient.call([request]))
+            (result,) = await asked(opened.client.uaclient.call([request]))
         except SourceLost as error:
             raise ErpInDoubt(f"OPC UA: called, but {error}") from None
         code = result.StatusCode.value
@@ -318,16 +318,6 @@ class Nodes:
             why = str(said[1])[:300] if len(said) > 1 else "without a reason"
             raise ErpRejected(f"the line refuses it: {why}", code="line_refused")
         return ()
-
-
-async def _asked(answer: Any) -> Any:
-    """Raises SourceLost for whatever the library or the server makes of it."""
-    try:
-        return await plainly(answer)
-    except SourceLost:
-        raise
-    except Exception as error:  # noqa: BLE001  # whatever a foreign server makes the library raise
-        raise translated(error, None) from None
 
 
 def _kind(node: Any) -> ua.VariantType:

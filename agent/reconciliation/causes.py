@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
-from itertools import pairwise
 
+from agent.digits import transpositions
 from agent.reconciliation.findings import Cause
 from agent.reconciliation.observed import Material
 
@@ -27,18 +27,7 @@ def slip(number: Decimal, fits: Fits, material: Material) -> tuple[Cause, str] |
         if fits(value / 10.0**power, step / 10.0**power):
             way = "high" if power > 0 else "low"
             return Cause.RECORDING, f"{10 ** abs(power)} times too {way}: a slipped decimal point"
-    for other in swapped(number):
+    for other in transpositions(number):
         if fits(float(other), step):
             return Cause.RECORDING, f"two digits swapped: {number:f} instead of {other:f}"
     return None
-
-
-def swapped(number: Decimal) -> Iterator[Decimal]:
-    """The numbers that become this one when two neighbouring digits are swapped."""
-    text = f"{number:f}"
-    places = [at for at, letter in enumerate(text) if letter.isdigit()]
-    for one, other in pairwise(places):
-        if text[one] != text[other]:
-            letters = list(text)
-            letters[one], letters[other] = text[other], text[one]
-            yield Decimal("".join(letters))

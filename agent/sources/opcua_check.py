@@ -7,7 +7,7 @@ from datetime import datetime
 
 from agent.errors import SourceLost
 from agent.sources.opcua_config import OpcuaConfig
-from agent.sources.opcua_connect import connect, endpoint_of, translated
+from agent.sources.opcua_connect import asked, connect, endpoint_of
 from agent.sources.opcua_security import Certificates, days_left
 from agent.sources.opcua_session import Session
 
@@ -19,11 +19,9 @@ async def missing(config: OpcuaConfig, url: str, certificates: Certificates, now
     if config.secured and not certificates.made:
         yield f"our own certificate is made in {certificates.folder} when the agent first starts; then ask again"
         try:
-            await endpoint_of(config, url)
+            await asked(endpoint_of(config, url))
         except SourceLost as error:
             yield str(error)
-        except Exception as error:  # noqa: BLE001  # whatever a foreign server makes the library raise is its answer
-            yield str(translated(error, None))
         return
     try:
         connected = await connect(config, url, certificates, now)

@@ -95,6 +95,16 @@ async def plainly(answer: Awaitable[_Answer]) -> _Answer:
         raise asyncio.CancelledError from None
 
 
+async def asked(answer: Awaitable[_Answer]) -> _Answer:
+    """The same, and whatever the library or the server makes of it is SourceLost."""
+    try:
+        return await plainly(answer)
+    except SourceLost:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever a foreign server makes the library raise
+        raise translated(error, None) from None
+
+
 async def leave(client: Client) -> None:
     """End session and connection; what does not answer within moments is left behind."""
     protocol = client.uaclient.protocol

@@ -16,7 +16,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from agent.errors import SourceLost
 from agent.sources.opcua_address import Address, NodeAddress, namespaces
 from agent.sources.opcua_config import MOST_KEEP_ALIVE_S, OpcuaConnection, Sampling
-from agent.sources.opcua_connect import leave, plainly, translated
+from agent.sources.opcua_connect import asked, leave, translated
 from agent.sources.opcua_past import history_of, history_request
 from agent.sources.opcua_security import ServerRefused
 from agent.sources.opcua_unread import notice_unread, undecodable
@@ -104,7 +104,7 @@ class Session:
 
     async def prepare(self) -> None:
         """Learn how much the server takes at once, and where it says whether it is the active one."""
-        told = await self._ask(self._client.uaclient.read_attributes(_ids(LIMITS.values()), AttributeIds.Value))
+        told = await asked(self._client.uaclient.read_attributes(_ids(LIMITS.values()), AttributeIds.Value))
         for name, one in zip(LIMITS, told, strict=False):
             limit = one.Value.Value if one.Value is not None and _good(one.StatusCode) else None
             if isinstance(limit, int) and limit > 0:
@@ -157,7 +157,7 @@ class Session:
         return await undecodable(self._client, nodes, self._limits["read"])
 
     async def _namespaces(self) -> Mapping[str, int]:
-        (told,) = await self._ask(self._client.uaclient.read_attributes(_ids([NAMESPACES]), AttributeIds.Value))
+        (told,) = await asked(self._client.uaclient.read_attributes(_ids([NAMESPACES]), AttributeIds.Value))
         uris = told.Value.Value if told.Value is not None else None
         if not isinstance(uris, list):
             raise SourceLost("the server does not say its namespaces")
@@ -170,7 +170,7 @@ class Session:
         self._received = received
         interval_s = self._config.publishing_ms / 1000
         keep_alive = max(1, int(min(max(KEEP_ALIVE_S, interval_s), MOST_KEEP_ALIVE_S) / interval_s))
-        told = await self._ask(
+        told = await asked(
             self._client.uaclient.create_subscription(
                 ua.CreateSubscriptionParameters(
                     RequestedPublishingInterval=self._config.publishing_ms,
@@ -251,7 +251,7 @@ class Session:
         """Ask how the server is. Raises SourceLost where it says nothing, or its subscription no longer does."""
         nodes = _ids([STATE, CURRENT_TIME]) + ([self._active] if self._active is not None else [])
         async with asyncio.timeout(self._config.silent_s):
-            told = await self._ask(self._client.uaclient.read_attributes(nodes, AttributeIds.Value))
+            told = await asked(self._client.uaclient.read_attributes(nodes, AttributeIds.Value))
         silent = time.monotonic() - self.heard_at
         if self._subscription and not self._receiving and silent > self._config.silent_s + 2 * self.keep_alive_s:
             raise SourceLost(f"the subscription was silent for {silent:.0f} s, without a keep-alive")
@@ -272,7 +272,7 @@ class Session:
         told = ua.HistoryReadResult()
         while len(values) <= most:
             params = history_of(node, wanted, told.ContinuationPoint)
-            (told,) = await self._ask(self._client.uaclient.history_read(params))
+            (told,) = await asked(self._client.uaclient.history_read(params))
             if not _good(told.StatusCode):
                 return f"its history cannot be read ({status_name(told.StatusCode.value)})"
             values += getattr(told.HistoryData, "DataValues", None) or []
@@ -280,7 +280,7 @@ class Session:
                 break
         else:
             if told.ContinuationPoint:
-                await self._ask(
+                await asked(
                     self._client.uaclient.history_read(history_of(node, wanted, told.ContinuationPoint, release=True))
                 )
         return values if len(values) <= most else f"its history has more than {most} values"
@@ -325,19 +325,11 @@ class Session:
         size = self._limits[limit]
         for start in range(0, len(items), size):
             part = items[start : start + size]
-            told = await self._ask(call(part))
+            told = await asked(call(part))
             if len(told) != len(part):
                 raise SourceLost(f"the server answered {len(told)} of {len(part)} ({limit})")
             answers += told
         return answers
-
-    async def _ask(self, answer: Awaitable[_Answer]) -> _Answer:
-        try:
-            return await plainly(answer)
-        except SourceLost:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever a foreign server makes the library raise
-            raise translated(error, None) from None
 
     async def _renew(self) -> None:
         """New keys for the channel before the old ones expire."""

@@ -53,11 +53,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    issues: Shares = Field(
-        default=(),
-        description="What this workflow issues, where another one issues the rest: work centres, materials, or both; "
-        "absent: everything. A report of what the other one issues goes to that",
-    )
+    issues: Shares = ()
     every_pieces: Decimal = Field(
         default=Decimal(50),
         ge=0,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from itertools import pairwise
 from typing import Final
 
+from agent.digits import transpositions
 from agent.errors import BadPayload
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity
@@ -109,14 +109,3 @@ def _convertible(one: str, other: str, material: Material, units: UnitTable) -> 
     if one in special and other in special:
         return True
     return one in units.units and other in units.units and units.dimension(one) == units.dimension(other)
-
-
-def transpositions(value: Decimal) -> Iterator[Decimal]:
-    """The numbers that become `value` when two neighbouring digits are swapped, as 21 becomes 12."""
-    text = f"{value:f}"
-    digits = [at for at, letter in enumerate(text) if letter.isdigit()]
-    for one, other in pairwise(digits):
-        if text[one] != text[other]:
-            letters = list(text)
-            letters[one], letters[other] = text[other], text[one]
-            yield Decimal("".join(letters))

@@ -39,11 +39,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    issues: Shares = Field(
-        default=(),
-        description="What this workflow issues, where another one issues the rest: work centres, materials, or both; "
-        "absent: everything. A report of what the other one issues goes to that",
-    )
+    issues: Shares = ()
     allow_rounding: bool = Field(
         default=False,
         description="post a quantity that is finer than the ERP keeps, rounded half up; otherwise it is held",

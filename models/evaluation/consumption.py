@@ -20,10 +20,10 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from agent.config import parse
+from agent.digits import transpositions
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.units import UnitsFile, UnitTable
-from agent.workflows.causes import transpositions
 from agent.workflows.consumption import Config, Consumption
 from models.evaluation.figures import Figure
 
