@@ -50,7 +50,7 @@ FEW = 8  # events decided in the commit that stores them: a millisecond or two o
 FEW_BYTES = 32 << 10  # of payload, all of them together
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
 SLICE = 32  # the same while somebody asks and waits for the answer
-ASKED_S = 1.0  # for so long after a question the next one is expected
+PASS_S = 0.05  # how long a slice lets a question pass that is on its way to the disk
 NO_EVENTS = 0, 0  # first and last
 ALONE = 2  # lives that ended at a batch: from then on its events are decided one by one
 GIVEN_UP = 3  # lives that ended at one event
@@ -94,8 +94,9 @@ class Intake:
 class Process:
     """Judges events and commits what became of them in one transaction.
 
-    Where nothing waits, few arrivals are decided in the very commit that stores them, on the writer's thread. All else
-    that is undecided `run` takes from disk in large batches. Who decides has the turn; the other one lets it be.
+    Where nothing waits, few arrivals are decided in the very commit that stores them, on the writer's thread; what
+    somebody asks also where a backlog waits, between two slices of it. All else that is undecided `run` takes from
+    disk in large batches. Who decides has the turn; the other one lets it be.
     """
 
     def __init__(
@@ -112,7 +113,6 @@ class Process:
         self._ahead: _Ahead | None = None  # the batch that is being written while the next one is judged
         self._more = True  # look although nothing has arrived: the last look left out what may be undecided now
         self.waiters = Waiters()  # of what somebody asked
-        self._asked_at = float("-inf")  # monotonic: when somebody asked last
         self.receipts: Mapping[str, GivesReceipts] = {}  # by source, where the configuration wants them
         self.live_sources: Sequence[TellsLive] = ()
         self._turn = threading.Lock()
@@ -155,6 +155,8 @@ class Process:
 
     async def _step(self) -> None:
         """Judge the next batch while the one before is being written; with nothing to judge, wait."""
+        if self.waiters.expected or (self._ahead and self._ahead.lends):
+            await self._let_pass()
         look = self._more or self.arrived.is_set()
         self.arrived.clear()
         self._has_turn = self._has_turn or self._turn.acquire(blocking=False)
@@ -172,17 +174,31 @@ class Process:
             await self._written()
         else:
             self.busy_since = 0.0
+            self._give_turn()
+            await self.arrived.wait()
+
+    async def _let_pass(self) -> None:
+        """Between two slices: what was asked meanwhile is decided in the commit that stores it, if it is not yet."""
+        await self._written()
+        self._give_turn()
+        if self.waiters.any and not inbox.undecided_own(self._reader, 1):
+            self._more = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.arrived.wait(), PASS_S)
+
+    def _give_turn(self) -> None:
+        """Also on the writer's thread, at the end of what a slice writes: the same commit may decide what is asked."""
+        if self._has_turn:
             self._has_turn = False
             self._turn.release()
-            await self.arrived.wait()
 
     def _next(self) -> Sequence[Event]:
         """The oldest undecided events that are not being written already; what is asked goes before all others."""
-        but, now = self._ahead.ids if self._ahead else NO_EVENTS, time.monotonic()
+        but = self._ahead.ids if self._ahead else NO_EVENTS
         if own := inbox.undecided_own(self._reader, SLICE, but):
-            self._more, self._asked_at = True, now
+            self._more = True
             return own
-        size = SLICE if now - self._asked_at < ASKED_S else BATCH
+        size = SLICE if self.waiters.expected else BATCH
         events = inbox.undecided(self._reader, size, but)
         chosen = events
         if events and (awaited.anything(self._reader) or (self._ahead and self._ahead.judgement.awaits)):
@@ -227,7 +243,9 @@ class Process:
             if await self._written():
                 await self._one_by_one(events)
         elif await self._written():
-            self._ahead = _Ahead(events, judgement, asyncio.create_task(self._commit(judgement)))
+            lends = self.waiters.expected and not judgement.learnt
+            commit = asyncio.create_task(self._commit(judgement, lends=lends))
+            self._ahead = _Ahead(events, judgement, commit, lends)
             await asyncio.sleep(0)  # it is on its way, and what the commit before claimed is sent
 
     def _judged(self, events: Sequence[Event]) -> Judgement | None:
@@ -278,6 +296,7 @@ class Process:
     async def _one_by_one(self, events: Sequence[Event]) -> None:
         """Where a batch cannot be judged or written, each event alone, and the culprit into quarantine."""
         self._more = True
+        self._has_turn = self._has_turn or self._turn.acquire()  # at most for the commit that has it
         for event in events:
             judgement = self._judged_alone(event)
             try:
@@ -291,12 +310,14 @@ class Process:
             if let_in:
                 return  # what waited comes before the next event
 
-    async def _commit(self, judgement: Judgement) -> int:
+    async def _commit(self, judgement: Judgement, *, lends: bool = False) -> int:
         claims, since = Claims(self._dispatches.values()), self._patient_since()
 
         def job(tx: Transaction) -> int:
             let_in = verdicts.write(tx, judgement, since)
             claims.make(tx)
+            if lends:
+                self._give_turn()
             return let_in
 
         let_in = await committed(self._writer.submit(job), claims)
@@ -328,8 +349,13 @@ class Process:
 
         self._writer.follow(self._decide_arrivals, then)
 
-    def _decide_arrivals(self, tx: Transaction) -> bool:
-        """Decide what this commit stores, unless it is much or other events wait. May run again: see `Writer`."""
+    def _decide_arrivals(self, tx: Transaction, quiet: bool) -> bool:  # noqa: FBT001  # what `Writer.follow` gives
+        """Decide what this commit stores, or only what is asked where that is much or other events wait.
+
+        May run again: see `Writer`.
+        """
+        if not (quiet or self.waiters.any):
+            return False
         if self._underway.ended(ARRIVALS):
             return False  # by something that is on no disk: when it comes again it is stored first
         if self._at_once is None:
@@ -337,6 +363,9 @@ class Process:
                 return False
             self._at_once = _AtOnce(Claims(self._dispatches.values()))
         events = inbox.undecided(tx.connection, FEW + 1)
+        self._at_once.left = not quiet or len(events) > FEW
+        if self._at_once.left:
+            events = inbox.undecided_own(tx.connection, FEW + 1)
         if not 0 < len(events) <= FEW or any(_stored_first(event.properties) for event in events):
             return False
         if sum([len(event.payload) for event in events]) > FEW_BYTES:
@@ -352,7 +381,7 @@ class Process:
         if at_once is not None:
             at_once.claims.launch(committed=decided)
             self._note(at_once.verdicts if decided else ())
-        if self._more or not decided:
+        if self._more or not decided or (at_once is not None and at_once.left):
             self.arrived.set()
 
     def learn(self, facts: Iterable[Fact], as_of: datetime | None = None) -> None:
@@ -378,6 +407,7 @@ class _AtOnce:
 
     claims: Claims
     verdicts: Sequence[Verdict] = ()
+    left: bool = False  # others wait for `run`
 
 
 class _Ahead(NamedTuple):
@@ -386,6 +416,7 @@ class _Ahead(NamedTuple):
     events: Sequence[Event]
     judgement: Judgement
     commit: asyncio.Task[int]
+    lends: bool  # it gives the turn away: nothing is judged on top of it
 
     @property
     def ids(self) -> tuple[int, int]:

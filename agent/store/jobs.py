@@ -29,9 +29,13 @@ class Entry:
     error: BaseException | None = None
 
 
-def following(job: Job[Any], then: Callable[[Any, BaseException | None], None], *, quiet: bool) -> Entry:
-    """What ends a commit of arrivals: `job`, or nothing where there is enough to do without it; then `then`."""
-    entry = Entry(job if quiet else lambda _: None)
+Following: TypeAlias = Callable[[Transaction, bool], T]
+"""A job that ends commits of arrivals, and is told whether it has the time: the commit has little else to do."""
+
+
+def following(job: Following[Any], then: Callable[[Any, BaseException | None], None], *, quiet: bool) -> Entry:
+    """What ends a commit of arrivals: `job`, then `then`."""
+    entry = Entry(lambda tx: job(tx, quiet))
     entry.then = lambda error: then(entry.result, error)
     return entry
 

@@ -27,7 +27,7 @@ from agent.ports import Clock
 from agent.store import audit as trail
 from agent.store import bulk, file
 from agent.store.encode import to_us
-from agent.store.jobs import Entry, Job, following, hand_out
+from agent.store.jobs import Entry, Following, Job, following, hand_out
 from agent.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class Writer:
         self._looked_at = 0.0
         self._queue: deque[Entry] = deque()
         self._queued = 0
-        self._follower: tuple[Job[Any], Callable[[Any, BaseException | None], None]] | None = None
+        self._follower: tuple[Following[Any], Callable[[Any, BaseException | None], None]] | None = None
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -156,8 +156,8 @@ class Writer:
             self._changed.notify_all()
         return True
 
-    def follow(self, job: Job[T], then: Callable[[T | None, BaseException | None], None]) -> None:
-        """From now on `job` ends every commit that stores arrivals, but for those that have enough to do without it.
+    def follow(self, job: Following[T], then: Callable[[T | None, BaseException | None], None]) -> None:
+        """From now on `job` ends every commit that stores arrivals; it is told whether that has little else to do.
 
         `then` is called after each of them as in `put`, with the result of the job, or None.
         """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 import apsw
 import pytest
 
-from agent import pipeline
+from agent import own_events, pipeline
 from agent.dispatch import ALL_FREE, Dispatch
+from agent.isa95 import SegmentResponse
+from agent.judgement import Verdict
 from agent.pipeline import Intake, Process
-from agent.ports import Batch, Delivery
+from agent.ports import Batch, Delivery, Event
 from agent.store import awaited, file, outbox, postings
 from agent.store.keys import idempotency_key
 from agent.store.transaction import Transaction
@@ -54,6 +57,13 @@ class Desk:
     def put(self, *deliveries: Delivery) -> None:
         """They arrive together."""
         Intake(self.writer).put(Batch("line", deliveries, Clock()(), lambda: None))
+
+    def ask(self, number: int = 0) -> asyncio.Future[Verdict]:
+        """A question arrives; its answer."""
+        asked = SegmentResponse("order_release", f"Q-{number}", "1000100", "", Clock()())
+        answer = self.process.waiters.expect(f"order_release:Q-{number}")
+        Intake(self.writer).put(Batch(own_events.SOURCE, (own_events.event_of(asked),), Clock()(), lambda: None), 0)
+        return answer
 
     def states(self) -> list[str]:
         """Of all events, in order of arrival."""
@@ -186,6 +196,54 @@ async def test_nothing_overtakes_what_waits(tmp_path: Path, monkeypatch: pytest.
         assert await one.settled(8) == ["posted"] * 8
         told = "SELECT event_id FROM audit WHERE action = 'decided' ORDER BY seq"
         assert [event for (event,) in one.reader.execute(told)] == list(range(1, 9))
+
+
+async def test_what_is_asked_is_decided_in_the_commit_that_stores_it_though_others_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Two full batches share its commit, and nothing takes what waits from disk: the question has its answer."""
+    monkeypatch.setattr(pipeline, "FEW", 2)
+    async with desk(tmp_path) as one:
+        monkeypatch.setattr(one.process, "_next", lambda: ())
+        async with busy(one.writer):
+            one.put(*(report(number) for number in range(1, 5)))
+            one.put(*(report(number) for number in range(5, 9)))
+            answer = one.ask()
+        assert (await asyncio.wait_for(answer, 60)).state == "quarantined", "no workflow reads what was asked"
+        assert one.states() == ["undecided"] * 8 + ["quarantined"]
+
+
+async def test_what_shares_the_commit_of_a_question_is_decided_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The question is decided at once; the process hears that more has come."""
+    monkeypatch.setattr(pipeline, "FEW", 2)
+    async with desk(tmp_path) as one:
+        async with busy(one.writer):
+            one.put(*(report(number) for number in range(1, 5)))
+            one.ask()
+        assert await one.settled(5) == ["posted"] * 4 + ["quarantined"]
+
+
+async def test_a_slice_lets_a_question_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A backlog is worked off while questions follow each other: they are decided in the commits that store them."""
+    monkeypatch.setattr(pipeline, "SLICE", 2)
+    monkeypatch.setattr(pipeline, "BATCH", 2)
+    monkeypatch.setattr(pipeline, "PASS_S", 60)
+    async with desk(tmp_path) as one:
+        decide, by_process = one.process._decide, Counter[str]()
+
+        async def counted(events: Sequence[Event]) -> None:
+            by_process.update(event.source for event in events)
+            await decide(events)
+
+        monkeypatch.setattr(one.process, "_decide", counted)
+        one.put(*(report(number) for number in range(1, 41)))
+        for number in range(10):
+            await asyncio.wait_for(one.ask(number), 60)
+        assert len(await one.settled(50)) == 50
+        assert by_process["line"] == 40
+        assert by_process["gatepost"] < 5, "now and then one comes in the moment in which a slice is handed over"
 
 
 async def test_what_cannot_be_decided_at_once_keeps_no_place_at_the_target(tmp_path: Path):
