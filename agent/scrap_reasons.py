@@ -23,8 +23,8 @@ MOST: Final = 3  # what fits beside each other on a panel, and is read before it
 LOOKED_AT: Final = 500  # postings of the line, newest first
 
 
-def suggested(connection: apsw.Connection, posting: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What may have caused it, the likeliest first.
+def suggested(connection: apsw.Connection, posting: Mapping[str, Any], facts: Facts) -> list[dict[str, Any]]:
+    """What may have caused it, the likeliest first, each with its `text`.
 
     For scrap that a model has classified its three likeliest causes, each with its `share`. For a confirmation that has
     scrap without a reason those that others of this line told most often lately: `times` of the `of` confirmations with
@@ -32,7 +32,10 @@ def suggested(connection: apsw.Connection, posting: Mapping[str, Any]) -> list[d
     """
     payload = posting["payload"]
     if posting["kind"] == Kind.SCRAP and posting["state"] == "held":
-        return _likely(connection, posting["event_id"])
+        likely = _likely(connection, posting["event_id"])
+        return [
+            {**one, "text": _cause_text(one["value"], str(payload.get("work_center", "")), facts)} for one in likely
+        ]
     if posting["kind"] != Kind.CONFIRMATION or payload.get(FIELD) or not Decimal(payload.get("scrap") or 0):
         return []
     rows = connection.execute(
@@ -43,9 +46,21 @@ def suggested(connection: apsw.Connection, posting: Mapping[str, Any]) -> list[d
     )
     told = Counter(reason for (reason,) in rows)
     return [
-        {"field": FIELD, "value": reason, "times": times, "of": told.total()}
+        {"field": FIELD, "value": reason, "text": variance_text(reason, facts), "times": times, "of": told.total()}
         for reason, times in told.most_common(MOST)
     ]
+
+
+def variance_text(reason: str, facts: Facts) -> str:
+    """What a variance reason of the ERP stands for: the causes that the master data book by it; empty: none does."""
+    causes = [one for one in facts.scrap_reasons.values() if reason and one.variance_reason == reason]
+    return ", ".join(dict.fromkeys(one.text or one.cause for one in causes))
+
+
+def _cause_text(cause: str, work_center: str, facts: Facts) -> str:
+    """What people call a cause, where that is more than its name."""
+    found = facts.scrap_reason(cause, work_center)
+    return found.text if found is not None else ""
 
 
 def _likely(connection: apsw.Connection, event_id: int | None) -> list[dict[str, Any]]:

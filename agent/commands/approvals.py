@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from agent import desk
 from agent.commands import show
+from agent.commands.facts import known
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
 from agent.errors import Conflict
+from agent.ports import Kind
 from agent.rights import at_stake, with_it
+from agent.scrap_reasons import suggested
 from agent.shown import said
 from agent.store import approvals as store
 from agent.store import decisions, lists
@@ -221,11 +225,24 @@ def describe(found: dict[str, Any], place: Place) -> None:
             show.say(show.payload(one, place.unit_table(), "      "))
     for line in show.said(narrative(found, place), "  "):
         show.folded(line)
+    for line in causes(found, place):
+        show.folded(f"  {line}")
     if found["error"]:
         show.say(f"  the ERP said: {found['error']}")
     show.say(f"  key in the document: {found['idempotency_key']}   tries: {found['attempts']}")
     show.say(show.payload(found, place.unit_table()))
     show.say(f"  more: gatepost trace posting:{found['id']}")
+
+
+def causes(found: dict[str, Any], place: Place) -> Iterator[str]:
+    """Which causes of its scrap are likely or usual, and how one of them is taken."""
+    if found["state"] != "held" or found["kind"] not in (Kind.SCRAP, Kind.CONFIRMATION):
+        return
+    facts = known(place)
+    for one in place.look(lambda connection: suggested(connection, found, facts)):
+        called = f"{one['value']}: {one['text']}" if one["text"] else one["value"]
+        often = f"{one['times']} of {one['of']} on this line" if "times" in one else f"{100 * one['share']:.0f} %"
+        yield f"cause may be {called} ({often}); gatepost approvals correct {found['id']} {one['field']}={one['value']}"
 
 
 def narrative(found: dict[str, Any], place: Place) -> dict[str, str]:

@@ -117,7 +117,7 @@ def _shown(
         "masked": list(whole.masked) if fields else [],
         "record": content,
         "history": veiled(shown.history(connection, posting, known.facts), fields),
-        "suggested": suggested(connection, posting),
+        "suggested": suggested(connection, posting, known.facts),
     }
 
 

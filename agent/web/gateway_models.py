@@ -299,6 +299,7 @@ class Suggestion(Shown):
 
     field: str = Field(description="The field that it fills, as in `record.correctable`")
     value: str
+    text: str = Field(description="What it stands for, by `scrap_reasons.yaml`; empty: nobody has said so")
     times: int | None = Field(default=None, description="How often it was told on this line lately; null: see `share`")
     of: int | None = Field(default=None, description="Of how many")
     share: float | None = Field(default=None, description="Its probability, where a model has told causes")

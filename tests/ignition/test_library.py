@@ -158,6 +158,8 @@ def test_what_may_have_caused_scrap_is_offered_beside_each_other():
     assert gatepost.approval._cause(told) == {"value": "tool", "text": "tool  (62 %)"}
     usual = {"field": "scrap_reason", "value": "0002", "times": 2, "of": 3, "share": None}
     assert gatepost.approval._cause(usual) == {"value": "0002", "text": "0002  (2 of 3 here)"}
+    called = gatepost.approval._cause({**usual, "text": "worn tool"})
+    assert called == {"value": "0002", "text": "0002: worn tool  (2 of 3 here)"}
 
 
 def test_nothing_is_signed_without_a_reason():

@@ -219,7 +219,10 @@ async def test_scrap_without_a_reason_gets_one_of_the_usual(plant: Bench, gatewa
     assert [(one["id"], one["reason"]) for one in queue] == [(posting["id"], "0.5 KG of scrap without a reason")]
     screen = await beside(Screen, gateway, "anna", f"/approval/{posting['id']}")
     offered = (await beside(screen.look))["Usual"]["props"]["instances"]
-    assert [one["text"] for one in offered] == ["0002  (2 of 3 here)", "0001  (1 of 3 here)"]
+    assert [one["text"] for one in offered] == [
+        "0002: set-up and first pieces, worn tool, machine trouble  (2 of 3 here)",
+        "0001: process off its set-points, handling and transport  (1 of 3 here)",
+    ]
     view = next(
         one for one in screen.page.views() if one.path.endswith("Cause") and one.tree["params"]["value"] == "0002"
     )

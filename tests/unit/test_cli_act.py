@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from agent.commands.place import login
-from tests.command_line import DOCUMENT, filled, gatepost_
+from agent.ports import Kind
+from tests.command_line import DOCUMENT, filled, folder, gatepost_
+from tests.stores import add, arrive, opened, posting
 
 
 @pytest.fixture
@@ -205,3 +207,21 @@ def test_a_correction_needs_the_agent_and_a_figure(config, changes, code, why):
     assert ran.code == code
     assert why in " ".join(ran.out.split())
     assert state(config, 3) == "held"
+
+
+def test_the_usual_causes_of_scrap_are_told_by_what_they_stand_for(tmp_path):
+    """Of a confirmation without a reason: what this line told lately, and the causes that are booked by it."""
+    edge = Path(__file__).resolve().parents[2] / "edge_config"
+    config = folder(tmp_path, f"masterdata: {edge / 'masterdata'}\nunits: {edge / 'units.yaml'}\n")
+    content = {"yield": "1", "scrap": "0.5", "rework": "0", "unit": "KGM", "order": "1"}
+    with opened(tmp_path / "data" / "gatepost.db") as writer:
+        arrive(writer, *(b'{"n": %d}' % n for n in range(4)))
+        for n, reason in enumerate(("0002", "0001", "0002", ""), 1):
+            told = {**content, "scrap_reason": reason}
+            add(writer, posting(n, event_id=n, kind=Kind.CONFIRMATION, payload=told, reasons=("no reason",)))
+    shown = " ".join(gatepost_(config, "approvals", "show", "4").out.split())
+    assert (
+        "cause may be 0002: set-up and first pieces, worn tool, machine trouble (2 of 3 on this line); "
+        "gatepost approvals correct 4 scrap_reason=0002"
+    ) in shown
+    assert "cause may be" not in gatepost_(config, "approvals", "show", "1").out

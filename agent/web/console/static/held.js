@@ -75,9 +75,16 @@ const ASKED = {
 
 const WORDS = new Set(["cause", "scrap_reason"]); // all other fields are quantities
 
+/** Which causes are likely or usual, with what they stand for; empty where nothing is known. */
+const usual = (one, name) => {
+  const causes = (one.suggested ?? []).filter((cause) => cause.field === name);
+  const often = (cause) => (cause.share === null ? `${cause.times} of ${cause.of} here` : `${Math.round(100 * cause.share)} %`);
+  return causes.length > 0 ? `, for example ${causes.map((cause) => `${cause.value}${cause.text && `: ${cause.text}`} (${often(cause)})`).join("; ")}` : "";
+};
+
 const decide = (one, decision) => {
   const { title, about, verb, signs, reasons: words } = ASKED[decision];
-  const fields = decision === "correct" ? one.record.correctable.map((name) => ({ name, label: WORDS.has(name) ? field(name) : `${field(name)} in ${unit(one.payload.unit)}`, value: one.payload[name] ?? "" })) : [];
+  const fields = decision === "correct" ? one.record.correctable.map((name) => ({ name, label: WORDS.has(name) ? field(name) + usual(one, name) : `${field(name)} in ${unit(one.payload.unit)}`, value: one.payload[name] ?? "" })) : [];
   return confirmAct({
     title: `${title} ${content(one)}`, about: about(one), verb, danger: decision === "refuse", reasons: words, signs, fields,
     done: (reason, given, password) => act("/console/sign", {

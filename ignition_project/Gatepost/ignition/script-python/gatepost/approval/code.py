@@ -141,9 +141,10 @@ def _signed(record):
 
 
 def _cause(one):
+	called = u"%s: %s" % (one["value"], one["text"]) if one.get("text") else one["value"]
 	if one.get("share") is not None:
-		return {"value": one["value"], "text": "%s  (%d %%)" % (one["value"], round(100 * one["share"]))}
-	return {"value": one["value"], "text": "%s  (%d of %d here)" % (one["value"], one["times"], one["of"])}
+		return {"value": one["value"], "text": u"%s  (%d %%)" % (called, round(100 * one["share"]))}
+	return {"value": one["value"], "text": u"%s  (%d of %d here)" % (called, one["times"], one["of"])}
 
 
 def _before(one, words):
