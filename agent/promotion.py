@@ -23,7 +23,7 @@ from agent.class_comparison import ClassComparison
 from agent.comparison import Comparison
 from agent.desk import Act, Desk
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
-from agent.inference import Model
+from agent.inference import DEADLINE_S, Model
 from agent.modelfiles import Approval
 from agent.rows import Rows
 from agent.settings import Promotion
@@ -32,6 +32,7 @@ from agent.store.approvals import once
 from agent.store.transaction import Transaction
 from agent.workflows import WORKFLOWS
 
+COMPARING_S: Final = 2.0  # for a run that nobody waits for: cut off on a busy machine, a version would look worse
 LETS: Final = "lets this version decide"
 LETS_AGAIN: Final = "lets the version before decide again"
 
@@ -55,20 +56,30 @@ class Shelf:
             {model: kind_for(workflow) for model, workflow in asked.items()},
         )  # fmt: skip
 
-    def load(self, name: str, version: str, *, explain_below: float = 1.0, apart: bool = False) -> Model:
+    def load(
+        self,
+        name: str,
+        version: str,
+        *,
+        explain_below: float = 1.0,
+        apart: bool = False,
+        deadline_s: float = DEADLINE_S,
+    ) -> Model:
         """The version as the agent would load it, after every check. Raises ModelUnfit, NotFound."""
         folder = registry.located(self.models, name, version)
         keys = registry.trusted(self.keys)
         features, kind = self.features.get(name), self.kinds.get(name)
-        return Model.load(folder, keys, features, kind=kind, explain_below=explain_below, apart=apart)
+        return Model.load(
+            folder, keys, features, kind=kind, explain_below=explain_below, apart=apart, deadline_s=deadline_s
+        )
 
     def compare(
         self, connection: apsw.Connection, name: str, champion: str, challenger: str, gate: Promotion
     ) -> Comparison | ClassComparison:
         """Two versions on what the store has on record. Raises ModelUnfit, NotFound."""
         with (
-            closing(self.load(name, champion, explain_below=0.0, apart=True)) as one,
-            closing(self.load(name, challenger, explain_below=0.0, apart=True)) as other,
+            closing(self.load(name, champion, explain_below=0.0, apart=True, deadline_s=COMPARING_S)) as one,
+            closing(self.load(name, challenger, explain_below=0.0, apart=True, deadline_s=COMPARING_S)) as other,
         ):
             return contest.held(connection, one, other, gate, self.rows())
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from agent import authority, record, registry, selfcheck
 from agent.errors import GatepostError, ModelUnfit
-from agent.inference import Model
+from agent.inference import PATIENCE_S, Model
 from agent.ports import Route
 from agent.recalibration import shifted
 from agent.registry import Keys
@@ -69,7 +69,7 @@ class Versions:
         if sha256 not in self._loaded:
             try:
                 self._loaded[sha256] = Model.load(
-                    registry.holding(self._models, name, sha256), self._keys, explain_below=0.0
+                    registry.holding(self._models, name, sha256), self._keys, explain_below=0.0, deadline_s=PATIENCE_S
                 )
             except GatepostError as error:
                 self._loaded[sha256] = ModelUnfit(str(error))

@@ -21,7 +21,7 @@ from agent.commands.models import NAME, folder_name, models
 from agent.commands.place import Place, as_json, at_place
 from agent.durable import replace_durably
 from agent.errors import GatepostError, StoreError
-from agent.inference import Model
+from agent.inference import PATIENCE_S, Model
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 PAGE = "evaluation.html"
@@ -147,7 +147,7 @@ def evaluate(
         return
     evaluating, described = training("evaluating"), training("columns")
     read = described.read(str(columns)) if columns else evaluating.columns_of(found.manifest, data)
-    model = Model.load(folder, keys)
+    model = Model.load(folder, keys, deadline_s=PATIENCE_S)
     try:
         result = evaluating.evaluate(model, found, data, read)
     finally:

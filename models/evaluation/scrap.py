@@ -15,7 +15,7 @@ import numpy as np
 from agent import registry
 from agent.errors import ModelUnfit
 from agent.features.scrap_classification import values
-from agent.inference import Model
+from agent.inference import PATIENCE_S, Model
 from models.evaluation.figures import Figure
 from models.scrap_classification.simulate import Case, cases
 from models.scrap_classification.train import COLUMNS, HERE, data
@@ -34,7 +34,7 @@ def measure(_data: Path | None, folder: Path) -> list[Figure]:
     """Figures without goals: they say that the pipeline finds what was put into the simulation."""
     keys = registry.trusted(KEYS)
     place = registry.champion(HERE)
-    version, model = registry.read(place, keys), Model.load(place, keys)
+    version, model = registry.read(place, keys), Model.load(place, keys, deadline_s=PATIENCE_S)
     made = [list(cases(CASES, one)) for one in SEEDS]
     runs = [
         evaluating.judge(model, version, data(one), COLUMNS, f"seed {seed}")

@@ -1,6 +1,7 @@
 """Two versions on the same reports: figures with their spread, and a gate that lets only the better one pass."""
 
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import comparison, contest, paired
+from agent import comparison, contest, paired, registry
 from agent.comparison import Case, Comparison
+from agent.errors import ModelUnfit
 from agent.inference import Model, Table
 from agent.paired import Speed
 from agent.rows import Rows
+from agent.scores import Features
 from agent.settings import Promotion
 from agent.store.scored import Scored
 from tests.trained import KEYS, ROOT, SHIPPED
@@ -193,3 +196,23 @@ def test_time_that_others_take_is_no_time_of_the_model(monkeypatch):
     row = Scored(1, 1, 0, model.name, model.digest, 1.0, None, (0.0, 0.0, 2.0, 0.0, 0.1), "", ())
     assert contest._speed(model, [row], Rows(ROOT / "models", KEYS)).median < 0.9
     model.close()
+
+
+def test_a_version_that_would_be_cut_off_at_work_is_asked_once():
+    """How much slower it is does not matter: nobody waits for a thousand answers of it."""
+    asked = []
+
+    class Slow(Model):
+        def __init__(self) -> None:
+            self.manifest = registry.read(SHIPPED, KEYS).manifest
+
+        def answers(self, rows: Sequence[Features]) -> list[ModelUnfit]:
+            asked.append(len(rows))
+            began = time.thread_time()
+            while time.thread_time() - began < 0.3:
+                pass
+            return [ModelUnfit("was cut off at its deadline")]
+
+    row = Scored(1, 1, 0, "consumption_anomaly/1", "ab", 1.0, None, (0.0,) * 5, "", ())
+    assert contest._speed(Slow(), [row], Rows(ROOT / "models", KEYS)).p99 >= 300
+    assert asked == [1]
