@@ -54,7 +54,7 @@ async def measure(stage: Stage) -> list[Result]:
         version = _version(Path(folder), classifier, table)
         loads = {name: _load_ms(registry.champion(MODELS / name)) for name in registry.names(MODELS)}
         loads["boosted trees"] = _load_ms(version)
-        model = Model.load(version, KEYS)
+        model = Model.load(version, KEYS, explain_below=0.0)
     rows = [tuple(map(float, row)) for row in table]
     turn = iter(range(10**9))
 
