@@ -198,17 +198,22 @@ class Guarded:
 
     # ── physical inventory ──────────────────────────────────────────────────────────────────────────────────
 
-    async def _items(self, intent: Intent) -> list[Row]:
+    async def _items(self, intent: Intent) -> tuple[list[Row], list[Row]]:
+        """Those of a document that count, and those that somebody has deleted."""
         path = intent.address("A_PhysInventoryDocHeader") + "/to_PhysicalInventoryDocumentItem"
         found, more = rows(await self._read(path, f"physical inventory document {intent.document()}"))
         if more:
             raise ErpRejected(f"{intent.document()} has more items than SAP tells in one answer; split the count")
-        return [row for row in found if row.get("PhysInvtryItemIsDeleted") is not True]
+        gone: list[Row] = [row for row in found if row.get("PhysInvtryItemIsDeleted") is True]
+        return [row for row in found if row not in gone], gone
 
     async def _count(self, intent: Intent, key: str) -> Done | Write:
-        items = {_which(row): row for row in await self._items(intent)}
+        live, gone = await self._items(intent)
+        items, deleted = {_which(row): row for row in live}, {_which(row) for row in gone}
         for wanted in intent.body["results"]:
             row = items.get(_which(wanted))
+            if row is None and _which(wanted) in deleted:
+                raise _deleted(intent, _said(wanted))
             if row is None:
                 raise ErpRejected(
                     f"{intent.document()} has no item for {_said(wanted)}; look at the document in SAP",
@@ -231,11 +236,13 @@ class Guarded:
     async def _difference(self, intent: Intent, key: str) -> Done | Write:
         header = intent.address("A_PhysInventoryDocHeader")
         _, etag = await self._entity(header, f"physical inventory document {intent.document()}")
-        items = await self._items(intent)  # behind its ETag: a count that comes now makes the ETag old
+        items, gone = await self._items(intent)  # behind its ETag: a count that comes now makes the ETag old
         if items and all(row.get("PhysInvtryDifferenceIsPosted") is True for row in items):
             moved = {f"{plain(row.get('MaterialDocumentYear'))}/{plain(row.get('MaterialDocument'))}" for row in items}
             documents = ", ".join(sorted(one for one in moved if one.strip("/0")))
             return Done(intent.document(), {"state": "posted", "material_documents": documents})
+        if gone and not items:
+            raise _deleted(intent, "each item")
         missing = [_said(row) for row in items if row.get("PhysicalInventoryItemIsCounted") is not True]
         if missing or not items:
             raise ErpRejected(
@@ -274,6 +281,12 @@ def _etag(row: Row, where: str, header: str = "") -> str:
     if not etag or not etag.isascii():
         raise ErpUnavailable(f"{where}: came without an ETag, so it is not changed; is this the service of SAP itself?")
     return etag
+
+
+def _deleted(intent: Intent, what: str) -> ErpRejected:
+    """Somebody has taken it out of the document."""
+    words = f"{intent.document()}: {what} was deleted in SAP meanwhile; refuse this posting, and count again"
+    return ErpRejected(words, code="GONE")
 
 
 def _which(row: Row) -> tuple[str, str]:

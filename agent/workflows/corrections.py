@@ -10,6 +10,7 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Material, Stock
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Draft, Kind
+from agent.workflows import stock_count
 from agent.workflows.orders import converted, erp_quantity, into, material_of, shown
 from agent.workflows.use import use_of
 
@@ -213,7 +214,7 @@ def _count(found: Found, facts: Facts) -> Drafts:
         "text": found.cause[:40],
     }
     value = abs(found.excess) * material_of(found.actual.material, facts).price
-    return (Draft(Kind.COUNT_DOCUMENT, f"count/{location}", payload, value),), why
+    return (Draft(Kind.COUNT_DOCUMENT, stock_count.lane(location, items), payload, value),), why
 
 
 # ── what is said of it ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -32,14 +32,23 @@ class Counted(NamedTuple):
 def proposed(report: SegmentResponse, facts: Facts, signed: str) -> Proposal:
     """Document, count and difference as one group; nothing where the books are right. Raises BadPayload."""
     items, location = _items(report, facts)
+    place = lane(location, [_item(one) for one in items])
     told = tuple(_words(one, location, facts) for one in items)
     if all(one.in_books is not None and not one.off for one in items):
-        return Proposal((), reasons=(*told, "the count agrees with the books: nothing is posted"))
+        return Proposal((), reasons=(*told, "the count agrees with the books: nothing is posted"), withdraws=place)
     value = sum((abs(one.off) * one.material.price for one in items), Decimal(0))
     first = items[0].material.material
     subject = {"order": "", "material": first if len(items) == 1 else "", "work_center": report.work_center, "line": ""}
     drafts = _drafts(report, items, location, value, facts)
-    return Proposal(drafts, 1.0, (signed, *told), subject=subject, said=_said(told, value, facts), together=True)
+    return Proposal(
+        drafts, 1.0, (signed, *told), subject=subject, said=_said(told, value, facts), together=True, withdraws=place
+    )  # fmt: skip
+
+
+def lane(location: str, names: Sequence[Mapping[str, str]]) -> str:
+    """Of what counts one place: a later count of it takes the place of an earlier one that nobody has signed."""
+    one = "/".join(names[0].values()) if len(names) == 1 else ""
+    return f"count/{location}/{one}".rstrip("/")
 
 
 def require_known(actual: MaterialActual, facts: Facts) -> Material:
@@ -84,8 +93,8 @@ def _items(report: SegmentResponse, facts: Facts) -> tuple[list[Counted], str]:
 def _drafts(
     report: SegmentResponse, items: list[Counted], location: str, value: Decimal, facts: Facts
 ) -> tuple[Draft, ...]:
-    day, lane = facts.plant.day_text(report.occurred_at), f"count/{location}"
-    named = [_item(one) for one in items]
+    day, named = facts.plant.day_text(report.occurred_at), [_item(one) for one in items]
+    place = lane(location, named)
     document = {
         "plant": facts.plant.site,
         "storage_location": location,
@@ -106,9 +115,9 @@ def _drafts(
         if one.in_books is not None and one.off
     ]
     return (
-        Draft(Kind.COUNT_DOCUMENT, lane, document, value),
-        Draft(Kind.COUNT_ENTRY, lane, {**of, "items": counted}, value),
-        Draft(Kind.COUNT_DIFFERENCE, lane, {**of, "posting_date": day, "off_books": off}, value),
+        Draft(Kind.COUNT_DOCUMENT, place, document, value),
+        Draft(Kind.COUNT_ENTRY, place, {**of, "items": counted}, value),
+        Draft(Kind.COUNT_DIFFERENCE, place, {**of, "posting_date": day, "off_books": off}, value),
     )
 
 

@@ -393,6 +393,30 @@ async def test_differences_are_posted_only_of_what_is_counted_and_only_once(benc
     assert len(bench.booked("count_difference")) == 1
 
 
+async def test_a_count_whose_document_was_deleted_or_posted_meanwhile_has_a_clear_end(bench: Bench):
+    """Deleted is a clear no that says what to do, before and after the count; what a person posted is taken as done."""
+    document, entry = await counted(bench)
+    posted, rows = (
+        bench.posting(Kind.COUNT_DIFFERENCE, DIFFERENCE, count_document=document), bench.sap.erp.books.count_items.rows
+    )  # fmt: skip
+    for row in rows:
+        row["PhysInvtryItemIsDeleted"] = True
+    for posting, what in ((entry, "RM-RESIN"), (posted, "each item")):
+        with pytest.raises(
+            ErpRejected, match=f"{what} was deleted in SAP meanwhile; refuse .*, and count again"
+        ) as told:
+            await bench.target.post(posting)
+        assert told.value.code == "GONE"
+    for row in rows:
+        row["PhysInvtryItemIsDeleted"] = False
+    await bench.target.post(entry)
+    for row in rows:
+        row |= {"PhysInvtryDifferenceIsPosted": True, "MaterialDocumentYear": "2026", "MaterialDocument": "4900000077"}
+    assert (await bench.target.post(entry)).found
+    assert (await bench.target.post(posted)).details["material_documents"] == "2026/4900000077"
+    assert bench.booked("count_difference") == []
+
+
 def test_a_posting_that_needs_the_document_of_its_group_cannot_be_frozen_without_it(bench: Bench):
     """The message names the kind that must be booked first."""
     with pytest.raises(ValueError, match="no count_document of the same group is booked yet"):

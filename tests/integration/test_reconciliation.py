@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from agent import counts, reconciling
 from agent import found as found_
-from agent import reconciling
 from agent.balances import accounts
 from agent.detectors.balance import Change
+from agent.errors import Conflict
 from agent.own_events import SOURCE, event_of
 from agent.ports import Batch
 from agent.reconciliation import stock as stock_
@@ -63,11 +64,11 @@ def findings(line: Plant, before: int) -> list[int]:
 
 
 def account_of(line: Plant, material: str) -> dict[str, str]:
-    """Of the order's component: what was expected, used and booked."""
+    """Of the order's component: what was expected, used and booked; nothing before anything was reported."""
     facts = line.agent.rules.facts
-    (one,) = line.agent.desk.look(lambda reader: accounts(reader, facts, order="1000100"))
-    found: dict[str, str] = next(part for part in one["components"] if part["material"] == material)
-    return found
+    found = line.agent.desk.look(lambda reader: accounts(reader, facts, order="1000100"))
+    parts = [part for one in found for part in one["components"] if part["material"] == material]
+    return parts[0] if parts else {"expected": "0", "used": "0", "booked": "0"}
 
 
 async def approve(line: Plant, id: int, version: int, meaning: str = "approve") -> None:
@@ -229,6 +230,32 @@ async def test_a_count_goes_into_the_books_with_one_signature(line: Plant):
     await approve(line, group[0][0], group[0][3])
     await until(lambda: {one[2] for one in postings(line, event.id)} == {"acknowledged"}, "all three are booked")
     assert line.sap.erp.ledger.stock["RM-RESIN", "171A"] == counted
+
+
+async def counted_event(line: Plant, report: str) -> int:
+    """The event of a count, once it waits for a person."""
+    await until(lambda: (one := line.event(report, "stock_count")) and one.state == "held", "it is held")
+    event = line.event(report, "stock_count")
+    assert event is not None
+    return event.id
+
+
+async def test_a_recount_takes_the_place_of_a_count_that_waits(line: Plant):
+    """Who counts again, and finds nothing there, has one group to sign: the first count can be signed no more."""
+    stock, events = line.sap.erp.ledger.stock, []
+    for quantity in (Decimal(7), Decimal(0)):
+        counted = counts.Counted("PT-SEAL-20", "171A", quantity, "C62")
+        report = (await counts.enter(line.agent.desk, counted, PERSON))["report"]
+        events.append(await counted_event(line, report))
+    assert {one[2] for one in postings(line, events[0])} == {"refused"}
+    (first, *_), before = postings(line, events[0]), stock["PT-SEAL-20", "171A"]
+    with pytest.raises(Conflict):
+        await approve(line, first[0], first[3])
+    assert stock["PT-SEAL-20", "171A"] == before
+    (second, *_) = postings(line, events[1])
+    await approve(line, second[0], second[3])
+    await until(lambda: {one[2] for one in postings(line, events[1])} == {"acknowledged"}, "all three are booked")
+    assert stock["PT-SEAL-20", "171A"] == 0
 
 
 async def test_two_locations_that_were_mixed_up_are_right_in_the_books_after_one_signature(line: Plant):

@@ -109,6 +109,16 @@ def test_a_correction_that_a_person_takes_back_is_out_of_the_account():
     assert "put right" not in state.orders["1"].found["RESIN"]
 
 
+def test_a_report_that_was_one_too_many_is_told_once():
+    """Not again when, later, another report waits for its lot."""
+    later = MONDAY + timedelta(hours=6)
+    third = LOT._replace(id="third", at=later, quantity=Decimal("95.3"))
+    twice: list[Observation] = [PLAN, LOT, BOOKED, AGAIN, BOOKED._replace(id="4900000002"), MADE]
+    looks: list[list[Observation]] = [twice, *([] for _ in range(5))]
+    found, _ = seen(*looks, [third, BOOKED._replace(id="4900000004", at=later, quantity=third.quantity)])
+    assert [one.about for one in found] == [("again", "first")]
+
+
 def silo(*, restated: bool) -> list[Finding]:
     """Two weeks of a silo that holds 300 less than its books; on day 11 it is counted, and the difference posted."""
     random, state, told = Random(2), State(), []

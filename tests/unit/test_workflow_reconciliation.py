@@ -1,6 +1,6 @@
 """Reconciliation: a finding becomes the correction a person signs, a count the difference; each mistake a reason."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,8 @@ def test_only_causes_that_are_configured_go_without_a_person():
 
 def test_what_was_taken_back_is_no_booking_of_others():
     """What the ERP told before the reversal counts what was taken back: nobody else has booked that."""
-    seen = Seen(withdrawn={"1000100/RM-RESIN": Withdrawn(own=Decimal("19.2"), told=Decimal("19.2"))})
+    withdrawn = Withdrawn(own=Decimal("19.2"), told=Decimal("19.2"), at=AT - timedelta(hours=1))
+    seen = Seen(withdrawn={"1000100/RM-RESIN": withdrawn})
     original = {"order": "1000100", "operation": "0010", "material": "RM-RESIN", "quantity": "9.6", "unit": "KGM"}
     row = Moved(7, AT, "acknowledged", {}, None, "reversal", {"document": "4900000018"}, "4900000019")
     back = observing.taken_back(row, original, seen, FACTS)
