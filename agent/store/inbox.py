@@ -33,32 +33,32 @@ class Settlement(NamedTuple):
     reason: str | None = None
 
 
-def store(transaction: Transaction, batch: Batch) -> None:
+def store(tx: Transaction, batch: Batch) -> None:
     """Write a batch of deliveries, the source's checkpoints and what it noticed.
 
     A delivery or a notice that cannot be kept as it is is kept as far as it can be: a source whose batch is refused
     would wait for ever, or bring it again for ever.
     """
     received = to_us(batch.received_at)
-    _arrive(transaction, [(batch.source, *_kept(one), received) for one in batch.deliveries])
-    transaction.count("events received", len(batch.deliveries))
-    transaction.count("events undecided", len(batch.deliveries))
-    put_checkpoints(transaction, batch.checkpoints)
+    _arrive(tx, [(batch.source, *_kept(one), received) for one in batch.deliveries])
+    tx.count("events received", len(batch.deliveries))
+    tx.count("events undecided", len(batch.deliveries))
+    put_checkpoints(tx, batch.checkpoints)
     for notice in batch.notices:
-        transaction.audit(notice.action, _noted(notice.detail), actor=batch.source, alarm=notice.alarm)
-        transaction.count(f"notices {notice.action}")
+        tx.audit(notice.action, _noted(notice.detail), actor=batch.source, alarm=notice.alarm)
+        tx.count(f"notices {notice.action}")
 
 
-def _arrive(transaction: Transaction, rows: Sequence[tuple[str, str, bytes, str | None, int]]) -> None:
+def _arrive(tx: Transaction, rows: Sequence[tuple[str, str, bytes, str | None, int]]) -> None:
     """Write rows of `event`; one that SQLite refuses is set aside, and those behind it go on."""
     while rows:
-        before = transaction.connection.total_changes()
+        before = tx.connection.total_changes()
         try:
-            transaction.executemany(ARRIVES, rows)
+            tx.executemany(ARRIVES, rows)
         except NO_ROW as error:
-            written = transaction.connection.total_changes() - before
+            written = tx.connection.total_changes() - before
             source, topic, payload, _, received = rows[written]
-            transaction.execute(ARRIVES, (source, *_set_aside(topic, payload, error), received))
+            tx.execute(ARRIVES, (source, *_set_aside(topic, payload, error), received))
             rows = rows[written + 1 :]
         else:
             return
@@ -90,10 +90,10 @@ def _noted(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     return detail
 
 
-def put_checkpoints(transaction: Transaction, checkpoints: Iterable[tuple[str, bytes]]) -> None:
+def put_checkpoints(tx: Transaction, checkpoints: Iterable[tuple[str, bytes]]) -> None:
     """Remember source state together with the events that moved it."""
     for key, value in checkpoints:
-        transaction.execute("INSERT OR REPLACE INTO checkpoint (key, value) VALUES (?, ?)", (key, value))
+        tx.execute("INSERT OR REPLACE INTO checkpoint (key, value) VALUES (?, ?)", (key, value))
 
 
 def checkpoint(connection: apsw.Connection, key: str) -> bytes | None:
@@ -154,60 +154,60 @@ def known(connection: apsw.Connection, message_keys: Iterable[str]) -> dict[str,
     return {key: (payload_hash, event_id) for key, payload_hash, event_id in rows}
 
 
-def settle(transaction: Transaction, settlements: Sequence[Settlement]) -> None:
+def settle(tx: Transaction, settlements: Sequence[Settlement]) -> None:
     """End the events of a batch. Raises Conflict when one of them was settled already."""
-    now = transaction.now_us
-    before = transaction.connection.total_changes()
+    now = tx.now_us
+    before = tx.connection.total_changes()
     bulk.run(
-        transaction.connection,
+        tx.connection,
         "UPDATE event SET state = told.column2, message_key = told.column3, reason = told.column4, "
         "settled_us = told.column5 FROM (VALUES *) AS told "
         "WHERE event.id = told.column1 AND +event.state = 'undecided'",
         [(event_id, state, key, reason, now) for event_id, state, key, _, reason in settlements],
     )
-    if transaction.connection.total_changes() - before != len(settlements):
+    if tx.connection.total_changes() - before != len(settlements):
         raise Conflict("an event of this batch was decided elsewhere; the batch is read again")
-    make_known(transaction, [(key, sha, event_id) for event_id, _, key, sha, _ in settlements if sha is not None])
-    transaction.count("events undecided", -len(settlements))
+    make_known(tx, [(key, sha, event_id) for event_id, _, key, sha, _ in settlements if sha is not None])
+    tx.count("events undecided", -len(settlements))
     for state, n in Counter([state for _, state, *_ in settlements]).items():
-        transaction.count(f"events {state}", n)
+        tx.count(f"events {state}", n)
 
 
-def make_known(transaction: Transaction, identities: Iterable[tuple[str | None, bytes, int]]) -> None:
+def make_known(tx: Transaction, identities: Iterable[tuple[str | None, bytes, int]]) -> None:
     """Recognise these messages from now on: key, hash of the payload, event."""
     insert = "INSERT INTO identity (message_key, payload_hash, event_id) VALUES *"
-    bulk.run(transaction.connection, insert, sorted(identities))
+    bulk.run(tx.connection, insert, sorted(identities))
 
 
-def replay(transaction: Transaction, event_id: int, *, by: str, reason: str) -> None:
+def replay(tx: Transaction, event_id: int, *, by: str, reason: str) -> None:
     """Put a quarantined event before the workflows again, after the mapping was mended. Raises NotFound, Conflict."""
-    row = transaction.execute("SELECT state, reason FROM event WHERE id = ?", (event_id,)).fetchone()
+    row = tx.execute("SELECT state, reason FROM event WHERE id = ?", (event_id,)).fetchone()
     if row is None:
         raise NotFound(f"there is no event {event_id}; `gatepost quarantine list` shows those that can be replayed")
     if row[0] != "quarantined":
         raise Conflict(f"event {event_id} is {row[0]}, only a quarantined event can be replayed")
-    put_back(transaction, event_id, row[1], by=by, reason=reason)
+    put_back(tx, event_id, row[1], by=by, reason=reason)
 
 
-def put_back(transaction: Transaction, event_id: int, was: object, *, by: str, reason: str) -> None:
+def put_back(tx: Transaction, event_id: int, was: object, *, by: str, reason: str) -> None:
     """A quarantined event waits for its decision again; `was` is why it was quarantined."""
-    transaction.execute(  # where it was kept: it must not be taken for a repeat of itself
+    tx.execute(  # where it was kept: it must not be taken for a repeat of itself
         "DELETE FROM identity WHERE event_id = ?1 AND message_key = (SELECT message_key FROM event WHERE id = ?1)",
         (event_id,),
     )
-    transaction.execute(
+    tx.execute(
         "UPDATE event SET state = 'undecided', message_key = NULL, reason = NULL, settled_us = NULL WHERE id = ?",
         (event_id,),
     )
-    transaction.count("events quarantined", -1)
-    transaction.count("events undecided")
-    transaction.audit("replayed", {"was": was, "reason": reason}, actor=by, event_id=event_id)
+    tx.count("events quarantined", -1)
+    tx.count("events undecided")
+    tx.audit("replayed", {"was": was, "reason": reason}, actor=by, event_id=event_id)
 
 
-def put_states(transaction: Transaction, states: Iterable[tuple[str, object]]) -> None:
+def put_states(tx: Transaction, states: Iterable[tuple[str, object]]) -> None:
     """Write streaming state in the transaction of the events that moved it."""
     bulk.run(
-        transaction.connection,
+        tx.connection,
         "INSERT INTO state (key, value) VALUES * ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         [(key, encode(value)) for key, value in states],
     )

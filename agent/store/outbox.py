@@ -13,7 +13,7 @@
   │     ▼
   └─ doubtful ────────▶ acknowledged (a person names the document) · refused
 
-What moves a posting also moves its lane (`lanes.py`), the running totals and the audit trail, in one transaction.
+What moves a posting also moves its lane (`lanes.py`), the running totals and the audit trail, in one tx.
 """
 
 from __future__ import annotations
@@ -69,32 +69,32 @@ def approved(tx: Transaction, posting_id: int, detail: Mapping[str, Any], *, by:
     _make_ready(tx, posting_id, "approved", told, actor=by)
 
 
-def _make_ready(transaction: Transaction, posting_id: int, action: str, detail: Any, *, actor: str) -> None:
+def _make_ready(tx: Transaction, posting_id: int, action: str, detail: Any, *, actor: str) -> None:
     """Move a held posting to the end of its lane."""
-    lane_seq = transaction.next_lane_seq()
-    row = transaction.execute(
+    lane_seq = tx.next_lane_seq()
+    row = tx.execute(
         "UPDATE posting SET state = 'ready', lane_seq = ?, version = version + 1, changed_us = ?, "
         "next_us = 0 WHERE id = ? AND state = 'held' RETURNING target, ordering_key, line, event_id",
-        (lane_seq, transaction.now_us, posting_id),
+        (lane_seq, tx.now_us, posting_id),
     ).fetchone()
     if row is None:
         raise Conflict(f"posting {posting_id} is no longer held")
     target, ordering_key, line, event_id = row
-    _moved(transaction, posting_id, event_id, "held", "ready", action, detail, actor=actor)
-    lanes.join(transaction, target, ordering_key, posting_id, lane_seq, line)
+    _moved(tx, posting_id, event_id, "held", "ready", action, detail, actor=actor)
+    lanes.join(tx, target, ordering_key, posting_id, lane_seq, line)
 
 
-def release_waiting(transaction: Transaction, ordering_key: str) -> None:
+def release_waiting(tx: Transaction, ordering_key: str) -> None:
     """Let go of what only waited for the held postings before it."""
-    held: list[Any] = transaction.execute(
+    held: list[Any] = tx.execute(
         "SELECT id, reasons FROM posting LEFT JOIN correction ON correction.posting_id = posting.id "
         "WHERE state = 'held' AND ordering_key = ? AND waits = 1 ORDER BY coalesce(place, id)",
         (ordering_key,),
     ).fetchall()
     for posting_id, reasons in held:
         only_waited = json.loads(reasons) == [WAITS]
-        if only_waited and held_before(transaction, ordering_key, posting_id) is None:
-            _make_ready(transaction, posting_id, "released", {"why": "nothing before it is held"}, actor="agent")
+        if only_waited and held_before(tx, ordering_key, posting_id) is None:
+            _make_ready(tx, posting_id, "released", {"why": "nothing before it is held"}, actor="agent")
 
 
 def _go_on(tx: Transaction, one: Posting) -> None:

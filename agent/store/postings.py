@@ -156,12 +156,12 @@ def _last_id(tx: Transaction) -> int:
     return row[0] if row else 0
 
 
-def held_before(transaction: Transaction, ordering_key: str, posting_id: int | None) -> int | None:
+def held_before(tx: Transaction, ordering_key: str, posting_id: int | None) -> int | None:
     """The first of this ordering key that is held and stands before `posting_id` (None: anywhere).
 
     A correction stands where what it replaced stood.
     """
-    row: Any = transaction.execute(
+    row: Any = tx.execute(
         "SELECT posting.id, coalesce(mine.place, posting.id) AS place FROM posting "
         "LEFT JOIN correction AS mine ON mine.posting_id = posting.id WHERE state = 'held' AND ordering_key = ?1 AND "
         "coalesce(mine.place, posting.id) < coalesce((SELECT place FROM correction WHERE posting_id = ?2), ?2) "

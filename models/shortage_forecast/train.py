@@ -9,6 +9,7 @@ the same files.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version as package
@@ -21,7 +22,7 @@ from agent import modelfiles, onnxfile, registry
 from agent.features.shortage_forecast import FEATURES, QUANTILES
 from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
 from models import shipped
-from models.shortage_forecast.quantiles import OUTPUT, Rows, adapted, fit, joined, naive, pinball, rows
+from models.shortage_forecast.quantiles import OUTPUT, Forecaster, Rows, adapted, fit, joined, naive, pinball, rows
 from models.shortage_forecast.simulate import usage
 from models.training import graph, parity
 from models.training.pipeline import PACKAGES
@@ -117,15 +118,8 @@ def inputs(table: np.ndarray) -> tuple[Input, ...]:
     return tuple(found)
 
 
-def main() -> None:
-    """Train into the folder given, or beside this file's folder."""
-    parts = {horizon: _series(horizon) for horizon in HORIZONS}
-    known = joined([one for learnt, _ in parts.values() for one in learnt])
-    model = fit(known)
-    told_inputs = inputs(known.features)
-    data = model.graph({"name": HERE.name, "version": VERSION, "features": ",".join(FEATURES)})
-    cases = parity.rows(known.features, told_inputs)
-    answer = parity.gate(data, cases, model.shares(cases), OUTPUT)
+def measured(model: Forecaster, parts: Mapping[int, tuple[list[Rows], list[Rows]]]) -> dict[str, float]:
+    """What the model says of the last part of each series, by horizon: against the naive forecast, and covered."""
     metrics: dict[str, float] = {}
     for horizon, (learnt, fresh) in parts.items():
         ratios, covered = [], []
@@ -138,6 +132,19 @@ def main() -> None:
         for quantile in (0.9, 0.95):
             share = float(np.mean(covered, axis=0)[QUANTILES.index(quantile)])
             metrics[f"{quantile:.0%} covered, {hours}"] = round(share, 4)
+    return metrics
+
+
+def main() -> None:
+    """Train into the folder given, or beside this file's folder."""
+    parts = {horizon: _series(horizon) for horizon in HORIZONS}
+    known = joined([one for learnt, _ in parts.values() for one in learnt])
+    model = fit(known)
+    told_inputs = inputs(known.features)
+    data = model.graph({"name": HERE.name, "version": VERSION, "features": ",".join(FEATURES)})
+    cases = parity.rows(known.features, told_inputs)
+    answer = parity.gate(data, cases, model.shares(cases), OUTPUT)
+    metrics = measured(model, parts)
     judged = sum(len(one.used) for _, fresh in parts.values() for one in fresh)
     card = CARD.format(
         version=VERSION,

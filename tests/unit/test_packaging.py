@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent import metrics
+from agent import __version__, metrics
 
 HOUSE = Path(__file__).resolve().parents[2]
 DEPLOY = HOUSE / "edge_config" / "deploy"
@@ -129,6 +129,11 @@ def test_compose_gives_the_agent_no_rights():
     assert "noexec" in agent["tmpfs"][0]
     assert {"mem_limit", "pids_limit", "cpus"} <= agent.keys()
     assert [volume for volume in agent["volumes"] if not volume.endswith(":ro")] == ["gatepost-data:/data"]
+
+
+def test_compose_names_the_image_by_the_version_of_this_release():
+    """Who builds from this source gets an image that says which it is."""
+    assert compose()["services"]["agent"]["image"] == f"gatepost:{__version__}"
 
 
 def test_compose_passes_secrets_as_files_alone():
