@@ -8,7 +8,7 @@ steps of the counter's resolution, and go back to 0 at its modulus where it has 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +29,8 @@ RUNNING, STOPPED = "running", "stopped"
 STEP = {"KG": Decimal("0.001"), "PC": Decimal(1)}  # what one count of a component's totaliser stands for
 TARE = Decimal("1.250")  # kg, of the empty container on the scale
 SHORTLY_BEFORE_ROLLOVER = 36  # counts that a totaliser with a modulus has left when the line starts
+LATELY = 10  # lots of which the OEE is the mean
+THOUSANDTH = Decimal("0.001")
 LONG_IN_USE = 1_000_000  # where the totalisers without one start
 
 
@@ -91,6 +93,7 @@ def tags(scenario: Scenario, work_center: str) -> tuple[Tag, ...]:
         Tag("Order/Operation", Kind.TEXT, ""),
         Tag("Order/Material", Kind.TEXT, ""),
         Tag("Operator", Kind.TEXT, ""),
+        Tag("OEE", Kind.NUMBER, Decimal(1)),  # nothing is lost yet
         *(Tag(f"Component/{part.material}/Batch", Kind.TEXT, "") for part in routing.components),
         *(
             Tag(_total(part.material), Kind.COUNTER, _first(modulus), part.unit, STEP[part.unit], modulus)
@@ -148,17 +151,19 @@ def _shift(
     shown = {tag.name: tag for tag in tags(scenario, center.work_center)}
     values: dict[str, Value] = {name: tag.initial for name, tag in shown.items()}
     zone, numbers, spent, number = ZoneInfo(scenario.time_zone), Counter[str](), timedelta(), 0
+    lately: deque[Decimal] = deque(maxlen=LATELY)
     for _, of_order in groupby(made, key=attrgetter("order.number")):
         for lot in islice(of_order, lots_per_order):
             number += 1
+            lately.append(_effectiveness(lot))
             spent += timedelta(minutes=float(lot.minutes))
             reports = plant.reports_of(lot, scenario.plant, lot.done.astimezone(zone), numbers)
             truths = tuple(report.truth | {"lot": number} for report in reports)
-            scans = tuple(_scans(lot, number, shown, values))
+            scans = tuple(_scans(lot, number, sum(lately, Decimal(0)) / len(lately), shown, values))
             yield spent, TagLot(center.work_center, number, lot.order.number, lot.minutes, scans, truths)
 
 
-def _scans(lot: Lot, number: int, shown: Mapping[str, Tag], values: dict[str, Value]) -> Iterator[Scan]:
+def _scans(lot: Lot, number: int, oee: Decimal, shown: Mapping[str, Tag], values: dict[str, Value]) -> Iterator[Scan]:
     """The scans of one lot; `values` holds what the tags show, and goes along."""
     counted = {_total(one.component.material): one.quantity for one in lot.weighings}
     halfway = {name: int(quantity / shown[name].step) // 2 for name, quantity in counted.items()}
@@ -168,8 +173,14 @@ def _scans(lot: Lot, number: int, shown: Mapping[str, Tag], values: dict[str, Va
     rest = {name: int(quantity / shown[name].step) - halfway[name] for name, quantity in counted.items()}
     made = {"Made/Total": lot.quantity, "Made/Good": lot.good, "Made/Scrap": lot.scrap}
     rest |= {name: int(quantity / shown[name].step) for name, quantity in made.items()}
-    done = {**_grown(rest, shown, values), **_weighed(net), **_finished(lot, number)}
+    told: dict[str, Value] = {"OEE": oee.quantize(THOUSANDTH)}
+    done = {**_grown(rest, shown, values), **_weighed(net), **told, **_finished(lot, number)}
     yield _changed(values, done)
+
+
+def _effectiveness(lot: Lot) -> Decimal:
+    """OEE of one lot: what its good pieces should have taken over what it took; these machines never wait."""
+    return min(Decimal(1), lot.good * lot.order.minutes / lot.minutes)
 
 
 def _begun(lot: Lot, net: Decimal | None) -> dict[str, Value]:

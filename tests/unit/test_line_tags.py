@@ -143,3 +143,16 @@ def test_so_many_reports_and_no_more():
     )
     done = [lot.number for lot in made if lot.work_center == "MIX-01"]
     assert all(after == before + 1 for before, after in pairwise(done))
+
+
+def test_the_oee_is_what_good_pieces_should_have_taken():
+    """Of the last ten lots, never above 1; after the first lot of the shift it is that of this lot."""
+    made = list(lots(SCENARIO, 7, 200))
+    told = [value for one in made for scan in one.scans for name, value in scan if name == "OEE"]
+    assert len(told) > 20
+    assert all(isinstance(value, Decimal) and Decimal("0.7") < value <= 1 for value in told)
+    center = next(one for one in made if one.number == 1).work_center
+    orders = [order for order in SCENARIO.orders() if order.work_center == center]
+    first = next(plant.shift(SCENARIO.work_centers[center], orders, 7, plant.START))
+    shown = shown_after([one for one in made if one.work_center == center][:1])[center]["OEE"]
+    assert shown == min(Decimal(1), first.good * first.order.minutes / first.minutes).quantize(Decimal("0.001"))
