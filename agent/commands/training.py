@@ -147,7 +147,7 @@ def evaluate(
         return
     evaluating, described = training("evaluating"), training("columns")
     read = described.read(str(columns)) if columns else evaluating.columns_of(found.manifest, data)
-    model = Model.load(folder, keys, deadline_s=PATIENCE_S)
+    model = Model.load(folder, keys, explain_below=0.0, deadline_s=PATIENCE_S)
     try:
         result = evaluating.evaluate(model, found, data, read)
     finally:

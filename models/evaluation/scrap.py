@@ -34,7 +34,7 @@ def measure(_data: Path | None, folder: Path) -> list[Figure]:
     """Figures without goals: they say that the pipeline finds what was put into the simulation."""
     keys = registry.trusted(KEYS)
     place = registry.champion(HERE)
-    version, model = registry.read(place, keys), Model.load(place, keys, deadline_s=PATIENCE_S)
+    version, model = registry.read(place, keys), Model.load(place, keys, explain_below=0.0, deadline_s=PATIENCE_S)
     made = [list(cases(CASES, one)) for one in SEEDS]
     runs = [
         evaluating.judge(model, version, data(one), COLUMNS, f"seed {seed}")
