@@ -209,19 +209,27 @@ class Comparison:
                 "missed these."
             )
         if not self.has_documents and self.mode == "advise":
-            said.append("The ERP's own documents were not given (--booked): what people booked by hand is not known.")
+            said.append(
+                "The ERP's own documents were not given (--erp, --booked): what people booked by hand is not known."
+            )
         return said
 
     def verdict(self) -> str:
-        """In one sentence what the figures allow; a person decides."""
+        """What the figures allow, in words for whoever decides; a person decides."""
         shown = self.proposals if self.mode == "advise" else self.agreement
-        asked = f"{self.asked.cases} judged cases, surely {_percent(self.asked.share)} the same"
+        which = "of what it proposes" if self.mode == "advise" else "of what it posts by itself"
         if self.mode == "auto":
-            held = "and still holds" if self.enough else f"NOT proven: {shown.of} judged, {shown.n} the same"
-            return f"It is in auto. What was asked for before that ({asked}) is {held}."
-        if self.enough:
-            return f"What is asked for before {self.step} ({asked}) is shown."
-        return f"What is asked for before {self.step} ({asked}) is not shown: {shown.of} judged, {shown.n} the same."
+            head = "It is in auto, and this time shows again that it may be" if self.enough else (
+                "It is in auto, and this time does not show that it may be")  # fmt: skip
+        else:
+            head = f"{'Ready' if self.enough else 'Not ready yet'} for {self.step}"
+        if not shown.of:
+            return f"{head}: people have judged nothing {which}; {_cases(self.asked.cases)} are asked for."
+        said = f"{head}: {which} people have judged {_cases(shown.of)}"
+        if shown.of < self.asked.cases:
+            return f"{said}, {self.asked.cases} are asked for; they did the same in {shown.n}."
+        low, least = _percent(shown.bounds[0]), _percent(self.asked.share)
+        return f"{said} and did the same in {shown.n}. Chance apart that is {low} or more; {least} is asked for."
 
 
 def _cases(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,15 +10,20 @@ from typing import Any, Final
 
 import click
 
-from agent import bookings, parallel_page
+from agent import assembly, bookings, config, parallel_page
 from agent.commands import show
 from agent.commands.advised import TIMES
 from agent.commands.place import Place, as_json, at_place
 from agent.durable import replace_durably
+from agent.erp.people_booked import people_booked
+from agent.erp.sap_s4 import SapS4Config
 from agent.parallel_cases import comparisons
 from agent.parallel_run import Asked, Comparison, People
+from agent.sap.connection import BasicAuth
+from agent.sap.session import SapSession
 from agent.store import archive
 from agent.store.done import happened
+from agent.units import UnitTable
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
@@ -29,6 +35,9 @@ FILE: Final = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--booked", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="CSV of the ERP's own documents."
 )
+@click.option(
+    "--erp", metavar="TARGET", default="", help="Read what people booked from this target of the configuration (SAP)."
+)
 @click.option("--html", type=FILE, help="Also write a page with plots to this file; none is replaced.")
 @click.option(
     "--cases", type=click.IntRange(1), default=100, show_default=True, help="Judged cases that are asked for."
@@ -39,25 +48,29 @@ FILE: Final = click.Path(path_type=Path, dir_okay=False)
 @at_place
 @as_json
 def compare(
-    *, since: datetime, until: datetime, workflow: str, booked: Path | None, html: Path | None, cases: int,
-    share: float, place: Place, json: bool,
+    *, since: datetime, until: datetime, workflow: str, booked: Path | None, erp: str, html: Path | None,
+    cases: int, share: float, place: Place, json: bool,
 ) -> None:  # fmt: skip
     """Compare what the agent would have done with what people did.
 
     Agreement, money, minutes and misses, per workflow. People's part is what they approved, corrected, refused or
-    took back, and, with --booked, what they booked in the ERP by themselves. It is the evidence for moving a
-    workflow from advise to assist to auto; a person decides.
+    took back, and, with --erp or --booked, what they booked in the ERP by themselves. It is the evidence for moving
+    a workflow from advise to assist to auto; a person decides. --erp reads SAP page by page and changes nothing; what
+    the agent's own user booked is left out.
 
     \b
     Examples:
       gatepost compare --from 2026-11-02 --to 2026-11-16
-      gatepost compare --from 2026-11-02 --to 2026-11-16 --booked mb51.csv --html parallel.html
+      gatepost compare --from 2026-11-02 --to 2026-11-16 --erp s4 --html parallel.html
+      gatepost compare --from 2026-11-02 --to 2026-11-16 --booked mb51.csv
     """
     if html is not None and html.exists():
         raise click.UsageError(f"{html} exists; name another file, or remove it")
     units = place.unit_table()
     listed = bookings.read(booked, units) if booked is not None else None
     span = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
+    if erp:
+        listed = [*(listed or ()), *_of_erp(place, erp, span, units)]
     with archive.readers(place.store.archive) as archives:
         found = place.look(
             lambda live: comparisons(happened(live, *span, archives), units, listed, Asked(cases, share))
@@ -76,6 +89,26 @@ def compare(
     _tell(found, currency)
     if html is not None:
         show.say(f"written: {html}")
+
+
+def _of_erp(place: Place, name: str, span: tuple[datetime, datetime], units: UnitTable) -> list[bookings.Booking]:
+    """What people booked, from the target itself. Raises NotFound, ConfigError, ErpUnavailable."""
+    place.require_target(name)
+    loaded = config.load(place.file, assembly.resolver())
+    settings = loaded.target(name).settings
+    if not isinstance(settings, SapS4Config):
+        raise click.UsageError(f"--erp {name}: is no target of kind sap_s4, so nothing can be read there")
+    own = settings.auth.user if isinstance(settings.auth, BasicAuth) else ""
+
+    async def read() -> list[bookings.Booking]:
+        session = SapSession(settings)
+        try:
+            await session.open()
+            return await people_booked(session, settings.rules(), span, own, units)
+        finally:
+            await session.close()
+
+    return asyncio.run(read())
 
 
 def as_data(one: Comparison, currency: str) -> Mapping[str, Any]:
