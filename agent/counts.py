@@ -14,7 +14,6 @@ from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.own_events import SOURCE, event_of
 from agent.ports import Batch
 from agent.store import inbox
-from agent.store.approvals import once
 from agent.store.transaction import Transaction
 
 KIND: Final = "stock_count"
@@ -41,13 +40,7 @@ async def enter(desk: Desk, one: Counted, act: Act) -> Any:
     """Store it; what it is decided is told by its trace. `one` was checked."""
     request = {"act": "count", **{name: str(value) for name, value in one._asdict().items()}, "by": act.by}
 
-    def job(tx: Transaction) -> Any:
-        def store() -> Any:
-            return _store(tx, one, act, desk.now())
-
-        return once(tx, act.key, request, store) if act.key else store()
-
-    return await desk.act(job)
+    return await desk.act(lambda tx: act.done(tx, request, lambda tx: _store(tx, one, act, desk.now())))
 
 
 def report_of(one: Counted, by: str, at: datetime) -> SegmentResponse:

@@ -31,11 +31,18 @@ Look = Callable[[apsw.Connection], T]
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who acts and why; `key` makes a repeated request harmless."""
+    """Who acts and why; `key` makes a repeated request harmless, `session` is kept with every row that it writes."""
 
     by: str
     reason: str
     key: str = ""
+    session: str = ""  # how they came in: it ties the acts of one logon together
+
+    def done(self, tx: Transaction, request: Mapping[str, Any], job: Job[T]) -> T:
+        """Do it, or give the answer that this very request got under its key. Raises Conflict for another request."""
+        tx.session = self.session
+        answer: T = once(tx, self.key, request, lambda: job(tx)) if self.key else job(tx)
+        return answer
 
 
 class Desk:
@@ -79,7 +86,7 @@ class Desk:
         def job(tx: Transaction) -> Any:
             return approvals.decide(tx, posting_id, expected_version, signature, self.four_eyes())
 
-        return await self._act(key, request, job)
+        return await self._act(Act(signature.by, signature.reason, key, signature.session), request, job)
 
     async def replay(self, posting_id: int, act: Act) -> Any:
         """Send a dead letter again, unchanged. Raises NotFound, Conflict."""
@@ -97,7 +104,7 @@ class Desk:
             notices.seen(tx, posting_id, by=act.by, reason=act.reason)
             return {"id": posting_id, "state": "seen", "by": act.by}
 
-        return await self._act(act.key, {"act": "seen", "id": posting_id, "by": act.by}, write)
+        return await self._act(act, {"act": "seen", "id": posting_id, "by": act.by}, write)
 
     async def not_booked(self, posting_id: int, act: Act) -> Any:
         """A person made sure that a doubtful posting is not in the ERP: send it. Raises NotFound, Conflict."""
@@ -111,7 +118,7 @@ class Desk:
             return {"id": posting_id, "state": "acknowledged", "document": document, "by": act.by}
 
         request = {"act": "name_document", "id": posting_id, "document": document, "by": act.by, "reason": act.reason}
-        return await self._act(act.key, request, write)
+        return await self._act(act, request, write)
 
     async def replay_event(self, event_id: int, act: Act) -> Any:
         """Read a quarantined event again, after the mapping was mended. Raises NotFound, Conflict."""
@@ -120,7 +127,7 @@ class Desk:
             inbox.replay(tx, event_id, by=act.by, reason=act.reason)
             return {"event": event_id, "state": "undecided", "by": act.by}
 
-        return await self._act(act.key, {"act": "replay_event", "id": event_id, "by": act.by}, write)
+        return await self._act(act, {"act": "replay_event", "id": event_id, "by": act.by}, write)
 
     async def keep_event(self, event_id: int, act: Act) -> Any:
         """Leave a quarantined event there, whatever becomes known of its order. Raises NotFound, Conflict."""
@@ -129,7 +136,7 @@ class Desk:
             awaited.keep(tx, event_id, by=act.by, reason=act.reason)
             return {"event": event_id, "state": "quarantined", "by": act.by}
 
-        return await self._act(act.key, {"act": "keep_event", "id": event_id, "by": act.by}, write)
+        return await self._act(act, {"act": "keep_event", "id": event_id, "by": act.by}, write)
 
     async def pause(self, scope: str, key: str, act: Act, *, force: bool = False) -> Any:
         """Stop sending for a target, a line or an order. Raises NotFound for what nobody knows, unless forced."""
@@ -140,7 +147,7 @@ class Desk:
             pauses.pause(tx, scope, key, by=act.by, reason=act.reason)
             return {"scope": scope, "key": key, "paused": True, "by": act.by}
 
-        return await self._act(act.key, {"act": "pause", "scope": scope, "key": key, "by": act.by}, write)
+        return await self._act(act, {"act": "pause", "scope": scope, "key": key, "by": act.by}, write)
 
     async def resume(self, scope: str, key: str, act: Act) -> Any:
         """Let it go on. Raises NotFound."""
@@ -149,12 +156,12 @@ class Desk:
             pauses.resume(tx, scope, key, by=act.by, reason=act.reason)
             return {"scope": scope, "key": key, "paused": False, "by": act.by}
 
-        return await self._act(act.key, {"act": "resume", "scope": scope, "key": key, "by": act.by}, write)
+        return await self._act(act, {"act": "resume", "scope": scope, "key": key, "by": act.by}, write)
 
     async def reverse(self, document: str, act: Act) -> Any:
         """Take back a booked document by a posting of its own, signed by whoever asks. Raises NotFound, Conflict."""
         return await self._act(
-            act.key,
+            act,
             {"act": "reverse", "document": document, "by": act.by, "reason": act.reason},
             lambda tx: reverse(tx, document, act),
         )
@@ -164,7 +171,7 @@ class Desk:
             write(tx, posting_id, by=act.by, reason=act.reason)
             return {"id": posting_id, "state": state, "by": act.by}
 
-        return await self._act(act.key, {"act": name, "id": posting_id, "by": act.by, "reason": act.reason}, job)
+        return await self._act(act, {"act": name, "id": posting_id, "by": act.by, "reason": act.reason}, job)
 
     async def act(self, job: Job[T]) -> T:
         """One act of a person, by a job of its own."""
@@ -172,8 +179,8 @@ class Desk:
         self._wake()
         return answer
 
-    async def _act(self, key: str, request: Mapping[str, Any], act: Job[Any]) -> Any:
-        answer = await self.writer.run(lambda tx: once(tx, key, request, lambda: act(tx)) if key else act(tx))
+    async def _act(self, act: Act, request: Mapping[str, Any], job: Job[Any]) -> Any:
+        answer = await self.writer.run(lambda tx: act.done(tx, request, job))
         self._wake()
         return answer
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -28,7 +28,6 @@ from agent.ports import Clock
 from agent.rules import Rules
 from agent.settings import Drift
 from agent.store import audit, drifts
-from agent.store.approvals import once
 from agent.store.labels import Label
 from agent.store.transaction import Transaction
 
@@ -174,10 +173,8 @@ async def accept(desk: Desk, name: str, act: Act) -> Mapping[str, Any]:
             tx.audit("drift_accepted", {"model": version, "reason": act.reason, "figures": told}, actor=act.by)
         return {"model": name, "versions": sorted(far), "by": act.by}
 
-    request = {"act": "accept_drift", "model": name, **asdict(act)}
-    done: Mapping[str, Any] = await desk.writer.run(
-        lambda tx: once(tx, act.key, request, partial(record_, tx)) if act.key else record_(tx)
-    )
+    request = {"act": "accept_drift", "model": name, "by": act.by, "reason": act.reason}
+    done: Mapping[str, Any] = await desk.writer.run(lambda tx: act.done(tx, request, record_))
     return done
 
 

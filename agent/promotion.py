@@ -11,7 +11,7 @@ import asyncio
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,6 @@ from agent.modelfiles import Approval
 from agent.rows import Rows
 from agent.settings import Promotion
 from agent.store import shadow
-from agent.store.approvals import once
 from agent.store.transaction import Transaction
 from agent.workflows import WORKFLOWS
 
@@ -211,10 +210,8 @@ async def _named(desk: Desk, folder: Path, model: Model | None, act: Act, change
         change.also(tx)
         return {**answer, "before": before}
 
-    request = {"act": change.action, "model": name, "version": version, **asdict(act)}
-    done: Mapping[str, Any] = await desk.writer.run(
-        lambda tx: once(tx, act.key, request, partial(record, tx)) if act.key else record(tx)
-    )
+    request = {"act": change.action, "model": name, "version": version, "by": act.by, "reason": act.reason}
+    done: Mapping[str, Any] = await desk.writer.run(lambda tx: act.done(tx, request, record))
     try:
         await asyncio.to_thread(change.write, folder)
     except OSError as error:

@@ -22,7 +22,17 @@ class Act(NamedTuple):
 class Transaction:
     """One job's part of a commit; it is merged into the others' only where the job ends well."""
 
-    __slots__ = ("_earlier", "_records", "connection", "counts", "execute", "executemany", "now_us", "sequence")
+    __slots__ = (
+        "_earlier",
+        "_records",
+        "connection",
+        "counts",
+        "execute",
+        "executemany",
+        "now_us",
+        "sequence",
+        "session",
+    )
 
     def __init__(
         self, connection: apsw.Connection, now_us: int, sequence: int, earlier: Sequence[trail.Record] = ()
@@ -33,6 +43,7 @@ class Transaction:
         self.executemany = connection.executemany
         self.now_us = now_us
         self.sequence = sequence  # last lane_seq given out
+        self.session = ""  # of the person who acts here; kept with what they do
         self.counts: dict[str, int] = {}
         self._records: list[trail.Record] = []
 
@@ -47,6 +58,8 @@ class Transaction:
         alarm: bool = False,
     ) -> None:
         """Append one row to the trail; it is chained just before COMMIT."""
+        if self.session and actor != "agent" and "session" not in detail:
+            detail = {**detail, "session": self.session}
         text = encode(detail)
         actor.encode()  # a lone surrogate fails this job here, not everybody's commit
         self._records.append((self.now_us, actor, action, event_id, posting_id, int(alarm), text))

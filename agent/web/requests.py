@@ -139,7 +139,8 @@ async def look(agent: Agent, at: Callable[[apsw.Connection], T]) -> T:
 
 def act_of(caller: Identity, asked: Reasoned, key: str) -> Act:
     """Who acts and why. Keys of different tokens never meet. Raises Forbidden (403)."""
-    return Act(caller.actor(asked.on_behalf_of), asked.reason, f"{caller.name}:{key}" if key else "")
+    own = f"{caller.name}:{key}" if key else ""
+    return Act(caller.actor(asked.on_behalf_of), asked.reason, own, caller.session)
 
 
 async def committed(agent: Agent, act: Coroutine[Any, Any, T]) -> T:

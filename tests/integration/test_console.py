@@ -303,6 +303,10 @@ async def test_the_password_is_good_for_one_act_only(plant):
     again = await plant.client.post("/v1/pause", headers=dict(done.request.headers), content=done.request.content)
     assert (again.status_code, again.json()["error"]) == (403, "signature_needed")
     assert (await act(plant, mia, "/v1/resume", ACTS["/v1/resume"])).status_code == 200
+    rows = (await plant.get("/v1/audit?limit=500"))["items"]
+    logon = [row["detail"]["session"] for row in rows if (row["action"], row["actor"]) == ("console_login", "mia")][-1]
+    acts_ = {row["action"]: row["detail"].get("session") for row in rows if row["action"] in ("paused", "resumed")}
+    assert acts_ == dict.fromkeys(("paused", "resumed"), f"console session {logon}")  # so acts of one logon are tied
 
 
 @pytest.mark.parametrize("name", ["olga", "sam"])
