@@ -14,6 +14,8 @@ from agent.tags.values import Change, Quality, Scalar, TagValue, Write
 
 START = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 TOPIC = "plant/1710/ASSY-05/ASSY-05/consumption"
+TOTAL = {"tag": "total", "max_step": 50}
+LOT = {"when": {"rising": "done"}, "fields": {"order": "order"}, "counted": {"quantity": TOTAL}}
 
 
 def at(seconds: float) -> datetime:
@@ -114,3 +116,10 @@ class Agent:
     def _write(self, writes: Iterable[Write]) -> None:
         if not self.cut:
             self.pins.update({write.tag: write.value for write in writes})
+
+
+def lots(**keys: Any) -> Agent:
+    """An agent that counts one lot after the other for order 77."""
+    agent = Agent([event(**{**LOT, **keys})])
+    agent.say(done=False, order="77", total=100)
+    return agent
