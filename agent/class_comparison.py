@@ -108,7 +108,7 @@ def compare(
         post,
         hold,
         otherwise,
-        _no_answer(reports),
+        paired.unanswered([one.champion for one in reports], [one.challenger for one in reports]),
         judged,
         classes,
         len(labelled),
@@ -131,13 +131,6 @@ def _passes(one: Case) -> tuple[bool, bool]:
 def _otherwise(one: Case) -> bool:
     champion, challenger = (said and _likeliest(said) for said in one[1:3])
     return champion != challenger
-
-
-def _no_answer(cases: Sequence[Case]) -> Share:
-    of_all = max(len(cases), 1)
-    return Share(
-        sum(one.champion is None for one in cases) / of_all, sum(one.challenger is None for one in cases) / of_all
-    )
 
 
 # ── beside what people said ─────────────────────────────────────────────────────────────────────────────────

@@ -80,7 +80,7 @@ def compare(
         len(reports) - len(post) - len(hold),
         post,
         hold,
-        _no_answer(reports),
+        paired.unanswered([one.champion for one in reports], [one.challenger for one in reports]),
         judged,
         normal,
         wrong,
@@ -93,13 +93,6 @@ def _passes(one: Case) -> tuple[bool, bool]:
     """Whether champion and challenger let the report pass, as far as the model is asked."""
     champion, challenger = ((said is not None and said >= one.bar) for said in (one.champion, one.challenger))
     return champion, challenger
-
-
-def _no_answer(cases: Sequence[Case]) -> Share:
-    of_all = max(len(cases), 1)
-    return Share(
-        sum(one.champion is None for one in cases) / of_all, sum(one.challenger is None for one in cases) / of_all
-    )
 
 
 # ── beside what people said ─────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ interval, 95 %; Efron and Tibshirani 1993, "An Introduction to the Bootstrap"). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -55,6 +55,12 @@ class Share:
 
     champion: float
     challenger: float
+
+
+def unanswered(champion: Sequence[object], challenger: Sequence[object]) -> Share:
+    """The shares of None, which is no answer, of what either said of the same cases."""
+    of_all = max(len(champion), 1)
+    return Share(*(sum(one is None for one in said) / of_all for said in (champion, challenger)))
 
 
 Statistic = Callable[[Numbers], Numbers]
