@@ -37,8 +37,8 @@ from tests.sparkplug_bench import (
     payload,
     template,
 )
+from tests.sparkplug_nodes import Plant, actions, data, lost, said
 from tests.unit.test_judge import Narrow, Nothing
-from tests.unit.test_sparkplug_session import Plant, actions, data, lost, said
 from tests.unit.test_workflow_consumption import AT, FACTS
 
 Bad = Sequence[Delivery]

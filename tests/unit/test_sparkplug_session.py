@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from agent.errors import StoreUnfit
-from agent.ports import Delivery
-from agent.sparkplug.host import Host
-from agent.sparkplug.names import read_address
-from agent.sparkplug.nodes import Nodes
-from agent.sparkplug.rebirth import Rebirths
-from agent.sparkplug.session import CLOCK_S, Effects, Lost, Moment, Patience
+from agent.sparkplug.session import CLOCK_S, Effects, Lost
 from agent.tags.values import Change, Quality, Write
 from tests.sparkplug_bench import (
     BOOLEAN,
@@ -34,60 +27,7 @@ from tests.sparkplug_bench import (
     payload,
     template,
 )
-
-OF_DEVICE = frozenset({"total", "done", "order", "ack"})
-ALL = OF_DEVICE | {"speed"}
-
-
-class Plant:
-    """Nodes on a clock that a test sets."""
-
-    def __init__(self, tags: dict[str, str] | None = None, **patience: float) -> None:
-        addresses = {tag: read_address(text) for tag, text in (tags or TAGS).items()}
-        self.nodes = Nodes(addresses, Patience(**patience), lambda: 0.5)
-        self.ticks = 1000.0
-        self.out = Effects()
-
-    @property
-    def node(self) -> Any:
-        return self.nodes.nodes["G/N"]
-
-    def now(self) -> Moment:
-        return Moment(NOW + timedelta(seconds=self.ticks - 1000), self.ticks)
-
-    def hear(self, *messages: Delivery) -> Effects:
-        """What these messages lead to, and what is due by now."""
-        self.out = Effects()
-        for one in messages:
-            self.nodes.take(one, self.now(), self.out)
-        self.nodes.tick(self.now(), self.out)
-        return self.out
-
-    def later(self, seconds: float) -> Effects:
-        self.ticks += seconds
-        return self.hear()
-
-    def born(self, total: int = 100, *, bd: int = 0) -> Effects:
-        return self.hear(
-            message("NBIRTH", nbirth(metric("Speed", 12.5, 9, alias=9), bd=bd)),
-            message("DBIRTH", payload(*birth_of_device(total), seq=1), "D"),
-        )
-
-
-def data(seq: int, *metrics: bytes) -> Delivery:
-    return message("DDATA", payload(*(metrics or (metric(value=seq, alias=1),)), seq=seq), "D")
-
-
-def said(effects: Effects) -> dict[str, Any]:
-    return {one.tag: one.now.value for step in effects.steps if not isinstance(step, Lost) for one in step}
-
-
-def lost(effects: Effects) -> set[str]:
-    return {tag for step in effects.steps if isinstance(step, Lost) for tag in step.tags}
-
-
-def actions(effects: Effects) -> list[str]:
-    return [notice.action for notice in effects.notices]
+from tests.sparkplug_nodes import ALL, OF_DEVICE, Plant, actions, data, lost, said
 
 
 def test_births_bring_the_values_of_node_and_device():
@@ -314,50 +254,6 @@ def test_after_a_birth_of_the_node_its_devices_wait_for_their_own():
     assert heard.rebirths == ["G/N"]
 
 
-def test_requests_keep_their_distance():
-    """At most one to a node in 30 s, whatever happens; unanswered ones ever more rarely; after three an alarm."""
-    plant = Plant(reorder_s=0, rebirth_s=30)
-    asked = []
-    for second in range(300):
-        if plant.hear(data(17)).rebirths:
-            asked.append(second)
-        plant.ticks += 1
-    assert len(asked) == 4
-    assert all(later - earlier >= 30 for earlier, later in pairwise(asked))
-    plant.born()
-    assert not plant.hear(data(7)).rebirths
-    assert plant.node.state == "stale"
-
-
-def test_unanswered_requests_are_an_alarm():
-    """After three the node is named."""
-    plant = Plant()
-    noticed = [notice for _ in range(200) for notice in (plant.hear(data(17)), plant.later(2))[1].notices]
-    assert [notice.action for notice in noticed] == ["rebirth_unanswered"]
-
-
-def test_after_connecting_every_node_is_asked_unless_it_speaks_by_itself():
-    """A node that says its births in the first moments is left alone; the requests to many nodes are spread."""
-    plant = Plant()
-    plant.nodes.connected(plant.now())
-    plant.born()
-    assert not plant.later(60).rebirths
-    silent = Plant()
-    silent.nodes.connected(silent.now())
-    assert not silent.hear().rebirths
-    assert silent.later(4).rebirths == ["G/N"]
-
-
-def test_chance_spreads_the_requests():
-    """Two nodes that need a birth at the same moment are not asked at the same moment."""
-    due = []
-    for chance in (0.0, 1.0):
-        asking = Rebirths(30, lambda chance=chance: chance)  # type: ignore[misc]
-        asking.want(1000, 2)
-        due.append(asking.due)
-    assert due == [1001, 1003]
-
-
 def test_a_tag_that_no_birth_has_is_named():
     """A mistyped metric is told at the first birth, and has no value."""
     plant = Plant({**TAGS, "typo": "G/N/D:Totel"})
@@ -525,51 +421,3 @@ def test_the_same_refusal_is_kept_once_in_an_hour():
 
 
 # what we say of ourselves
-
-
-def test_will_and_birth_have_the_time_of_their_connection():
-    """Offline by will, online by birth, with the same time stamp; a later connection has a later one."""
-    host = Host("gatepost")
-    will = json.loads(host.connecting(NOW))
-    birth = host.say(online=True)
-    assert will == {"online": False, "timestamp": MS}
-    assert birth is not None
-    assert json.loads(birth) == {"online": True, "timestamp": MS}
-    assert host.say(online=True) is None
-    assert json.loads(host.connecting(NOW - timedelta(hours=1)))["timestamp"] > MS
-
-
-@pytest.mark.parametrize(
-    "payload", [b'{"online": false, "timestamp": 1}', b"no json", b"[" * 100_000, b"{}", b"OFFLINE"]
-)
-def test_whoever_says_that_we_are_offline_is_contradicted(payload: bytes):
-    """An old will, or rubbish: we say again that we are online, with the same time stamp."""
-    host = Host("gatepost")
-    host.connecting(NOW)
-    host.say(online=True)
-    assert host.heard(payload) is None
-    again = host.say(online=True)
-    assert again is not None
-    assert json.loads(again) == {"online": True, "timestamp": MS}
-
-
-def test_who_is_offline_by_intention_does_not_contradict():
-    """While the store takes nothing we are offline, and hear ourselves say so."""
-    host = Host("gatepost")
-    host.connecting(NOW)
-    host.say(online=True)
-    offline = host.say(online=False)
-    assert offline is not None
-    host.heard(offline)
-    assert host.say(online=False) is None
-
-
-def test_a_second_host_of_the_same_name_is_an_alarm():
-    """Another time stamp that is online is another application with our id; told once."""
-    host = Host("gatepost")
-    host.connecting(NOW)
-    host.say(online=True)
-    notice = host.heard(b'{"online": true, "timestamp": 5}')
-    assert notice is not None
-    assert notice.action == "second_host"
-    assert host.heard(b'{"online": true, "timestamp": 5}') is None
