@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -25,6 +25,10 @@ th:first-child, td:first-child { text-align: left; }
 thead th { color: #56646f; font-weight: 600; font-size: 13px; vertical-align: bottom; }
 .wide { overflow-x: auto; }
 svg { max-width: 100%; height: auto; }
+td.text, th.text { text-align: left; }
+.verdict { max-width: none; margin: 14px 0 18px; padding: 14px 18px; font-size: 17px; border-left: 5px solid #b7791f;
+  border-radius: 6px; background: #fff6dc; }
+.verdict.ready { border-color: #2e7d32; background: #e9f5ea; }
 .warn { background: #fff2cc; }
 .alarm { background: #f8d0c8; }
 """
@@ -48,8 +52,12 @@ def figures(shown: Sequence[tuple[str, str]]) -> str:
     return f'<div class="figures">{boxes}</div>'
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text; the first column is to the left."""
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>'
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[int] = ()) -> str:
+    """A table of text; the first column is to the left, and those whose numbers are in `texts`: no figures."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        told = (f"<{tag}{' class=text' * (at in texts)}>{escape(cell)}</{tag}>" for at, cell in enumerate(cells))
+        return f"<tr>{''.join(told)}</tr>"
+
+    cells, lines = line(head, "th"), "".join(line(row, "td") for row in rows)
+    return f'<div class="wide"><table><thead>{cells}</thead><tbody>{lines}</tbody></table></div>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import floor
 from typing import Final
 
 from agent.htmlpage import figures, table, whole
@@ -20,15 +21,16 @@ SAID: Final[Mapping[People, str]] = {
     People.OPEN: "have not decided",
     People.UNKNOWN: "not known",
 }
+FEW: Final = 10  # cases
 WAITS: Final = ((1, "< 1"), (5, "1–5"), (15, "5–15"), (60, "15–60"), (240, "1–4 h"), (float("inf"), "> 4 h"))
 HOW: Final = """
 <h2>How this was found</h2>
 <p>A case is a decision on record that would book something. <i>By itself</i> is what the mode <code>auto</code> would
 have posted without asking. What people did is what they approved, corrected, refused or took back, and, where a list
-of the ERP's own documents was given, what they booked: the same order, material or operation and day, first with the
-same quantity, then several reports as one sum, then with another quantity. <i>Surely</i> is the lower end of the 95 %
-interval (Wilson): few cases are no evidence, however well they went. Minutes are those between the report and the act
-of a person. Nothing here decides: a person changes <code>authority</code>.</p>
+of the ERP's own documents was read, what they booked: the same order, material or operation and day, first with the
+same quantity, then several reports as one sum, then with another quantity. <i>Surely</i>, <i>chance apart</i>, is the
+lower end of the 95 % interval (Wilson): few cases are no evidence, however well they went. Minutes are those between
+the report and the act of a person. Nothing here decides: a person changes <code>authority</code>.</p>
 """
 
 
@@ -40,16 +42,17 @@ def page(found: Sequence[Comparison], span: str, plant: str, currency: str, unit
 
 
 def _workflow(one: Comparison, currency: str, units: UnitTable) -> str:
-    shown = "" if one.enough else " class='warn'"
+    shown = "verdict ready" if one.enough else "verdict"
     return f"""<h2>{escape(one.workflow)}: now in mode {escape(one.mode)}</h2>
-<p{shown}><b>{escape(one.verdict())}</b></p>
+<p class="{shown}">{escape(one.verdict())}</p>
 {_headline(one, currency)}
 <div class="side"><section><h2>What speaks for it</h2>{_list(one.speaks_for(currency))}</section>
 <section><h2>What speaks against it</h2>{_list(one.speaks_against(currency))}</section></div>
 {_counted(one, currency)}
 <div class="side"><section><h2>Day by day</h2>{_days(one.cases)}</section>
 <section><h2>How sure it must be</h2>
-<p>Were it to post by itself only what it is at least so sure of.</p>{_curve(one.cases)}</section></div>
+<p>The more it posts by itself, the less of it people would do the same. Dashed: what is asked for.</p>
+{_curve(one)}</section></div>
 {_waits(one)}
 {_misses(one, currency, units)}"""
 
@@ -59,9 +62,12 @@ def _headline(one: Comparison, currency: str) -> str:
     wrong = sum((case.value for case in one.misses), start=one.money([]))
     shown = [
         (str(len(one.cases)), "cases"),
-        (f"{same.share:.1%}" if same.of else "–", f"the same, of {same.of} by itself and judged; surely {low:.1%}"),
+        (
+            f"{same.share:.1%}" if same.of else "–",
+            f"the same of {same.of} by itself and judged; chance apart {low:.1%}",
+        ),
         (str(len(one.misses)), "would have been posted wrongly"),
-        (f"{wrong:.2f}", f"{currency} wrongly posted"),
+        (f"{wrong:,.2f}".replace(",", "\u202f"), f"{currency} wrongly posted"),
         (f"{sum(one.waits) / 60:.1f} h", "waited for people although it would not have asked"),
     ]
     return figures(shown)
@@ -95,17 +101,22 @@ def _days(cases: Sequence[Case]) -> str:
     )
 
 
-def _curve(cases: Sequence[Case]) -> str:
+def _curve(of: Comparison) -> str:
     """Share that would be posted by itself, and share of these that people did the same, over the bar."""
-    judged = sorted((one for one in cases if one.people in JUDGED), key=lambda one: -one.confidence)
+    judged = sorted((one for one in of.cases if one.people in JUDGED), key=lambda one: -one.confidence)
     if not judged:
         return "<p class='quiet'>Nothing is judged yet.</p>"
     points, right = [], 0
     for number, one in enumerate(judged, start=1):
         right += one.people is People.SAME
         points.append((number / len(judged), right / number))
-    across = Axis(0, 1, "share posted by itself, surest first")
-    return chart("share that is the same over share posted", across, Axis(0, 1, "share the same"), [Line(points)])
+    few = min(len(points) - 1, FEW)  # of so few the share jumps: they say nothing yet
+    across, asked = Axis(0, 1, "share posted by itself, surest first"), of.asked.share
+    least = min(asked, *(right for _, right in points[few:]))
+    low = max(0, floor(least * 20 - 1) / 20)
+    up = Axis(low, 1, "share the same", tuple(low + (1 - low) * step / 4 for step in range(5)))
+    lines = [Line(points[few:]), Line([(0, asked), (1, asked)], ORANGE, dashed=True)]
+    return chart("share that is the same over share posted", across, up, lines)
 
 
 def _waits(one: Comparison) -> str:
@@ -130,4 +141,5 @@ def _misses(one: Comparison, currency: str, units: UnitTable) -> str:
     ]  # fmt: skip
     more = f"<p>and {len(one.misses) - MOST_MISSES} more</p>" if len(one.misses) > MOST_MISSES else ""
     head = ["event", "arrived (UTC)", "order", "about", "quantity", "worth", "people"]
-    return f"<h2>What it would have posted wrongly, dearest first</h2>{table(head, rows)}{more}"
+    drawn = table(head, rows, texts=(1, 2, 3, 6))
+    return f"<h2>What it would have posted wrongly, dearest first</h2>{drawn}{more}"

@@ -217,7 +217,9 @@ class Comparison:
     def verdict(self) -> str:
         """What the figures allow, in words for whoever decides; a person decides."""
         shown = self.proposals if self.mode == "advise" else self.agreement
-        which = "of what it proposes" if self.mode == "advise" else "of what it posts by itself"
+        which = {"advise": "of what it proposes", "auto": "of what it posts by itself"}.get(
+            self.mode, "of what it would post by itself"
+        )
         if self.mode == "auto":
             head = "It is in auto, and this time shows again that it may be" if self.enough else (
                 "It is in auto, and this time does not show that it may be")  # fmt: skip

@@ -86,7 +86,7 @@ def test_what_people_signed_is_held_against_what_auto_would_have_done(place: Pat
     assert one["enough"] is False
     said = compare(place).out
     assert (
-        "Not ready yet for auto: of what it posts by itself people have judged 4 cases, 100 are asked for"
+        "Not ready yet for auto: of what it would post by itself people have judged 4 cases, 100 are asked for"
         in " ".join(said.split())
     )
     assert "event 4: order 1000100, 40.00 EUR: refused by bernd" in said
