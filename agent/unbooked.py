@@ -43,8 +43,9 @@ class TellingUnbooked:
             pass
 
     async def _once(self, flows: Collection[str]) -> bool:
-        """One piece of the trail; whether there is more."""
+        """One piece of the trail; whether it was a full one. What comes meanwhile waits for the next look."""
         found, before, seen = await asyncio.to_thread(self._desk.look, self._read)
+        full = seen - max(before, self._seen) >= unbooked.PIECE
         told = [report for one in found if one.workflow in flows for report in reports(one)]
         if told or seen - before > unbooked.PIECE:  # what tells nothing is read again after a start, where it is little
             deliveries = [event_of(report) for report in told]
@@ -52,8 +53,8 @@ class TellingUnbooked:
             await self._desk.writer.run(lambda tx: inbox.store(tx, batch))
         if told:
             self._desk.wake()
-        more, self._seen = seen > max(before, self._seen), seen
-        return more
+        self._seen = seen
+        return full
 
     def _read(self, reader: apsw.Connection) -> tuple[list[Unbooked], int, int]:
         """What is new, the row up to which everything was told, and the row up to which this is."""
