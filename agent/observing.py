@@ -31,6 +31,7 @@ from agent.reconciliation.observed import (
     Place,
     Plan,
     Restated,
+    Scrapped,
     Used,
 )
 from agent.store.movements import Moved
@@ -207,9 +208,11 @@ def _made(report: SegmentResponse, facts: Facts) -> Iterator[Made]:
 # ── the books ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) -> Iterator[Booked | Restated]:
+def _booked(row: Moved, payload: Mapping[str, Any], seen: Seen, facts: Facts) -> Iterator[Observation]:
     if row.kind == Kind.STOCK_TRANSFER and row.workflow == RECONCILIATION:
         yield from _restated(row, payload, facts)
+    if row.kind == Kind.CONFIRMATION and row.workflow == RECONCILIATION:
+        yield from _scrapped(row, payload, facts)
     if row.kind != Kind.GOODS_ISSUE:
         return
     key, amount = order_key(payload["order"], payload["operation"]), _of_payload(payload, facts)
@@ -230,6 +233,18 @@ def corrected_by(row: Moved) -> str:
     except BadPayload:
         id = ""
     return (id or "").removeprefix(f"{RECONCILIATION}/") or UNKNOWN
+
+
+def _scrapped(row: Moved, payload: Mapping[str, Any], facts: Facts) -> Iterator[Scrapped]:
+    """In the unit of the bill of material, as lots are."""
+    order = facts.orders.get(payload["order"])
+    bom = facts.boms.get(order.material) if order is not None else None
+    if order is not None:
+        unit = bom.unit if bom else order.unit
+        quantity = Decimal(payload["scrap"]) * _fraction(
+            facts, payload["unit"], unit, facts.materials.get(order.material)
+        )
+        yield Scrapped(order_key(order.order, payload["operation"]), quantity, corrected_by(row))
 
 
 def _restated(row: Moved, payload: Mapping[str, Any], facts: Facts) -> Iterator[Restated]:

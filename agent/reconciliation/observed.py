@@ -100,7 +100,15 @@ class Restated(NamedTuple):
     counted: bool = False  # by a count, which leaves no doubt; else from or to another place
 
 
-Observation: TypeAlias = Used | Booked | Corrected | Made | Plan | Level | InBooks | Restated
+class Scrapped(NamedTuple):
+    """A correction confirmed so much more of an order's product, as scrap that nobody had reported."""
+
+    order: str
+    quantity: Decimal  # in the unit of its lots
+    corrects: str  # id of the finding
+
+
+Observation: TypeAlias = Used | Booked | Corrected | Made | Plan | Level | InBooks | Restated | Scrapped
 
 
 class Material(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.reconciliation import lines
 from agent.reconciliation.findings import Correction, Finding
-from agent.reconciliation.observed import Booked, Corrected
+from agent.reconciliation.observed import Booked, Corrected, Scrapped
 from agent.reconciliation.state import Order, Told
 
 OF_ORDERS: Final = (Correction.REVERSAL, Correction.ISSUE)  # what changes the books of an order
@@ -36,7 +36,7 @@ def said(order: Order, one: Corrected) -> Decimal:
 def told(order: Order, finding: Finding) -> None:
     """Something was found of this order."""
     material = finding.place.material
-    order.found[material] = f"{finding.cause.value} (finding {finding.id[:8]})"
+    order.found[material] = f"{finding.cause.value}{_named(finding.id)}"
     if finding.correction in OF_ORDERS:
         order.told[finding.id] = Told(
             material=material, cause=finding.cause.value, about=finding.about, misreported=finding.misreported,
@@ -57,9 +57,24 @@ def corrected(order: Order, one: Booked) -> None:
     if found.misreported:
         total.used += one.quantity
         total.expected += found.expected * (found.signed - before)  # taking back and issuing anew are one
-    if order.found.get(found.material, "").endswith(f"(finding {one.corrects[:8]})"):
-        how = " put right" if found.signed else ""
-        order.found[found.material] = f"{found.cause}{how} (finding {one.corrects[:8]})"
+    named = _named(one.corrects)
+    if order.found.get(found.material, "").endswith(named):
+        order.found[found.material] = f"{found.cause}{' put right' if found.signed else ''}{named}"
+
+
+def scrapped(order: Order, one: Scrapped) -> None:
+    """What was made beside what was told is confirmed: it takes of each component what the rest takes."""
+    for place, per_piece in order.needs:
+        order.total(place.material).expected += per_piece * float(one.quantity)
+    named = _named(one.corrects)
+    for material, found in order.found.items():
+        if found.endswith(named) and "put right" not in found:
+            order.found[material] = f"{found.removesuffix(named)} put right{named}"
+
+
+def _named(finding: str) -> str:
+    """How a sentence names it."""
+    return f" (finding {finding[:8]})"
 
 
 def came_after_all(order: Order, material: str, made: str) -> None:

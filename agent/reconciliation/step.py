@@ -24,6 +24,7 @@ from agent.reconciliation.observed import (
     Place,
     Plan,
     Restated,
+    Scrapped,
     Used,
 )
 from agent.reconciliation.state import Lot, Order, State, Waiting
@@ -108,6 +109,9 @@ def _take(look: _Look, one: Observation) -> None:
             order.line(one.place.material).books.append(one)
             order.total(one.place.material).booked += one.quantity
             _off_books(look, one.place, one.at, float(one.quantity))
+        case Scrapped():
+            if (scrapped := look.state.orders.get(one.order)) is not None:
+                putright.scrapped(scrapped, one)
         case Restated():  # the books jump, and that explains nothing that lies there: no new finding of it
             _off_books(look, one.place, one.at, one.quantity)
             if one.quantity < 0 and not one.counted:  # the finding was about the place that had too little in the books

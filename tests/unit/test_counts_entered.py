@@ -15,7 +15,7 @@ from agent.errors import BadPayload, NotFound
 from agent.isa95 import MaterialUse, Quantity
 from agent.mapping import Mappings
 from agent.ports import Event
-from agent.reconciliation.observed import Level, Observation, Place, Restated
+from agent.reconciliation.observed import Level, Observation, Place, Restated, Scrapped
 from agent.store import inbox
 from agent.store.approvals import reported
 from agent.store.movements import Moved
@@ -132,3 +132,11 @@ def test_reconciliation_knows_what_its_transfer_did_to_the_books(to, there):
     ):
         row = Moved(1, AT, "acknowledged", {}, None, "stock_transfer", payload, workflow=workflow)
         assert observed(row) == told
+
+
+def test_reconciliation_knows_what_it_confirmed_as_scrap():
+    """In the unit of lots; a confirmation of the floor is told by its report."""
+    payload = {"order": "1000100", "operation": "0010", "scrap": "2.5", "unit": "KGM"}
+    row = Moved(1, AT, "acknowledged", {}, None, "confirmation", payload, workflow="reconciliation")
+    assert observed(row) == [Scrapped("1000100/10", Decimal("2.5"), observing.UNKNOWN)]
+    assert observed(Moved(1, AT, "acknowledged", {}, None, "confirmation", payload, workflow="confirmation")) == []

@@ -19,6 +19,7 @@ from agent.reconciliation.observed import (
     Place,
     Plan,
     Restated,
+    Scrapped,
     Used,
 )
 from agent.reconciliation.state import State, restored
@@ -117,6 +118,17 @@ def test_a_report_that_was_one_too_many_is_told_once():
     looks: list[list[Observation]] = [twice, *([] for _ in range(5))]
     found, _ = seen(*looks, [third, BOOKED._replace(id="4900000004", at=later, quantity=third.quantity)])
     assert [one.about for one in found] == [("again", "first")]
+
+
+def test_scrap_that_was_confirmed_is_expected():
+    """So much more was made than was told: every component of it is expected, and the sentence says put right."""
+    state = State()
+    step(state, [PLAN, LOT, BOOKED, MADE], MONDAY, MATERIALS, timedelta(hours=2))
+    order = state.orders["1"]
+    order.found["RESIN"] = "scrap not reported (finding 0123abcd)"
+    step(state, [Scrapped("1", Decimal(5), "0123abcdef")], MONDAY, MATERIALS, timedelta(hours=2))
+    assert totals(order.totals["RESIN"]) == pytest.approx((96 + 5 * 0.96, 96.1, 96.1))
+    assert order.found["RESIN"] == "scrap not reported put right (finding 0123abcd)"
 
 
 def silo(*, restated: bool) -> list[Finding]:
