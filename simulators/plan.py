@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,14 +96,20 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def _story(name: str) -> str:
-    """As people write it: `Order_Release` is `order-release`."""
-    return name.lower().replace("_", "-")
+    """As people write it: `Order_Release` is `order-release`. Ends the program where there is none of this name."""
+    found = name.strip().lower().replace("_", "-")
+    if found not in STORIES:
+        print(f"there is no story {name!r}; the stories are {', '.join(STORIES)}", file=sys.stderr)
+        raise SystemExit(2)  # one plain line: a newcomer needs no list of all options
+    return found
 
 
 def parser(what: str) -> argparse.ArgumentParser:
     """The options of the bench; `what` says what it does."""
     parser = argparse.ArgumentParser(prog="python -m simulators.bench", description=what)
-    parser.add_argument("--story", choices=STORIES, type=_story, help="play this over MQTT in the place of the line")
+    parser.add_argument(
+        "--story", type=_story, help=f"play this over MQTT in the place of the line: {', '.join(STORIES)}"
+    )
     parser.add_argument(
         "--pause", type=not_negative, default=2.5, metavar="S", help="seconds that a reader has before a story goes on"
     )

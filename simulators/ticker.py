@@ -160,9 +160,10 @@ _FOR_PEOPLE = re.compile(
     r"\S+ (?:WARNING +(.+)|((?:ERROR|CRITICAL) .+)"
     r"|INFO +((?:source \S+ (?:back|connected)|sparkplug_node connected|model \S+ decides|configuration reloaded).*))"
 )
+DECISIONS = "gatepost_decisions_total"  # of reports: what follows from one about scrap may be a note alone
 WATCHED = {
     "gatepost_events_total": "{result} from {source}",
-    "gatepost_decisions_total": "{workflow}(s) {route}",
+    DECISIONS: "{workflow}(s) {route}",
     "gatepost_postings_total": "{kind}(s) {result} at {target}",
 }
 LOOK = {" held": "gatepost approvals list", " advised": "gatepost advised"}  # by the end of a phrase
@@ -177,6 +178,7 @@ def totals(metrics: str) -> Counter[str]:
         if name in WATCHED:
             phrase = WATCHED[name].format_map(defaultdict(lambda: "?", _LABEL.findall(labels)))
             phrase = phrase.replace("_", " ").replace(" posted", " to post")  # decided, not yet at the ERP
+            phrase = phrase.replace("scrap(s) ", "report(s) about scrap ") if name == DECISIONS else phrase
             counted[phrase] = int(float(value))
     return counted
 

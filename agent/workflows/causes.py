@@ -100,8 +100,10 @@ def _unit_slips(unit: str, material: Material, units: UnitTable) -> Iterator[tup
     """What one of each unit that may be meant is in this one, and how that is told."""
     for other in dict.fromkeys((*material.units, material.base_unit, *_CONFUSED)):
         if other != unit and _convertible(other, unit, material, units):
-            words = f"the number may be meant in {units.shown(other)}, not in {units.shown(unit)}"
-            yield (*units.factor(other, unit, material).as_integer_ratio(), words)
+            factor, told, meant = units.factor(other, unit, material), units.shown(unit), units.shown(other)
+            one = Decimal(f"{float(factor):.4g}")
+            words = f"perhaps the number is in {meant}, not in {told} (1 {meant} is {one:f} {told})"
+            yield (*factor.as_integer_ratio(), words)
 
 
 def _convertible(one: str, other: str, material: Material, units: UnitTable) -> bool:

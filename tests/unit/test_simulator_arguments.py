@@ -8,6 +8,7 @@ import pytest
 
 from simulators import bench, outage
 from simulators.line import __main__ as line
+from simulators.plan import parser
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,18 @@ def test_a_number_that_makes_no_sense_is_refused(program, words, capsys):
     assert ended.value.code == 2
     told = capsys.readouterr().err
     assert f"argument {words[-2]}: {words[-1]!r} is no " in told
+
+
+def test_a_story_is_found_however_it_is_written_and_another_names_those_that_there_are(capsys):
+    """In capitals and with an underscore; else one plain line."""
+    assert parser("").parse_args(["--story", "Order_Release"]).story == "order-release"
+    with pytest.raises(SystemExit) as ended:
+        bench.main(["--story", "Scrapp"])
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err) == (
+        "", "there is no story 'Scrapp'; the stories are scrap, backflush, reconcile, order-release\n",
+    )  # fmt: skip
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -131,6 +131,8 @@ def test_the_agent_is_told_by_what_its_counters_gained():
     )
     assert progress(before, after) == "2 consumptions to post, 1 goods issue acknowledged at s4"
     assert progress(after, after) == ""
+    about_scrap = totals('gatepost_decisions_total{workflow="scrap",route="held"} 2.0')
+    assert progress(totals(""), about_scrap, {}) == "2 reports about scrap held"  # one may be a note alone
 
 
 def test_several_are_told_in_the_plural_and_one_in_the_singular():

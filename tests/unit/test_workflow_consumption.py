@@ -136,9 +136,17 @@ def test_the_posting_date_is_the_plants_day():
         ("19.200", "KGM", "19.2 KG reported, 9.6 KG expected: 200 %; twice what is expected"),
         ("96.000", "KGM", "96 KG reported, 9.6 KG expected: 1000 %; 10 times too high: a slipped decimal point"),
         ("0.960", "KGM", "10 times too low: a slipped decimal point"),
-        ("9600", "KGM", "1000 times too high: a slipped decimal point, or the number may be meant in G, not in KG"),
-        ("9.600", "GRM", "1000 times too low: a slipped decimal point, or the number may be meant in KG, not in G"),
-        ("21.16", "KGM", "the number may be meant in LBR, not in KG"),
+        (
+            "9600",
+            "KGM",
+            "1000 times too high: a slipped decimal point, or perhaps the number is in G, not in KG (1 G is",
+        ),
+        (
+            "9.600",
+            "GRM",
+            "1000 times too low: a slipped decimal point, or perhaps the number is in KG, not in G (1 KG is",
+        ),
+        ("21.16", "KGM", "perhaps the number is in LBR, not in KG (1 LBR is 0.4536 KG)"),
         ("6.900", "KGM", "two digits swapped: 9.600 instead of 6.900"),
         ("12.700", "KGM", "12.7 KG reported, 9.6 KG expected: 132 %"),
     ],
@@ -155,7 +163,7 @@ def test_all_causes_that_fit_are_told():
     (told,) = holds(report("19.800"), facts=wide)
     assert told == (
         "19.8 KG reported, 9.6 KG expected: 206 %; twice what is expected: counted double, or two lots in one report; "
-        "or the number may be meant in LBR, not in KG"
+        "or perhaps the number is in LBR, not in KG (1 LBR is 0.4536 KG)"
     )
 
 
