@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
 from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
 
 from agent import masterfiles
 from agent.commands.place import Place, now
+from agent.config import parse, read_yaml
 from agent.facts import Facts, Plant, from_document
 from agent.store import masterdata
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 def known(place: Place) -> Facts:
@@ -18,3 +24,13 @@ def known(place: Place) -> Facts:
     learnt = place.look(lambda live: masterdata.current(live, "erp"))
     told = (from_document(kind, document) for kind, _, document in learnt)
     return Facts(plant, table).with_facts(files).with_facts(told)
+
+
+def options_of(place: Place, workflow: str, options: type[Options]) -> Options:
+    """What the configuration says for the workflow of this kind, its defaults without one. Raises ConfigError."""
+    flows = read_yaml(place.file).get("workflows")
+    for name, item in (flows.mapping if flows else {}).items():
+        kind, written = item.get("kind"), item.get("options")
+        if written is not None and (kind.text if kind else name) == workflow:
+            return parse(written, options)
+    return options()

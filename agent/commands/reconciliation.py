@@ -69,6 +69,11 @@ def listed(*, costs: float, limit: int, place: Place, json: bool) -> None:
 
 
 def _quantity(_context: click.Context, _argument: click.Parameter, text: str) -> Decimal:
+    return typed(text)
+
+
+def typed(text: str) -> Decimal:
+    """A quantity that a person types. Raises click.UsageError."""
     try:
         number = Decimal(text)
         fits = 0 <= number < 10**10

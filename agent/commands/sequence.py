@@ -9,11 +9,9 @@ from typing import Any
 import click
 
 from agent.commands import show
-from agent.commands.facts import known
+from agent.commands.facts import known, options_of
 from agent.commands.place import Place, as_json, at_place, now
-from agent.config import parse, read_yaml
 from agent.releasing import release_sequence, shown
-from agent.workflows.constraints import Limits
 from agent.workflows.order_release import Config, OrderRelease
 
 LONGEST_S = 20.0
@@ -41,7 +39,7 @@ def command(*, work_center: str, set_up_for: str, running: str, place: Place, js
     until = time.monotonic() + LONGEST_S
     found = shown(
         release_sequence(
-            facts, work_center, now(), _limits(place),
+            facts, work_center, now(), options_of(place, OrderRelease.name, Config).limits,
             running=running, set_up_for=set_up_for, out_of_time=lambda: time.monotonic() > until,
         )
     )  # fmt: skip
@@ -59,16 +57,6 @@ def command(*, work_center: str, set_up_for: str, running: str, place: Place, js
         show.folded(f"left out: {one['order']}: {one['why']}")
     if not rows and not found["left_out"]:
         show.say(f"{work_center} has no open orders")
-
-
-def _limits(place: Place) -> Limits:
-    """As the workflow `order_release` of the configuration judges facts. Raises ConfigError."""
-    flows = read_yaml(place.file).get("workflows")
-    for name, item in (flows.mapping if flows else {}).items():
-        kind, options = item.get("kind"), item.get("options")
-        if options is not None and (kind.text if kind else name) == OrderRelease.name:
-            return parse(options, Config).limits
-    return Config().limits
 
 
 def _due(one: Mapping[str, Any]) -> str:

@@ -25,9 +25,14 @@ _FROM_BLOCKED: Final = "555"
 SIGNED: Final = "what becomes of a blocked lot is signed by a person"
 
 
-def costs(one: Found, rest: Decimal, rework_share: Decimal) -> Mapping[str, Decimal]:
-    """What each choice costs, in the plant's currency."""
-    worth = one.place.material.price * rest
+def usual(severity: str) -> str:
+    """The choice that is usual for a defect as bad as this."""
+    return _USUAL[Severity(severity or Severity.MINOR)]
+
+
+def costs(price: Decimal, quantity: Decimal, rework_share: Decimal) -> Mapping[str, Decimal]:
+    """What each choice costs of so much at this price, in the plant's currency."""
+    worth = price * quantity
     return {SCRAP: worth, REWORK: worth * rework_share, AS_IS: Decimal(0)}
 
 
@@ -35,10 +40,10 @@ def suggested(one: Found, judged: Judged, rest: Decimal, rework_share: Decimal, 
     """What is usual for a defect as bad as this, with what each choice costs; nothing where nothing is blocked."""
     if not rest:
         return ()
-    cost, currency = costs(one, rest, rework_share), facts.plant.currency
+    cost, currency = costs(one.place.material.price, rest, rework_share), facts.plant.currency
     told = ", ".join(f"{_words(choice)} {cost[choice]:.2f} {currency}" for choice in CHOICES)
     what = f"{shown(rest, one.unit, facts.units)} of lot {one.actual.lot}"
-    return (f"for the {what} that are left, {_words(_USUAL[judged.severity])} is suggested; cost: {told}",)
+    return (f"for the {what} that are left, {_words(usual(judged.severity))} is suggested; cost: {told}",)
 
 
 def proposed(
@@ -61,7 +66,7 @@ def proposed(
     if state.get("decided"):
         holds.append(f"about lot {one.actual.lot} somebody has decided before")
     draft = _draft(choice, report, one, state, facts)
-    cost = costs(one, one.quantity, rework_share)[choice]
+    cost = costs(one.place.material.price, one.quantity, rework_share)[choice]
     reasons = (f"{_words(choice)} costs {cost:.2f} {facts.plant.currency}",)
     after = {**state, "decided": True, "restricted": bool(state.get("restricted")) and choice != AS_IS}
     proposal = Proposal((draft,), 1.0, tuple(holds), reasons, one.place.subject, scored=False)
@@ -80,7 +85,7 @@ def _draft(choice: str, report: SegmentResponse, one: Found, state: Mapping[str,
         draft = scrap_drafts.movement(report, one, reason, facts)
         return draft if restricted else draft._replace(payload={**draft.payload, "movement": _FROM_BLOCKED})
     what = shown(one.quantity, one.unit, facts.units)
-    note = f"Rework {what} of lot {one.actual.lot}, see its defect record ({report.id})"
+    note = f"Rework {what} of lot {one.actual.lot} for its defect ({report.id})"
     payload = {
         "order": one.place.order.order,
         "plant": one.place.order.plant,

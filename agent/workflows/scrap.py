@@ -31,6 +31,11 @@ UNKNOWN: Final = "unknown"  # the cause, where neither model nor person says one
 _NOTHING: Final = Proposal((), reasons=("nothing was scrapped",))
 
 
+def lot_key(material: str, lot: str) -> str:
+    """Under which key the history of a lot is kept."""
+    return f"scrap/lot/{material}/{lot}"
+
+
 class Config(BaseModel):
     """Options of the workflow `scrap`."""
 
@@ -93,7 +98,7 @@ class Scrap:
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """What came before at the work centre, and of the lot."""
-        lots = [f"scrap/lot/{one.material or report.order}/{one.lot}" for one in report.material_actuals if one.lot]
+        lots = [lot_key(one.material or report.order, one.lot) for one in report.material_actuals if one.lot]
         return (f"scrap/place/{report.work_center}", *lots[:1])
 
     def features(self, report: SegmentResponse, facts: Facts) -> Features | None:
@@ -250,9 +255,12 @@ class Scrap:
         if one.defect is not None:
             drafts.append(scrap_drafts.defect(report, one, one.defect, judged))
         if kept.restricted:
-            drafts.append(scrap_drafts.batch_status(report, one, restricted=True))
+            drafts.append(
+                scrap_drafts.kept_from_use(scrap_drafts.batch_status(report, one, restricted=True), report, one, judged)
+            )
         elif kept.rest:
-            drafts.append(scrap_drafts.transfer(report, one, kept.rest, "344", facts))
+            transfer = scrap_drafts.transfer(report, one, kept.rest, "344", facts)
+            drafts.append(scrap_drafts.kept_from_use(transfer, report, one, judged))
         if self.config.notify and severity.at_least(judged.severity, self.config.notify_from):
             drafts.append(scrap_drafts.notification(report, one, judged, self.config.notify, facts))
         return tuple(drafts)

@@ -116,6 +116,18 @@ def batch_status(report: SegmentResponse, one: Found, *, restricted: bool) -> Dr
     return Draft(Kind.BATCH_STATUS, one.place.lane, payload)
 
 
+def kept_from_use(draft: Draft, report: SegmentResponse, one: Found, judged: Judged) -> Draft:
+    """The same with what a person needs who asks later what becomes of the lot."""
+    about = {
+        "lot": one.actual.lot,
+        "work_center": report.work_center,
+        "severity": judged.severity.value,
+        "unit": one.unit,
+        "storage_location": one.actual.storage_location,
+    }
+    return draft._replace(payload={**draft.payload, **about})
+
+
 def notification(report: SegmentResponse, one: Found, judged: Judged, to: Sequence[str], facts: Facts) -> Draft:
     """Who must know, and that once for a cause at a lot or work centre."""
     what, where = amount(one, facts), one.actual.lot or report.work_center

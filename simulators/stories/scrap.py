@@ -20,17 +20,20 @@ async def play(stage: Stage) -> None:
     await _a_worn_tool(stage)
     lot = await _scratches(stage)
     await _reported_twice(stage)
-    await _reworked(stage, lot)
+    chosen = await _reworked(stage, lot)
     await stage.next(
         "THE END. 4 pieces went to the cost centre of the tool shop without anybody, 20 to that of handling because a "
         "person knew better, none twice, and 180 wait in blocked stock with a note on the order. What the person said "
-        "is a label: gatepost models export-labels scrap_classification --out labels.csv"
+        "is a label that the next model learns from:"
     )
-    stage.tell("From the report to the documents: .venv/bin/gatepost trace QC-2")
+    stage.say("  .venv/bin/gatepost models export-labels scrap_classification --out labels.csv")
+    stage.tell("From each report to its documents, with who decided and why:")
+    for name in ("QC-1", "QC-2", "QC-3", chosen):
+        stage.say(f"  .venv/bin/gatepost trace {name}")
 
 
 async def _a_worn_tool(stage: Stage) -> None:
-    stage.tell("BEGINNING. It finds 4 of 200 bodies of lot L-1 out of dimension. The tool is at 97 % of its life.")
+    await stage.next("BEGINNING. 4 of 200 bodies of lot L-1 are out of dimension. The tool is at 97 % of its life.")
     body = {"id": "QC-1", **ORDER, "quantity": 4, "lot": "L-1", "defect": "0002", "origin": "vision"}
     body |= {"lot_quantity": 200, "lot_stock": 200, "made_before": 1000, **WORN}
     scrap, defect = await stage.settled(await stage.report(f"{PLACE}/scrap", body))
@@ -48,14 +51,18 @@ async def _scratches(stage: Stage) -> dict[str, Any]:
     name = await stage.report(f"{PLACE}/scrap", body)
     first, *rest = await stage.settled(name)
     await stage.next(
-        f"Posting {first['id']} and the {len(rest)} behind it in its group wait for a person, and say why:"
+        f"The model is not sure. Posting {first['id']} and the {len(rest)} behind it in its group wait for a person:"
     )
     for reason in reasons(first):
-        stage.tell(f"  - {reason}")
+        if not reason.startswith("speaks for"):  # `approvals show` tells what each input adds
+            stage.tell(f"  - {reason}")
+    await stage.next("More of it, with what each measurement speaks for:")
+    stage.say(f"  .venv/bin/gatepost approvals show {first['id']}")
     await stage.next("The supervisor looks at a piece: the gripper has scratched it. That is handling, so:")
-    stage.tell(f'  gatepost approvals correct {first["id"]} cause=handling --reason "scratched by the gripper"')
-    changes = {"changes": {"cause": "handling"}}
-    await stage.decide("correction", first, PERSON, "scratched by the gripper", **changes)
+    why = "scratched by the gripper"
+    stage.say(f'  .venv/bin/gatepost approvals correct {first["id"]} cause=handling --reason "{why}"')
+    await stage.next("One signature, for the whole group …")
+    await stage.decide("correction", first, PERSON, why, changes={"cause": "handling"})
     done = await stage.settled(name, "acknowledged", "superseded")
     paid = next(one for one in done if one["kind"] == "scrap" and one["state"] == "acknowledged")
     blocked = next(one for one in done if one["kind"] == "stock_transfer")
@@ -74,21 +81,32 @@ async def _reported_twice(stage: Stage) -> None:
     first, *_ = await stage.settled(name)
     await stage.next(f"It is held: {reasons(first)[0]}.")
     stage.tell("The supervisor refuses it, and what would have followed with it:")
-    stage.tell(f'  gatepost approvals refuse {first["id"]} --reason "the operator has reported them"')
+    stage.say(f'  .venv/bin/gatepost approvals refuse {first["id"]} --reason "the operator has reported them"')
+    await stage.next("None of it is booked …")
     await stage.decide("refuse", first, PERSON, "the operator has reported them")
     await stage.settled(name, "refused")
 
 
-async def _reworked(stage: Stage, blocked: dict[str, Any]) -> None:
-    left = blocked["payload"]["quantity"]
-    await stage.next(
-        f"What becomes of the {left} pieces? The agent said what each choice costs. Quality chooses rework."
-    )
-    body = {"id": "QC-4", **ORDER, "quantity": int(left), "lot": "L-2", "choice": "rework"}
-    name = await stage.report(f"{PLACE}/follow_on", body)
+async def _reworked(stage: Stage, blocked: dict[str, Any]) -> str:
+    """The id of the report of what was chosen."""
+    number = blocked["id"]
+    asked = await stage.ask("GET", f"/v1/follow-ons/{number}")
+    costs = ", ".join(f"{choice.replace('_', ' ')} {cost}" for choice, cost in asked["costs"].items())
+    await stage.next(f"What becomes of the {asked['quantity']} pieces in blocked stock? Who asks is told:")
+    stage.say(f"  .venv/bin/gatepost follow-on show {number}")
+    usual = asked["suggested"].replace("_", " ")
+    stage.tell(f"For a {asked['severity']} defect {usual} is usual. It costs, in {asked['currency']}: {costs}.")
+    await stage.next("Quality chooses rework:")
+    stage.say(f'  .venv/bin/gatepost follow-on choose {number} rework --by worker --reason "scratches can be polished"')
+    choice = {"choice": "rework", "reason": "scratches can be polished", "on_behalf_of": "worker"}
+    report = str((await stage.ask("POST", f"/v1/follow-ons/{number}", choice))["report"])
+    stage.reported(f"{report} entered")
+    name = f"follow_on:{report}"
     (note,) = await stage.settled(name)
     await stage.next(f"{reasons(note)[0].capitalize()}: posting {note['id']} waits, and the supervisor signs it:")
-    stage.tell(f'  gatepost approvals approve {note["id"]} --reason "agreed with quality"')
+    stage.say(f'  .venv/bin/gatepost approvals approve {note["id"]} --reason "agreed with quality"')
+    await stage.next("Signed …")
     await stage.decide("approve", note, PERSON, "agreed with quality")
     (note,) = await stage.settled(name, "acknowledged")
     await stage.next(f"Order 1000110 has it in its text: {note['payload']['text']}")
+    return report

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from agent import follow_ons
 from agent.approving import Asked
 from agent.callers import Identity
+from agent.desk import Act
+from agent.errors import Conflict
 from agent.store import approvals, labels
 from agent.tokens import Scope
 from agent.web.gateway import signatures
@@ -113,6 +117,21 @@ async def test_a_bad_lot_is_blocked_and_a_person_decides_what_becomes_of_it(floo
     assert "10 % of the lot" in told[0]["text"]
     assert [one[0] for one in moved(floor, before) if one[0].isdigit()] == ["551", "344"]
     assert floor.sap.erp.ledger.withheld["blocked"][BODY] == 180
+    block = done[2]["id"]
+    one = floor.readers[0]
+    offer = follow_ons.shown(follow_ons.kept(one, block), floor.agent.rules.facts, Decimal("0.3"))
+    assert (offer["quantity"], offer["suggested"], offer["decided"]) == ("180", "rework", False)
+    assert offer["costs"] == {"scrap": "414.00", "rework": "124.20", "use_as_is": "0.00"}
+    with pytest.raises(Conflict, match=f"posting {done[0]['id']} keeps no lot from use"):
+        follow_ons.kept(one, done[0]["id"])
+    entered = await follow_ons.enter(floor.agent.desk, block, "rework", Decimal(20), Act("jo", "can be polished"))
+
+    def waits() -> bool:
+        event = floor.event(entered["report"], "follow_on")
+        return event is not None and event.state == "held"
+
+    await until(waits, "the choice waits for its signature")
+    assert follow_ons.kept(one, block).decided
     body = report(floor, "F-2", 180, "L2", choice="scrap")
     (held,) = await postings(floor, body, "held", kind="follow_on")
     assert held["reasons"][0] == "what becomes of a blocked lot is signed by a person"
@@ -178,10 +197,23 @@ async def test_a_defect_code_that_is_added_lets_its_report_in(floor: Plant):
     codes = floor.folder / "masterdata" / "defect_codes.yaml"
     codes.write_text(codes.read_text(encoding="utf-8") + '  - {defect: "0816", group: SHAPE, text: "flash"}\n')
     await floor.reload(careful)
-    scrap, defect = await postings(floor, body, "acknowledged")
-    assert (scrap["payload"]["quantity"], defect["payload"]["defect_code"]) == ("3", "0816")
+
+    def booked() -> bool:
+        floor.alive()
+        event = floor.event("S-9", "scrap")
+        found[:] = floor.rows(
+            "SELECT kind, state, json_extract(payload, '$.quantity') FROM posting WHERE event_id = ? ORDER BY id",
+            event.id if event else 0,
+        )
+        return bool(found) and all(state == "acknowledged" for _, state, _ in found)
+
+    found: list[tuple[Any, ...]] = []
+    await until(booked, "the report is booked")
+    assert found == [("scrap", "acknowledged", "3"), ("defect", "acknowledged", "3")]
+    event = floor.event("S-9", "scrap")
     told = "SELECT json_extract(detail, '$.score.unknown') FROM audit WHERE action = 'decided' AND event_id = ?"
-    assert floor.rows(told, scrap["event_id"])[-1] == ('{"defect":"0816"}',)  # for the next training
+    assert event is not None
+    assert floor.rows(told, event.id)[-1] == ('{"defect":"0816"}',)  # for the next training
 
 
 @pytest.mark.parametrize(

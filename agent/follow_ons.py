@@ -1,0 +1,133 @@
+"""What becomes of a lot that is kept from use, asked and chosen by a person: each choice with its cost, then a report.
+
+It starts from the posting that keeps the lot from use: a transfer to blocked stock, or restricted use of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from agent.desk import Act, Desk
+from agent.errors import BadPayload, Conflict
+from agent.facts import Facts
+from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.own_events import SOURCE, event_of
+from agent.ports import Batch, Kind
+from agent.store import approvals, inbox
+from agent.store.transaction import Transaction
+from agent.workflows import follow_on
+from agent.workflows.scrap import FOLLOW_ON, lot_key
+
+KIND: Final = FOLLOW_ON
+_KEPT: Final = ("acknowledged", "simulated")
+_TEXTS: Final = ("material", "lot", "storage_location", "unit", "order", "operation", "work_center", "severity")
+
+
+class Kept(NamedTuple):
+    """A lot that is kept from use. `quantity` in the material's base unit `unit`; None: its whole batch."""
+
+    posting: int
+    material: str
+    lot: str
+    storage_location: str
+    unit: str
+    order: str
+    operation: str
+    work_center: str
+    severity: str
+    quantity: Decimal | None
+    decided: bool  # somebody has chosen before
+
+
+class Chosen(NamedTuple):
+    """What a person wants to become of so much of it."""
+
+    kept: Kept
+    choice: str
+    quantity: Decimal
+
+
+def kept(connection: apsw.Connection, posting_id: int) -> Kept:
+    """What the posting keeps from use. Raises NotFound, and Conflict where it keeps nothing (yet)."""
+    found = approvals.show(connection, posting_id)
+    payload = found["payload"]
+    blocks = found["kind"] == Kind.STOCK_TRANSFER and payload.get("movement") == "344"
+    restricts = found["kind"] == Kind.BATCH_STATUS and payload.get("restricted") is True
+    if not (blocks or restricts) or not payload.get("lot"):
+        raise Conflict(
+            f"posting {posting_id} keeps no lot from use: name the stock_transfer (344) or batch_status of a report of "
+            "scrap"
+        )
+    if found["state"] not in _KEPT:
+        raise Conflict(f"posting {posting_id} is {found['state']}: nothing is kept from use by it yet")
+    state: Any = inbox.states(connection, [lot_key(payload["material"], payload["lot"])])
+    texts = {name: payload[name] for name in _TEXTS}
+    quantity = Decimal(payload["quantity"]) if blocks else None
+    return Kept(posting_id, quantity=quantity, decided=any(one.get("decided") for one in state.values()), **texts)
+
+
+def shown(one: Kept, facts: Facts, rework_share: Decimal, quantity: Decimal | None = None) -> dict[str, Any]:
+    """For programs and people: what each choice costs, of so much of it, and which one is usual for such a defect."""
+    much = quantity if quantity is not None else one.quantity
+    material = facts.material(one.material)
+    cost = follow_on.costs(material.price if material else Decimal(0), much, rework_share) if much is not None else {}
+    return {
+        "posting": one.posting,
+        "material": one.material,
+        "lot": one.lot,
+        "quantity": f"{much:f}" if much is not None else None,
+        "unit": facts.units.shown(one.unit),
+        "severity": one.severity,
+        "suggested": follow_on.usual(one.severity),
+        "costs": {choice: f"{cost[choice]:.2f}" if cost else None for choice in follow_on.CHOICES},
+        "currency": facts.plant.currency,
+        "decided": one.decided,
+    }
+
+
+def chosen(one: Kept, choice: str, quantity: Decimal | None) -> Chosen:
+    """The choice, of all that is kept where nobody says how much. Raises BadPayload."""
+    if choice not in follow_on.CHOICES:
+        raise BadPayload(f"must be one of {', '.join(follow_on.CHOICES)}, not {choice[:40]!r}", field="choice")
+    much = quantity if quantity is not None else one.quantity
+    if much is None:
+        raise BadPayload("is missing: the whole batch is kept from use, how much of it is meant?", field="quantity")
+    return Chosen(one, choice, much)
+
+
+async def enter(desk: Desk, posting_id: int, choice: str, quantity: Decimal | None, act: Act) -> Any:
+    """Store it as a report of kind `follow_on`, whose draft a person signs. Raises NotFound, Conflict, BadPayload."""
+    request = {"act": "follow_on", "posting": posting_id, "choice": choice, "quantity": str(quantity), "by": act.by}
+
+    def job(tx: Transaction) -> Any:
+        def store() -> Any:
+            return _store(tx, chosen(kept(tx.connection, posting_id), choice, quantity), act, desk.now())
+
+        return approvals.once(tx, act.key, request, store) if act.key else store()
+
+    return await desk.act(job)
+
+
+def report_of(wanted: Chosen, by: str, at: datetime) -> SegmentResponse:
+    """The report; its id follows from when it was entered."""
+    one, person = wanted.kept, by.partition(" via ")[0]  # the same person, through whatever they typed it
+    rest = MaterialActual(
+        MaterialUse.SCRAP, Quantity(wanted.quantity, one.unit), one.material, one.lot, one.storage_location
+    )
+    return SegmentResponse(
+        KIND, f"FOLLOW-ON-{at:%Y%m%dT%H%M%S%f}", one.order, one.operation, at, one.work_center,
+        material_actuals=(rest,), data={"choice": wanted.choice}, personnel=person,
+    )  # fmt: skip
+
+
+def _store(tx: Transaction, wanted: Chosen, act: Act, at: datetime) -> Mapping[str, Any]:
+    report = report_of(wanted, act.by, at)
+    inbox.store(tx, Batch(SOURCE, (event_of(report),), at, lambda: None))
+    detail = {"report": report.id, "choice": wanted.choice, "quantity": f"{wanted.quantity:f}", "reason": act.reason}
+    tx.audit("follow_on_entered", detail, actor=act.by, posting_id=wanted.kept.posting)
+    return {"report": report.id, "by": act.by}

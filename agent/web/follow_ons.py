@@ -1,0 +1,84 @@
+"""/v1/follow-ons: what may become of a lot that is kept from use, what each choice costs, and the choice."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from fastapi import Depends
+from pydantic import Field
+
+from agent import follow_ons
+from agent.app import Agent
+from agent.approving import visible
+from agent.callers import Identity
+from agent.errors import Conflict
+from agent.tokens import Scope
+from agent.web.bodies import Reasoned
+from agent.web.looks import PostingId, Reader
+from agent.web.models import Shown
+from agent.web.requests import Acts, Key, TheAgent, act_of, committed, look, new_router
+from agent.workflows.scrap import Scrap
+
+router = new_router()
+Reporter = Annotated[Identity, Depends(Acts(Scope.INGEST))]
+Choice = Literal["scrap", "rework", "use_as_is"]
+
+
+class FollowOns(Shown):
+    """What may become of the lot."""
+
+    posting: int
+    material: str
+    lot: str
+    quantity: str | None = Field(description="A decimal string; null: its whole batch is in restricted use")
+    unit: str
+    severity: str
+    suggested: Choice = Field(description="What is usual for a defect as bad as this")
+    costs: dict[Choice, str | None] = Field(description="Of each choice, a decimal string; null without a quantity")
+    currency: str
+    decided: bool = Field(description="Somebody has chosen before")
+
+
+class Choose(Reasoned):
+    """What shall become of it."""
+
+    choice: Choice
+    quantity: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{1,10}(\.[0-9]{1,6})?$",
+        description="A decimal string in the unit of the posting; all of it if absent",
+    )
+
+
+class Entered(Shown):
+    """The choice is on disk; its draft waits for a signature."""
+
+    report: str = Field(description="Its message id, for `/v1/trace`")
+    by: str
+
+
+@router.get("/v1/follow-ons/{id}", tags=["scrap"])
+async def get_follow_ons(id: PostingId, agent: TheAgent, caller: Reader) -> FollowOns:
+    """What may become of the lot that this posting keeps from use, with what each choice costs."""
+    await look(agent, lambda connection: visible(connection, id, caller))
+    one = await look(agent, lambda connection: follow_ons.kept(connection, id))
+    return FollowOns.model_validate(follow_ons.shown(one, agent.rules.facts, _workflow(agent).config.rework_share))
+
+
+@router.post("/v1/follow-ons/{id}", status_code=202, tags=["scrap"])
+async def choose_follow_on(id: PostingId, asked: Choose, agent: TheAgent, caller: Reporter, key: Key = "") -> Entered:
+    """Choose: a report of kind `follow_on`. What it posts waits for a signature."""
+    await look(agent, lambda connection: visible(connection, id, caller))
+    _workflow(agent)
+    quantity = Decimal(asked.quantity) if asked.quantity is not None else None
+    act = act_of(caller, asked, key)
+    return Entered.model_validate(await committed(agent, follow_ons.enter(agent.desk, id, asked.choice, quantity, act)))
+
+
+def _workflow(agent: Agent) -> Scrap:
+    """Who decides about it. Raises Conflict where nobody does."""
+    assigned = agent.rules.assignments.get(follow_ons.KIND)
+    if assigned is None or not isinstance(assigned.workflow, Scrap):
+        raise Conflict(f"no workflow reads reports of kind {follow_ons.KIND!r}: add it to the mapping of scrap")
+    return assigned.workflow
