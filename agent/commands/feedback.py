@@ -98,7 +98,7 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     )
     if left := len(found) - len(rows):
         why = ", or refused without a class" if manifest.kind == "classes" else ""
-        show.say(f"{left} are left out: another version scored them, with other features{why}")
+        show.folded(f"{left} are left out: another version scored them, with other features or not here any more{why}")
 
 
 def _champion(place: Place, name: str) -> Manifest:
