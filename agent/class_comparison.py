@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent import paired
-from agent.paired import Difference, Numbers, Share, Speed, Statistic, calibration_error, difference, differing
+from agent.paired import Difference, Figure, Numbers, Share, Speed, Statistic, calibration_error, differences, mean
 from agent.settings import Promotion
 
 NEAREST: Final = 1e-6  # to 0: the logarithm of a probability is finite
@@ -96,8 +96,13 @@ def compare(
     names = sorted({*known, *counted})
     both = [one for one in labelled if one.champion is not None and one.challenger is not None]
     scored = _Scored.of(both, names) if both else None
-    judged = _judged(scored, labelled, float(gate.wrong_costs)) if scored else None
-    classes = tuple(_of_class(at, name, counted[name], scored) for at, name in enumerate(names))
+    recalls = {f"recall of {name}": _recall(scored, at) for at, name in enumerate(names)} if scored else {}
+    found = differences(_answered(scored) | _known(recalls), len(both)) if scored else {}
+    judged = _judged(found, scored, labelled, float(gate.wrong_costs)) if scored else None
+    classes = tuple(
+        OfClass(name, counted[name], found.get(f"recall of {name}"), _precision(scored, at))
+        for at, name in enumerate(names)
+    )
     latest = sorted(reports, key=lambda one: -one.event_id)
     post = tuple(one.event_id for one in latest if _passes(one)[1] > _passes(one)[0])
     hold = tuple(one.event_id for one in latest if _passes(one)[1] < _passes(one)[0])
@@ -153,33 +158,63 @@ class _Scored:
         taken = [one[table.argmax(axis=1)] for table in told]
         return cls(truth, (told[0], told[1]), (taken[0], taken[1]))
 
-    def each(self, figure: str) -> Numbers:
-        """A loss, or whether it was right: a row for either version, one value per report."""
-        if figure == "right":
-            return np.array([(taken * self.truth).sum(axis=1) for taken in self.taken])
-        if figure == "brier":
-            return np.array([((told - self.truth) ** 2).sum(axis=1) for told in self.told])
+    # Of each a row for either version, one value per report.
+
+    @property
+    def right(self) -> Numbers:
+        """Whether the likeliest class is the one that the person named."""
+        return np.array([(taken * self.truth).sum(axis=1) for taken in self.taken])
+
+    @property
+    def brier(self) -> Numbers:
+        """The squared distance to the truth, summed over the classes."""
+        return np.array([((told - self.truth) ** 2).sum(axis=1) for told in self.told])
+
+    @property
+    def log_loss(self) -> Numbers:
+        """Of the probability that the named class was given."""
         of_truth = np.array([(told * self.truth).sum(axis=1) for told in self.told])
         return np.asarray(-np.log(np.clip(of_truth, NEAREST, 1.0)))
 
 
-def _judged(scored: _Scored, labelled: Sequence[Case], wrong_costs: float) -> Judged:
+def _answered(scored: _Scored) -> dict[str, Figure]:
+    """What is judged of the reports that both answered."""
+    champion, challenger = scored.taken
+    return {
+        "accuracy": mean(scored.right, more_is_better=True),
+        "macro-F1": Figure(_macro_f1(scored.truth, champion), _macro_f1(scored.truth, challenger), more_is_better=True),
+        "log loss": mean(scored.log_loss),
+        "brier": mean(scored.brier),
+    }
+
+
+def _judged(found: Mapping[str, Difference], scored: _Scored, labelled: Sequence[Case], wrong_costs: float) -> Judged:
     """Of all labels cost and share accepted (what has no answer is a person's), of the answered ones all else."""
     passes = np.array([_passes(one) for one in labelled], np.float64).T
     hit = np.array([[bool(said) and _likeliest(said or {}) == one.told for said in one[1:3]] for one in labelled]).T
-    right = scored.each("right")
+    of_all = {
+        "cost": mean(np.where(passes == 0, 1.0, wrong_costs * ~hit)),
+        "accepted": mean(passes, more_is_better=True),
+        **_known({"right of these": _share(passes * hit, passes)}),
+    }
+    more = differences(of_all, len(labelled))
     confidence = [told.max(axis=1) for told in scored.told]
     return Judged(
         sum(one.unbiased for one in labelled),
-        difference(right, more_is_better=True),
-        differing((_macro_f1(scored.truth, scored.taken[0]), _macro_f1(scored.truth, scored.taken[1])), len(right[0])),
-        difference(scored.each("log loss")),
-        difference(scored.each("brier")),
-        difference(np.where(passes == 0, 1.0, wrong_costs * ~hit)),
-        difference(passes, more_is_better=True),
-        _share(passes * hit, passes),
-        Share(*(calibration_error(said, of) for said, of in zip(confidence, right, strict=True))),
+        found["accuracy"],
+        found["macro-F1"],
+        found["log loss"],
+        found["brier"],
+        more["cost"],
+        more["accepted"],
+        more.get("right of these"),
+        Share(*(calibration_error(said, of) for said, of in zip(confidence, scored.right, strict=True))),
     )
+
+
+def _known(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:
+    """Without those that there are no cases for."""
+    return {name: one for name, one in figures.items() if one is not None}
 
 
 def _macro_f1(truth: Table, taken: Table) -> Statistic:
@@ -195,7 +230,7 @@ def _macro_f1(truth: Table, taken: Table) -> Statistic:
     return of
 
 
-def _share(parts: Numbers, wholes: Numbers) -> Difference | None:
+def _share(parts: Numbers, wholes: Numbers) -> Figure | None:
     """Of either row the share that `parts` are of `wholes`; None where one of both has nothing to share."""
     if not wholes.any(axis=1).all():
         return None
@@ -207,19 +242,21 @@ def _share(parts: Numbers, wholes: Numbers) -> Difference | None:
 
         return of
 
-    return differing((statistic(parts[0], wholes[0]), statistic(parts[1], wholes[1])), parts.shape[1])
+    return Figure(statistic(parts[0], wholes[0]), statistic(parts[1], wholes[1]), more_is_better=True)
 
 
-def _of_class(at: int, name: str, labels: int, scored: _Scored | None) -> OfClass:
-    if scored is None:
-        return OfClass(name, labels, None, (None, None))
+def _recall(scored: _Scored, at: int) -> Figure | None:
     truth = scored.truth[:, at]
-    hits = np.array([truth * taken[:, at] for taken in scored.taken])
+    return _share(np.array([truth * taken[:, at] for taken in scored.taken]), np.array([truth, truth]))
+
+
+def _precision(scored: _Scored | None, at: int) -> tuple[float | None, float | None]:
+    if scored is None:
+        return None, None
     called = [float(taken[:, at].sum()) for taken in scored.taken]
-    champion, challenger = (
-        float(row.sum()) / count if count else None for row, count in zip(hits, called, strict=True)
-    )
-    return OfClass(name, labels, _share(hits, np.array([truth, truth])), (champion, challenger))
+    hits = [float((scored.truth[:, at] * taken[:, at]).sum()) for taken in scored.taken]
+    champion, challenger = (of / count if count else None for of, count in zip(hits, called, strict=True))
+    return champion, challenger
 
 
 # ── the gate ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ interval, 95 %; Efron and Tibshirani 1993, "An Introduction to the Bootstrap"). 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -67,30 +67,48 @@ Statistic = Callable[[Numbers], Numbers]
 """Of draws (one a row: how often each case was drawn) the figure of each."""
 
 
-def difference(of_each: Numbers, *, more_is_better: bool = False) -> Difference:
-    """Of means: from the champion's row and the challenger's, one value per case."""
+class Figure(NamedTuple):
+    """A figure of both that follows from how often each case counts; NaN where it follows from none."""
+
+    champion: Statistic
+    challenger: Statistic
+    more_is_better: bool = False
+
+
+def mean(of_each: Numbers, *, more_is_better: bool = False) -> Figure:
+    """From the champion's row and the challenger's, one value per case."""
     champion, challenger = of_each
-    return differing((_mean(champion), _mean(challenger)), len(champion), more_is_better=more_is_better)
+    return Figure(_mean(champion), _mean(challenger), more_is_better)
 
 
-def differing(both: tuple[Statistic, Statistic], cases: int, *, more_is_better: bool = True) -> Difference:
-    """Of any figure of champion and challenger that follows from how often each of so many cases counts.
+def differences(figures: Mapping[str, Figure], cases: int) -> dict[str, Difference]:
+    """Of each of these figures of so many cases, all by the same draws."""
+    once, found = np.ones((1, cases)), {name: list[Numbers]() for name in figures}
+    for drawn in _draws(cases):
+        for name, one in figures.items():
+            found[name].append(one.challenger(drawn) - one.champion(drawn))
+    return {
+        name: Difference(
+            float(one.champion(once)[0]),
+            float(one.challenger(once)[0]),
+            *_between(np.concatenate(found[name])),
+            one.more_is_better,
+        )
+        for name, one in figures.items()
+    }
 
-    NaN is a figure that follows from none of those drawn.
-    """
-    champion, challenger = both
-    once = np.ones((1, cases))
-    values = float(champion(once)[0]), float(challenger(once)[0])
-    return Difference(*values, *_interval(lambda drawn: challenger(drawn) - champion(drawn), cases), more_is_better)
+
+def difference(of_each: Numbers) -> Difference:
+    """Of means, less of which is better: from the champion's row and the challenger's, one value per case."""
+    return differences({"": mean(of_each)}, of_each.shape[1])[""]
 
 
 def interval(values: Numbers) -> tuple[float, float]:
     """The 95 % bootstrap interval of the mean."""
-    return _interval(_mean(values), len(values))
+    return _between(np.concatenate([_mean(values)(drawn) for drawn in _draws(len(values))]))
 
 
-def _interval(statistic: Statistic, cases: int) -> tuple[float, float]:
-    found = np.concatenate([statistic(drawn) for drawn in _draws(cases)])
+def _between(found: Numbers) -> tuple[float, float]:
     known = found[~np.isnan(found)]  # a draw without any case that the figure is about says nothing
     low, high = np.quantile(known, BETWEEN).tolist() if len(known) else (np.nan, np.nan)
     return low, high
