@@ -148,7 +148,7 @@ def _told(account: Account, made: Made, place: Place, own: Ratio, centre: float,
     known, open_pieces = account.total_known, account.open_pieces(made)
     words = [f"{need.material.material}: {shown(shortened(known), need.unit, facts.units)} measured"]
     if open_pieces:
-        expected = account.expected(made, place.per_piece * Fraction(f"{centre:.6f}"))
+        expected = rounded(account.expected(made, place.per_piece * Fraction(f"{centre:.6f}")), place.step)
         doubt = Decimal(f"{ratio.half_width(own, float(open_pieces * place.per_piece)):.2g}")
         pieces = shown(shortened(open_pieces), need.order.unit, facts.units)
         words.append(
