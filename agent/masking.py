@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 MASK: Final = "***"
-TELLS: Final = {"material": ("material_text", "to_material"), "batch": ("to_batch",)}
+TELLS: Final = {"material": ("material_text", "to_material"), "batch": ("to_batch", "lot")}
 """A field → what tells of it beside it: what it is called in words, and where a transfer goes."""
 SHORTEST: Final = 3  # shorter values would be found in texts that do not mean them
 HASHES: Final = frozenset({"record_hash", "record_sha256", "payload_sha256", "shown_sha256"})

@@ -13,7 +13,9 @@ from agent.app import Agent
 from agent.approving import visible
 from agent.callers import Identity
 from agent.errors import Conflict
+from agent.masking import veiled
 from agent.tokens import Scope
+from agent.veil import covered
 from agent.web.bodies import Reasoned
 from agent.web.looks import PostingId, Reader
 from agent.web.models import Shown
@@ -63,7 +65,8 @@ async def get_follow_ons(id: PostingId, agent: TheAgent, caller: Reader) -> Foll
     """What may become of the lot that this posting keeps from use, with what each choice costs."""
     await look(agent, lambda connection: visible(connection, id, caller))
     one = await look(agent, lambda connection: follow_ons.kept(connection, id))
-    return FollowOns.model_validate(follow_ons.shown(one, agent.rules.facts, _workflow(agent).config.rework_share))
+    found = follow_ons.shown(one, agent.rules.facts, _workflow(agent).config.rework_share)
+    return FollowOns.model_validate(veiled(found, covered(agent.config, caller)))
 
 
 @router.post("/v1/follow-ons/{id}", status_code=202, tags=["scrap"])

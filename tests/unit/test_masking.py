@@ -40,6 +40,11 @@ def test_where_a_transfer_goes_is_masked_like_where_it_comes_from():
     assert seen["payload"] == {**moved, "material": MASK, "to_material": MASK, "to_batch": MASK}
 
 
+def test_the_lot_that_is_kept_from_use_is_masked_like_its_batch():
+    """Also where the material is not kept by batch, so that its batch is empty."""
+    assert veiled({"batch": "", "lot": "L-2", "severity": "major"}, ["batch"])["lot"] == MASK
+
+
 @pytest.mark.parametrize("name", sorted(HASHES))
 def test_a_hash_over_what_is_masked_is_masked(name):
     """Whoever knows all the rest of a payload would find the missing field by trying."""
