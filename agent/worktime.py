@@ -6,8 +6,10 @@ there; behind the last one nobody has planned yet: it is taken as there again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Final
 
 Window = tuple[float, float]
@@ -50,6 +52,23 @@ def present(start: float, end: float, windows: Sequence[Window]) -> float:
         return end - start
     inside = sum(max(0.0, min(end, one_end) - max(start, one_start)) for one_start, one_end in windows)
     return inside + max(0.0, end - max(start, windows[-1][1]))
+
+
+def present_until(windows: Sequence[Window]) -> Callable[[float], float]:
+    """`present` from now on, for many times to come: the periods are added up once."""
+    if not windows:
+        return lambda end: end
+    periods = [(max(0.0, start), end) for start, end in windows if end > 0.0]
+    starts = [start for start, _ in periods]
+    before = list(accumulate((end - start for start, end in periods), initial=0.0))
+    last = max(0.0, windows[-1][1])
+
+    def until(end: float) -> float:
+        begun = bisect_left(starts, end)
+        inside = before[begun - 1] + (min(end, periods[begun - 1][1]) - starts[begun - 1]) if begun else 0.0
+        return inside + max(0.0, end - last)
+
+    return until
 
 
 def merged(windows: Iterable[Window]) -> Iterator[Window]:

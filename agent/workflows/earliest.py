@@ -32,7 +32,7 @@ def earliest(asked: Asked, constraints: Sequence[Constraint], facts: Facts, oees
     """From the moment of asking; `oees` are what is expected of work centres, of the others the master data tell it."""
     operations = open_operations(asked.order)
     free, ready, set_by = 0.0, 0.0, "nothing: it can start now"
-    ahead = shop.ahead_minutes(asked.order, facts, asked.at)
+    ahead = shop.ahead_minutes(asked.order, facts)
     if ahead > 0:
         first = operations[0].work_center
         ready = worked_off(ahead / shop.effectiveness(first, facts, oees), _hours(asked, 0, facts))

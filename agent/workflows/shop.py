@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Final, NamedTuple
 
 from agent.errors import BadPayload
@@ -22,8 +23,9 @@ from agent.features.order_feasibility import (
 from agent.features.order_history import Pace
 from agent.workflows.constraints import open_operations
 from agent.workflows.orders import converted, into
-from agent.worktime import HORIZON, Window, present
+from agent.worktime import HORIZON, Window, present_until
 
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)  # when an order without a due date is due
 LEAST_OEE: Final = 0.1  # with less nobody could say when anything is done
 
 
@@ -90,15 +92,14 @@ def effectiveness(place: str, facts: Facts, oees: Mapping[str, float]) -> float:
     return max(LEAST_OEE, oees.get(place, float(known.oee) if known else 1.0))
 
 
-def ahead_minutes(order: Order, facts: Facts, at: datetime) -> float:
-    """What goes before it at its first work centre: what waits there and is due earlier."""
+def ahead_minutes(order: Order, facts: Facts) -> float:
+    """What goes before it at its first work centre: what waits there and is not due later."""
     first = next(iter(open_operations(order)), None)
     if first is None:
         return 0.0
-    own = until(order.due, at)
-    waiting = waiting_at(facts).get(first.work_center, ())
+    waiting, due = waiting_at(facts).get(first.work_center, ()), order.due or _NEVER
     return sum(
-        one.minutes for one in waiting if one.after == 0 and one.order != order.order and until(one.due, at) <= own
+        one.minutes for one in waiting if (one.due or _NEVER) <= due and one.after == 0 and one.order != order.order
     )
 
 
@@ -125,24 +126,24 @@ def row(order: Order, facts: Facts, at: datetime, outlook: Outlook) -> tuple[flo
         for one, planned in zip(operations, minutes, strict=True)
     )
 
+    there = [present_until(one) for one in outlook.hours]
+
+    def staffed(minutes: float) -> float:
+        """How many of these minutes from now somebody is there for each of the certificates; what is past stays."""
+        return minutes if minutes <= 0 else min((one(minutes) for one in there), default=minutes)
+
+    @cache  # many orders are due at the same moment, or at none
     def staffed_until(moment: datetime | None) -> float:
-        return staffed(until(moment, at), outlook.hours)
+        return staffed(until(moment, at))
 
     due = staffed_until(order.due)
     latest = max(0.0, due - USUAL_FLOW_FACTOR * sum(minutes))  # where the ERP plans no start: the last sensible one
     start = staffed_until(order.planned_start) if order.planned_start else latest
-    asked = Asked(steps, due, start, staffed(outlook.material_wait, outlook.hours))
+    asked = Asked(steps, due, start, staffed(outlook.material_wait))
     places = {one.work_center for one in operations}
     states = {place: _state(place, order, facts, outlook.oees, staffed_until) for place in places}
     shop = Shop(states, outlook.pace.flow_factor, outlook.pace.late_share)
     return tuple(_within(name, value) for name, value in zip(FEATURES, features(asked, shop), strict=True))
-
-
-def staffed(minutes: float, hours: Sequence[Sequence[Window]]) -> float:
-    """How many of these minutes from now somebody is there for each of the certificates; what is past stays."""
-    if minutes <= 0:
-        return minutes
-    return min((present(0.0, minutes, one) for one in hours), default=minutes)
 
 
 def _within(name: str, value: float) -> float:

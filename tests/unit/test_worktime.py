@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.worktime import merged, present, worked, worked_off
+from agent.worktime import merged, present, present_until, worked, worked_off
 
 times = st.floats(-5_000, 5_000).map(lambda value: round(value, 1))
 windows = st.lists(st.tuples(times, st.floats(1, 900)).map(lambda one: (one[0], one[0] + one[1])), max_size=6).map(
@@ -38,6 +38,13 @@ def test_hours_add_up(start, first, second, hours):
     whole = present(start, end, hours)
     assert whole == pytest.approx(present(start, middle, hours) + present(middle, end, hours), abs=1e-6)
     assert -1e-6 <= whole <= first + second + 1e-6
+
+
+@given(windows, st.lists(st.floats(0.1, 6_000), max_size=5))
+def test_many_times_are_told_as_each_alone(hours, ends):
+    """From now on, to the last bit: what a model is told must not depend on how it was counted."""
+    until = present_until(hours)
+    assert [until(end) for end in ends] == [present(0.0, end, hours) for end in ends]
 
 
 def test_two_shifts_and_a_night():
