@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Final, NamedTuple
 
 CLASSES: Final = ("late finish", "late start", "on time")  # of the last, the probability to start and finish on time
+LEAST_OEE: Final = 0.1  # with less nobody could say when anything is done
 USUAL_FLOW_FACTOR: Final = 2.0  # flow time over work, where no order has been finished yet
 
 
@@ -101,7 +102,7 @@ def features(asked: Asked, shop: Shop) -> tuple[float, ...]:
     set_ups = [_set_up(step, state) for step, state in zip(asked.steps, states, strict=True)]
     oees = [state.oee for state in states]
     wait = max(0.0, asked.material)
-    start = max(wait, ahead[0]) + set_ups[0]
+    start = max(wait, _free(states[0], asked.due)) + set_ups[0]
     minutes = (
         ("slack_h", asked.due - work),
         ("work_h", work),
@@ -148,6 +149,11 @@ def _ahead(state: WorkCentreState, due: float) -> float:
     return state.busy + state.down + _before(state.queue, due)
 
 
+def _free(state: WorkCentreState, due: float, arrived: float = 0.0) -> float:
+    """When it has done what goes before, at its effectiveness."""
+    return state.busy + state.down + (_before(state.queue, due) + arrived) / max(state.oee, LEAST_OEE)
+
+
 def _set_up(step: Step, state: WorkCentreState) -> float:
     return state.set_up if step.family and step.family != state.family else 0.0
 
@@ -160,6 +166,5 @@ def _finish(asked: Asked, states: Sequence[WorkCentreState], set_ups: Sequence[f
     at = wait
     for step, state, set_up in zip(asked.steps, states, set_ups, strict=True):
         arrived = sum(one.minutes for one in state.coming if one.due <= asked.due and one.after <= at)
-        free = _ahead(state, asked.due) + arrived
-        at = max(at, free) + set_up + step.minutes / max(state.oee, 0.1)
+        at = max(at, _free(state, asked.due, arrived)) + set_up + step.minutes / max(state.oee, LEAST_OEE)
     return at

@@ -12,6 +12,7 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Operation, Order
 from agent.features.order_feasibility import (
     FEATURES,
+    LEAST_OEE,
     USUAL_FLOW_FACTOR,
     Asked,
     Shop,
@@ -26,7 +27,6 @@ from agent.workflows.orders import converted, into
 from agent.worktime import HORIZON, Window, present_until
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)  # when an order without a due date is due
-LEAST_OEE: Final = 0.1  # with less nobody could say when anything is done
 
 
 class Waits(NamedTuple):

@@ -20,6 +20,7 @@ from agent.features.order_feasibility import FEATURES
 from models.evaluation.figures import Figure, dataset
 from models.order_feasibility.rows import LATE_FINISH, ON_TIME, Rows, folds, rows
 from models.order_feasibility.simulate import Route, routes
+from models.order_feasibility.train import DIRECTIONS
 from models.training import learners
 
 MACHINES: Final = 15
@@ -38,7 +39,7 @@ def measure(data: Path | None, folder: Path) -> list[Figure]:
     name = f"{len(choices)} published routes of {MACHINES} machines" if place else "generated routes"
     known, fresh = rows(LEARNT, choices, ORDERS), rows(JUDGED, choices, ORDERS)
     protocol = f"{name}, simulated shop, {len(LEARNT)} runs learnt, {len(JUDGED)} unseen runs of {ORDERS} orders"
-    fitted = learners.fit(known.features, known.classes, list(folds(known.runs)), ("boosting",))
+    fitted = learners.fit(known.features, known.classes, list(folds(known.runs)), ("boosting",), DIRECTIONS)
     answers = fitted.classifier.probabilities(fresh.features)
     late, told = (fresh.classes == LATE_FINISH).astype(float), answers[:, LATE_FINISH]
     missed, doubt = (fresh.classes != ON_TIME).astype(float), 1 - answers[:, ON_TIME]

@@ -1,4 +1,4 @@
-"""A job shop, event by event: orders on their routes, breakdowns, set-ups, late material; seeded, the same every time.
+"""A job shop, event by event: orders on their routes, breakdowns, set-ups, late material; the same for the same seed.
 
 Each order is asked about at its release. What the shop knows at that moment becomes the row, and what happens
 afterwards the label: started and finished on time. Minutes are simulated minutes since the run began.
@@ -11,36 +11,62 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from math import exp, pi, sin
+from math import exp, log, pi, sin
 from random import Random
 from typing import Final
 
-from agent.features.order_feasibility import (
-    USUAL_FLOW_FACTOR,
-    Asked,
-    Shop,
-    Step,
-    Waiting,
-    WorkCentreState,
-)
+from agent.features.order_feasibility import Asked, Shop, Step, Waiting, WorkCentreState
+from agent.features.order_history import NEWEST, Done, of_route, paces
 
 Route = Sequence[tuple[int, float]]  # work centre and planned minutes, step by step
 
-LOAD: Final = 0.68  # of the most loaded work centre, on average
-SWING: Final = 0.4  # how much more and less is released over a season
 SEASON: Final = 400  # orders
-ALLOWANCE: Final = (2.1, 8.0)  # time until due over work
-PLANNED_FACTOR: Final = 2.5  # the ERP schedules backwards from the due date with this much time per work
-FAMILIES: Final = ("A", "B", "C")
-SET_UP: Final = 0.15  # of a usual step
-NOISE: Final = 0.1  # sigma of the log of actual over planned minutes
-DOWN_SHARE: Final = 0.04
 REPAIR: Final = 3.0  # usual steps
-LATE_MATERIAL: Final = 0.12
-MATERIAL_DELAY: Final = 0.8  # of the order's work, exponential
 FORECAST_NOISE: Final = 0.25  # how well repair and arrival of material are known beforehand
-REMEMBERED: Final = 40  # finished orders in the recent flow factor
 WARM_UP: Final = 150  # orders before the first that is asked about
+TURN: Final = 0.02  # of the steps after which a work centre goes at another pace: a worn tool, a new one
+DRIFT: Final = 0.06  # by which share the pace of a work centre changes from step to step
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What kind of a shop it is. Of pairs each order or work centre draws its own value between the two."""
+
+    load: float = 0.68  # of the most loaded work centre, on average
+    swing: float = 0.4  # how much more and less is released over a season
+    allowance: tuple[float, float] = (2.1, 8.0)  # time until due over work at the usual pace
+    planned_factor: float = 2.5  # the ERP schedules backwards from the due date with this much time per work
+    families: int = 3
+    set_up: float = 0.15  # of a usual step
+    pace: tuple[float, float] = (1.0, 1.0)  # planned over actual minutes of a work centre that runs
+    memory: float = 0.98  # of a work centre's OEE: what is kept of it with each step
+    noise: float = 0.1  # sigma of the log of actual over planned minutes
+    down_share: float = 0.04
+    late_material: float = 0.12
+    material_delay: float = 0.8  # of the order's work, exponential
+
+
+JOB_SHOP: Final = Floor()
+
+
+def any_floor(seed: int) -> Floor:
+    """One of many: from hardly busy to choked, from new machines to worn ones, from no set-ups to long ones."""
+    random = Random(f"floor/{seed}")
+    worst = random.uniform(0.1, 1.0)
+    return Floor(
+        load=random.uniform(0.3, 0.95),
+        swing=random.uniform(0.0, 0.5),
+        allowance=(random.uniform(0.6, 2.5), random.uniform(4.0, 30.0)),
+        planned_factor=random.uniform(1.2, 5.0),
+        families=random.randint(1, 6),
+        set_up=exp(random.uniform(log(0.02), log(1.0))),
+        pace=(worst, random.uniform(max(worst, 0.6), 1.0)),
+        memory=random.uniform(0.7, 0.95),
+        noise=random.uniform(0.03, 0.3),
+        down_share=random.uniform(0.0, 0.1),
+        late_material=random.uniform(0.0, 0.4),
+        material_delay=random.uniform(0.2, 3.0),
+    )
 
 
 @dataclass(slots=True)
@@ -55,6 +81,7 @@ class _Order:
     told_material: float
     work: float
     at: int = 0  # step
+    arrived: float = 0.0  # when the step before was finished
     started: float = -1.0
     finished: float = -1.0
 
@@ -69,9 +96,19 @@ class _WorkCentre:
     down_until: float = 0.0
     told_until: float = 0.0
     family: str = ""
+    usual_pace: float = 1.0
+    pace: float = 1.0  # now
     planned: float = 0.0  # minutes of finished steps, and what they took
     taken: float = 0.0
     token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    order: _Order
+    at: float
+    flow: float
+    minutes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +122,38 @@ class Case:
     finished_on_time: bool
 
 
-def routes(seed: int, work_centers: int = 10, number: int = 300) -> list[Route]:
-    """Generated routes: four and more work centres in any order, 5 to 100 minutes each."""
+def routes(seed: int, work_centers: int = 10, number: int = 300, shortest: int = 4) -> list[Route]:
+    """Generated routes: `shortest` and more work centres in any order, 5 to 100 minutes each."""
     random = Random(f"routes/{seed}")
     return [
         [(place, float(random.randint(5, 100))) for place in random.sample(range(work_centers), length)]
-        for length in (random.randint(4, work_centers) for _ in range(number))
+        for length in (random.randint(shortest, work_centers) for _ in range(number))
     ]
 
 
-def run(seed: int, choices: Sequence[Route], orders: int) -> list[Case]:
+def any_routes(seed: int) -> list[Route]:
+    """Of one to twelve work centres, from one step on; some shops make in minutes what others make in days."""
+    random = Random(f"any routes/{seed}")
+    scale = exp(random.uniform(log(0.3), log(8.0)))
+    plain = routes(seed, random.randint(1, 12), shortest=1)
+    return [[(place, minutes * scale) for place, minutes in route] for route in plain]
+
+
+def run(seed: int, choices: Sequence[Route], orders: int, floor: Floor = JOB_SHOP) -> list[Case]:
     """The cases of one run over routes drawn from `choices`, in order of release."""
-    return list(_Run(seed, choices, orders).cases())
+    return list(_Run(seed, choices, orders, floor).cases())
 
 
 class _Run:
-    def __init__(self, seed: int, choices: Sequence[Route], orders: int) -> None:
-        self.seed, self.choices, self.orders = seed, choices, orders
+    def __init__(self, seed: int, choices: Sequence[Route], orders: int, floor: Floor) -> None:
+        self.seed, self.choices, self.orders, self.floor = seed, choices, orders, floor
         self.random = Random(f"shop/{seed}")
         self.number = 1 + max(place for route in choices for place, _ in route)
         steps = [minutes for route in choices for _, minutes in route]
         self.usual = sum(steps) / len(steps)
-        self.centres = [_WorkCentre(SET_UP * self.usual * self.random.uniform(0.5, 1.5)) for _ in range(self.number)]
+        self.centres = [self._centre() for _ in range(self.number)]
         self.open: dict[int, _Order] = {}
-        self.recent: deque[tuple[float, bool]] = deque(maxlen=REMEMBERED)
+        self.done: list[deque[_Finished]] = [deque(maxlen=NEWEST) for _ in self.centres]
         self.events: list[tuple[float, int, str, int, int]] = []
         self.sequence = count()
         self.now = 0.0
@@ -129,7 +174,7 @@ class _Run:
                 self.open[order.number] = order
                 self._plan(max(order.material, self.now), "material", order.number)
                 released += 1
-                season = 1 + SWING * sin(2 * pi * released / SEASON)
+                season = 1 + self.floor.swing * sin(2 * pi * released / SEASON)
                 self._plan(self.now + self.random.expovariate(season / gap), "release", 0)
             elif kind == "material":
                 self._arrive(self.open[which])
@@ -142,35 +187,41 @@ class _Run:
         for order, one, shop in asked:
             yield Case(self.seed, one, shop, order.started <= order.planned_start, order.finished <= order.due)
 
+    def _centre(self) -> _WorkCentre:
+        pace = self.random.uniform(*self.floor.pace)
+        return _WorkCentre(self.floor.set_up * self.usual * self.random.uniform(0.5, 1.5), usual_pace=pace, pace=pace)
+
     def _plan(self, at: float, kind: str, which: int, token: int = 0) -> None:
         heapq.heappush(self.events, (at, next(self.sequence), kind, which, token))
 
     def _usual_gap(self) -> float:
-        """Minutes between releases at which the most loaded work centre is as busy as LOAD says."""
+        """Minutes between releases at which the most loaded work centre is as busy as the floor says."""
         loads = [0.0] * self.number
         for route in self.choices:
             for place, minutes in route:
-                loads[place] += minutes / len(self.choices)
-        return max(loads) / LOAD
+                loads[place] += minutes / self.centres[place].usual_pace / len(self.choices)
+        return max(loads) / self.floor.load
 
     def _release(self, number: int) -> _Order:
-        random = self.random
+        random, floor = self.random, self.floor
         route = random.choice(self.choices)
         work = sum(minutes for _, minutes in route)
-        due = self.now + work * random.uniform(*ALLOWANCE)
+        lasting = sum(minutes / self.centres[place].usual_pace for place, minutes in route)
+        due = self.now + lasting * random.uniform(*floor.allowance)
         material = self.now
-        if random.random() < LATE_MATERIAL:
-            material += random.expovariate(1 / (MATERIAL_DELAY * work))
+        if random.random() < floor.late_material:
+            material += random.expovariate(1 / (floor.material_delay * work))
         return _Order(
             number=number,
             route=route,
-            family=random.choice(FAMILIES),
+            family=f"F{random.randrange(floor.families)}",
             released=self.now,
             due=due,
-            planned_start=max(self.now + 0.1 * work, due - PLANNED_FACTOR * work),
+            planned_start=max(self.now + 0.1 * work, due - floor.planned_factor * lasting),
             material=material,
             told_material=self.now + (material - self.now) * exp(random.gauss(0, FORECAST_NOISE)),
             work=work,
+            arrived=-1.0,
         )
 
     def _arrive(self, order: _Order) -> None:
@@ -185,29 +236,39 @@ class _Run:
         order = min(centre.queue, key=lambda one: (one.due, one.number))
         centre.queue.remove(order)
         planned = order.route[order.at][1]
-        taken = planned * exp(self.random.gauss(0, NOISE))
+        if self.floor.pace[0] < 1:
+            self._drift(centre)
+        taken = planned / centre.pace * exp(self.random.gauss(0, self.floor.noise))
         if centre.family != order.family:
             taken += centre.set_up
             centre.family = order.family
         if order.started < 0:
-            order.started = self.now
+            order.started = order.arrived = self.now
         centre.order, centre.done = order, self.now + taken
-        centre.planned, centre.taken = 0.98 * centre.planned + planned, 0.98 * centre.taken + taken
+        kept = self.floor.memory
+        centre.planned, centre.taken = kept * centre.planned + planned, kept * centre.taken + taken
         centre.token += 1
         self._plan(centre.done, "done", place, centre.token)
+
+    def _drift(self, centre: _WorkCentre) -> None:
+        """The pace wavers about its usual one, and now and then that is another."""
+        if self.random.random() < TURN:
+            centre.usual_pace = self.random.uniform(*self.floor.pace)
+        pace = centre.usual_pace + 0.9 * (centre.pace - centre.usual_pace)
+        centre.pace = min(1.0, max(0.1, pace + self.random.gauss(0, DRIFT) * pace))
 
     def _done(self, place: int) -> None:
         centre = self.centres[place]
         order, centre.order = centre.order, None
         if order is None:
             raise ValueError(f"work centre {place} was done with nothing")
-        order.at += 1
+        self.done[place].append(_Finished(order, self.now, self.now - order.arrived, order.route[order.at][1]))
+        order.at, order.arrived = order.at + 1, self.now
         if order.at < len(order.route):
             self._arrive(order)
         else:
             order.finished = self.now
             del self.open[order.number]
-            self.recent.append(((self.now - order.released) / order.work, self.now > order.due))
         self._begin(place)
 
     def _down(self, place: int) -> None:
@@ -230,7 +291,8 @@ class _Run:
         self._begin(place)
 
     def _up_time(self) -> float:
-        return self.random.expovariate(DOWN_SHARE / (REPAIR * self.usual * (1 - DOWN_SHARE)))
+        down = max(1e-6, self.floor.down_share)
+        return self.random.expovariate(down / (REPAIR * self.usual * (1 - down)))
 
     def _ask(self, order: _Order) -> tuple[Asked, Shop]:
         """What is known at this moment, in minutes from now."""
@@ -241,15 +303,17 @@ class _Run:
                 coming[place].append(Waiting(other.due - self.now, minutes, after))
                 after += minutes
         states = {str(place): self._state(place, coming[place]) for place in range(self.number)}
-        factors = [factor for factor, _ in self.recent]
-        shop = Shop(
-            states,
-            sum(factors) / len(factors) if factors else USUAL_FLOW_FACTOR,
-            sum(late for _, late in self.recent) / len(factors) if factors else 0.0,
-        )
+        pace = of_route([(f"{place}", minutes) for place, minutes in order.route], *paces(self._history()))
+        shop = Shop(states, pace.flow_factor, pace.late_share)
         steps = tuple(Step(str(place), minutes, order.family) for place, minutes in order.route)
         now = self.now
         return Asked(steps, order.due - now, order.planned_start - now, max(0.0, order.told_material - now)), shop
+
+    def _history(self) -> Iterator[Done]:
+        for place, finished in enumerate(self.done):
+            for one in finished:
+                ended = one.order.finished - self.now if one.order.finished >= 0 else None
+                yield Done(f"{place}", one.at - self.now, one.flow, one.minutes, one.order.due - self.now, ended)
 
     def _state(self, place: int, coming: list[Waiting]) -> WorkCentreState:
         centre, now = self.centres[place], self.now

@@ -39,6 +39,15 @@ class Number(Settings):
     least: Decimal | None = Field(default=None, description="below this the model is not asked; default: from the data")
     most: Decimal | None = Field(default=None, description="above this the model is not asked; default: from the data")
 
+    more: Literal["", "raises", "lowers"] = Field(
+        default="", description="raises: more of it never makes a lower class likelier; lowers: never a higher one"
+    )
+
+    @property
+    def direction(self) -> int:
+        """1, -1, or 0 where nothing is said."""
+        return {"raises": 1, "lowers": -1}.get(self.more, 0)
+
     @model_validator(mode="after")
     def _in_order(self) -> Number:
         if self.least is not None and self.most is not None and self.least >= self.most:
@@ -60,6 +69,7 @@ class Columns(Settings):
 
     target: str = Field(min_length=1, description="the column that the model shall tell")
     positive: str | None = Field(default=None, description="of two classes, the one whose probability is given")
+    order: tuple[str, ...] = Field(default=(), description="the classes from lowest to highest, for `more` of numbers")
     time: str | None = Field(default=None, description="when the row happened, ISO 8601 with its zone")
     numbers: Mapping[str, Annotated[Number, BeforeValidator(_empty)]] = Field(default_factory=dict)
     categories: Mapping[str, Annotated[Category, BeforeValidator(_empty)]] = Field(default_factory=dict)
@@ -77,6 +87,15 @@ class Columns(Settings):
         lt=1,
         description="how often what is accepted without a person must be right",
     )
+
+    @model_validator(mode="after")
+    def _rises(self) -> Columns:
+        bound = [name for name, number in self.numbers.items() if number.more]
+        if bound and self.learner != "boosting":
+            raise ValueError(f"{bound[0]} says `more`, which only boosting keeps to: say learner: boosting")
+        if bound and not self.order and self.positive is None:
+            raise ValueError(f"{bound[0]} says `more`: say `order`, the classes from lowest to highest")
+        return self
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Every column with the place where it is named."""

@@ -21,6 +21,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from agent.errors import ModelUnfit
 from agent.registry import MAX_BYTES
 from models.training.learners import SMALLEST, Classifier
+from models.training.ordered import OrderedBoosting
 
 INPUT: Final = "features"
 OUTPUT: Final = "probabilities"
@@ -32,6 +33,8 @@ def convert(estimator: Any, width: int, **options: Any) -> onnx.ModelProto:
 
     `options` are skl2onnx's for this estimator, like ``zipmap=False``. Raises ModelUnfit where it cannot be converted.
     """
+    if isinstance(estimator, OrderedBoosting):
+        return _ordered(estimator, width)
     wanted = {id(estimator): options} if options else None
     taken = [(INPUT, FloatTensorType([None, width]))]
     try:
@@ -41,6 +44,36 @@ def convert(estimator: Any, width: int, **options: Any) -> onnx.ModelProto:
     except Exception as error:  # noqa: BLE001  # the converter raises whatever its many authors chose
         raise ModelUnfit(f"{type(estimator).__name__} cannot be written as ONNX: {str(error)[:200]}") from None
     return single_opsets(proto)
+
+
+def _ordered(estimator: OrderedBoosting, width: int) -> onnx.ModelProto:
+    """Its steps side by side, and what comes of them: label (of nothing) and probabilities, as of any classifier."""
+    nodes: list[onnx.NodeProto] = []
+    constants = [numpy_helper.from_array(np.array([at], np.int64), name) for at, name in enumerate(("stay", "rise"))]
+    reached, columns = "", []
+    for at, step in enumerate(estimator.steps_):
+        proto = convert(step, width, zipmap=False)
+        part = compose.add_prefix_graph(proto.graph, f"s{at}_", rename_inputs=False)
+        answer = part.output[1].name
+        constants += part.initializer
+        nodes += _needed(part.node, answer)
+        for which in ("stay", "rise"):
+            nodes.append(helper.make_node("Gather", [answer, which], [f"{which}{at}"], axis=1))
+            if reached:
+                nodes.append(helper.make_node("Mul", [reached, f"{which}{at}"], [f"{which}_so_far{at}"]))
+        after = "_so_far" if reached else ""
+        columns.append(f"stay{after}{at}")
+        reached = f"rise{after}{at}"
+    nodes.append(helper.make_node("Concat", [*columns, reached], [OUTPUT], axis=1))
+    nodes.append(helper.make_node("ArgMax", [OUTPUT], ["label"], axis=1))
+    outputs = [
+        helper.make_tensor_value_info("label", TensorProto.INT64, [None, 1]),
+        helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, len(columns) + 1]),
+    ]
+    taken = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])]
+    graph = helper.make_graph(nodes, "model", taken, outputs, constants)
+    opsets = [helper.make_opsetid(domain, version) for domain, version in sorted(OPSET.items())]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def single_opsets(proto: onnx.ModelProto) -> onnx.ModelProto:

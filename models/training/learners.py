@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -19,11 +20,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from models.training.ordered import OrderedBoosting
+
 Table = NDArray[np.float32]
 Classes = NDArray[np.intp]
 Probabilities = NDArray[np.float64]
 Learner = Literal["boosting", "forest", "blend", "linear"]
 Make = Callable[[int], Any]  # an estimator for so many classes
+Directions = Sequence[int]  # by column: 1 where more of it never makes a lower class likelier, -1 a higher, 0 else
 
 SMALLEST: Final = 1e-6  # a probability below is taken as this before its logarithm: float32 knows no smaller ones well
 SEED: Final = 7
@@ -32,12 +36,15 @@ STEP: Final = 10  # rounds of boosting, after which their answers are looked at
 MARGIN: Final = 0.002  # of log-loss: what costs more, a later learner or more rounds, must be better by so much
 
 
-def boosting(classes: int) -> HistGradientBoostingClassifier:
+def boosting(classes: int, directions: Directions = ()) -> Any:
     """Boosted trees, the default: small, fast, at home with missing values; one tree per round and class.
 
-    `fit` keeps as many of the rounds as are worth it.
+    `fit` keeps as many of the rounds as are worth it. With `directions` the classes are in rising order.
     """
+    if any(directions) and classes > 2:
+        return OrderedBoosting(partial(boosting, 2, directions), classes)
     return HistGradientBoostingClassifier(
+        monotonic_cst=list(directions) if any(directions) else None,
         learning_rate=0.05,
         max_iter=min(200, MOST_TREES // max(classes, 1)),
         max_leaf_nodes=15,
@@ -128,26 +135,28 @@ class Fitted:
     losses: Mapping[str, float]  # of every learner that was tried, on rows not seen
 
 
-def fit(rows: Table, truth: Classes, folds: Folds, tried: Sequence[Learner]) -> Fitted:
+def fit(rows: Table, truth: Classes, folds: Folds, tried: Sequence[Learner], directions: Directions = ()) -> Fitted:
     """The best of `tried` by the log-loss on rows not seen; every class must be in every fold.
 
-    Each kind of member is fitted once per fold, whatever it is tried in.
+    Each kind of member is fitted once per fold, whatever it is tried in. `directions` bind boosting alone.
     """
     classes = int(truth.max()) + 1
+    bound = partial(boosting, directions=directions)
+    of = {learner: tuple(bound if make is boosting else make for make in MEMBERS[learner]) for learner in tried}
     known: dict[Make, _Unseen] = {}
     best: Fitted | None = None
     losses: dict[str, float] = {}
     for learner in tried:
-        for make in MEMBERS[learner]:
+        for make in of[learner]:
             if make not in known:
                 known[make] = _unseen(make, rows, truth, folds, classes)
-        unseen, value = _tempered([known[make].answers for make in MEMBERS[learner]], truth)
+        unseen, value = _tempered([known[make].answers for make in of[learner]], truth)
         losses[learner] = log_loss(unseen, truth)
         if best is None or losses[learner] < losses[best.learner] - MARGIN:
             best = Fitted(learner, Classifier((), value), unseen, losses)
     if best is None:
         raise ValueError("no learner is tried")
-    members = tuple(_made(make, classes, known[make].rounds).fit(rows, truth) for make in MEMBERS[best.learner])
+    members = tuple(_made(make, classes, known[make].rounds).fit(rows, truth) for make in of[best.learner])
     return Fitted(best.learner, Classifier(members, best.classifier.temperature), best.unseen, losses)
 
 
@@ -169,7 +178,7 @@ def _unseen(make: Make, rows: Table, truth: Classes, folds: Folds, classes: int)
 
 def _stages(fitted: Any, rows: Table) -> Iterator[tuple[int, Probabilities]]:
     """By number of rounds the answers; of an estimator without rounds the only ones."""
-    if not isinstance(fitted, HistGradientBoostingClassifier):
+    if not isinstance(fitted, HistGradientBoostingClassifier | OrderedBoosting):
         yield 0, fitted.predict_proba(rows)
         return
     for rounds, answer in enumerate(fitted.staged_predict_proba(rows), 1):

@@ -22,6 +22,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import onnxfile, registry
+from agent.errors import ConfigError, Finding
 from agent.modelfiles import Input, Manifest, Output, Reference
 from models.training import doubt, graph, judged, learners, parity, split
 from models.training.card import card
@@ -91,7 +92,8 @@ def train(name: str, data: Data, columns: Columns, origin: Origin, *, version: s
     encoding = Encoding.of(rows, columns)
     table = encoding.table(rows)
     inputs = encoding.inputs(table, columns)
-    fitted = learners.fit(table, truth[learnt], list(split.folds(truth[learnt])), TRIED[columns.learner])
+    directions = [columns.numbers[one.name].direction if one.name in columns.numbers else 0 for one in inputs]
+    fitted = learners.fit(table, truth[learnt], list(split.folds(truth[learnt])), TRIED[columns.learner], directions)
     proven = prove(name, version, fitted, table, inputs, encoding.groups, classes)
     judged_rows = [data.rows[at] for at in kept]
     reference = _reference(encoding, rows, fitted)
@@ -143,8 +145,13 @@ def next_version(models: Path, name: str) -> str:
 
 
 def _classes(data: Data, columns: Columns) -> tuple[str, ...]:
-    """The classes in the order of the columns; `positive` is the last of two."""
+    """The classes in the order of the columns; `positive` is the last of two. Raises ConfigError."""
     known = sorted(set(data.target))
+    if columns.order:
+        if sorted(columns.order) != known:
+            why = f"names other classes than the data, which have {', '.join(known)}"
+            raise ConfigError([Finding("columns", 1, "order", why, ", ".join(columns.order))])
+        return columns.order
     return tuple(sorted(known, key=lambda one: one == columns.positive))
 
 

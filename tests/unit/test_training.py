@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import example, given, settings
@@ -127,6 +128,47 @@ def test_of_two_classes_the_positive_one_is_given():
     columns = COLUMNS.model_copy(update={"positive": "bad"})
     manifest = pipeline.train("test_model", two, columns, ORIGIN, version="1").manifest
     assert (manifest.kind, manifest.classes, manifest.output.column) == ("probability", ("good", "bad"), 1)
+
+
+def test_more_of_it_never_makes_a_lower_class_likelier():
+    """Three classes in order and noisy rows: the highest rises with what raises it, through ONNX, and nowhere falls."""
+    random = np.random.default_rng(11)
+    pressure, oil = random.uniform(0, 10, 400), random.uniform(0, 10, 400)
+    value = pressure - oil / 2 + random.normal(0, 2, 400)
+    target = tuple("good" if one > 5 else "fair" if one > 1 else "bad" for one in value)
+    rows = tuple({"pressure": float(one), "oil": float(other)} for one, other in zip(pressure, oil, strict=True))
+    times = tuple(START + timedelta(minutes=at) for at in range(400))
+    numbers = {"pressure": Number(more="raises"), "oil": Number(more="lowers")}
+    told = Columns(target="state", numbers=numbers, learner="boosting", order=("bad", "fair", "good"), time="at")
+    made = pipeline.train("test_ordered", Data(rows, target, times, "0" * 64), told, ORIGIN, version="1")
+    assert made.manifest.classes == ("bad", "fair", "good")
+    session = ort.InferenceSession(made.files["model.onnx"], providers=["CPUExecutionProvider"])
+    grid = np.array([[[a, b] for b in np.linspace(0, 10, 41)] for a in np.linspace(0, 10, 41)], np.float32)
+    (answers,) = session.run(["probabilities"], {"features": grid.reshape(-1, 2)})
+    good, bad = (answers[:, at].reshape(41, 41) for at in (2, 0))
+    assert (np.diff(good, axis=0) >= -1e-6).all()
+    assert (np.diff(good, axis=1) <= 1e-6).all()
+    assert good[-1, 0] > 0.8 > 0.1 > good[0, -1]
+    assert bad[0, -1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learner": "auto", "order": ("a", "b", "c")}, "say learner: boosting"),
+        ({"learner": "boosting"}, "say `order`"),
+    ],
+)
+def test_more_needs_boosting_and_an_order(changes, words):
+    """Nobody is left to believe in a direction that the learner does not keep to."""
+    with pytest.raises(ValueError, match=words):
+        Columns(target="t", numbers={"pressure": Number(more="raises")}, **changes)
+
+
+def test_an_order_names_the_classes_of_the_data():
+    """A class that is missing in it, or written otherwise, is told with those of the data."""
+    with pytest.raises(ConfigError, match="burr, flash, ok"):
+        pipeline.train("m", data(), COLUMNS.model_copy(update={"order": ("ok", "burrs")}), ORIGIN, version="1")
 
 
 def test_a_class_with_few_rows_ends_training():
