@@ -16,7 +16,7 @@ from asyncua.ua.uaerrors import BadNodeIdUnknown
 
 from tests.api_bench import HOUSE, bench, free_port, until
 from tests.command_line import gatepost_
-from tests.integration.test_opcua_server import asking, listens
+from tests.opcua_face_bench import asking, listens
 
 ITEM = re.compile(r"nsu=(urn:[a-z:]+);s=(.+)")
 IGNITION = {
