@@ -122,7 +122,8 @@ def _why_not(proposal: Proposal, rule: Rule, today: date, score: Answer | ModelU
         why += (f"not scored by {rule.model}: {score or 'the report has not what the model looks at'}",)
     elif doubt := below(proposal.confidence, rule.min_confidence):
         why += (doubt, rule.raised_why) if rule.raised_from is not None else (doubt,)
-    if rule.max_quantity or rule.max_value is not None:
+    first, most = proposal.drafts[0], rule.max_value
+    if rule.max_quantity or (most is not None and not (len(proposal.drafts) == 1 and first.value <= most)):
         for one in (proposal.drafts,) if proposal.together else [(draft,) for draft in proposal.drafts]:
             why += tuple(_over_limits(one, rule))
     now = day_text(today)
