@@ -350,7 +350,8 @@ def test_the_shipped_model_takes_what_the_workflow_looks_at():
     assert values is not None
     assert tuple(values) == FEATURES
     keys = registry.trusted(Path("edge_config/trust/models"))
-    model = Model.load(Path("models/order_feasibility/1"), keys, FEATURES, kind="classes", explain_below=0.0)
+    folder = registry.champion(Path("models/order_feasibility"))
+    model = Model.load(folder, keys, FEATURES, kind="classes", explain_below=0.0)
     try:
         tight = facts_of(due=(AT + timedelta(hours=5)).isoformat())
         rows = [model.row(FLOW.values(report(), one, [{}, {}]) or {}) for one in (facts, tight)]
