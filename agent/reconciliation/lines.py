@@ -34,7 +34,7 @@ class Line(BaseModel):
     doubled: list[str] = []  # reports that were told to be one too many
     refused: list[str] = []  # reports of which a person said that nothing is to be booked, or took it back
     alone: list[str] = []  # reports that were judged before anything told that their lot was made
-    begun: bool = False  # whether there was a report at all
+    earliest: datetime | None = None  # of the lots that were reported
     absent: list[Made] = []  # told to be missing: what comes after all is no surprise
 
     @property

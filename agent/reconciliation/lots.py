@@ -20,6 +20,7 @@ NEAR: Final = 3.0  # so near to the usual lies what should have been reported
 LEAST: Final = 0.5
 TOGETHER: Final = 3.8  # of all components of a lot
 AGREE: Final = 3.0  # of each of them around what they say together
+LIKE: Final = 1 / 3  # of what another is off, as a share
 
 
 def judged(lot: Sequence[Off], materials: Mapping[str, Material], usual: Any) -> tuple[list[Finding], Level]:
@@ -63,8 +64,16 @@ def _more_was_made(lot: Sequence[Off], share: float, error: float, z: float) -> 
 
 
 def _odd_ones(lot: Sequence[Off], materials: Mapping[str, Material]) -> list[Finding]:
-    found = (_odd(one, materials[one.used.place.material]) for one in lot)
+    found = (_odd(one, materials[one.used.place.material]) for one in lot if not _set_up(one, lot))
     return [one for one in found if one is not None]
+
+
+def _set_up(one: Off, lot: Sequence[Off]) -> bool:
+    """Whether setting up took more this time: of a first lot another component is off likewise."""
+    return one.used.first and any(
+        other is not one and other.z > AGREE and one.off > other.off * LIKE > 0 and other.off > one.off * LIKE
+        for other in lot
+    )
 
 
 def _odd(one: Off, material: Material) -> Finding | None:

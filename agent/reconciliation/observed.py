@@ -35,7 +35,7 @@ class Used(NamedTuple):
     expected: float = 0.0  # by the bill of material for the lot; 0: nothing to compare with
     lot: Decimal = Decimal(0)  # how much of the product was made of it
     work_center: str = ""
-    first: bool = False  # of its order, as it came: what setting up takes is in it
+    first: bool = False  # of its order, of what had come by then: what setting up takes is in it
 
 
 class Booked(NamedTuple):

@@ -178,7 +178,8 @@ def _used(look: _Look, one: Used) -> None:
     look.late("report", look.now - one.at)
     order = _order_of(look, one.order)
     line = order.line(one.place.material)
-    one, line.begun = one._replace(first=not line.begun), True
+    first = line.earliest is None or one.at < line.earliest  # also where a device held it back, and others came before
+    one, line.earliest = one._replace(first=first), min(one.at, line.earliest or one.at)
     total = order.total(one.place.material)
     total.expected, total.used = total.expected + one.expected, total.used + one.quantity
     _moved(look, one)

@@ -12,6 +12,7 @@ from agent.detectors import balance
 from agent.detectors.balance import Balance, Change
 from agent.reconciliation import stock
 from agent.reconciliation.findings import Cause, Correction, Finding
+from agent.reconciliation.lots import judged
 from agent.reconciliation.observed import (
     Booked,
     InBooks,
@@ -27,6 +28,7 @@ from agent.reconciliation.observed import (
 from agent.reconciliation.pairing import dated, pair
 from agent.reconciliation.state import Order, State, Waiting, restored
 from agent.reconciliation.step import moved_at, step
+from agent.reconciliation.usualuse import Off
 
 MONDAY = datetime(2026, 11, 23, 6, tzinfo=UTC)
 RESIN, DYE, CAP = Place("RESIN", "SILO"), Place("DYE", "BAGS"), Place("CAP", "PACK")
@@ -186,6 +188,38 @@ def test_what_comes_late_is_not_missing():
     for hours in range(1, 40):
         told += step(state, [], now + timedelta(hours=hours), MATERIALS, timedelta(hours=12))
     assert told == []
+
+
+def test_a_first_lot_that_comes_late_is_still_the_first():
+    """What setting up takes is in it, though a device held it back and the second lot came before."""
+    state = State()
+    for now, came in lots(many=LEARNT):
+        step(state, came, now, MATERIALS)
+
+    def lot(number: int, factor: float) -> list[Observation]:
+        at, came = now + timedelta(hours=1 + number), list[Observation]()
+        for place, per in NEEDS:
+            id, quantity = f"late {number}/{place.material}", Decimal(f"{per * 100 * factor:.3f}")
+            quantity = quantity if place is not CAP else Decimal(round(quantity))
+            came.append(Used(id, at, "late", place, quantity, per * 100, Decimal(100), "WC"))
+            came.append(Booked(f"b{id}", at, "late", place, quantity))
+        return [*came, Made(f"made {number}", at, "late", Decimal(100))]
+
+    second: list[Observation] = [Plan("late", NEEDS), *lot(1, 1.01)]
+    told = step(state, second, now + timedelta(hours=3), MATERIALS)
+    told += step(state, lot(0, 1.15), now + timedelta(hours=4), MATERIALS)
+    assert told + step(state, [], now + timedelta(hours=60), MATERIALS) == []
+
+
+@pytest.mark.parametrize(("other", "many"), [(9.0, 0), (0.5, 1)])
+def test_what_no_slip_explains_is_told_where_no_other_component_is_off(other, many):
+    """A first lot of which everything took more was a longer set-up; one component alone is a report to look at."""
+    use = Used("u", MONDAY, "1", RESIN, Decimal("47.31"), 40.0, Decimal(100), "WC", first=True)
+    seen = [
+        Off(use._replace(place=place), 40.0, z * 0.01, 0.01, known=True) for place, z in ((RESIN, 9.0), (DYE, other))
+    ]
+    told, _ = judged(seen, MATERIALS, None)
+    assert [one.cause for one in told] == [Cause.RECORDING] * many
 
 
 # ── what a person signed ────────────────────────────────────────────────────────────────────────────────────
