@@ -38,6 +38,7 @@ class Stock(BaseModel):
     seen: tuple[float, float] | None = None  # what came, and what was booked as received
     deliveries: list[tuple[float, float]] = []  # of which the gauge or the books do not know yet
     past: list[tuple[float, float, float, float]] = []  # when, residual, used, residual without bias
+    raw: float | None = None  # the last residual, with all that was told
     bias: Level = (0.0, 0.0, 0.002)  # of the scales, as a share of what was used
     balance: Balance = Balance()
 
@@ -53,7 +54,9 @@ class Stock(BaseModel):
             self.books = self.books[len(earlier) - 1 :]
             came = self._underway(at, lies + self.used, earlier[-1][1])
             residual = lies + self.used - earlier[-1][1] - came
-            self.balance, change = balance.follow(self.balance, at, self._without_bias(at, residual))
+            before = self.balance
+            self.balance, change = balance.follow(before, at, self._without_bias(at, residual))
+            self._explained(before, change)
             if change is not None:
                 found.append(change)
         self.levels = [one for one in self.levels if one[0] >= overdue]
@@ -62,7 +65,10 @@ class Stock(BaseModel):
     def _without_bias(self, at: float, residual: float) -> float:
         """The residual without what scales hide: a share of what is used, which is learnt over days."""
         _, before, used, without = self.past[-1] if self.past else (at, residual, self.used, residual)
+        before = self.raw if self.raw is not None else before
         without += residual - before - self.bias[1] * (self.used - used)
+        self.raw = residual
+        residual -= self.balance.taken + self.balance.slope * (at - self.balance.bent)  # was told, and is no bias
         self.past.append((at, residual, self.used, without))
         while self.past[0][0] < at - BIAS_OVER:
             self.past.pop(0)
@@ -72,6 +78,19 @@ class Stock(BaseModel):
             width = max(self.bias[2], LEAST_BIAS)
             self.bias = level.learn(self.bias, share - self.bias[1], width, 1.0, LEAST_BIAS)
         return without
+
+    def _explained(self, before: Balance, change: Change | None) -> None:
+        """What was told is no bias of the scales: without it they are learnt from what remains."""
+        more, bent = self.balance.slope - before.slope, self.balance.bent
+        if more:
+            self.past = [
+                (at, left - more * max(0.0, at - bent), used, without) for at, left, used, without in self.past
+            ]
+        elif change is not None:
+            self.past = [
+                (at, left + (change.by if at <= change.at else 0.0), used, without)
+                for at, left, used, without in self.past
+            ]
 
     def _underway(self, at: float, came: float, booked: float) -> float:
         """What was delivered and is not booked yet; below 0: booked and not delivered. Both in sum since ever."""

@@ -380,6 +380,22 @@ def test_stock_that_goes_without_a_report_is_theft_or_a_mix_up():
     assert (mixed.cause, mixed.instead) == (Cause.SUBSTITUTION, RESIN)
 
 
+def test_what_was_told_is_no_bias_of_the_scales():
+    """A silo that much is taken from loses a lot at once: when that is told, the scales are believed as before."""
+    random, state, told = Random(4), State(), []
+    for hour in range(24 * 16):
+        now, gone = MONDAY + timedelta(hours=hour), 900.0 if hour > 24 * 9 else 0.0
+        used = Used(f"u{hour}", now, "1", RESIN, Decimal(100), 0.0, Decimal(0), "WC")
+        came: list[Observation] = [
+            used, Booked(f"b{hour}", now, "1", RESIN, Decimal(100)),
+            Level(now, RESIN, 90000 - 100 * (hour + 1) - gone + random.gauss(0, 20)),
+            InBooks(now, RESIN, 90000.0 - 100 * (hour + 1)),
+        ]  # fmt: skip
+        told += step(state, came, now + timedelta(minutes=1), MATERIALS, timedelta(hours=1))
+    assert [one.cause for one in told] == [Cause.THEFT], [one.evidence for one in told]
+    assert abs(state.stocks[0][1].bias[1]) < 0.0005  # of what was taken
+
+
 BESIDE = Place("RESIN", "SILO 2")
 
 
