@@ -44,7 +44,10 @@ COMMANDS = {
     "compare": ("compare:compare", "Compare what the agent would have done with what people did."),
     "findings": ("findings:command", "List what reconciliation found and nobody has put right yet, with its evidence."),
     "counts": ("reconciliation:counts", "List what is worth counting, in money; enter what was counted."),
-    "follow-on": ("follow_on:command", "What becomes of a lot kept from use: each choice with its cost; choose one."),
+    "follow-on": (
+        "follow_on:command",
+        "What becomes of a lot that is kept from use for a defect: show each choice with its cost, choose one.",
+    ),
     "variance": (
         "reconciliation:variance",
         "What an order took beside its bill of material, with the sentence that explains it.",
