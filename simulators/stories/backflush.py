@@ -25,7 +25,8 @@ async def play(stage: Stage) -> None:
     await _it_learns(stage, numbers)
     refused = await _a_pallet_on_the_scale(stage, numbers)
     await _the_end(stage, numbers)
-    stage.tell(f"What was refused, from the scale on: .venv/bin/gatepost trace {refused}")
+    stage.tell("What was refused, from the scale on:")
+    stage.say(f"  .venv/bin/gatepost trace {refused}")
 
 
 async def _made(stage: Stage, numbers: Any, good: int, *, final: bool = False) -> str:
@@ -106,7 +107,7 @@ async def _a_pallet_on_the_scale(stage: Stage, numbers: Any) -> str:
     await stage.next(
         "The supervisor goes and looks: a pallet stood on the scale. Refused, so that what was expected stands:"
     )
-    stage.tell(f'  gatepost approvals refuse {held["id"]} --reason "a pallet stood on the scale"')
+    stage.say(f'  .venv/bin/gatepost approvals refuse {held["id"]} --reason "a pallet stood on the scale"')
     await stage.decide("refuse", held, PERSON, "a pallet stood on the scale")
     await stage.settled(name, "refused")
     return name
@@ -124,7 +125,7 @@ async def _the_end(stage: Stage, numbers: Any) -> None:
         f"could make up for it, so posting {back['id']} takes it back (movement {back['payload']['movement']}), once "
         "the supervisor has signed:"
     )
-    stage.tell(f'  gatepost approvals approve {back["id"]} --reason "the scales are right"')
+    stage.say(f'  .venv/bin/gatepost approvals approve {back["id"]} --reason "the scales are right"')
     await stage.decide("approve", back, PERSON, "the scales are right")
     (back,) = await stage.settled(name, "acknowledged")
     expected = sum(map(Decimal, (*WEIGHED, "92.600", "18.300")))

@@ -51,7 +51,8 @@ async def play(stage: Stage) -> None:
         "THE END. Two orders were released and sent to their line without anybody; the planner was told once, with the "
         "number that was missing, and had nothing to do when it was there."
     )
-    stage.tell(f"What stood in the way of the second, and what followed: .venv/bin/gatepost trace order:{SECOND}")
+    stage.tell("What stood in the way of the second, and what followed:")
+    stage.say(f"  .venv/bin/gatepost trace order:{SECOND}")
 
 
 async def _all_is_well(stage: Stage, line: TopicLine) -> None:

@@ -116,8 +116,8 @@ async def _counted(stage: Stage) -> None:
     booked = await stage.settled(f"stock_count:{report}", "acknowledged")
     since = await stage.until(lambda: _since(stage), "the place to count as counted")
     await stage.next(
-        f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}. gatepost counts says "
-        f"that the place was counted at {since}."
+        f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}. "
+        f".venv/bin/gatepost counts says that the place was counted at {since}."
     )
 
 

@@ -51,8 +51,8 @@ class Stage:
     plant: str = "1710"
 
     def tell(self, text: str) -> None:
-        """A few sentences, in lines that fit a terminal."""
-        for line in textwrap.wrap(text, WIDTH):
+        """A few sentences, in lines that fit a terminal; an id stays in one piece, so that it can be copied."""
+        for line in textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False):
             self.say(line)
 
     async def next(self, text: str) -> None:
