@@ -16,11 +16,17 @@ HEAD: Final = "difference"
 
 
 def told(
-    name: str, champion: str, challenger: str, found: Comparison | ClassComparison, asked: dict[str, int | float]
+    name: str,
+    champion: str,
+    challenger: str,
+    found: Comparison | ClassComparison,
+    asked: dict[str, int | float],
+    decides: str,
 ) -> None:
-    """All of it; `asked` is how often the challenger was asked in shadow."""
+    """All of it; `asked` is how often the challenger was asked in shadow, `decides` the version that decides now."""
     share = found.agree / found.reports if found.reports else 0.0
-    show.say(f"{name}: {champion} decides, {challenger} would; the latest {found.reports} reports of this plant")
+    roles = _roles(champion, challenger, decides)
+    show.say(f"{name}: {roles}; the latest {found.reports} reports of this plant")
     show.say(f"  they agree about {found.agree} ({share:.1%})")
     show.folded(f"  only {challenger} would let pass: {_named(found.would_post)}")
     show.folded(f"  only {challenger} would hold: {_named(found.would_hold)}")
@@ -43,11 +49,18 @@ def told(
     elif found.judged is not None:
         _figures(champion, challenger, found.judged)
     if not found.against:
-        show.say(f"{challenger} passes the gate: gatepost models promote {name} {challenger}")
+        do = "it decides already" if challenger == decides else f"gatepost models promote {name} {challenger}"
+        show.say(f"{challenger} passes the gate: {do}")
         return
     show.say(f"{challenger} does not pass the gate:")
     for why in found.against:
         show.folded(f"  - {why}")
+
+
+def _roles(one: str, other: str, decides: str) -> str:
+    """What the two are today: whoever names versions may name them in any order, or two that do not decide."""
+    shown = dict.fromkeys((one, other, decides) if decides else (one, other))
+    return ", ".join(f"{version} {'decides' if version == decides else 'would'}" for version in shown)
 
 
 def _named(events: Sequence[int]) -> str:

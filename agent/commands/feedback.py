@@ -251,4 +251,12 @@ def compare(*, name: str, champion: str | None, challenger: str | None, place: P
         passes = not found.against
         show.data({"champion": champion, "challenger": challenger, "passes": passes, **asdict(found), "shadow": asked})
         return
-    compared.told(name, champion, challenger, found, asked)
+    compared.told(name, champion, challenger, found, asked, _deciding(place.models / name))
+
+
+def _deciding(folder: Path) -> str:
+    """The version that decides today; empty where none does yet."""
+    try:
+        return registry.aliases(folder).champion
+    except ModelUnfit:
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -160,7 +161,10 @@ def size(count: float) -> str:
 
 
 def content(posting: Mapping[str, Any], units: UnitTable) -> str:
-    """What a posting would do, in one line; units as people call them, the payload itself has their codes."""
+    """What a posting would do, in one line; units as people call them, the payload itself has their codes.
+
+    A goods issue that names a movement takes back what was issued before.
+    """
     payload = posting["payload"]
     if posting["kind"] == "reversal":
         return f"take back {payload.get('document', '')}"
@@ -172,7 +176,8 @@ def content(posting: Mapping[str, Any], units: UnitTable) -> str:
     ]
     parts += [str(payload["material"])] if payload.get("material") else []
     parts += [f"op {payload['operation']}"] if payload.get("operation") else []
-    told = " ".join(parts) + (" final" if payload.get("final") else "")
+    back = "take back " if posting["kind"] == "goods_issue" and payload.get("movement") else ""
+    told = back + " ".join(parts) + (" final" if payload.get("final") else "")
     order = f"order {payload['order']}" if payload.get("order") else ""
     return told or str(payload.get("subject") or payload.get("text") or order)
 
@@ -199,19 +204,33 @@ def money(value: str | Decimal | None, currency: str) -> str:
 
 
 def payload(posting: Mapping[str, Any], units: UnitTable, indent: str = "    ") -> str:
-    """The content that is signed, as `pairs`; beside the code of a unit what people call it."""
+    """The content that is signed, as `pairs`; units as people call them, ``--json`` has their codes."""
     return pairs({name: _called(name, value, units) for name, value in posting["payload"].items()}, indent)
 
 
 def _called(name: str, value: Any, units: UnitTable) -> Any:
-    called = units.shown(value) if name.endswith("unit") and isinstance(value, str) else value
-    return value if called == value else f"{value} ({called})"
+    return units.shown(value) if name.endswith("unit") and isinstance(value, str) else value
 
 
 def pairs(found: Mapping[str, Any], indent: str = "  ") -> str:
     """A small document as lines of ``name: value``, without what is empty."""
     return "\n".join(
-        f"{indent}{name}: {json.dumps(value) if isinstance(value, dict | list) else value}"
+        f"{indent}{name}: {_readable(value)}"
         for name, value in found.items()
         if value not in (None, "", [], {}) and value is not False
     )
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return figure(value) if isinstance(value, float) else value
+
+
+def figure(value: float) -> str:
+    """A binary fraction without the digits that mean nothing: four that count below 1, three places above."""
+    if not math.isfinite(value):
+        return str(value)
+    exact = Decimal(repr(value)) if abs(value) >= 1 else Decimal(f"{value:.4g}")
+    text = f"{round(exact, 3) if abs(value) >= 1 else exact:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -35,7 +35,7 @@ MEANING_OF_POSTINGS = {
     "in_doubt": "no answer yet: their documents are looked for",
     "doubtful": "look into the ERP: gatepost deadletter list",
     "dead": "refused by the ERP: gatepost deadletter list",
-    "acknowledged": "booked, each with its document",
+    "acknowledged": "booked with a document, or delivered",
     "refused": "never posted: a person decided so",
     "simulated": "dry-run: nothing was sent",
     "superseded": "replaced by a correction",

@@ -6,6 +6,7 @@ import json as json_text
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +174,9 @@ def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     event = found["event"]
     if event is not None:
         yield from _arrival(event, found["postings"])
+    before = _before(found["postings"])
     for one in found["history"]:
-        yield from _step(one, shown)
+        yield from _step(one, shown, before)
     recorded = any("said" in one["detail"] for one in found["history"])
     for posting in found["postings"]:
         yield ""
@@ -202,8 +204,14 @@ def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) ->
     yield f"    message: {payload[:PAYLOAD]}" + (" …" if len(payload) > PAYLOAD else "")
 
 
-def _step(one: Mapping[str, Any], shown: Shown) -> Iterator[str]:
-    """One audit row. What a person wants first comes first."""
+def _before(postings: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Posting → the one that it waits for, as its group has them in line."""
+    groups = ([one["id"] for one in posting["group"]["postings"]] for posting in postings if posting["group"])
+    return {after: first for line in groups for first, after in pairwise(line)}
+
+
+def _step(one: Mapping[str, Any], shown: Shown, before: Mapping[int, int]) -> Iterator[str]:
+    """One audit row. What a person wants first comes first; `before`: see there."""
     which = f" posting {one['posting']}" if one["posting"] is not None else ""
     by = f" by {one['actor']}" if one["actor"] != "agent" else ""
     yield f"{show.moment(one['at'])}  {one['action'].replace('_', ' ')}{which}{by}" + (
@@ -230,9 +238,16 @@ def _step(one: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     if subject:
         yield "    about: " + ", ".join(f"{name} {value}" for name, value in subject.items() if value)
     yield from _advice(detail.pop("would_post", ()), detail.pop("in_auto", ""), shown)
+    if one["action"] == "decided":
+        detail["postings"] = ", ".join(_made(id, state, before) for id, state in detail.get("postings", ()))
     lines = show.pairs(detail, "    ")
     if lines:
         yield lines
+
+
+def _made(id: int, state: str, before: Mapping[int, int]) -> str:
+    """What a decision made; what is held for nothing but the one before it waits for no person."""
+    return f"{id} waits for {before[id]}" if state == "held" and id in before else f"{id} {state}"
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,6 @@ from agent.store import awaited, findings
 from agent.store.approvals import SHOWN, shown, with_group
 
 LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
-REPORTS = ("consumption", "confirmation", "scrap")  # whose message ids need no word before them
 ORDER = "order:"
 FINDING = re.compile("[0-9a-f]{6,20}")  # the first characters of its id
 
@@ -58,7 +57,7 @@ def _meanings(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
                 yield Meaning(f"posting {posting}", f"posting:{posting}", event, posting)
     if number != name:
         return
-    for key in (name, *(f"{report}:{name}" for report in REPORTS)):
+    for key in (name, *(f"{kind}:{name}" for kind in _kinds(connection))):
         for (event,) in connection.execute("SELECT event_id FROM identity WHERE message_key = ?", (key,)):
             yield Meaning(f"the message id of event {event}", key, event, None)
     rows: Any = connection.execute(
@@ -73,6 +72,18 @@ def _meanings(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
     ):
         yield Meaning(f"the document of posting {posting}", f"posting:{posting}", event, posting)
     yield from _findings(connection, name)
+
+
+def _kinds(connection: apsw.Connection) -> Iterator[str]:
+    """The kinds of report that were ever seen here: a message id alone is looked for under each.
+
+    Every key begins with its kind and a colon, so the index is asked once for each kind, not for each key.
+    """
+    behind = ""
+    while key := connection.execute("SELECT min(message_key) FROM identity WHERE message_key >= ?", (behind,)).get:
+        kind = str(key).partition(":")[0]
+        yield kind
+        behind = kind + chr(ord(":") + 1)
 
 
 def _findings(connection: apsw.Connection, id: str) -> Iterator[Meaning]:

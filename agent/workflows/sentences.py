@@ -68,7 +68,7 @@ def _as_reported(payload: Mapping[str, Any], amount: str, words: Words) -> str:
     """The amount as the floor told it, and in the ERP's unit where that is another."""
     unit = payload.get("floor_unit") or payload["unit"]
     floor = words.amount(payload.get("floor_quantity") or payload["quantity"], unit)
-    return floor if unit == payload["unit"] else f"{floor} ({amount})"
+    return floor if unit == payload["unit"] or floor == amount else f"{floor} ({amount})"
 
 
 def _confirmation(

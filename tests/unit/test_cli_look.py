@@ -244,12 +244,53 @@ def test_an_order_tells_whether_it_can_be_released_and_what_people_were_told(tmp
     "command", [("trace", "posting:3"), ("approvals", "list"), ("approvals", "show", "3"), ("deadletter", "list")]
 )
 def test_people_read_units_as_the_users_of_the_erp_call_them(config, command):
-    """What a posting would do says KG; what is stored and signed keeps the code, also where it is shown."""
+    """KG, with no code beside it; what is stored and signed keeps the code, and programs are told that."""
     config.write_text(config.read_text() + f"units: {UNITS}\n")
     out = gatepost_(config, *command).out
     assert "12.500 KG RM-RESIN" in out
-    assert ("unit: KGM (KG)" in out) == (command[-1] != "list")
+    assert ("unit: KG\n" in out) == (command[-1] != "list")
     assert "KGM" in gatepost_(config, *command, "--json").out
+
+
+def test_what_goes_back_is_no_issue(config):
+    """A goods issue with the movement that takes one back says so; one without it does not."""
+    with stores.opened(config.parent / "data" / "gatepost.db") as writer:
+        back = {"order": "9", "material": "RM-RESIN", "quantity": "1.630", "unit": "KGM", "movement": "262"}
+        stores.add(writer, stores.posting(6, "order/9", payload=back), stores.posting(7, "order/9"))
+    out = gatepost_(config, "trace", "order:9").out
+    assert "goods_issue: take back 1.630 KGM RM-RESIN" in out
+    assert out.count("take back") == 1
+
+
+@pytest.mark.parametrize("kind", ["consumption", "follow_on", "of_tomorrow"])
+def test_a_message_id_alone_is_found_under_every_kind_of_report(config, kind):
+    """Also under one that no workflow of today reads: the kinds are those that the store has seen."""
+    with stores.opened(config.parent / "data" / "gatepost.db") as writer:
+        stores.arrive(writer, b"{}", b"[]")
+        keys = (f"{kind}:FOLLOW-ON-2026", "event:line:77")
+        settled = [inbox.Settlement(event, "ignored", key, bytes(32)) for event, key in enumerate(keys, 3)]
+        writer.call(lambda tx: inbox.settle(tx, settled))
+    assert gatepost_(config, "trace", "FOLLOW-ON-2026").out.startswith("FOLLOW-ON-2026 is the message id of event 3\n")
+    assert gatepost_(config, "trace", f"{kind}:FOLLOW-ON-202").code == 1
+
+
+def test_what_waits_for_the_one_before_it_is_not_told_as_held():
+    """Of a group only the first waits for a person, and a figure has no digits that mean nothing."""
+    step = {"posting": None, "actor": "agent", "action": "decided", "at": "2026-11-20T21:00:00+00:00", "alarm": False}
+    detail = {"postings": [[1, "held"], [2, "held"], [3, "held"]], "confidence": 4.0531158447265625e-05}
+    group = {"postings": [{"id": 1}, {"id": 2}]}
+    before = trace._before([{"group": group}, {"group": None}])
+    (*_, lines) = trace._step({**step, "detail": detail}, trace.Shown(lambda _: (), UnitTable(), "EUR"), before)
+    assert lines.splitlines() == ["    postings: 1 held, 2 waits for 1, 3 held", "    confidence: 0.00004053"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0"), (1.0, "1"), (0.1 + 0.2, "0.3"), (-2 / 3, "-0.6667"), (12345.6789, "12345.679"),
+                         (1e22, "10000000000000000000000"), (float("inf"), "inf")],
+)  # fmt: skip
+def test_a_figure_has_only_the_digits_that_count(value, shown):
+    """Neither powers of ten nor the rest of a binary fraction."""
+    assert show.figure(value) == shown
 
 
 def test_without_a_readable_table_of_units_their_codes_are_shown(config, tmp_path):

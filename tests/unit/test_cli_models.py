@@ -198,6 +198,26 @@ def test_without_labels_a_comparison_says_what_is_missing(config):
     assert not (config.parent / "labels.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("champion", "pair", "told"),
+    [
+        ("1", ("1", "2"), "1 decides, 2 would;"),
+        ("2", ("1", "2"), "1 would, 2 decides;"),
+        ("3", ("1", "2"), "1 would, 2 would, 3 decides;"),
+        (None, ("1", "2"), "1 would, 2 would;"),
+    ],
+)
+def test_a_comparison_says_which_of_the_two_decides_today(config, champion, pair, told):
+    """Whatever the order in which they are named, and also where it is neither, or none yet."""
+    folder = config.parent / "models"
+    if champion is None:
+        (folder / NAME / "aliases.json").unlink()
+    else:
+        copied(folder, "3")
+        registry.name_champion(folder / NAME, champion)
+    assert f"{NAME}: {told}" in models(config, "compare", NAME, *pair).out
+
+
 def test_a_champion_that_nobody_asks_is_said_to_be_one(config):
     """A promotion changes nothing in the plant while the configuration names the model for no workflow."""
     config.write_text(config.read_text().replace(f", model: {NAME}", ""))

@@ -94,3 +94,11 @@ def test_whatever_the_figures_sentences_are_short_whole_and_never_raise(quantity
             assert sentence.endswith(".")
             assert len(sentence) < 300
             assert not re.search(r"[{}]|None|\d[Ee][+-]?\d", sentence)
+
+
+def test_an_amount_is_told_twice_only_where_the_second_says_more():
+    """Two codes of one unit are one word for people."""
+    payload = {"order": "1", "operation": "10", "material": "PT-X", "quantity": "20", "unit": "C62"}
+    for floor, told_ in (("H87", "20 PC of"), ("GRM", "20 G (20 PC) of")):
+        words = told(Kind.GOODS_ISSUE, {**payload, "floor_quantity": "20", "floor_unit": floor}, Decimal(1), WORDS)
+        assert words["operator"].startswith(told_)

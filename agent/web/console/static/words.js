@@ -39,7 +39,8 @@ export function content(posting) {
   if (posting.kind === "reversal") return `take back ${payload.document}`;
   const parts = ["quantity", "yield", "scrap", "rework"].filter((name) => payload[name] && Number(payload[name]))
     .map((name) => `${payload[name]} ${unit(payload.unit)}${name === "quantity" ? "" : ` ${name}`}`);
-  return `${parts.join(", ") || "nothing"}${payload.material ? ` of ${payload.material}` : ""}`;
+  const back = posting.kind === "goods_issue" && payload.movement ? "take back " : ""; // what was issued before
+  return `${back}${parts.join(", ") || "nothing"}${payload.material ? ` of ${payload.material}` : ""}`;
 }
 
 /** A kind of posting in words. */
