@@ -86,9 +86,7 @@ class _Record:
         """Raises ModelUnfit where one of both takes what is on no record."""
         name = champion.manifest.name
         latest = scored.newest(connection, name, MOST)
-        every = labels.labels(connection, name, MOST)
-        if champion.manifest.kind == "classes":
-            every = [one for one in every if one.told]
+        every = [one for one in labels.labels(connection, name, MOST) if one.tells]
         learnt_to = max(_learnt_to(champion), _learnt_to(challenger))
         decided = [one for one in every if one.scored.at_us > learnt_to]
         once = {one.event_id: one for one in (*latest, *(label.scored for label in decided))}

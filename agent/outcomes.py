@@ -71,8 +71,10 @@ class Outcomes(BaseModel):
     @property
     def words(self) -> str:
         """What people are told."""
+        other = round(self.labels * (1 - self.observed))
         found = [
-            f"of {self.labels} reports people found {1 - self.observed:.0%} wrong, the model said {1 - self.said:.0%} "
+            f"people decided {other} of {self.labels} reports otherwise than proposed "
+            f"({1 - self.observed:.0%}), the model expected {1 - self.said:.0%} "
             f"(Brier score {self.brier:.3f}, expected {self.brier_expected:.3f})"
         ]
         found += [

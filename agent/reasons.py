@@ -23,6 +23,7 @@ from agent.modelfiles import Input, Manifest, Reference
 Table = NDArray[np.float32]
 MATTERS: Final = 0.05  # a smaller change of the probability is no reason
 MOST: Final = 3
+MISSING: Final = "was not measured"
 CLOSELY: Final = 16  # usual values in the place of one, where a person looks
 Ask = Callable[[Table], NDArray[np.float32]]  # the probability for each row
 
@@ -38,7 +39,7 @@ class Effect(NamedTuple):
 
     def sentence(self) -> str:
         """For a person."""
-        where = f"{self.text} is {self.value}, usually {self.usual}"
+        where = f"{self.text} {MISSING if self.value == MISSING else f'is {self.value}'}, usually {self.usual}"
         points = abs(round(self.points))
         if not points:
             return where
@@ -90,7 +91,7 @@ class Reasons:
             usual = ", ".join(sorted(shares, key=lambda value: -shares[value])[:MOST])
             now = next((_value(self._features[at].name) for at in columns if row[at] > 0), "another")
             return Effect(_called(one), now, usual, gain * 100, beyond=False)
-        now = "missing" if value != value else f"{_shown(one, value)}{_unit(one)}"
+        now = MISSING if value != value else f"{_shown(one, value)}{_unit(one)}"
         usual = f"{_shown(one, one.low)} to {_shown(one, one.high)}"
         return Effect(one.text, now, usual, gain * 100, beyond=not one.low <= value <= one.high and value == value)
 
@@ -134,8 +135,9 @@ class Reasons:
             now = next((self._features[at].name for at in columns if row[at] > 0), f"{one.name.partition('=')[0]}=?")
             usual = next((self._features[at].name for at in columns if self._usual[at] > 0), "")
             return f"{_called(one)} is {_value(now)}, not {_value(usual)}: {points}"
-        now = "missing" if row[columns[0]] != row[columns[0]] else f"{_shown(one, row[columns[0]])}{_unit(one)}"
-        return f"{one.text} is {now}, not {_shown(one, float(self._usual[columns[0]]))} as in the middle: {points}"
+        value = row[columns[0]]
+        now = MISSING if value != value else f"is {_shown(one, value)}{_unit(one)}"
+        return f"{one.text} {now}, not {_shown(one, float(self._usual[columns[0]]))} as in the middle: {points}"
 
 
 def _usual(manifest: Manifest, reference: Reference) -> tuple[Table, list[list[int]]]:

@@ -68,7 +68,8 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     known = Rows(place.models, registry.trusted(place.model_keys))
     with archive.readers(place.store.archive) as archives:
         found = place.look(lambda connection: people.labels(connection, name, archives=archives))
-    fitting = ((one, _values(one.scored, manifest, known)) for one in found if _names(one, manifest))
+    telling = [one for one in found if one.tells]
+    fitting = ((one, _values(one.scored, manifest, known)) for one in telling)
     rows = [(one, values) for one, values in fitting if values is not None]
     if out.exists():
         raise Conflict(f"{out} is there already; name another file")
@@ -96,18 +97,14 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     show.say(
         f"a person whatever their score was. {described} {'is kept as it was' if kept else 'says what the columns are'}"
     )
-    if left := len(found) - len(rows):
-        why = ", or refused without a class" if manifest.kind == "classes" else ""
-        show.folded(f"{left} are left out: another version scored them, with other features or not here any more{why}")
+    if refused := len(found) - len(telling):
+        show.folded(f"{refused} left out: refused, and nobody said what class it is")
+    if other_row := len(telling) - len(rows):
+        show.folded(f"{other_row} left out: another version scored them, with other features or not here any more")
 
 
 def _champion(place: Place, name: str) -> Manifest:
     return registry.read(registry.champion(place.models / name), registry.trusted(place.model_keys)).manifest
-
-
-def _names(one: Label, manifest: Manifest) -> bool:
-    """Whether it says what training of this kind of model needs."""
-    return manifest.kind != "classes" or one.told != ""
 
 
 def _values(one: Scored, manifest: Manifest, known: Rows) -> Values | None:

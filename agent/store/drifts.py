@@ -39,11 +39,13 @@ def put(tx: Transaction, states: States) -> None:
 
 
 def outcomes(connection: apsw.Connection, version: str, sha256: str, after: int) -> list[Label]:
-    """The newest labels of decisions of this very version behind row `after` of the trail, at most MOST."""
+    """The newest labels that tell what was so, of this very version behind row `after` of the trail, at most MOST."""
     near = max(after, audit.read_head(connection).seq - scored.LOOKED_BACK)
     found = labels(connection, version.partition("/")[0], MOST, after=near)
     return [
-        one for one in found if (one.scored.model, one.scored.sha256) == (version, sha256) and one.scored.seq > after
+        one
+        for one in found
+        if one.tells and (one.scored.model, one.scored.sha256) == (version, sha256) and one.scored.seq > after
     ]
 
 

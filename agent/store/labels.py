@@ -36,6 +36,11 @@ class Label(NamedTuple):
     why: str
     told: str = ""  # the class that the person says it is, of a model that tells classes
 
+    @property
+    def tells(self) -> bool:
+        """Whether it says what was so: of a model that tells classes, whoever refuses names none."""
+        return not self.scored.likeliest or self.told != ""
+
 
 class _Said(NamedTuple):
     how: str

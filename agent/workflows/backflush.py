@@ -329,7 +329,7 @@ class Backflush:
         if account.settled(books.made, over=books.over):  # no later report would issue the rest
             drafts += due(report, facts, books, place, self._pace).drafts
         reasons = (_difference(place, seen.quantity, stands, difference, facts),)
-        expects = _expected(seen.use, seen.set_up)
+        expects = None if stands else _expected(seen.use, seen.set_up)  # a part compares with nothing
         return Proposal(tuple(drafts), 1.0, tuple(doubts), reasons, place.need.subject, "", expects)
 
     def _double_within(self, need: Need) -> int:

@@ -143,7 +143,9 @@ def _component(
         yield Constraint("component", BLOCKS, one.material, shown(needed, one.unit, units), "unknown", why)
         return
     needs, here = shown(needed, one.unit, units), shown(supply.here, one.unit, units)
-    looked.append(Looked(f"stock of {one.material} at {one.storage_location or 'any place'}", here, _age(asked, facts)))
+    looked.append(
+        Looked(f"free stock of {one.material} at {one.storage_location or 'any place'}", here, _age(asked, facts))
+    )
     where = one.storage_location or "the plant"
     if supply.here >= needed:
         yield from _at_the_line(asked, one, needed, facts, limits, looked)

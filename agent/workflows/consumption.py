@@ -130,6 +130,8 @@ class Consumption:
                     doubts = usual.odd(found, quantity, need.unit, why, self.config.rare, facts.units)
                 alarm = usual.shift(found, actual.material, report.work_center)
         confidence, reasons = (score.confidence, score.reasons) if score else (1.0, ())
+        if reasons:
+            reasons = (*reasons, *_allowed_for(use, set_up, facts))
         if alarm:
             reasons = (*reasons, alarm)
         proposal = Proposal(
@@ -196,6 +198,18 @@ def _set_up(use: Use, state: Mapping[str, Any]) -> Decimal:
     component = use.need.component
     first = component is not None and not state.get("count") and not component.withdrawn
     return use.set_up if first else ZERO
+
+
+def _allowed_for(use: Use, set_up: Decimal, facts: Facts) -> tuple[str, ...]:
+    """Where the model allows for a set-up and the tolerance does not: a person sees two expectations side by side."""
+    value, unit = use.actual.quantity
+    if set_up or not use.set_up or not use.expected or not value:
+        return ()
+    used, more = converted(value, unit, use.need.into_unit), use.expected + use.set_up
+    if used * used <= use.expected * more:  # nearer without it, as `features` measures
+        return ()
+    extra, all_of_it = (shown(quantity, use.need.unit, facts.units) for quantity in (use.set_up, more))
+    return (f"the model compares with {all_of_it} expected, with {extra} for the set-up",)
 
 
 def _cumulated(need: Need, used: Decimal, quantity: Decimal, facts: Facts) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from agent.workflows import follow_on, scrap_drafts, severity
 from agent.workflows.orders import REMEMBERED, remember, reported_before, shown, stale_orders
 from agent.workflows.scrap_drafts import Kept
 from agent.workflows.scrap_report import Found, found, number, scrapped, text
-from agent.workflows.severity import Judged, Limits, Severity
+from agent.workflows.severity import Judged, Limits
 
 FOLLOW_ON: Final = "follow_on"  # the kind of report that says what becomes of a blocked lot
 UNKNOWN: Final = "unknown"  # the cause, where neither model nor person says one
@@ -145,15 +145,13 @@ class Scrap:
         cause, doubts = self._cause(report, facts, score)
         reason = self._reason(cause, report, facts)
         double = self._double(report, one, states)
-        judged = Judged(Severity.MINOR)  # its lot is seen to already
-        if not double:
-            judged = self._severity(report, one, reason, states)
+        judged = self._severity(report, one, reason, states, again=not double)
         lost, stale = (one.lost,) if one.lost else (), stale_orders(report, facts, self._stale)
-        kept = self._kept(one, judged)
+        kept = Kept() if double else self._kept(one, judged)  # else its lot is seen to already
         odd = (*self._implausible(one, facts), *_blocked_before(one, kept, states, facts))
         odd += () if double else self._told_by_another(report, one, states, facts)
         holds = (*one.place.holds, *stale, *lost, *odd, *double, *doubts)
-        drafts = self._drafts(report, facts, one, reason, judged, kept)
+        drafts = self._drafts(report, facts, one, reason, judged, kept, tell=not double)
         left = follow_on.suggested(one, judged, kept.rest, self.config.rework_share, facts)
         confidence = 1.0 if score is None or scrapped(report).reason else score.confidence
         said = scrap_drafts.said(report, one, reason, judged, kept, facts)
@@ -196,10 +194,13 @@ class Scrap:
             )
         return known
 
-    def _severity(self, report: SegmentResponse, one: Found, reason: ScrapReason, states: Sequence[Any]) -> Judged:
+    def _severity(
+        self, report: SegmentResponse, one: Found, reason: ScrapReason, states: Sequence[Any], *, again: bool
+    ) -> Judged:
+        """How bad it is; with `again` it is one more of its kind, else perhaps the same that was seen before."""
         defect, at = text(report, "defect"), report.occurred_at.timestamp()
         before = [severity.seen_before(state.get("seen", ()), defect, at, self._within) for state in states]
-        return severity.judged(one.share, 1 + max(before) if defect else 1, self._limits, reason.severity)
+        return severity.judged(one.share, max(1, max(before) + again) if defect else 1, self._limits, reason.severity)
 
     def _implausible(self, one: Found, facts: Facts) -> list[str]:
         """More than there can be."""
@@ -248,7 +249,15 @@ class Scrap:
         return Kept(left, restricted and one.place.material.batch_managed)
 
     def _drafts(
-        self, report: SegmentResponse, facts: Facts, one: Found, reason: ScrapReason, judged: Judged, kept: Kept
+        self,
+        report: SegmentResponse,
+        facts: Facts,
+        one: Found,
+        reason: ScrapReason,
+        judged: Judged,
+        kept: Kept,
+        *,
+        tell: bool,
     ) -> tuple[Draft, ...]:
         booked = scrap_drafts.movement if self.config.book == "goods_movement" else scrap_drafts.confirmation
         drafts = [booked(report, one, reason, facts)]
@@ -261,7 +270,7 @@ class Scrap:
         elif kept.rest:
             transfer = scrap_drafts.transfer(report, one, kept.rest, "344", facts)
             drafts.append(scrap_drafts.kept_from_use(transfer, report, one, judged))
-        if self.config.notify and severity.at_least(judged.severity, self.config.notify_from):
+        if tell and self.config.notify and severity.at_least(judged.severity, self.config.notify_from):
             drafts.append(scrap_drafts.notification(report, one, judged, self.config.notify, facts))
         return tuple(drafts)
 

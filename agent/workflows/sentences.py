@@ -55,8 +55,11 @@ def _goods_issue(
             "accountant": f"A goods issue of {amount} of {material}, {words.money(value)}, is taken back from order "
             f"{order}, posting date {payload['posting_date']}.",
         }
+    used = f"{_as_reported(payload, amount, words)} of {material} was used for {where}{usual}."
+    if payload["apart"]:  # of what was measured, a part may be issued already
+        used = f"{amount} of {material} is to be issued for {where}: it was measured, and not issued before."
     return {
-        "operator": f"{_as_reported(payload, amount, words)} of {material} was used for {where}{usual}.",
+        "operator": used,
         "planner": f"Order {order} takes {amount} of {material}"
         + (f"; storage location {stock} then has so much less." if stock else "; no storage location is named."),
         "accountant": f"A goods issue of {amount} of {material}, {words.money(value)}, is charged to order {order}, "

@@ -58,7 +58,9 @@ async def _scratches(stage: Stage) -> dict[str, Any]:
             stage.tell(f"  - {reason}")
     await stage.next("More of it, with what each measurement speaks for:")
     stage.say(f"  .venv/bin/gatepost approvals show {first['id']}")
-    await stage.next("The supervisor looks at a piece: the gripper has scratched it. That is handling, so:")
+    await stage.next(
+        f"The supervisor looks at a piece: the gripper has scratched it. That is handling. {_thought_of(first)} So:"
+    )
     why = "scratched by the gripper"
     stage.say(f'  .venv/bin/gatepost approvals correct {first["id"]} cause=handling --reason "{why}"')
     await stage.next("One signature, for the whole group …")
@@ -72,6 +74,17 @@ async def _scratches(stage: Stage) -> dict[str, Any]:
         f"lot in blocked stock (344, {blocked['document']}), because a tenth of a lot is no small matter."
     )
     return blocked
+
+
+def _thought_of(held: dict[str, Any]) -> str:
+    """What the model had to say about the cause that was right in the end."""
+    open_to = " ".join(one for one in reasons(held) if "cannot rule out" in one)
+    if "handling" in open_to:
+        return "The model had it among what it cannot rule out; which one it is only somebody who looks can say."
+    return (
+        "The model had not thought of that: about one cause in ten lies outside of what it names. It said that it was "
+        "not sure, and that is why a person decides."
+    )
 
 
 async def _reported_twice(stage: Stage) -> None:

@@ -241,7 +241,7 @@ async def test_what_people_find_otherwise_raises_the_bar_then_moves_the_odds(tmp
         ((alarm, _, rings),) = one.audited("drift_alarm")
         assert (alarm["bar_raised"], rings, alarm["outcomes"]["labels"]) == (True, 1, 40)
         assert alarm["outcomes"]["observed"] == 0.6
-        assert "of 40 reports people found 40% wrong" in alarm["why"]
+        assert "people decided 16 of 40 reports otherwise than proposed (40%)" in alarm["why"]
         assert one.audited("recalibrated") == []
         await one.doubt.look()
         ((moved, actor, _),) = one.audited("recalibrated")

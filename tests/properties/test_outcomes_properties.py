@@ -51,7 +51,7 @@ def test_being_more_often_wrong_or_right_than_it_says_is_an_alarm(seed, off):
     found = known(judged(cases(seed, off), 100))
     assert found.level is Level.ALARM
     assert (found.observed < found.said) == (off < 0)
-    assert f"of {COUNT} reports people found" in found.words
+    assert f"of {COUNT} reports otherwise than proposed" in found.words
 
 
 @settings(max_examples=50, deadline=None)

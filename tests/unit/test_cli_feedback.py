@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,6 +125,33 @@ def test_versions_are_compared_on_what_people_decided(config: Path):
     assert "neither its Brier score nor its cost is better" in " ".join(ran.out.split())
     found = json.loads(models(config, "compare", NAME, "1", "2", "--json").out)
     assert (found["passes"], found["reports"], found["judged"]["brier"]["low"]) == (False, 10, 0.0)
+
+
+def test_what_is_left_out_of_the_labels_is_said_with_its_cause(tmp_path: Path):
+    """Of causes: what was refused without one, and what another version scored; neither as the other."""
+    name = "scrap_classification"
+    shutil.copytree(ROOT / "models" / name, tmp_path / "models" / name)
+    trust(tmp_path / "keys")
+    more = f"models: models\nmodel_keys: keys\nworkflows:\n  scrap: {{target: s4, model: {name}, mapping: [scrap]}}\n"
+    file = folder(tmp_path, more)
+    manifest = registry.read(registry.champion(tmp_path / "models" / name), KEYS).manifest
+    row = tuple(None if one.null == "allowed" else 0.0 for one in manifest.features)
+    known = {"model": f"{name}/{manifest.version}", "sha256": manifest.files["model.onnx"]}
+    with stores.opened(tmp_path / "data" / "gatepost.db", stores.Clock(datetime.now(UTC))) as writer:
+        for event, (meaning, of) in enumerate((("approve", known), ("refuse", known), ("approve", {})), 1):
+            stores.arrive(writer, b"{}")
+            score = {"model": f"{name}/0", "sha256": "gone", "confidence": 0.5, "features": row, "kind": "classes"}
+            score |= {"outputs": [0.5] * len(manifest.classes), "said": manifest.classes[0], **of}
+            detail = {"mode": "assist", "reasons": [], "subject": {"cause": manifest.classes[0]}, "score": score}
+            writer.call(lambda tx, event=event, detail=detail: tx.audit("decided", detail, event_id=event))  # type: ignore[misc]
+            (made,) = stores.add(writer, stores.posting(event, f"order/{event}", event_id=event, reasons=("doubt",)))
+            signature = Signature("anna", meaning, "looked at it")
+            writer.call(lambda tx, made=made, by=signature: approvals.decide(tx, made, 1, by))  # type: ignore[misc]
+    ran = models(file, "export-labels", name, "--out", str(tmp_path / "labels.csv"))
+    assert ran.code == 0, ran.out
+    told = " ".join(ran.out.split())
+    assert "1 left out: refused, and nobody said what class it is" in told
+    assert "1 left out: another version scored them, with other features or not here any more" in told
 
 
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=False)

@@ -19,6 +19,7 @@ from onnx import helper
 from agent import registry
 from agent.errors import ModelUnfit
 from agent.inference import Model
+from agent.reasons import MISSING, Effect
 from agent.scores import Classified, Forecast, Score
 from agent.workflows.consumption import FEATURES
 from tests.trained import KEY, KEYS, ROOT, SHIPPED, graph, put
@@ -387,6 +388,8 @@ def test_whoever_looks_closely_sees_what_sixteen_usual_values_would_make(tmp_pat
     assert heat.points == pytest.approx(100 * -0.02 * (np.mean(usual) - 3), abs=1)
     assert (beyond.text, beyond.beyond) == ("heat", True)
     assert beyond.sentence() == "heat is 10 mm, usually 0 to 9: that costs 14 points of 100"
+    unmeasured = Effect("heat", MISSING, "0 to 9", -9.0, beyond=False)
+    assert unmeasured.sentence() == "heat was not measured, usually 0 to 9: that adds 9 points of 100"
 
 
 def test_what_speaks_for_a_class_is_told_where_a_person_will_look(tmp_path):

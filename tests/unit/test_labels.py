@@ -13,7 +13,7 @@ import pytest
 
 from agent.desk import Act, reverse
 from agent.ports import Acknowledgement
-from agent.store import approvals, archive, corrections, outbox, postings, scored, shadow
+from agent.store import approvals, archive, corrections, drifts, outbox, postings, scored, shadow
 from agent.store import labels as people
 from agent.store.approvals import Signature
 from agent.store.labels import Label, labels
@@ -124,6 +124,21 @@ def test_of_a_class_the_label_is_what_was_approved_or_put_in_its_place(writer: W
     said(writer, fourth, "approve")
     told = [("tool", True), ("material", False), ("", False), ("tool", False)]
     assert [(one.told, one.normal) for one in found(writer)] == told
+
+
+def test_whoever_refuses_a_class_says_nothing_of_the_model(writer: Writer):
+    """A double report that is refused counts neither for nor against the cause, wherever its labels are counted."""
+    refused, approved = (decided(writer, event) for event in (1, 2))
+    for event in (1, 2):
+        score = {"model": f"{MODEL}/1", "sha256": "ab", "confidence": 0.5, "features": [0.5], "said": "tool"}
+        detail = {"subject": {"cause": "tool"}, "reasons": [], "score": score}
+        writer.call(lambda tx, event=event, detail=detail: tx.audit("decided", detail, event_id=event))  # type: ignore[misc]
+    said(writer, refused, "refuse")
+    said(writer, approved, "approve")
+    assert [one.tells for one in found(writer)] == [False, True]
+    with reading(writer.path) as connection:
+        (counted,) = drifts.outcomes(connection, f"{MODEL}/1", "ab", 0)
+    assert counted.normal
 
 
 def test_what_nobody_judged_has_no_label(writer: Writer):

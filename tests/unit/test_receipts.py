@@ -69,6 +69,7 @@ def test_what_does_not_help_leaves_it_blocked(receipts, words):
     proposal = proposed(expecting(*receipts))
     assert proposal.answer["status"] == "BLOCKED"
     assert words in proposal.answer["blocking_issues"][0]
+    assert any(one["fact"].startswith("free stock of ") for one in proposal.answer["facts"]), "without what is reserved"
 
 
 def test_what_comes_is_not_given_to_two_orders():

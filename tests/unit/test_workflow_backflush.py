@@ -12,6 +12,7 @@ from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Proposal
 from agent.workflows.backflush import Backflush, Config
+from agent.workflows.sentences import Words, told
 from tests.unit.test_workflow_consumption import AT, FACTS, MIXING, component
 
 CALM: dict[str, Any] = {"every_pieces": Decimal(50), "every_s": 10_000}
@@ -159,7 +160,12 @@ def test_a_measurement_beyond_its_tolerance_waits_with_the_difference():
             "130 KG measured, 97.5 KG of it issued ahead: 32.5 KG is to be issued if this is right; "
             "refused, nothing changes",
         )
-        assert held.expected is not None
+        assert held.expected is None, "32.5 KG are a part of the 130 KG: they are compared with nothing"
+        (part,) = held.drafts
+        assert told(part.kind, part.payload, part.value, Words(FACTS.units, "EUR"))["operator"] == (
+            "32.5 KG of RM-RESIN is to be issued for order 1000100, operation 0010: it was measured, and not issued "
+            "before."
+        )
         line.produced("10", final=True)
         line.measured("9.600", "10")
         assert line.booked["RM-RESIN"] == Decimal(known) + Decimal("9.600")

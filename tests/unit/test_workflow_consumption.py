@@ -156,6 +156,19 @@ def test_a_deviation_tells_its_numbers_and_its_likely_cause(quantity, unit, told
     assert any(told in reason for reason in holds(report(quantity, unit)))
 
 
+def test_what_the_model_compares_with_is_told_where_the_tolerance_has_another_expectation():
+    """A model allows for a set-up in every report, the tolerance in the first alone: both expectations are said."""
+    score = Score(0.1, "usage/1", "ab", (0.5,), reasons=("used over expected is 1.73, usually 0.98 to 1.02",))
+    for weight, state, words in (
+        ("19.200", STARTED, ["the model compares with 11.1 KG expected, with 1.5 KG for the set-up"]),
+        ("19.200", {}, []),  # one expectation
+        ("5.000", STARTED, []),  # the model compares without it, too
+    ):
+        proposal, _ = FLOW.propose(report(weight), FACTS, score, [state, {}])
+        assert proposal.reasons == (*score.reasons, *words)
+    assert FLOW.propose(report("19.200"), FACTS, None, [STARTED, {}])[0].reasons == ()
+
+
 def test_all_causes_that_fit_are_told():
     """Twice too much in kilograms may be counted double or meant in pounds: within a wide tolerance both are said."""
     tolerance = {"material": "RM-RESIN", "work_center": "MIX-01", "under": "0.15", "over": "0.15"}

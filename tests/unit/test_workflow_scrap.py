@@ -277,6 +277,10 @@ def test_two_reports_of_one_defect_are_recognised():
     large = report("40", lot_stock="160", origin="operator", id="S-4")
     again, _ = proposed(large, sure(), after(report("40", lot_stock="200")))
     assert [draft.kind.value for draft in again.drafts] == ["scrap", "defect"], "the lot is blocked, people are told"
+    first, _ = proposed(report("40", lot_stock="200"), sure())
+    assert again.drafts[1].payload["severity"] == first.drafts[1].payload["severity"] == "major"
+    assert "major: 20 % of the lot" in again.reasons
+    assert again.said["planner"] == "Order 1000110 has 40 PC less (major defect)."
     assert proposed(report("5", id="S-3"), sure(), states)[0].holds == ()
     assert proposed(minute._replace(occurred_at=AT + timedelta(hours=2)), sure(), states)[0].holds == ()
 

@@ -34,7 +34,7 @@ const drift = (one) => one ? [
   ["inputs", one.level === "learning" ? "too few reports yet to tell" : one.what || "as before"], ["since", one.since && moment(one.since)],
   ["the bar", one.bar_raised ? "raised: more is held than the configuration asks for" : null],
   ["looked at", one.figures ? `${one.figures.rows} reports, mean score ${one.figures.mean.toFixed(3)}, ${(100 * one.figures.abstained).toFixed(1)} % below the bar` : null],
-  ["people's decisions", one.outcomes ? `${one.outcomes.labels}: ${(100 - 100 * one.outcomes.observed).toFixed(1)} % wrong, the model said ${(100 - 100 * one.outcomes.said).toFixed(1)} %` : null],
+  ["people's decisions", one.outcomes ? `${Math.round(one.outcomes.labels * (1 - one.outcomes.observed))} of ${one.outcomes.labels} decided otherwise than proposed (${(100 - 100 * one.outcomes.observed).toFixed(1)} %), the model expected ${(100 - 100 * one.outcomes.said).toFixed(1)} %` : null],
   ["recalibrated", one.shift ? `its odds are moved by ${one.shift.toFixed(2)} to what people found` : null],
 ] : [];
 
