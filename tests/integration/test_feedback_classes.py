@@ -65,7 +65,7 @@ def prepared(folder: Path) -> dict[str, Any]:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def one(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
     folder = tmp_path_factory.mktemp("plant")
-    async with bench(folder, **prepared(folder)) as made:
+    async with bench(folder, api={"rate_per_second": 2000}, **prepared(folder)) as made:
         made.agent.shadow._tick_s = 0.1
         yield made
 
