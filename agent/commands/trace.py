@@ -21,6 +21,7 @@ from agent.commands.facts import known
 from agent.commands.findings import told
 from agent.commands.place import Place, as_json, at_place
 from agent.errors import ConfigError, NotFound
+from agent.ports import Kind
 from agent.shown import said
 from agent.store.named import ORDER, of_order
 from agent.units import UnitTable
@@ -59,6 +60,10 @@ BECAME = {
     "simulated": "was a dry run, nothing was sent (simulated)",
     "superseded": "was replaced by a correction (superseded)",
 }
+
+DELIVERED = "was delivered (acknowledged)"
+TOLD = (Kind.NOTIFICATION, Kind.DISPATCH)  # what nobody books
+NEVER = ("refused", "superseded", "simulated")  # a reversal that takes nothing back
 
 
 @click.command()
@@ -173,7 +178,7 @@ def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     """The lines of one trace, oldest first."""
     event = found["event"]
     if event is not None:
-        yield from _arrival(event, found["postings"])
+        yield from _arrival(event, found["postings"], found["taken_back"])
     before = _before(found["postings"])
     for one in found["history"]:
         yield from _step(one, shown, before)
@@ -185,7 +190,9 @@ def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
             yield from show.said(said({}, posting, Words(shown.units, shown.currency)), "  ")
 
 
-def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _arrival(
+    event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]], taken_back: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     """What arrived, and how far it has come: an event is decided, its postings are booked or not."""
     if event.get("archived"):
         yield f"event {event['id']} has been archived: its row is in the folder of archive files"
@@ -193,7 +200,10 @@ def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) ->
     yield f"event {event['id']}: {DECIDED[event['state']]}" + (f": {event['reason']}" if event["reason"] else "")
     for posting in postings:
         document = f": document {posting['document']}" if posting["document"] else ""
-        yield f"posting {posting['id']} {BECAME[posting['state']]}{document}"
+        became = (
+            DELIVERED if posting["kind"] in TOLD and posting["state"] == "acknowledged" else BECAME[posting["state"]]
+        )
+        yield f"posting {posting['id']} {became}{document}{''.join(_back(posting['id'], taken_back))}"
     yield ""
     yield f"{show.moment(event['received_at'])}  arrived from {event['source']} on {event['topic']}"
     if event["message"]:
@@ -202,6 +212,17 @@ def _arrival(event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]]) ->
         yield show.pairs({"transport": event["properties"]}, "    ")
     payload = event["payload"]
     yield f"    message: {payload[:PAYLOAD]}" + (" …" if len(payload) > PAYLOAD else "")
+
+
+def _back(id: int, taken_back: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What else is to be said of a document that is taken back, and of the posting that does it."""
+    for one in taken_back:
+        if one["by"] == id:
+            yield f"; it takes back {one['document']} of posting {one['posting']}"
+        elif one["posting"] == id and one["state"] == "acknowledged":
+            yield f"; TAKEN BACK by posting {one['by']}: document {one['by_document']}"
+        elif one["posting"] == id and one["state"] not in NEVER:
+            yield f"; to be taken back by posting {one['by']} ({one['state']})"
 
 
 def _before(postings: Sequence[Mapping[str, Any]]) -> dict[int, int]:

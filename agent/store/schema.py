@@ -266,7 +266,12 @@ VERSION_7 = """
 ALTER TABLE shadow ADD COLUMN outputs TEXT NOT NULL DEFAULT '[]';
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7)
+VERSION_8 = """
+-- What takes a document back, by the key of the posting that booked it (trace.py).
+CREATE INDEX posting_takes_back ON posting (json_extract(payload, '$.of_key')) WHERE kind = 'reversal';
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

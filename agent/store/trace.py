@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import apsw
 
@@ -11,11 +12,19 @@ from agent.store.approvals import show
 from agent.store.encode import from_us
 from agent.store.named import named
 
+_REVERSALS: Final = (
+    "SELECT original.id, original.document, back.id, back.state, back.document FROM posting back "
+    "JOIN idempotency i ON i.idempotency_key = json_extract(back.payload, '$.of_key') "
+    "JOIN posting original ON original.id = i.posting_id "
+    "WHERE back.kind = 'reversal' AND json_extract(back.payload, '$.of_key') = ? ORDER BY back.id"
+)
+
 
 def trace(connection: apsw.Connection, name: str) -> dict[str, Any]:
     """Everything the store knows about one event, in the order in which it happened. Raises NotFound.
 
-    `found_as` says what `name` was taken for, `also` what else it means and how to ask for that.
+    `found_as` says what `name` was taken for, `also` what else it means and how to ask for that. `taken_back` has each
+    reversal of one of the postings, and what those take back that are reversals themselves.
     """
     meaning, *others = named(connection, name)
     event_id, posting_id = meaning.event, meaning.posting
@@ -23,13 +32,23 @@ def trace(connection: apsw.Connection, name: str) -> dict[str, Any]:
         ids = [posting_id]
     else:
         ids = [id for (id,) in connection.execute("SELECT id FROM posting WHERE event_id = ? ORDER BY id", (event_id,))]
+    postings = [show(connection, one) for one in ids if one is not None]
     return {
         "found_as": meaning.what,
         "also": [{"name": one.ask, "means": one.what} for one in others],
         "event": _event(connection, event_id) if event_id is not None else None,
         "history": _history(connection, event_id, ids),
-        "postings": [show(connection, one) for one in ids if one is not None],
+        "postings": postings,
+        "taken_back": list(_taken_back(connection, postings)),
     }
+
+
+def _taken_back(connection: apsw.Connection, postings: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Which posting each reversal takes back, also where another event made the reversal (a finding, a report)."""
+    keys = dict.fromkeys(one["payload"].get("of_key") or one["idempotency_key"] for one in postings)
+    for key in keys:
+        for original, document, id, state, own in connection.execute(_REVERSALS, (key,)):
+            yield {"posting": original, "document": document, "by": id, "state": state, "by_document": own}
 
 
 def _event(connection: apsw.Connection, event_id: int) -> dict[str, Any] | None:

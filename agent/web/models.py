@@ -194,6 +194,16 @@ class Checkpoint(Shown):
     checkpoint: str = Field(description="Five lines and the Ed25519 signature over them; keep it on another machine")
 
 
+class TakenBack(Shown):
+    """A document, and the reversal that takes it back."""
+
+    posting: int
+    document: str | None
+    by: int = Field(description="The posting that is the reversal, of this event or of another")
+    state: str = Field(description="Of the reversal: `acknowledged` when the document is taken back")
+    by_document: str | None
+
+
 class Trace(Shown):
     """The whole life of one event: what arrived, what was decided, every try, every signature, the documents."""
 
@@ -202,6 +212,7 @@ class Trace(Shown):
     event: dict[str, Any] | None
     history: list[dict[str, Any]]
     postings: list[Posting]
+    taken_back: list[TakenBack] = Field(description="Reversals of these postings, and what those of them take back")
 
 
 class Done(Shown):

@@ -15,10 +15,12 @@ import yaml
 from agent import registry
 from agent.cli import COMMANDS, gatepost
 from agent.commands import show, status, trace
-from agent.ports import Batch, Delivery, Kind
-from agent.store import inbox, masterdata
+from agent.ports import Acknowledgement, Batch, Delivery, Kind, Posting
+from agent.store import inbox, masterdata, outbox
+from agent.store import trace as traces
 from agent.store.balance import EVENT_STATES, POSTING_STATES
 from agent.store.forecast import Forecast, forecast
+from agent.store.writer import Writer
 from agent.units import UnitTable
 from tests import stores
 from tests.command_line import DOCUMENT, filled, folder, gatepost_
@@ -326,7 +328,7 @@ def test_the_facts_behind_a_score_have_their_names():
         "alarm": False,
     }
     step["detail"] = {"score": score | {"confidence": 0.98, "features": [0.01381, 2.0], "reasons": []}}
-    story = {"event": None, "history": [step], "postings": []}
+    story = {"event": None, "history": [step], "postings": [], "taken_back": []}
     assert "    facts it saw: deviation 0.01381, distance 2" in trace.timeline(
         story, trace.Shown(lambda _: ("deviation", "distance"), UnitTable(), "EUR")
     )
@@ -521,6 +523,36 @@ def test_trace_says_first_whether_it_is_booked(config):
     waits = gatepost_(config, "trace", "event:1").out.splitlines()
     assert waits[2] == "posting 6 is NOT booked yet: it waits for its turn (ready)"
     assert gatepost_(config, "trace", "event:2").out.startswith("event 2: in quarantine, nothing was posted: $.unit")
+
+
+def book(writer: Writer, posting: Posting) -> None:
+    writer.call(lambda tx: outbox.acknowledged(tx, posting, Acknowledgement(f"D/{posting.id}")))
+
+
+def test_trace_says_first_what_was_taken_back_and_by_which_posting(config):
+    """Also where another event made the reversal; one that was refused takes nothing back."""
+    booked = f"posting 1 is booked (acknowledged): document {DOCUMENT}"
+    gatepost_(config, "reverse", DOCUMENT, "--reason", "wrong order")
+    planned = gatepost_(config, "trace", "event:1").out.splitlines()
+    assert planned[1] == f"{booked}; to be taken back by posting 6 (ready)"
+    assert planned[2].endswith(f"waits for its turn (ready); it takes back {DOCUMENT} of posting 1")
+    assert json.loads(gatepost_(config, "trace", "posting:6", "--json").out)["taken_back"] == [
+        {"posting": 1, "document": DOCUMENT, "by": 6, "state": "ready", "by_document": None}
+    ]
+    with stores.opened(config.parent / "data" / "gatepost.db") as writer:
+        stores.add(writer, stores.posting(7, "told", kind=Kind.NOTIFICATION, event_id=1))
+        for one in stores.claim(writer):
+            book(writer, one.posting)
+        writer.call(lambda tx: tx.execute("UPDATE posting SET event_id = 2 WHERE id = 6"))
+    told = gatepost_(config, "trace", "event:1").out.splitlines()
+    assert told[1:3] == [
+        f"{booked}; TAKEN BACK by posting 6: document D/6",
+        "posting 7 was delivered (acknowledged): document D/7",
+    ]
+    assert list(trace._back(1, [{"posting": 1, "by": 6, "state": "refused"}])) == []
+    with stores.opened(config.parent / "data" / "gatepost.db") as writer:
+        plan = writer.call(lambda tx: tx.execute(f"EXPLAIN QUERY PLAN {traces._REVERSALS}", ("x",)).fetchall())
+        assert any("posting_takes_back" in str(row[-1]) for row in plan), plan
 
 
 def test_the_release_sequence_of_a_work_centre_is_shown_with_what_it_gains(tmp_path):

@@ -24,7 +24,7 @@ export function trace(main, ...rest) {
     const now = JSON.stringify(life);
     if (now === seen) return;
     seen = now;
-    fill(found, arrived(life.event), findingOf(life.event), h("ol.life", life.history.map((row) => step(row))), life.postings.map(posting));
+    fill(found, arrived(life.event), findingOf(life.event), h("ol.life", life.history.map((row) => step(row))), life.postings.map((one) => posting(one, life.taken_back)));
   };
 }
 
@@ -49,5 +49,10 @@ function step(row) {
       h("details", h("summary", "record"), h("pre", JSON.stringify(detail, null, 2)))));
 }
 
-const posting = (one) => h("section.card", h("h2", h("a", { href: `#/held/${one.id}` }, `Posting ${one.id}`), " ", badge(one.state)),
-  pairs([["what", `${kind(one.kind)}: ${content(one)}`], ["document", one.document && h("b", one.document)], ["the ERP says", one.error], ["key", one.idempotency_key]]));
+/** The reversal of a posting, or what a reversal takes back. */
+const reversals = (one, takenBack) => takenBack.flatMap((back) => back.posting === one.id
+  ? [["taken back by", h("span", h("a", { href: `#/trace/posting:${back.by}` }, `posting ${back.by}`), " ", badge(back.state), back.by_document && ` ${back.by_document}`)]]
+  : back.by === one.id ? [["takes back", h("span", `${back.document} of `, h("a", { href: `#/trace/posting:${back.posting}` }, `posting ${back.posting}`))]] : []);
+
+const posting = (one, takenBack) => h("section.card", h("h2", h("a", { href: `#/held/${one.id}` }, `Posting ${one.id}`), " ", badge(one.state)),
+  pairs([["what", `${kind(one.kind)}: ${content(one)}`], ["document", one.document && h("b", one.document)], ...reversals(one, takenBack), ["the ERP says", one.error], ["key", one.idempotency_key]]));
