@@ -183,6 +183,29 @@ async def _counted(plant: Bench) -> dict[str, Any] | None:
     return next((one for one in waiting if one["group"]), None)
 
 
+MEASURED = """() => {
+  for (const page of ["held", "dead", "quarantine"]) {
+    const count = document.querySelector(`nav [data-page=${page}] .count`);
+    count.hidden = false;
+    count.textContent = "128";
+  }
+  const [one, other] = ["1", "2"].map(() => Object.assign(document.createElement("section"), { className: "card" }));
+  document.querySelector("main .stack").replaceChildren(one, other);
+  const rows = new Set([...document.querySelectorAll("nav a")].map((link) => link.getBoundingClientRect().top));
+  return [rows.size, other.getBoundingClientRect().top - one.getBoundingClientRect().bottom];
+}"""
+
+
+async def test_the_pages_are_named_in_one_row_and_cards_keep_apart(page: Page):
+    """At 1280 pixels with three digits at each count, and with two orders under way."""
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    await page.goto(f"{page.url.partition('#')[0]}#/findings")
+    await expect(page.get_by_label("worth counting")).to_be_visible()
+    rows, gap = await page.evaluate(MEASURED)
+    assert rows == 1
+    assert gap >= 8
+
+
 async def test_the_page_fits_a_narrow_screen(page: Page):
     """On a phone nothing is wider than the screen, and each value says what it is."""
     await page.set_viewport_size({"width": 390, "height": 800})

@@ -11,7 +11,7 @@ const state = (one) => badge(one.state, MOODS[one.state] ?? "plain");
 const where = (one) => [one.material, one.storage_location && `at ${one.storage_location}`, one.batch && `batch ${one.batch}`].filter(Boolean).join(" ");
 
 export function findings(main) {
-  const found = h("div"), counts = h("div"), orders = h("div");
+  const found = h("div"), counts = h("div"), orders = h("div.stack");
   const every = h("input", { type: "checkbox", id: "every" });
   const day = h("input", { type: "date", "aria-label": "day" });
   const shown = {};
