@@ -82,8 +82,8 @@ def _thought_of(held: dict[str, Any]) -> str:
     if "handling" in open_to:
         return "The model had it among what it cannot rule out; which one it is only somebody who looks can say."
     return (
-        "The model had not thought of that: about one cause in ten lies outside of what it names. It said that it was "
-        "not sure, and that is why a person decides."
+        "The model had ruled that out: about one right cause in ten lies outside of those that it leaves open. But it "
+        "said that it was not sure, and that is why a person decides."
     )
 
 
