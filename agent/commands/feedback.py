@@ -71,12 +71,15 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     telling = [one for one in found if one.tells]
     fitting = ((one, _values(one.scored, manifest, known)) for one in telling)
     rows = [(one, values) for one, values in fitting if values is not None]
+    left_out = _left_out(len(found) - len(telling), len(telling) - len(rows))
     if out.exists():
         raise Conflict(f"{out} is there already; name another file")
     if not rows:
         raise NotFound(
             f"people have decided about no report that {name} has scored; approve or refuse what is held "
             "(`gatepost approvals list`), then export"
+            if not found
+            else f"nothing to export: of what people decided, {'; '.join(left_out)}"
         )
     described = out.with_suffix(".yaml")
     kept = described.exists()
@@ -97,10 +100,17 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     show.say(
         f"a person whatever their score was. {described} {'is kept as it was' if kept else 'says what the columns are'}"
     )
-    if refused := len(found) - len(telling):
-        show.folded(f"{refused} left out: refused, and nobody said what class it is")
-    if other_row := len(telling) - len(rows):
-        show.folded(f"{other_row} left out: another version scored them, with other features or not here any more")
+    for one in left_out:
+        show.folded(one)
+
+
+def _left_out(refused: int, unfit: int) -> list[str]:
+    """Why what people decided is not among the rows, each cause with its number."""
+    causes = (
+        (refused, "refused, and nobody said what class it is"),
+        (unfit, "another version scored them, with other features or not here any more"),
+    )
+    return [f"{count} left out: {why}" for count, why in causes if count]
 
 
 def _champion(place: Place, name: str) -> Manifest:
