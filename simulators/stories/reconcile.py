@@ -97,10 +97,12 @@ async def _signed(stage: Stage, posting: dict[str, Any], reason: str) -> dict[st
 async def _counted(stage: Stage) -> None:
     await stage.next("The agent looks again, and finds nothing new: what was signed explains itself …")
     resin = await stage.until(lambda: _put_right(stage), "reconciliation to see what was signed")
-    await stage.next(
-        f"Is the stock right now? .venv/bin/gatepost counts: {resin['in_books']:.0f} KG of resin are in the books of "
-        f"{resin['storage_location']}, and may be off by about {resin['off']:.1f} KG by the noise of what moved there: "
-        "what nobody reports only a count tells. A worker counts, and enters it:"
+    await stage.next("Is the stock right now?")
+    stage.say("  .venv/bin/gatepost counts")
+    stage.tell(
+        f"{resin['in_books']:.0f} KG of resin are in the books of {resin['storage_location']}, and may be off by about "
+        f"{resin['off']:.1f} KG by the noise of what moved there: what nobody reports only a count tells. "
+        "A worker counts, and enters it:"
     )
     counted = str(round(resin["in_books"] - 62.5))
     stage.say(f'  .venv/bin/gatepost counts enter RM-RESIN 171A {counted} kg --by worker --reason "cycle count"')
@@ -116,9 +118,10 @@ async def _counted(stage: Stage) -> None:
     booked = await stage.settled(f"stock_count:{report}", "acknowledged")
     since = await stage.until(lambda: _since(stage), "the place to count as counted")
     await stage.next(
-        f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}. "
-        f".venv/bin/gatepost counts says that the place was counted at {since}."
+        f"SAP's stock is what was counted: physical inventory document {booked[0]['document']}. The place was counted "
+        f"at {since}, and that is told by the same command:"
     )
+    stage.say("  .venv/bin/gatepost counts")
 
 
 async def _since(stage: Stage) -> str:
@@ -139,7 +142,8 @@ async def _put_right(stage: Stage) -> dict[str, Any] | None:
 
 async def _the_end(stage: Stage, findings: list[str]) -> None:
     (account,) = (await stage.ask("GET", "/v1/variance?order=1000100"))["items"]
-    await stage.next(f"THE END. .venv/bin/gatepost variance 1000100: {account['says']}")
+    await stage.next(f"THE END. {account['says']}")
+    stage.say("  .venv/bin/gatepost variance 1000100")
     stage.tell("What the floor said, what was found in it, who decided, and what the books have now:")
     for name in (f"R-{AGAIN + 1}", *(f"finding:{one}" for one in findings)):
         stage.say(f"  .venv/bin/gatepost trace {name}")
