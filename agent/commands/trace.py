@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +178,9 @@ def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     event = found["event"]
     if event is not None:
         yield from _arrival(event, found["postings"], found["taken_back"])
-    before = _before(found["postings"])
+    behind = _behind(found["postings"])
     for one in found["history"]:
-        yield from _step(one, shown, before)
+        yield from _step(one, shown, behind)
     recorded = any("said" in one["detail"] for one in found["history"])
     for posting in found["postings"]:
         yield ""
@@ -225,14 +224,13 @@ def _back(id: int, taken_back: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"; to be taken back by posting {one['by']} ({one['state']})"
 
 
-def _before(postings: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Posting → the one that it waits for, as its group has them in line."""
-    groups = ([one["id"] for one in posting["group"]["postings"]] for posting in postings if posting["group"])
-    return {after: first for line in groups for first, after in pairwise(line)}
+def _behind(postings: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Those that come behind another one of their group."""
+    return {one["id"] for posting in postings if posting["group"] for one in posting["group"]["postings"][1:]}
 
 
-def _step(one: Mapping[str, Any], shown: Shown, before: Mapping[int, int]) -> Iterator[str]:
-    """One audit row. What a person wants first comes first; `before`: see there."""
+def _step(one: Mapping[str, Any], shown: Shown, behind: Collection[int]) -> Iterator[str]:
+    """One audit row. What a person wants first comes first; `behind`: see there."""
     which = f" posting {one['posting']}" if one["posting"] is not None else ""
     by = f" by {one['actor']}" if one["actor"] != "agent" else ""
     yield f"{show.moment(one['at'])}  {one['action'].replace('_', ' ')}{which}{by}" + (
@@ -260,15 +258,15 @@ def _step(one: Mapping[str, Any], shown: Shown, before: Mapping[int, int]) -> It
         yield "    about: " + ", ".join(f"{name} {value}" for name, value in subject.items() if value)
     yield from _advice(detail.pop("would_post", ()), detail.pop("in_auto", ""), shown)
     if one["action"] == "decided":
-        detail["postings"] = ", ".join(_made(id, state, before) for id, state in detail.get("postings", ()))
+        detail["postings"] = ", ".join(_made(id, state, behind) for id, state in detail.get("postings", ()))
     lines = show.pairs(detail, "    ")
     if lines:
         yield lines
 
 
-def _made(id: int, state: str, before: Mapping[int, int]) -> str:
+def _made(id: int, state: str, behind: Collection[int]) -> str:
     """What a decision made; what is held for nothing but the one before it waits for no person."""
-    return f"{id} waits for {before[id]}" if state == "held" and id in before else f"{id} {state}"
+    return f"{id} waits for the one before" if state == "held" and id in behind else f"{id} {state}"
 
 
 def _number(value: float | None) -> str:

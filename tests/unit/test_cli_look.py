@@ -281,9 +281,12 @@ def test_what_waits_for_the_one_before_it_is_not_told_as_held():
     step = {"posting": None, "actor": "agent", "action": "decided", "at": "2026-11-20T21:00:00+00:00", "alarm": False}
     detail = {"postings": [[1, "held"], [2, "held"], [3, "held"]], "confidence": 4.0531158447265625e-05}
     group = {"postings": [{"id": 1}, {"id": 2}]}
-    before = trace._before([{"group": group}, {"group": None}])
-    (*_, lines) = trace._step({**step, "detail": detail}, trace.Shown(lambda _: (), UnitTable(), "EUR"), before)
-    assert lines.splitlines() == ["    postings: 1 held, 2 waits for 1, 3 held", "    confidence: 0.00004053"]
+    behind = trace._behind([{"group": group}, {"group": None}])
+    (*_, lines) = trace._step({**step, "detail": detail}, trace.Shown(lambda _: (), UnitTable(), "EUR"), behind)
+    assert lines.splitlines() == [
+        "    postings: 1 held, 2 waits for the one before, 3 held",
+        "    confidence: 0.00004053",
+    ]
 
 
 @pytest.mark.parametrize(
