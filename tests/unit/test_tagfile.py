@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -193,7 +194,9 @@ def test_an_unknown_tag_among_thousands_is_one_short_sentence(folder: Path):
     assert any("did you mean 'mix01_order'?" in line for line in said(folder))
     file.write_text(text.replace("order: mix01_order", "order: zzz", 1), encoding="utf-8")
     (found,) = said(folder)
-    assert " and 5001 more" in found
+    assert re.search(
+        r" and 50\d\d more", found
+    )  # the 5 000 and those of the shipped file, without those that are named
     assert len(found) < 1500
 
 
