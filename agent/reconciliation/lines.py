@@ -242,13 +242,18 @@ def of_lot(use: Used, made: Made) -> bool:
     return use.lot == made.quantity and made.at - SHIFT <= use.at <= made.at + EARLY
 
 
-def reported_twice(line: Line, material: Material, overdue: datetime) -> list[tuple[Used, Finding]]:
-    """Reports for which nothing was made: a second report of the same, where there is a first."""
+def reported_twice(
+    line: Line, material: Material, overdue: datetime, open_: Callable[[str], bool]
+) -> list[tuple[Used, Finding]]:
+    """Reports for which nothing was made: a second report of the same, where there is a first.
+
+    Not while the posting of one of the two is `open_`: the books have one of them at most.
+    """
     findings = []
     for lot in [one for one in line.lots if one.at < overdue and one.id not in line.refused]:
         known = [one for one in (*line.used, *line.uses) if one.id not in (*line.doubled, *line.refused)]
         twins = _twins_of(lot, known, material.step)
-        if twins is None:
+        if twins is None or any(open_(one.id) for one in twins):
             continue
         line.lots.remove(lot)
         twin, use = sorted(twins, key=lambda one: one.at)  # the later one is too many

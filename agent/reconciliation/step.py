@@ -70,7 +70,8 @@ def step(
     """What is found after these observations, as of `now`. `state` is changed: keep it together with the findings.
 
     `materials` tells of every material that occurs; what it does not know is left out. `patience` replaces what is
-    learnt of how late things come. `open_` says of a report that its posting is on its way, or waits for a person.
+    learnt of how late things come. `open_` says of a report that its posting is not in the books: it is on its way,
+    waits for a person, or one refused it. Nothing is found odd of such a report.
     """
 
     def learnt(what: str) -> timedelta:
@@ -227,7 +228,8 @@ def _order(look: _Look, order: Order) -> None:
         if line.lots or not line.settled:
             _line(look, order, material, line)
     for key, lot in list(order.lots.items()):
-        if len(lot.uses) >= len(order.needs) or lot.at < look.overdue("report"):
+        complete = len(lot.uses) >= len(order.needs) or lot.at < look.overdue("report")
+        if complete and not any(look.open(use.id) for use in lot.uses):  # what waits is not in the books yet
             del order.lots[key]
             _judge(look, lot.uses)
 
@@ -242,13 +244,14 @@ def _line(look: _Look, order: Order, name: str, line: Line) -> None:
     for use, quantity in instead:
         _said(look, order, Corrected(use, quantity, taken_back=True))
     if order.counts:
-        for use, finding in lines.reported_twice(line, material, look.overdue("made")):
+        for use, finding in lines.reported_twice(line, material, look.overdue("made"), look.open):
             found.append(finding)
             _flow(look, use.place, use.at, -float(use.quantity))
         found += _absent(look, order, name, line)
     else:
         for use in line.lots:
-            if use.at < look.overdue("made") and use.id not in (*line.alone, *line.refused):
+            told = use.id in line.alone or use.id in line.refused
+            if use.at < look.overdue("made") and not told and not look.open(use.id):
                 line.alone.append(use.id)
                 _judge(look, [use])
     look.findings += found

@@ -23,7 +23,9 @@ _ROWS: Final = (
 )
 _OPEN: Final = (
     "SELECT 1 FROM identity i JOIN posting p ON p.event_id = i.event_id WHERE i.message_key = ? "
-    "AND p.kind = 'goods_issue' AND p.state IN ('held', 'ready', 'sending', 'in_doubt', 'doubtful', 'dead') LIMIT 1"
+    "AND p.kind = 'goods_issue' AND (p.state IN ('held', 'ready', 'sending', 'in_doubt', 'doubtful', 'dead') "
+    "OR p.state = 'refused' AND EXISTS (SELECT 1 FROM audit a WHERE a.posting_id = p.id AND a.action = 'refused')) "
+    "LIMIT 1"
 )
 
 
@@ -86,7 +88,10 @@ def booked(connection: apsw.Connection, name: str, kinds: Iterable[str] = ()) ->
 
 
 def is_open(connection: apsw.Connection, report: str, kinds: Iterable[str]) -> bool:
-    """Whether a goods issue of this report is on its way, or waits for a person; `kinds` a report may be of."""
+    """Whether a goods issue of this report is on its way, waits for a person, or was refused by one.
+
+    A refusal counts before the trail is read so far. `kinds` a report may be of.
+    """
     return any(connection.execute(_OPEN, (f"{kind}:{report}",)).fetchone() for kind in kinds)
 
 

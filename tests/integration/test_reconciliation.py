@@ -21,7 +21,7 @@ from agent.own_events import SOURCE, event_of
 from agent.ports import Batch
 from agent.reconciliation import stock as stock_
 from agent.reconciliation.observed import Material, Place
-from agent.store import corrections, inbox
+from agent.store import corrections, inbox, movements
 from agent.store.approvals import Signature
 from tests.command_line import gatepost_
 from tests.plant import PERSON, Plant, plant, until
@@ -148,6 +148,8 @@ async def test_what_a_person_decided_about_a_report_is_no_finding_and_in_the_acc
     await line.post(material="RM-PIGMENT", quantity=0.45)
     assert await found(line, before) == []  # what waits for a person is not missing
     await approve(line, held[0].id, 1, "refuse")
+    unread = line.agent.desk.look(lambda reader: movements.is_open(reader, wrong["id"], ["consumption"]))
+    assert unread  # a look that has not read the refusal yet does not take it for booked
     await correct(line, held[1].id, "9.612")
     await line.settled(too_much["id"], "superseded")
     taken_back = await line.post(quantity=9.5, batch="B1")

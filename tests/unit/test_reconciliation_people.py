@@ -93,6 +93,34 @@ def test_what_waits_for_a_person_is_not_missing_in_the_books():
     assert "not in the books" in missing.evidence[0]
 
 
+@pytest.mark.parametrize("counted", [False, True], ids=["nothing tells what was made", "it is told"])
+def test_what_is_not_booked_took_nothing_too_much_off_the_books(counted):
+    """Ten times the usual is found once the books have it, and never while its posting waits or was refused."""
+    state, wait = State(), timedelta(hours=2)
+    lots = [LOT._replace(id=f"u{hour}", at=MONDAY + timedelta(hours=hour)) for hour in range(40)]
+    lots[-1] = lots[-1]._replace(id="wrong", quantity=Decimal(961))
+    for one in lots:
+        made = [MADE._replace(id=f"m {one.id}", at=one.at)] if counted else []
+        booked = [BOOKED._replace(id=f"b {one.id}", at=one.at)] if one.id != "wrong" else []
+        assert step(state, [PLAN, one, *booked, *made], one.at, MATERIALS, wait, lambda id: id == "wrong") == []
+    later = MONDAY + timedelta(days=3)
+    assert step(state, [], later, MATERIALS, wait, lambda id: id == "wrong") == []
+    late = BOOKED._replace(id="b wrong", at=later, quantity=Decimal(961))
+    (found,) = step(restored(state.written()), [late], later, MATERIALS, wait)
+    assert found.about == ("wrong",)
+    assert found.excess == pytest.approx(865, abs=1)
+    refused = Corrected(lots[-1], Decimal(0))
+    assert step(state, [refused], later, MATERIALS, wait) == []
+
+
+def test_a_second_report_that_is_not_booked_is_not_booked_twice():
+    """A lot that was told twice is found once the books have both, and not while one of them waits."""
+    reports: list[Observation] = [PLAN, LOT, BOOKED, AGAIN, MADE]
+    assert seen(reports, open_=True)[0] == []
+    found, _ = seen([*reports, BOOKED._replace(id="4900000002")])
+    assert [one.about for one in found] == [("again", "first")]
+
+
 def test_a_correction_that_a_person_takes_back_is_out_of_the_account():
     """A lot that nobody reported is issued by a signature, and that document is reversed by hand."""
     state = State()
