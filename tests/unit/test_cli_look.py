@@ -63,6 +63,11 @@ def test_status_counts_and_says_what_to_do(config):
         assert part in shown.out
 
 
+def test_status_does_not_call_messages_to_people_booked(config):
+    """What was acknowledged may have no document: people were told, a line has its order."""
+    assert re.search(r"(?m)^acknowledged +1 +booked with a document, or delivered$", gatepost_(config, "status").out)
+
+
 def test_status_says_how_many_there_are_apart_from_their_states(config):
     """What was received and what was created stands over the states that add up to it."""
     lines = [" ".join(line.split()) for line in gatepost_(config, "status").out.splitlines()]
