@@ -63,6 +63,12 @@ def accounts(connection: apsw.Connection, facts: Facts, *, order: str = "", day:
     return found
 
 
+def settled_by_backflush(connection: apsw.Connection, order: str) -> bool:
+    """Whether backflush follows this order: what it takes is settled there, and reconciliation has no account of it."""
+    of = (f"{observing.BACKFLUSH}/{order}/", f"{observing.BACKFLUSH}/{order}0")  # "0" is the character behind "/"
+    return connection.execute("SELECT 1 FROM state WHERE key >= ? AND key < ? LIMIT 1", of).fetchone() is not None
+
+
 def _under_way(connection: apsw.Connection, facts: Facts, order: str) -> list[dict[str, Any]]:
     now = kept(connection)
     if now is None:

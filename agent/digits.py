@@ -16,3 +16,8 @@ def transpositions(number: Decimal) -> Iterator[Decimal]:
             letters = list(text)
             letters[one], letters[other] = text[other], text[one]
             yield Decimal("".join(letters))
+
+
+def plain(number: Decimal) -> str:
+    """A number for people, without zeros that say nothing: 13.5310 and 13.531 are one."""
+    return f"{number.normalize():f}"

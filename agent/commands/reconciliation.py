@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agent import counts as counted
-from agent.balances import accounts, worth_counting
+from agent.balances import accounts, settled_by_backflush, worth_counting
 from agent.commands import show
 from agent.commands.facts import known
 from agent.commands.place import AT_MOST, Asked, Place, as_json, at_place, now, plain, signed
@@ -139,7 +139,8 @@ def variance(*, order: str, day: datetime | None, place: Place, json: bool) -> N
         show.data(found)
         return
     if not found:
-        show.say(no_account(order, of_day, today=facts.plant.day_text(now())))
+        backflush = bool(order) and place.look(lambda live: settled_by_backflush(live, order))
+        show.say(no_account(order, of_day, today=facts.plant.day_text(now()), backflush=backflush))
         return
     for one in found:
         show.say(f"{one['day'] or 'now'}  {one['says']}")
@@ -157,10 +158,15 @@ def variance(*, order: str, day: datetime | None, place: Place, json: bool) -> N
         show.table(["material", "expected", "used", "booked", "off", place.plant.currency], rows)
 
 
-def no_account(order: str, day: str, *, today: str) -> str:
+def no_account(order: str, day: str, *, today: str, backflush: bool = False) -> str:
     """Why there is no account of what was asked for, and what there may be."""
     alone = "`gatepost variance` alone lists the orders under way"
     of = f" of order {order}" if order else ""
+    if backflush:
+        return (
+            f"backflush settles order {order} with its own measurements, and reconciliation keeps no account of it; "
+            f"`gatepost trace order:{order}` shows what was booked; {alone}"
+        )
     if day >= today:
         return f"{day} is not over: its accounts{of} are made when it is; {alone}"
     if day:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from agent.digits import plain
+
 
 class Total(BaseModel):
     """Of one component of one operation, in the unit of its stock."""
@@ -61,5 +63,5 @@ def _part(one: Line, found: str) -> str:
     share = f" ({one.off / one.expected:+.1%})".replace("%", " %") if one.expected else ""
     words = f"{abs(one.off):.4g} {one.unit} {'more' if one.off > 0 else 'less'} of {one.material}{share}"
     if one.booked != one.used:
-        words += f", of which the books have {one.booked:f} of {one.used:f} {one.unit}"
+        words += f", of which the books have {plain(one.booked)} of {plain(one.used)} {one.unit}"
     return f"{words}, {found}" if found else words

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
+from agent.digits import plain
 from agent.reconciliation.causes import slip
 from agent.reconciliation.findings import Cause, Correction, Finding
 from agent.reconciliation.observed import Booked, Made, Material, Place, Used
@@ -175,16 +176,17 @@ def _booked_without(book: Booked, line: Line, material: Material) -> Finding:
             line.uses.remove(use)
             return _wrong(book, use, unit, *found)
     if twin is not None:
-        evidence = (f"{book.quantity:f} {unit} booked twice for the order, by {twin.id} and {book.id}; measured once",)
+        twice = f"{plain(book.quantity)} {unit} booked twice for the order"
+        evidence = (f"{twice}, by {twin.id} and {book.id}; measured once",)
         return _of(book, Cause.DOUBLE, float(book.quantity), Correction.REVERSAL, evidence, (book.id, twin.id))
     if candidates:
         use = min(candidates, key=lambda one: abs(one.quantity - book.quantity))
         line.uses.remove(use)
         return _wrong(book, use, unit, Cause.RECORDING, "no slip of a unit, a point or two digits: typed wrongly")
     if line.made or line.absent:  # the lot has no report: this is its booking
-        evidence = (f"{book.quantity:f} {unit} are booked by {book.id} for a lot that the floor never reported",)
+        evidence = (f"{plain(book.quantity)} {unit} are booked by {book.id} for a lot that the floor never reported",)
         return _of(book, Cause.MISSING, 0.0, Correction.NONE, evidence, (book.id,))
-    evidence = (f"{book.quantity:f} {unit} booked by {book.id}; nothing that was measured explains it",)
+    evidence = (f"{plain(book.quantity)} {unit} booked by {book.id}; nothing that was measured explains it",)
     return _of(book, Cause.RECORDING, float(book.quantity), Correction.REVERSAL, evidence, (book.id,))
 
 
@@ -193,7 +195,8 @@ def _twins(one: Booked, other: Booked, step: Decimal) -> bool:
 
 
 def _wrong(book: Booked, use: Used, unit: str, cause: Cause, why: str) -> Finding:
-    evidence = (f"{use.quantity:f} {unit} measured by {use.id}, {book.quantity:f} {unit} booked by {book.id}", why)
+    measured = f"{plain(use.quantity)} {unit} measured by {use.id}"
+    evidence = (f"{measured}, {plain(book.quantity)} {unit} booked by {book.id}", why)
     excess = float(book.quantity - use.quantity)
     return _of(book, cause, excess, Correction.REVERSAL, evidence, (book.id, use.id))._replace(at=use.at)
 
@@ -212,7 +215,7 @@ def _of(
 
 
 def _not_booked(use: Used, material: Material) -> Finding:
-    evidence = (f"{use.quantity:f} {material.unit} measured by {use.id}, and not in the books",)
+    evidence = (f"{plain(use.quantity)} {material.unit} measured by {use.id}, and not in the books",)
     return Finding(
         Cause.MISSING, use.place, use.at, use.at, -float(use.quantity), 0.0, Correction.ISSUE, evidence, use.order,
         use.work_center, (use.id,),
@@ -259,7 +262,8 @@ def reported_twice(
         twin, use = sorted(twins, key=lambda one: one.at)  # the later one is too many
         line.doubled = [*line.doubled, use.id][-KEPT:]
         evidence = (
-            f"{use.quantity:f} {material.unit} for a lot of {use.lot:f} reported twice, as {twin.id} and {use.id}",
+            f"{plain(use.quantity)} {material.unit} for a lot of {plain(use.lot)} reported twice, "
+            f"as {twin.id} and {use.id}",
             "the lot was made once",
         )
         findings.append(
@@ -310,14 +314,14 @@ def never_reported(
         if book is not None:
             line.books.remove(book)
             evidence = (
-                f"a lot of {made.quantity:f} was made, and no report says what it took of {place.material}",
-                f"{book.quantity:f} {material.unit} are booked for it by {book.id}, {words} are usual: "
+                f"a lot of {plain(made.quantity)} was made, and no report says what it took of {place.material}",
+                f"{plain(book.quantity)} {material.unit} are booked for it by {book.id}, {words} are usual: "
                 "the books are right",
             )
             excess, correction, about = 0.0, Correction.NONE, (made.id, place.material)
         else:
             evidence = (
-                f"a lot of {made.quantity:f} was made, and no report says what it took of {place.material}",
+                f"a lot of {plain(made.quantity)} was made, and no report says what it took of {place.material}",
                 f"about {words} are usual for it, and nothing is booked",
             )
             excess, correction, about = -quantity, Correction.ISSUE, (made.id, place.material)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agent.detectors import level
 from agent.detectors.level import Level
+from agent.digits import plain
 from agent.reconciliation.causes import slip
 from agent.reconciliation.findings import Cause, Correction, Finding
 from agent.reconciliation.observed import Material
@@ -53,7 +54,8 @@ def _more_was_made(lot: Sequence[Off], share: float, error: float, z: float) -> 
     pieces = float(worst.used.lot) * expm1(share)
     names = ", ".join(f"{one.used.place.material} {expm1(one.off):+.1%}" for one in lot).replace("%", " %")
     evidence = (
-        f"all {len(lot)} components of the lot of {worst.used.lot:f} are above the usual by the same share: {names}",
+        f"all {len(lot)} components of the lot of {plain(worst.used.lot)} are above the usual by the same share: "
+        f"{names}",
         f"together that is {z:.1f} standard deviations: about {pieces:.3g} more were made than is told",
     )
     used = worst.used
@@ -86,7 +88,8 @@ def _odd(one: Off, material: Material) -> Finding | None:
         return number > 0 and abs(number - one.usual) <= NEAR * one.width * one.usual + slack
 
     said = (
-        f"{used.quantity:f} {unit} reported, {one.usual:.4g} {unit} are usual here ({one.z:+.1f} standard deviations)"
+        f"{plain(used.quantity)} {unit} reported, {one.usual:.4g} {unit} are usual here "
+        f"({one.z:+.1f} standard deviations)"
     )
     excess, noise = float(used.quantity) - one.usual, one.usual * one.width
     found = slip(used.quantity, fits, material)

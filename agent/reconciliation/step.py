@@ -9,6 +9,7 @@ from math import exp
 from typing import Final
 
 from agent.detectors import usage
+from agent.digits import plain
 from agent.reconciliation import counting, lateness, lines, lots, pairing, putright, stock, usualuse
 from agent.reconciliation.counting import Moved
 from agent.reconciliation.findings import Cause, Correction, Finding
@@ -311,7 +312,7 @@ def _stands_in(use: Used, made: Made, quantity: float) -> bool:
 def _substituted(missing: Finding, other: Used, unit: str) -> Finding:
     evidence = (
         missing.evidence[0],
-        f"{other.quantity:f} {unit} of {other.place.material} were taken for it, which the order did not plan",
+        f"{plain(other.quantity)} {unit} of {other.place.material} were taken for it, which the order did not plan",
     )
     return missing._replace(
         cause=Cause.SUBSTITUTION, excess=0.0, correction=Correction.NONE, evidence=evidence, instead=other.place,

@@ -236,7 +236,8 @@ def said(found: Found, made: Sequence[Draft], facts: Facts) -> Mapping[str, str]
     material = material_of(found.actual.material, facts)
     amount = shown(abs(found.excess), material.base_unit, facts.units)
     money = f"{abs(found.excess) * material.price:.2f} {facts.plant.currency}"
-    where, todo = found.place_words, ", then ".join(_verb(draft) for draft in made) or "nothing is to be posted"
+    where = found.place_words
+    todo = ", then ".join(_verb(draft, facts) for draft in made) or "nothing is to be posted"
     of = f" for order {found.report.order}" if found.report.order else ""
     way = "too much" if found.excess > 0 else "too little"
     books = f"the books took {amount} {way} off {where}" if found.excess else f"the books of {where} are right"
@@ -247,13 +248,18 @@ def said(found: Found, made: Sequence[Draft], facts: Facts) -> Mapping[str, str]
     }
 
 
-def _verb(draft: Draft) -> str:
+def _verb(draft: Draft, facts: Facts) -> str:
+    payload = draft.payload
+
+    def amount(of: str) -> str:
+        return shown(Decimal(payload[of]), payload["unit"], facts.units) if of in payload else ""
+
     if draft.kind is Kind.STOCK_TRANSFER:
-        return f"move {draft.payload['quantity']} in the books from {_ends(draft.payload)}"
+        return f"move {amount('quantity')} in the books from {_ends(payload)}"
     words = {
-        Kind.REVERSAL: f"take back {draft.payload.get('document', '')}",
-        Kind.GOODS_ISSUE: f"issue {draft.payload.get('quantity', '')}",
-        Kind.CONFIRMATION: f"confirm {draft.payload.get('scrap', '')} as scrap",
+        Kind.REVERSAL: f"take back {payload.get('document', '')}",
+        Kind.GOODS_ISSUE: f"issue {amount('quantity')}",
+        Kind.CONFIRMATION: f"confirm {amount('scrap')} as scrap",
         Kind.COUNT_DOCUMENT: "count",
     }
     return words.get(draft.kind, draft.kind.value)

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from agent.balances import settled_by_backflush
 from agent.commands.reconciliation import no_account
 from agent.detectors import balance
 from agent.detectors.balance import Balance, Change
@@ -29,6 +31,7 @@ from agent.reconciliation.pairing import dated, pair
 from agent.reconciliation.state import Order, State, Waiting, restored
 from agent.reconciliation.step import moved_at, step
 from agent.reconciliation.usualuse import Off
+from tests.stores import opened, reading
 
 MONDAY = datetime(2026, 11, 23, 6, tzinfo=UTC)
 RESIN, DYE, CAP = Place("RESIN", "SILO"), Place("DYE", "BAGS"), Place("CAP", "PACK")
@@ -498,3 +501,16 @@ def test_where_there_is_no_account_the_reason_is_told(order, day, words):
     said = no_account(order, day, today="2026-11-23")
     assert said.startswith(words)
     assert ("`gatepost variance` alone" in said) is bool(order or day)
+
+
+def test_of_an_order_that_backflush_settles_that_is_told(tmp_path: Path):
+    """It is not unknown: backflush follows it, and no order of a longer or shorter number is taken for it."""
+    path = tmp_path / "gatepost.db"
+    with opened(path) as writer:
+        writer.call(lambda tx: tx.execute("INSERT INTO state VALUES ('backflush/1000100/10', '{}')"))
+    with reading(path) as reader:
+        known = [settled_by_backflush(reader, order) for order in ("1000100", "100010", "10001000", "1000100/10")]
+    assert known == [True, False, False, False]
+    said = no_account("1000100", "", today="2026-11-23", backflush=True)
+    assert said.startswith("backflush settles order 1000100")
+    assert "nothing is known" not in said

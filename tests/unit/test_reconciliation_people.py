@@ -113,6 +113,13 @@ def test_what_is_not_booked_took_nothing_too_much_off_the_books(counted):
     assert step(state, [refused], later, MATERIALS, wait) == []
 
 
+def test_one_number_is_told_in_one_form():
+    """What a scale and the ERP write with different zeros is the same number to a reader."""
+    wrong = BOOKED._replace(quantity=Decimal("80.0000"))
+    (found,) = seen([PLAN, LOT._replace(quantity=Decimal("13.5310")), wrong, MADE])[0]
+    assert found.evidence[0] == "13.531 KGM measured by first, 80 KGM booked by 4900000001"
+
+
 def test_a_second_report_that_is_not_booked_is_not_booked_twice():
     """A lot that was told twice is found once the books have both, and not while one of them waits."""
     reports: list[Observation] = [PLAN, LOT, BOOKED, AGAIN, MADE]

@@ -88,7 +88,7 @@ def test_what_was_booked_wrongly_is_taken_back_and_issued_rightly_as_one_group()
     )
     assert (one.together, one.holds) == (True, (SIGNED,))
     assert "as it was" in one.alarm
-    assert "take back 2026/4900000018, then issue 91.780" in one.said["accountant"]
+    assert "take back 2026/4900000018, then issue 91.78 KG." in one.said["accountant"]
 
 
 def test_what_this_agent_did_not_book_is_counted():
@@ -141,7 +141,7 @@ def test_two_storage_locations_that_were_mixed_up_are_moved_by_one_posting_that_
     assert draft.value == Decimal(20) * Decimal("3.20")
     assert one.holds == (SIGNED, "the quantity is what gauges show, ± 0.4 KG")
     assert "as it was" in one.reasons[0]
-    assert "move 20.000 in the books from RM-RESIN at 171B to 171A" in one.said["planner"]
+    assert "move 20 KG in the books from RM-RESIN at 171B to 171A" in one.said["planner"]
     sent = movements.stock_transfer(draft.payload, "KEY", RULES).body["to_MaterialDocumentItem"]["results"][0]
     assert (sent["GoodsMovementType"], sent["IssuingOrReceivingStorageLoc"]) == ("311", "171A")
 
