@@ -17,30 +17,33 @@ from typing import Any
 
 import apsw
 
-from agent import assembly, authority, contents, freshness, promotion, selfcheck
-from agent.config import Config, load
-from agent.desk import Act, Desk, lists
+from agent import assembly, authority, contents, selfcheck
+from agent.configuration.config import Config, load
+from agent.configuration.reload import fixed, needs_restart, refuse_while_open
+from agent.configuration.settings import PostingMode
 from agent.dispatch import Dispatch
-from agent.doubt import EVERY_S as DOUBT_S
-from agent.doubt import Doubt
-from agent.drift import shown
 from agent.errors import ConfigError, Conflict, GatepostError, ModelUnfit, StoreError
-from agent.facts import Fact, Facts, LiveState, TellsLive
+from agent.facts import Facts, LiveState, TellsLive
 from agent.health import Health, Readiness, free_bytes
 from agent.housekeeping import OVERDUE_S, Housekeeping
+from agent.judging import freshness
+from agent.judging.rules import Rules
+from agent.masterdata.entities import Fact
+from agent.oversight import promotion
+from agent.oversight.doubt import EVERY_S as DOUBT_S
+from agent.oversight.doubt import Doubt
+from agent.oversight.promotion import Shelf
+from agent.oversight.shadow import Shadow
+from agent.people.desk import Act, Desk, lists
+from agent.people.telling import Telling
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
-from agent.promotion import Shelf
 from agent.reconciling import TICK_S as RECONCILE_S
 from agent.reconciling import Reconciling
-from agent.reload import fixed, needs_restart, refuse_while_open
-from agent.rules import Rules
-from agent.settings import PostingMode
-from agent.shadow import Shadow
+from agent.scoring.drift import shown
 from agent.store import balance, file, masterdata, outbox, postings, sampling
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
-from agent.telling import Telling
 from agent.unbooked import EVERY_S as UNBOOKED_S
 from agent.unbooked import TellingUnbooked
 from agent.watching import Watching

@@ -12,18 +12,22 @@ from zoneinfo import ZoneInfo
 
 import apsw
 
-from agent import authority, mapping, masterfiles, registry
-from agent.config import Config, Resolver, parse, resolver_of
+from agent import authority, mapping
+from agent.configuration.config import Config, Resolver, parse, resolver_of
+from agent.configuration.settings import PostingMode
 from agent.durable import replace_durably
 from agent.erp import TARGETS
 from agent.errors import ModelUnfit
-from agent.facts import Fact, Facts, Plant, from_document
-from agent.inference import Absent, Model
+from agent.facts import Facts, Plant
+from agent.judging.rules import OWN, Assignment, Door, Rules
+from agent.judging.rules import Model as Scores
+from agent.masterdata import files as masterfiles
+from agent.masterdata.documents import from_document
+from agent.masterdata.entities import Fact
+from agent.oversight.promotion import Shelf, kind_for
 from agent.ports import Classifies, Clock, CountsOnPostings, ErpTarget, Source, Surroundings, TakesAShare, Workflow
-from agent.promotion import Shelf, kind_for
-from agent.rules import OWN, Assignment, Door, Rules
-from agent.rules import Model as Scores
-from agent.settings import PostingMode
+from agent.scoring import registry
+from agent.scoring.inference import Absent, Model
 from agent.sources import SOURCES
 from agent.store import masterdata
 from agent.units import UnitsFile, UnitTable

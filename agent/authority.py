@@ -10,12 +10,12 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final
 
+from agent.configuration.settings import Authority, DatePolicy, LiveKind, PostingDate
+from agent.configuration.settings import AuthorityMode as Mode
 from agent.errors import ModelUnfit
 from agent.facts import day_text
 from agent.ports import Decision, Draft, Kind, Posting, Proposal, Route
 from agent.scores import Answer
-from agent.settings import Authority, DatePolicy, LiveKind, PostingDate
-from agent.settings import AuthorityMode as Mode
 from agent.units import UnitTable
 
 __all__ = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
+from agent.configuration.settings import Authority, AuthorityMode, PostingMode, Target, Workflow
 from agent.ports import Kind
-from agent.settings import Authority, AuthorityMode, PostingMode, Target, Workflow
 
 OWN: Final = ""  # the workflow's own target
 GROUPS: Final[Mapping[str, tuple[tuple[tuple[str, Kind], ...], ...]]] = {

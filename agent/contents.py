@@ -10,12 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from agent import mapping, masterfiles, own_events, registry
-from agent.config import Config, Examined, Node, Settings, live_without_identity, parse
-from agent.crosschecks import ABOUT_OPERATIONS, Wiring, fresh_where_reported, live_facts, overlap, too_short_for_sources
+from agent import mapping, own_events
+from agent.configuration.config import Config, Examined, Node, Settings, live_without_identity, parse
+from agent.configuration.crosschecks import (
+    ABOUT_OPERATIONS,
+    Wiring,
+    fresh_where_reported,
+    live_facts,
+    overlap,
+    too_short_for_sources,
+)
+from agent.configuration.settings import Document
 from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit, NotFound
-from agent.promotion import Shelf
-from agent.settings import Document
+from agent.masterdata import files as masterfiles
+from agent.oversight.promotion import Shelf
+from agent.scoring import registry
 from agent.units import UnitsFile, UnitTable
 
 T = TypeVar("T")

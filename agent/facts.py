@@ -9,15 +9,14 @@ from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 from zoneinfo import ZoneInfo
 
-from agent.documents import Document, from_document, to_document
-from agent.masterdata import (
+from agent.masterdata.documents import Document, from_document
+from agent.masterdata.entities import (
     Bom,
     BomItem,
     Component,
     DefectCode,
     Fact,
     Material,
-    Operation,
     Operator,
     Order,
     Receipt,
@@ -34,33 +33,6 @@ from agent.units import UnitTable
 T = TypeVar("T")
 REMEMBERED: Final = 20_000  # derived things kept per snapshot
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
-
-__all__ = [
-    "Bom",
-    "BomItem",
-    "Component",
-    "DefectCode",
-    "Document",
-    "Fact",
-    "Facts",
-    "LiveState",
-    "Material",
-    "Operation",
-    "Operator",
-    "Order",
-    "Plant",
-    "Receipt",
-    "Resource",
-    "Routing",
-    "ScrapReason",
-    "Stock",
-    "TellsLive",
-    "Tolerance",
-    "WorkCenter",
-    "day_text",
-    "from_document",
-    "to_document",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from agent.desk import Act, Desk
 from agent.errors import BadPayload, Conflict
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.own_events import SOURCE, event_of
+from agent.people.desk import Act, Desk
 from agent.ports import Batch, Kind
 from agent.store import approvals, inbox
 from agent.store.transaction import Transaction

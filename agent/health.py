@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from agent.configuration.settings import Store
 from agent.errors import StoreError
 from agent.ports import Clock
-from agent.settings import Store
 from agent.store import lanes
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer

@@ -13,11 +13,11 @@ from functools import partial
 import apsw
 
 from agent import checkpoints
-from agent.desk import Desk
+from agent.configuration.settings import Document
 from agent.errors import GatepostError, StoreError
 from agent.health import Health
+from agent.people.desk import Desk
 from agent.ports import Clock
-from agent.settings import Document
 from agent.store import archive, audit, awaited, balance, file, overdue
 from agent.store.encode import to_us
 from agent.store.transaction import Transaction

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from agent import own_events, strictjson
+from agent import own_events
 from agent.errors import BadPayload, GatepostError
-from agent.facts import Facts, Order, Stock, from_document
+from agent.facts import Facts
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
 from agent.mapping import Mappings
+from agent.masterdata.documents import from_document
+from agent.masterdata.entities import Order, Stock
 from agent.own_events import SOURCE
 from agent.ports import Event, Kind, Route
 from agent.reconciliation.observed import (
@@ -35,6 +37,7 @@ from agent.reconciliation.observed import (
     Used,
 )
 from agent.store.movements import Moved
+from agent.strict import strictjson
 from agent.workflows.use import consumed_of, use_of
 
 RECONCILIATION: Final = "reconciliation"  # books what a person signed

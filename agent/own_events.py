@@ -14,10 +14,10 @@ from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any, Final
 
-from agent import strictjson
 from agent.errors import BadPayload
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.ports import Delivery, Event
+from agent.strict import strictjson
 
 SOURCE: Final = "gatepost"  # no configured source may have this name
 KINDS: Final = frozenset({"order_release", "reconciliation"})  # of reports that only the agent itself makes

@@ -8,7 +8,7 @@
 Each loop takes from one durable place and returns only when the next place has it; where nothing waits, an arrival is
 decided in the commit that stores it (docs/adr/0012). A crash repeats a step; the identity of the message and the
 idempotency key of the posting make repeating harmless. There is no shutdown to get right: start-up is recovery. What
-decides (`agent.judge`) is pure and sees neither a database nor a network.
+decides (`agent.judging.judge`) is pure and sees neither a database nor a network.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from agent import verdicts
 from agent.dispatch import Claims, Dispatch, committed
 from agent.errors import StoreError
-from agent.facts import Fact, LiveState, TellsLive
+from agent.facts import LiveState, TellsLive
 from agent.figures import Decided
-from agent.judge import judge, of_one_sort
-from agent.judgement import Judgement, Memory, Verdict
+from agent.judging import verdicts
+from agent.judging.judge import judge, of_one_sort
+from agent.judging.judgement import Judgement, Memory, Verdict
+from agent.judging.reading import put_aside, quarantined
+from agent.judging.rules import Rules
+from agent.judging.waiting import Waiters
+from agent.masterdata.entities import Fact
 from agent.ports import Batch, Clock, Event, GivesReceipts, Receipt
-from agent.reading import put_aside, quarantined
-from agent.rules import Rules
 from agent.store import awaited, file, inbox, masterdata
 from agent.store.encode import to_us
 from agent.store.transaction import Transaction
 from agent.store.underway import ARRIVALS, Underway
 from agent.store.writer import Writer
-from agent.waiting import Waiters
 
 log = logging.getLogger("gatepost.pipeline")
 

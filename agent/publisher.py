@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.brokers import Broker, BrokerConnection
+from agent.configuration.brokers import Broker, BrokerConnection
 from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable
 
 CONNECT_S: Final = 5.0  # for TCP, and again for the TLS handshake

@@ -19,17 +19,17 @@ import apsw
 from pydantic import BaseModel
 
 from agent import observing
-from agent.desk import Desk
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.judging.rules import Rules
 from agent.own_events import SOURCE, event_of
+from agent.people.desk import Desk
 from agent.ports import Batch, Clock, Kind
 from agent.reconciliation import account
 from agent.reconciliation.findings import Finding
 from agent.reconciliation.observed import Booked, InBooks, Level, Made, Material, Observation, Plan, Used
 from agent.reconciliation.state import Order, State
 from agent.reconciliation.step import step
-from agent.rules import Rules
 from agent.store import inbox, movements
 from agent.store.transaction import Transaction
 from agent.workflows.reconciliation import Reconciliation

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import apsw
 
-from agent.desk import Desk
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.judging.rules import Rules
 from agent.own_events import SOURCE, UNBOOKED, event_of
+from agent.people.desk import Desk
 from agent.ports import Batch, Clock, CountsOnPostings, Kind, Workflow
-from agent.rules import Rules
 from agent.store import inbox, unbooked
 from agent.store.unbooked import Unbooked
 

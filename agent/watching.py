@@ -21,11 +21,11 @@ import apsw
 
 from agent import own_events
 from agent.authority import Mode, Rule
+from agent.configuration.settings import PostingMode
 from agent.facts import Facts, LiveState
 from agent.isa95 import SegmentResponse
+from agent.judging.rules import OWN, Assignment, Rules
 from agent.ports import Batch, Clock, Intake, Kind
-from agent.rules import OWN, Assignment, Rules
-from agent.settings import PostingMode
 from agent.store import inbox, proposals
 from agent.store.proposals import Fate
 

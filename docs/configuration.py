@@ -17,11 +17,11 @@ from pydantic.fields import FieldInfo
 HOUSE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOUSE))
 
-from agent.config import Config, Secret, resolver_of  # noqa: E402  # the page is of this checkout, installed or not
+from agent.configuration.config import Config, Secret, resolver_of  # noqa: E402  # the page is of this checkout, installed or not
+from agent.configuration.settings import Source, Target, Workflow  # noqa: E402
 from agent.erp import TARGETS  # noqa: E402
-from agent.schema import models_in  # noqa: E402
-from agent.settings import Source, Target, Workflow  # noqa: E402
 from agent.sources import SOURCES  # noqa: E402
+from agent.strict.schema import models_in  # noqa: E402
 from agent.workflows import WORKFLOWS  # noqa: E402
 
 PAGE = HOUSE / "docs" / "configuration.md"

@@ -17,9 +17,10 @@ from typing import Any
 import httpx
 import yaml
 
-from agent import assembly, config
+from agent import assembly
 from agent.app import Agent
 from agent.commands.run import server
+from agent.configuration import config
 from simulators.broker import free_port as free_port
 from simulators.erp.server import Running, running
 

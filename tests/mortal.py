@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.judging.rules import OWN
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Kind
-from agent.rules import OWN
 from agent.store import file
 from tests.integration.test_process import report, rules
 from tests.plant import until

@@ -19,9 +19,10 @@ import paho.mqtt.client as paho
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent import assembly, config
+from agent import assembly
 from agent.app import Agent
-from agent.desk import Act
+from agent.configuration import config
+from agent.people.desk import Act
 from agent.store import audit, balance, file
 from simulators.broker import Broker, find_mosquitto
 from simulators.erp.faults import read_rules

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from onnx import TensorProto, helper
 
-from agent import modelfiles, onnxfile, registry
 from agent.errors import ModelUnfit
-from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
+from agent.scoring import modelfiles, onnxfile, registry
+from agent.scoring.modelfiles import Input, InputReference, Manifest, Output, Reference
 
 ROOT = Path(__file__).parents[1]
 KEY = Ed25519PrivateKey.generate()

@@ -14,10 +14,10 @@ from typing import Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from agent.access.secrets import Secret
 from agent.channels.message import Message
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
-from agent.schema import Settings
-from agent.secrets import Secret
+from agent.strict.schema import Settings
 
 PRIORITY: Final[Mapping[str, str]] = {"alarm": "1", "warning": "3", "info": "5"}
 

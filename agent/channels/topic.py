@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from agent.brokers import BrokerConnection
 from agent.channels.message import Message
+from agent.configuration.brokers import BrokerConnection
 from agent.publisher import Publisher
 
 

@@ -12,14 +12,14 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, field_validator
 
+from agent.access.envelope import sign
+from agent.access.secrets import Secret
 from agent.channels.message import Message
-from agent.envelope import sign
 from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import Clock
 from agent.sap.channel import Channel, Headers, NoAnswer, NotSent, Reply, host, request
 from agent.sap.errors import excerpt, retry_after
-from agent.schema import Settings
-from agent.secrets import Secret
+from agent.strict.schema import Settings
 
 NOT_NOW: Final = (401, 403, 408, 425, 429, 503)  # nothing was done, and mending or waiting helps
 _AS_IT_IS: Final = "%/:=&?~+!$,;'@()*[]"

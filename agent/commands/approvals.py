@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from agent import desk
+from agent.access.rights import at_stake, with_it
 from agent.commands import show
 from agent.commands.facts import known
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
 from agent.errors import Conflict
+from agent.people import desk
+from agent.people.scrap_reasons import suggested
+from agent.people.shown import said
 from agent.ports import Kind
-from agent.rights import at_stake, with_it
-from agent.scrap_reasons import suggested
-from agent.shown import said
 from agent.store import approvals as store
 from agent.store import decisions, lists
 from agent.workflows.sentences import Words
@@ -198,7 +198,7 @@ def _explained(place: Place, event: int | None) -> dict[str, Any] | None:
     decided = place.look(lambda connection: decisions.of_event(connection, event)) if event is not None else None
     if decided is None or "score" not in decided.detail:
         return None
-    from agent.explaining import explained  # only where there is a model: it takes a while
+    from agent.oversight.explaining import explained  # only where there is a model: it takes a while
 
     return explained(decided.detail, place.models, place.model_keys)
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from agent import __version__
 from agent import selfcheck as checks
+from agent.access.tokens import Scope, Token
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place
 from agent.errors import GatepostError
-from agent.tokens import Scope, Token
 
 
 @click.command()

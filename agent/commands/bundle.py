@@ -22,11 +22,11 @@ from agent.commands import reach, show
 from agent.commands.box import rows_of
 from agent.commands.place import Place, at_place, now
 from agent.commands.status import gather
-from agent.config import Node, SecretPlaces, read_yaml
+from agent.configuration.config import Node, SecretPlaces, read_yaml
 from agent.errors import Conflict, GatepostError
 from agent.logs import MASK, Redaction
 from agent.store import balance, lists
-from agent.tagfile import MAX_BYTES, tag_files
+from agent.strict.tagfile import MAX_BYTES, tag_files
 
 ALARMS = 200
 LOG_BYTES = 5 << 20  # of each log file, its end

@@ -22,14 +22,16 @@ from typing import Any
 
 import click
 
-from agent import assembly, config, strictjson
+from agent import assembly
 from agent.commands import show
 from agent.commands.place import as_json, now
+from agent.configuration import config
 from agent.errors import BadPayload, ConfigError, Finding, GatepostError, NotFound
-from agent.judge import judge
-from agent.judgement import Verdict
+from agent.judging.judge import judge
+from agent.judging.judgement import Verdict
+from agent.judging.rules import Rules
 from agent.ports import Acknowledgement, ErpTarget, Event, Kind, Posting
-from agent.rules import Rules
+from agent.strict import strictjson
 
 EVENT, EXPECTED = ".event.json", ".expected.json"
 

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent import assembly, config, contents
-from agent.brokers import BrokerConnection
-from agent.callers import identity_of
+from agent import assembly, contents
+from agent.access.callers import identity_of
+from agent.access.tokens import Scope
 from agent.cautions import cautions
 from agent.commands import show
 from agent.commands.place import as_json, now, tidy
-from agent.crosschecks import POSTS
+from agent.configuration import config
+from agent.configuration.brokers import BrokerConnection
+from agent.configuration.crosschecks import POSTS
+from agent.configuration.face_settings import OpcuaServer, SparkplugNode
 from agent.errors import ErpError, Finding, SourceLost
-from agent.face_settings import OpcuaServer, SparkplugNode
 from agent.ports import HasChannels, Kind
-from agent.tokens import Scope
 
 if TYPE_CHECKING:
     from agent.sources.mqtt_check import BrokerFacts
@@ -213,7 +214,7 @@ def _sparkplug_brokers(name: str, settings: object) -> Iterator[str]:
 
 def _node_brokers(node: SparkplugNode) -> Iterator[str]:
     """Look at each broker of the Sparkplug node: whether it gets in, and may hear commands and its primary host."""
-    from agent import sparkplug_link  # as above
+    from agent.edge_node import link as sparkplug_link  # as above
     from agent.sources import mqtt_check, mqtt_config
 
     shared = {name: getattr(node, name) for name in BrokerConnection.model_fields}

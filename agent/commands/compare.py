@@ -10,15 +10,18 @@ from typing import Any, Final
 
 import click
 
-from agent import assembly, bookings, config, parallel_page
+from agent import assembly
 from agent.commands import show
 from agent.commands.advised import TIMES
 from agent.commands.place import Place, as_json, at_place
+from agent.configuration import config
 from agent.durable import replace_durably
 from agent.erp.people_booked import people_booked
 from agent.erp.sap_s4 import SapS4Config
-from agent.parallel_cases import comparisons
-from agent.parallel_run import Asked, Comparison, People
+from agent.oversight.parallel_cases import comparisons
+from agent.parallel import bookings
+from agent.parallel import page as parallel_page
+from agent.parallel.figures import Asked, Comparison, People
 from agent.sap.connection import BasicAuth
 from agent.sap.session import SapSession
 from agent.store import archive

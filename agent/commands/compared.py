@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from agent import class_comparison, comparison
-from agent.class_comparison import ClassComparison
 from agent.commands import show
-from agent.comparison import Comparison
-from agent.paired import Difference
+from agent.scoring import class_comparison, comparison
+from agent.scoring.class_comparison import ClassComparison
+from agent.scoring.comparison import Comparison
+from agent.scoring.paired import Difference
 
 SHOWN: Final = 10  # events that are named
 HEAD: Final = "difference"

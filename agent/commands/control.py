@@ -11,7 +11,7 @@ from agent.commands import show
 from agent.commands.approvals import YES, told
 from agent.commands.place import ID, Asked, Place, at_place, plain, signed
 from agent.commands.reach import Reach, at_desk
-from agent.desk import Desk
+from agent.people.desk import Desk
 from agent.store.pauses import SCOPES
 
 SCOPE = click.argument("scope", type=click.Choice(SCOPES))

@@ -8,7 +8,7 @@ from agent.commands import show
 from agent.commands.approvals import shown, told
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, plain, signed
 from agent.commands.reach import Reach, at_desk
-from agent.desk import Desk
+from agent.people.desk import Desk
 from agent.store import lists
 
 STATES = ("dead", "doubtful")

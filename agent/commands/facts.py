@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
-from agent import masterfiles
 from agent.commands.place import Place, now
-from agent.config import parse, read_yaml
-from agent.facts import Facts, Plant, from_document
+from agent.configuration.config import parse, read_yaml
+from agent.facts import Facts, Plant
+from agent.masterdata import files as masterfiles
+from agent.masterdata.documents import from_document
 from agent.store import masterdata
 
 Options = TypeVar("Options", bound=BaseModel)

@@ -12,7 +12,6 @@ from typing import Any, Final
 import click
 import yaml
 
-from agent import contest, registry
 from agent.commands import compared, show
 from agent.commands.approvals import YES
 from agent.commands.export import harmless
@@ -23,9 +22,11 @@ from agent.commands.training import models
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.features import row
 from agent.features.row import Value
-from agent.modelfiles import Manifest
-from agent.promotion import challenge as to_challenger
-from agent.rows import Rows, numbers_of
+from agent.oversight import contest
+from agent.oversight.promotion import challenge as to_challenger
+from agent.oversight.rows import Rows, numbers_of
+from agent.scoring import registry
+from agent.scoring.modelfiles import Manifest
 from agent.store import archive, shadow
 from agent.store import labels as people
 from agent.store.encode import from_us

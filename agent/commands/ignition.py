@@ -10,16 +10,17 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from agent import config, masterfiles
 from agent.commands import show
 from agent.commands.place import Place, at_place, now
+from agent.configuration import config
 from agent.errors import ConfigError, Conflict, Finding, GatepostError
-from agent.masterdata import WorkCenter
+from agent.masterdata import files as masterfiles
+from agent.masterdata.entities import WorkCenter
 from agent.opcua.ignition import count, tag_import, tag_name
 from agent.opcua.nodes import Parts
-from agent.schema import parse
+from agent.strict.schema import parse
+from agent.strict.yamltree import Node
 from agent.units import UnitsFile, UnitTable
-from agent.yamltree import Node
 
 NAME: Final = "Gatepost"
 

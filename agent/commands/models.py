@@ -12,18 +12,20 @@ from typing import Any
 
 import click
 
-from agent import checkpoints, doubt, modelfiles, registry, replay
+from agent import checkpoints
 from agent.commands import show
 from agent.commands.approvals import YES
 from agent.commands.place import ID, Asked, Place, as_json, at_place, signed
 from agent.commands.reach import Reach
-from agent.config import read_yaml
-from agent.drift import State
+from agent.configuration.config import read_yaml
 from agent.errors import GatepostError, ModelUnfit, NotFound
-from agent.explaining import explained
-from agent.promotion import Shelf
-from agent.promotion import promote as to_champion
-from agent.promotion import roll_back as to_previous
+from agent.oversight import doubt, replay
+from agent.oversight.explaining import explained
+from agent.oversight.promotion import Shelf
+from agent.oversight.promotion import promote as to_champion
+from agent.oversight.promotion import roll_back as to_previous
+from agent.scoring import modelfiles, registry
+from agent.scoring.drift import State
 from agent.store import archive, decisions, drifts
 from agent.store.promotions import Promoted, promotions
 

@@ -17,12 +17,12 @@ import apsw
 import click
 from pydantic import Field
 
-from agent import desk
-from agent.config import Settings, did_you_mean, moved, parse, read_yaml
+from agent.access.signing import LONGEST_NAME, LONGEST_REASON, person, readable
+from agent.configuration.config import Settings, did_you_mean, moved, parse, read_yaml
+from agent.configuration.face_settings import Api
+from agent.configuration.settings import Audit, Authority, Document, Plant, Promotion, Store
 from agent.errors import ConfigError, NotFound, StoreCorrupt, StoreError, StoreUnfit
-from agent.face_settings import Api
-from agent.settings import Audit, Authority, Document, Plant, Promotion, Store
-from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
+from agent.people import desk
 from agent.units import UnitsFile, UnitTable
 
 ID = click.IntRange(1, 2**63 - 1)  # what SQLite can keep as a row's number

@@ -14,8 +14,8 @@ from agent.commands import show
 from agent.commands.approvals import told
 from agent.commands.place import AT_MOST, ID, Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach, at_desk
-from agent.desk import Desk
 from agent.errors import GatepostError, NotFound
+from agent.people.desk import Desk
 from agent.store import lists
 
 PIECE = 500

@@ -16,9 +16,9 @@ from typing import Any
 import click
 
 from agent.commands.place import Asked, Place, login, now
-from agent.desk import Act, Desk
+from agent.configuration.face_settings import Api
 from agent.errors import Conflict, GatepostError, NotFound, StoreError, StoreLocked
-from agent.face_settings import Api
+from agent.people.desk import Act, Desk
 from agent.store.writer import Writer
 
 ANSWER_S = 30.0

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from agent import counts as counted
 from agent.balances import accounts, settled_by_backflush, worth_counting
 from agent.commands import show
 from agent.commands.facts import known
 from agent.commands.place import AT_MOST, Asked, Place, as_json, at_place, now, plain, signed
 from agent.commands.reach import Reach
+from agent.people import counts as counted
 
 DAY = click.DateTime(["%Y-%m-%d"])
 

@@ -13,14 +13,16 @@ from typing import Any
 import apsw
 import click
 
-from agent import assembly, config, registry
+from agent import assembly
 from agent.commands import show
 from agent.commands.cases import Nothing, Paper, Unneeded, outcome
 from agent.commands.place import Place, as_json, at_place, now
+from agent.configuration import config
 from agent.errors import GatepostError, NotFound
-from agent.judge import judge
+from agent.judging.judge import judge
+from agent.oversight.replay import Replayed, Versions, as_data, bits, replay
 from agent.ports import ErpTarget, Event
-from agent.replay import Replayed, Versions, as_data, bits, replay
+from agent.scoring import registry
 from agent.store import archive, decisions, sampling
 from agent.store.decisions import Decided
 from agent.store.encode import to_us

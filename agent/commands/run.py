@@ -11,8 +11,9 @@ from pathlib import Path
 import apsw
 import click
 
-from agent import assembly, config, contents, logs
+from agent import assembly, contents, logs
 from agent.app import Agent
+from agent.configuration import config
 from agent.errors import GatepostError, StoreCorrupt
 
 log = logging.getLogger("gatepost")
@@ -96,7 +97,7 @@ def server(loaded: config.Config) -> Serve | None:
 
         faces.append(opcua)
     if loaded.sparkplug_node is not None:
-        from agent.sparkplug_node import serve as sparkplug
+        from agent.edge_node.node import serve as sparkplug
 
         faces.append(sparkplug)
     return _together(faces) if faces else None

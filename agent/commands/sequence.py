@@ -11,7 +11,7 @@ import click
 from agent.commands import show
 from agent.commands.facts import known, options_of
 from agent.commands.place import Place, as_json, at_place, now
-from agent.releasing import release_sequence, shown
+from agent.sequence.releasing import release_sequence, shown
 from agent.workflows.order_release import Config, OrderRelease
 
 LONGEST_S = 20.0

@@ -12,8 +12,8 @@ import click
 
 from agent.commands import reach, show
 from agent.commands.place import Place, as_json, at_place, now
-from agent.drift import shown
 from agent.errors import GatepostError
+from agent.scoring.drift import shown
 from agent.store import drifts, lists
 from agent.store.forecast import forecast
 

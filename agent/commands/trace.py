@@ -12,7 +12,6 @@ from typing import Any
 import apsw
 import click
 
-from agent import desk
 from agent import found as findings
 from agent.commands import show
 from agent.commands.advised import IN_AUTO
@@ -20,8 +19,9 @@ from agent.commands.facts import known
 from agent.commands.findings import told
 from agent.commands.place import Place, as_json, at_place
 from agent.errors import ConfigError, NotFound
+from agent.people import desk
+from agent.people.shown import said
 from agent.ports import Kind
-from agent.shown import said
 from agent.store.named import ORDER, of_order
 from agent.units import UnitTable
 from agent.workflows.sentences import Words

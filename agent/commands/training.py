@@ -14,14 +14,15 @@ from typing import Any
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent import checkpoints, registry
+from agent import checkpoints
 from agent.commands import show
 from agent.commands.figures import meaning
 from agent.commands.models import NAME, folder_name, models
 from agent.commands.place import Place, as_json, at_place
 from agent.durable import replace_durably
 from agent.errors import GatepostError, StoreError
-from agent.inference import PATIENCE_S, Model
+from agent.scoring import registry
+from agent.scoring.inference import PATIENCE_S, Model
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 PAGE = "evaluation.html"

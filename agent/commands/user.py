@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from agent import users
+from agent.access import users
+from agent.access.passwords import SHORTEST, hashed
+from agent.access.tokens import Scope
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place, plain
-from agent.passwords import SHORTEST, hashed
-from agent.tokens import Scope
 
 
 @click.group()

@@ -19,7 +19,7 @@ from agent.channels.topic import Topic, TopicConfig
 from agent.channels.webhook import Webhook, WebhookConfig
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import Acknowledgement, Clock, Kind, Patience, Posting, Surroundings
-from agent.schema import Name, Settings
+from agent.strict.schema import Name, Settings
 
 ChannelConfig = Annotated[TopicConfig | WebhookConfig | MailConfig, Field(discriminator="kind")]
 AGAIN: Final = "Nobody has reacted: "

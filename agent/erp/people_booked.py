@@ -8,9 +8,9 @@ from datetime import datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from agent.bookings import Booking
 from agent.errors import BadPayload
-from agent.parallel_run import Posted
+from agent.parallel.bookings import Booking
+from agent.parallel.figures import Posted
 from agent.ports import Kind
 from agent.sap.call import Rules
 from agent.sap.formats import date_literal, query, read_date, read_decimal, string_literal, unpadded

@@ -26,7 +26,7 @@ from agent.sap.metadata import Metadata, drift, read_metadata
 from agent.sap.session import SapSession, not_authorised, unavailable
 from agent.sap.verdict import AlreadyPosted, booked, success_details, warnings
 from agent.sap.words import said
-from agent.schema import Settings
+from agent.strict.schema import Settings
 
 Keep = Callable[[str, bytes], None]  # keeps the $metadata of a service on disk
 Kept = Callable[[str], bytes | None]  # the one kept last, None: never read

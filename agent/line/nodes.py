@@ -21,13 +21,13 @@ from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable, SourceLost
 from agent.line.order import SENT
 from agent.line.values import variant
 from agent.ports import Clock
-from agent.schema import Name, Settings
 from agent.sources.opcua_address import parse
 from agent.sources.opcua_config import OpcuaConnection, Sampling
 from agent.sources.opcua_connect import asked, connect
 from agent.sources.opcua_security import Certificates
 from agent.sources.opcua_session import Session
 from agent.sources.opcua_values import status_name
+from agent.strict.schema import Name, Settings
 
 HERE: Final = "{work_center}"
 REQUEST, ANSWER, REFUSED, OBJECT, METHOD = "request", "answer", "refused", "object", "method"

@@ -12,7 +12,7 @@ from agent.line import order
 from agent.line.nodes import Nodes, NodesConfig
 from agent.line.topic import Topic, TopicConfig
 from agent.ports import Acknowledgement, Kind, Posting, Surroundings
-from agent.schema import Name, Settings
+from agent.strict.schema import Name, Settings
 
 
 class LineConfig(Settings):

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from agent.brokers import BrokerConnection
+from agent.configuration.brokers import BrokerConnection
 from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.publisher import Publisher
 

@@ -11,8 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from agent import strictjson
-from agent.config import Node, parse, read_yaml
+from agent.configuration.config import Node, parse, read_yaml
 from agent.errors import BadPayload, ConfigError, Finding
 from agent.isa95 import SegmentResponse
 from agent.mapping.document import MappingFile
@@ -20,6 +19,7 @@ from agent.mapping.fields import UNSAFE, Levels, shown
 from agent.mapping.report import Bind, Read, report_reader
 from agent.mapping.topics import Pattern
 from agent.ports import Event
+from agent.strict import strictjson
 from agent.units import UnitTable
 
 __all__ = ["MappingFile", "Mappings", "load"]

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
-from agent.config import Settings
+from agent.configuration.config import Settings
 from agent.errors import BadPayload
 from agent.isa95 import MaterialUse
 from agent.mapping.topics import Pattern

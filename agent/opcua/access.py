@@ -26,11 +26,11 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 
-from agent.callers import Identity, identity_of
+from agent.access.callers import Identity, identity_of
+from agent.access.throttle import WAITING, Throttle, address_of
+from agent.access.tokens import Scope, Token
 from agent.errors import SourceLost
 from agent.sources.opcua_security import OF_CLIENTS, Certificates, leaf, subject, thumbprint
-from agent.throttle import WAITING, Throttle, address_of
-from agent.tokens import Scope, Token
 
 log = logging.getLogger("gatepost.opcua")
 

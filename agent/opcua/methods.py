@@ -12,17 +12,17 @@ from typing import Any, Final
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
+from agent.access.callers import Forbidden, Identity
+from agent.access.masking import veiled
+from agent.access.signing import LONGEST_NAME, LONGEST_REASON, person, readable
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.approving import Asked, committed, decide
-from agent.callers import Forbidden, Identity
 from agent.errors import Conflict, GatepostError, NotFound, StoreError
-from agent.masking import veiled
 from agent.opcua.address_space import Call
 from agent.opcua.nodes import METHODS, Kind, Method
-from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
+from agent.people.approving import Asked, committed, decide
+from agent.people.veil import covered
 from agent.store import lists
-from agent.tokens import Scope
-from agent.veil import covered
 
 log = logging.getLogger("gatepost.opcua")
 

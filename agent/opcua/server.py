@@ -17,9 +17,10 @@ from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
 from asyncua.server.server import Server
 
 from agent import __version__
+from agent.access.throttle import WAITING, Throttle, address_of
 from agent.app import Agent
+from agent.configuration.face_settings import OpcuaServer
 from agent.errors import ConfigError, Finding, GatepostError
-from agent.face_settings import OpcuaServer
 from agent.faces import Face
 from agent.opcua.access import Door, Inside, Permissions, Users
 from agent.opcua.address_space import AddressSpace
@@ -28,7 +29,6 @@ from agent.opcua.methods import Methods
 from agent.opcua.nodes import variables
 from agent.ports import Clock
 from agent.sources.opcua_security import Certificates
-from agent.throttle import WAITING, Throttle, address_of
 
 log = logging.getLogger("gatepost.opcua")
 

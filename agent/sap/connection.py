@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from agent.access.secrets import Secret
 from agent.errors import ErpUnavailable
 from agent.sap.channel import host
-from agent.schema import Settings
-from agent.secrets import Secret
+from agent.strict.schema import Settings
 
 
 class BasicAuth(Settings):

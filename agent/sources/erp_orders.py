@@ -22,7 +22,7 @@ from agent.ports import Batch, Clock, Delivery, Intake, Surroundings
 from agent.sap.formats import query, read_date, read_decimal, read_stamp, string_literal, unpadded
 from agent.sap.session import SapSession
 from agent.sap.verdict import rows
-from agent.schema import Settings
+from agent.strict.schema import Settings
 
 ORDERS: Final = "API_PRODUCTION_ORDER_2_SRV/A_ProductionOrder_2"
 STOCK: Final = "API_MATERIAL_STOCK_SRV/A_MatlStkInAcctMod"
@@ -303,7 +303,7 @@ def canonical(payload: Mapping[str, Any]) -> bytes:
 
 
 def order_payload(row: Row, codes: Mapping[str, str], zone: tzinfo = UTC) -> dict[str, Any]:
-    """An A_ProductionOrder_2 with its operations and components, in the words of `agent.masterdata.Order`.
+    """An A_ProductionOrder_2 with its operations and components, in the words of `agent.masterdata.entities.Order`.
 
     SAP tells basic dates by the clock of `zone`, the plant's.
     """
@@ -373,7 +373,7 @@ def _component(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def stock_payload(row: Row, codes: Mapping[str, str]) -> dict[str, Any]:
-    """An A_MatlStkInAcctMod, in the words of `agent.masterdata.Stock`."""
+    """An A_MatlStkInAcctMod, in the words of `agent.masterdata.entities.Stock`."""
     return {
         "material": unpadded(str(row.get("Material") or "")),
         "storage_location": str(row.get("StorageLocation") or ""),

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agent.errors import GatepostError
 from agent.ports import Batch, Clock, Delivery, Intake, Surroundings
-from agent.schema import Settings
+from agent.strict.schema import Settings
 
 
 class IntakeFull(GatepostError):  # noqa: N818  # named by what happened, as all of agent.errors

@@ -8,9 +8,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from pydantic import Field, field_validator
 
-from agent.brokers import Broker as Broker  # those who reach one take it from here
-from agent.brokers import BrokerConnection
-from agent.schema import Name
+from agent.configuration.brokers import Broker as Broker  # those who reach one take it from here
+from agent.configuration.brokers import BrokerConnection
+from agent.strict.schema import Name
 
 
 class BrokerSettings(BrokerConnection):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.brokers import Broker, BrokerConnection
+from agent.configuration.brokers import Broker, BrokerConnection
 from agent.errors import SourceLost
 
 _NOT_AUTHORISED = (0x80, 0x86, 0x87)

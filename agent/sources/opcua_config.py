@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from agent.schema import Name, Settings
-from agent.secrets import Secret
+from agent.access.secrets import Secret
 from agent.sources.opcua_address import Address, alias_refusal, parse
+from agent.strict.schema import Name, Settings
 from agent.tags.config import Tag, Tagged, refuse_addresses
 
 MOST_KEEP_ALIVE_S = 5.0

@@ -7,10 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from agent.schema import Name
 from agent.sources.mqtt_config import BrokerSettings, MqttConfig
 from agent.sparkplug.names import Address, node_filter, read_address, state_topic, usable
 from agent.sparkplug.session import Patience
+from agent.strict.schema import Name
 from agent.tags.config import Tagged, refuse_addresses
 
 

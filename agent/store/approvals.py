@@ -10,8 +10,8 @@ from typing import Any
 
 import apsw
 
+from agent.access.signing import known_as
 from agent.errors import Conflict, NotFound
-from agent.signing import known_as
 from agent.store import groups, outbox
 from agent.store.encode import encode, from_us, readable
 from agent.store.postings import held_before

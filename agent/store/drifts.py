@@ -9,7 +9,7 @@ from typing import Any, Final
 import apsw
 from pydantic import TypeAdapter, ValidationError
 
-from agent.drift import Row, State
+from agent.scoring.drift import Row, State
 from agent.store import audit, scored
 from agent.store.encode import readable
 from agent.store.labels import Label, labels

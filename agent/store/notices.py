@@ -33,7 +33,8 @@ class Due(NamedTuple):
 def unsaid(tx: Transaction, news: list[NewPosting], fresh: set[tuple[str, str]]) -> list[NewPosting]:
     """Without notifications whose cause was told a moment ago; `fresh` grows by those that stay.
 
-    One beside a group is no member of it (see `agent.judge`): it goes at once, and is told, or not, like any other.
+    One beside a group is no member of it (see `agent.judging.judge`): it goes at once, and is told,
+    or not, like any other.
     """
     kept = []
     for new in news:

@@ -8,9 +8,9 @@ from typing import Any
 import apsw
 
 from agent.errors import NotFound
-from agent.schema import did_you_mean
 from agent.store.encode import from_us
 from agent.store.transaction import Transaction
+from agent.strict.schema import did_you_mean
 
 SCOPES = ("target", "line", "order")
 

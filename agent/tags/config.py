@@ -11,9 +11,9 @@ from typing import Annotated, Final, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from agent.schema import Name, Settings, did_you_mean
-from agent.settings import LiveKind
-from agent.tagfile import MOST, TAG
+from agent.configuration.settings import LiveKind
+from agent.strict.schema import Name, Settings, did_you_mean
+from agent.strict.tagfile import MOST, TAG
 
 Tag = Annotated[str, StringConstraints(pattern=TAG)]
 JsonName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
-from agent.settings import LiveKind
+from agent.configuration.settings import LiveKind
 from agent.tags.config import COUNTED, PERCENT, LiveTag
 from agent.tags.values import Change, Key, Quality, Scalar, TagValue, Told
 

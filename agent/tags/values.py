@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
-from agent.settings import LiveKind
+from agent.configuration.settings import LiveKind
 
 Scalar = bool | int | Decimal | str | None
 """What an event can carry: no binary float. None: the controller says that there is no value."""

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 import apsw
 from fastapi import Depends, Path
 
+from agent.access.callers import Identity
+from agent.access.rights import Action
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.approving import Asked, decide, visible
-from agent.callers import Identity
 from agent.errors import NotFound
-from agent.modelfiles import FOLDER_NAME
-from agent.permission import Matter, permit
-from agent.rights import Action
+from agent.people.approving import Asked, decide, visible
+from agent.people.permission import Matter, permit
+from agent.scoring.modelfiles import FOLDER_NAME
 from agent.store.approvals import show
-from agent.tokens import Scope
 from agent.web import bodies, models, scoring_models
 from agent.web.answers import Refused
 from agent.web.gateway import signatures

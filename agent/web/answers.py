@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.callers import Forbidden, NoRight
-from agent.envelope import SignatureRefused
+from agent.access.callers import Forbidden, NoRight
+from agent.access.envelope import SignatureRefused
 from agent.errors import BadPayload, ConfigError, Conflict, ErpError, GatepostError, ModelUnfit, NotFound, StoreError
 from agent.sources.http import IntakeFull
 

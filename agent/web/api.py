@@ -13,13 +13,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from agent import __version__
+from agent.access.callers import Identity, NoRight
+from agent.access.envelope import SignatureRefused
+from agent.access.users import FILE, Users
 from agent.app import Agent
-from agent.board import Lines
-from agent.callers import Identity, NoRight
-from agent.envelope import SignatureRefused
+from agent.configuration.face_settings import Api
 from agent.errors import GatepostError
-from agent.face_settings import Api
-from agent.users import FILE, Users
+from agent.people.board import Lines
 from agent.web import acts, feasibility, findings, follow_ons, gateway, looks, reconciliation, reports, sequence, trail
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper

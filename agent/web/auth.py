@@ -10,9 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from agent.callers import Identity, bearer_of
+from agent.access.callers import Identity, bearer_of
+from agent.access.tokens import Scope, Token
 from agent.logs import conceal
-from agent.tokens import Scope, Token
 
 OPERATOR_FILE: Final = "operator.token"
 LONGEST_TOKEN: Final = 512  # bytes

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from agent.signing import LONGEST_NAME, LONGEST_REASON, person, readable
+from agent.access.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 
 Reason = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_REASON), AfterValidator(readable)

@@ -15,15 +15,15 @@ from fastapi import Depends, Path, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from agent import own_events
+from agent.access.callers import Identity
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.callers import Identity
 from agent.errors import Conflict, NotFound, StoreError
 from agent.facts import Facts
 from agent.isa95 import SegmentResponse
-from agent.judgement import Verdict
+from agent.judging.judgement import Verdict
 from agent.ports import Batch
 from agent.store import decisions, inbox
-from agent.tokens import Scope
 from agent.web.answers import Refused
 from agent.web.bodies import Name
 from agent.web.models import Shown

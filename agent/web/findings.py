@@ -10,13 +10,13 @@ from fastapi import Path, Query
 from pydantic import AwareDatetime, Field
 
 from agent import found
+from agent.access.callers import Identity
+from agent.access.masking import veiled
 from agent.app import Agent
-from agent.callers import Identity
 from agent.errors import NotFound
 from agent.facts import Facts
-from agent.masking import veiled
+from agent.people.veil import covered
 from agent.store.named import named
-from agent.veil import covered
 from agent.web.looks import Reader
 from agent.web.models import Shown
 from agent.web.reconciliation import lines_of

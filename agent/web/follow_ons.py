@@ -9,13 +9,13 @@ from fastapi import Depends
 from pydantic import Field
 
 from agent import follow_ons
+from agent.access.callers import Identity
+from agent.access.masking import veiled
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.approving import visible
-from agent.callers import Identity
 from agent.errors import Conflict
-from agent.masking import veiled
-from agent.tokens import Scope
-from agent.veil import covered
+from agent.people.approving import visible
+from agent.people.veil import covered
 from agent.web.bodies import Reasoned
 from agent.web.looks import PostingId, Reader
 from agent.web.models import Shown

@@ -9,21 +9,21 @@ from typing import Annotated, Any, Final
 import apsw
 from fastapi import Depends, Header, Query, Request
 
-from agent import approving, shown
+from agent.access.callers import Identity
+from agent.access.envelope import SignatureRefused, verify
+from agent.access.masking import veiled
+from agent.access.rights import Action, allowed
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.board import Lines, drifted, risk_of
-from agent.board import board as board_of
-from agent.callers import Identity
-from agent.envelope import SignatureRefused, verify
-from agent.masking import veiled
+from agent.people import approving, shown
+from agent.people.board import Lines, drifted, risk_of
+from agent.people.board import board as board_of
+from agent.people.scrap_reasons import suggested
+from agent.people.shown import Around
+from agent.people.signatures import Signatures, Signed, Signer, told
+from agent.people.veil import covered
 from agent.ports import Kind, SaysInErpWords
-from agent.rights import Action, allowed
-from agent.scrap_reasons import suggested
-from agent.shown import Around
-from agent.signatures import Signatures, Signed, Signer, told
 from agent.store.challenges import Bound
-from agent.tokens import Scope
-from agent.veil import covered
 from agent.web import gateway_models as models
 from agent.web.looks import PostingId
 from agent.web.probes import unready

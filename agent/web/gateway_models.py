@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from agent.signing import LONGEST_REASON, readable
+from agent.access.signing import LONGEST_REASON, readable
 from agent.web.bodies import Person, Reason
 from agent.web.models import Acted, Posting, Shown
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.callers import Identity
+from agent.access.callers import Identity
 from agent.web.answers import Refused, answer
 
 log = logging.getLogger("gatepost.web")

@@ -11,17 +11,18 @@ import apsw
 from fastapi import Depends, Path, Query, Request
 from pydantic import AwareDatetime
 
-from agent import registry, replay
+from agent.access.callers import Identity
+from agent.access.masking import hidden_in, veiled, without_message
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.callers import Identity
-from agent.desk import lists, trace
 from agent.errors import ModelUnfit, NotFound
-from agent.explaining import explained, silent
-from agent.masking import hidden_in, veiled, without_message
+from agent.oversight import replay
+from agent.oversight.explaining import explained, silent
+from agent.people.desk import lists, trace
+from agent.people.veil import covered
+from agent.scoring import registry
 from agent.store import decisions
 from agent.store.advised import advised
-from agent.tokens import Scope
-from agent.veil import covered
 from agent.web import models, scoring_models
 from agent.web.console.history import EVERY_S
 from agent.web.probes import stuck, unready

@@ -9,15 +9,15 @@ from typing import Annotated, Any
 from fastapi import Depends, Query
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-from agent import counts
+from agent.access.callers import Identity
+from agent.access.masking import veiled
+from agent.access.signing import readable
+from agent.access.tokens import Scope
 from agent.balances import accounts, worth_counting
-from agent.callers import Identity
 from agent.errors import Conflict
 from agent.facts import Facts
-from agent.masking import veiled
-from agent.signing import readable
-from agent.tokens import Scope
-from agent.veil import covered
+from agent.people import counts
+from agent.people.veil import covered
 from agent.web.bodies import Name, Reasoned
 from agent.web.looks import Reader
 from agent.web.models import Shown

@@ -9,12 +9,12 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.routing import APIRoute
 
+from agent.access.callers import Identity
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.callers import Identity
 from agent.errors import NotFound, StoreError
 from agent.ports import Delivery
 from agent.sources.http import HttpSource
-from agent.tokens import Scope
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.probes import unready

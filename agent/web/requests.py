@@ -11,11 +11,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, Securi
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from agent import approving, strictjson
+from agent.access.callers import Identity
+from agent.access.tokens import Scope
 from agent.app import Agent
-from agent.callers import Identity
-from agent.desk import Act
-from agent.tokens import Scope
+from agent.people import approving
+from agent.people.desk import Act
+from agent.strict import strictjson
 from agent.web.answers import Refused
 from agent.web.bodies import Reasoned
 from agent.web.models import Problem

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 
 from agent.app import Agent
 from agent.errors import NotFound
-from agent.releasing import release_sequence, shown
+from agent.sequence.releasing import release_sequence, shown
 from agent.web.looks import Reader
 from agent.web.models import Shown
 from agent.web.requests import TheAgent, new_router

@@ -14,8 +14,8 @@ from typing import Any, Final, cast
 import uvicorn
 
 from agent.app import Agent
+from agent.configuration.face_settings import Api, Tls
 from agent.errors import ConfigError, Finding
-from agent.face_settings import Api, Tls
 from agent.web.api import application
 from agent.web.auth import write_operator_token
 from agent.web.console.history import History

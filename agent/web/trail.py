@@ -11,12 +11,12 @@ from typing import Annotated
 from fastapi import Query
 from fastapi.responses import StreamingResponse
 
-from agent.desk import lists
-from agent.masking import veiled
+from agent.access.masking import veiled
+from agent.people.desk import lists
+from agent.people.veil import covered
 from agent.store import audit as trail
 from agent.store import file
 from agent.store.encode import from_us
-from agent.veil import covered
 from agent.web import models
 from agent.web.answers import Refused
 from agent.web.looks import Reader

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from agent.errors import BadPayload
-from agent.facts import Component, Facts, Operation, Order
+from agent.facts import Facts
 from agent.isa95 import SegmentResponse
+from agent.masterdata.entities import Component, Operation, Order
 from agent.workflows.constraints import BLOCKS, NOTES, Asked, Constraint
 from agent.workflows.orders import LARGEST, order_of, shown
 

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.detectors import ratio, usage
 from agent.errors import BadPayload
-from agent.facts import Facts, Order
+from agent.facts import Facts
 from agent.isa95 import MaterialUse, SegmentResponse
+from agent.masterdata.entities import Order
 from agent.own_events import UNBOOKED
 from agent.ports import Draft, Expected, Proposal
 from agent.scores import Features, Score

@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from agent.detectors import ratio
 from agent.detectors.ratio import Ratio
-from agent.facts import Facts, Operation, Order
+from agent.facts import Facts
 from agent.isa95 import SegmentResponse
+from agent.masterdata.entities import Operation, Order
 from agent.workflows import account as accounts
 from agent.workflows.account import ZERO, Account, Made
 from agent.workflows.use import Need, need_of

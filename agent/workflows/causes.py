@@ -10,7 +10,7 @@ from agent.digits import transpositions
 from agent.errors import BadPayload
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity
-from agent.masterdata import Component, Material, Order
+from agent.masterdata.entities import Component, Material, Order
 from agent.units import UnitTable
 from agent.workflows.orders import Into, bom_line, converted, into, shown
 

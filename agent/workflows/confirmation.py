@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.errors import BadPayload
-from agent.facts import Facts, Material, Order, day_text
+from agent.facts import Facts, day_text
 from agent.isa95 import MaterialUse, Quantity, SegmentResponse
+from agent.masterdata.entities import Material, Order
 from agent.ports import Draft, Kind, Proposal
 from agent.scores import Features, Score
 from agent.workflows.orders import (

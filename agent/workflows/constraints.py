@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from agent.configuration.settings import LiveKind
 from agent.errors import BadPayload
-from agent.facts import Component, Facts, Operation, Order, Routing
-from agent.settings import LiveKind
+from agent.facts import Facts
+from agent.masterdata.entities import Component, Operation, Order, Routing
 from agent.tags.values import Quality, Scalar
 from agent.workflows import presence, receipts
 from agent.workflows.orders import converted, into, shown

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import Facts, Material, Stock
+from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.masterdata.entities import Material, Stock
 from agent.ports import Draft, Kind
 from agent.workflows import stock_count
 from agent.workflows.orders import converted, erp_quantity, into, material_of, shown

@@ -10,8 +10,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from agent.errors import BadPayload
-from agent.facts import Facts, ScrapReason
+from agent.facts import Facts
 from agent.isa95 import SegmentResponse
+from agent.masterdata.entities import ScrapReason
 from agent.ports import Draft, Kind, Proposal
 from agent.workflows import scrap_drafts
 from agent.workflows.orders import shown

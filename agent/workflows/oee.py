@@ -12,8 +12,9 @@ from decimal import Decimal
 from math import exp
 from typing import Any, Final, NamedTuple
 
-from agent.facts import Facts, Order
-from agent.settings import LiveKind
+from agent.configuration.settings import LiveKind
+from agent.facts import Facts
+from agent.masterdata.entities import Order
 from agent.workflows.constraints import Limits, Looked, live, open_operations
 
 WINDOW: Final = timedelta(hours=4)  # the mean forgets like this; a memory that is older says nothing of now

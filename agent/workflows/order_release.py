@@ -16,9 +16,10 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.facts import Facts, Order
+from agent.facts import Facts
 from agent.features.order_feasibility import FEATURES
 from agent.isa95 import SegmentResponse
+from agent.masterdata.entities import Order
 from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
 from agent.workflows import oee, paces, presence, release_drafts, shop

@@ -8,8 +8,9 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 from agent.errors import BadPayload
-from agent.facts import BomItem, Component, Facts, Material, Order
+from agent.facts import Facts
 from agent.isa95 import Quantity, SegmentResponse
+from agent.masterdata.entities import BomItem, Component, Material, Order
 from agent.units import UnitTable
 
 _WIDE: Final = Context(prec=60)  # exact for everything that fits the ERP

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from agent.facts import Facts, Order
+from agent.facts import Facts
 from agent.features.order_history import WINDOW, Done, Pace, of_route, paces
+from agent.masterdata.entities import Order
 from agent.workflows import presence
 from agent.workflows.constraints import Looked, open_operations
 from agent.workflows.shop import minutes_of, until

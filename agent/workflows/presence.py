@@ -8,7 +8,8 @@ from datetime import date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from agent.facts import Facts, Operation, Operator, Order
+from agent.facts import Facts
+from agent.masterdata.entities import Operation, Operator, Order
 from agent.worktime import Window, merged
 
 BEHIND: Final = 29  # days for which people's hours are laid out, for what was finished lately

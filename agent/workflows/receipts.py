@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import Facts, Order
+from agent.facts import Facts
+from agent.masterdata.entities import Order
 from agent.workflows.orders import converted, into, shown
 
 LISTED: Final = 3  # receipts that a sentence names

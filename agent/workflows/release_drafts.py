@@ -7,7 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.facts import Facts, Order
+from agent.facts import Facts
+from agent.masterdata.entities import Order
 from agent.ports import Draft, Kind
 from agent.workflows.constraints import Constraint, open_operations
 from agent.workflows.orders import shown

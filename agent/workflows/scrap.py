@@ -14,10 +14,11 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.errors import BadPayload
-from agent.facts import Facts, ScrapReason
+from agent.facts import Facts
 from agent.features import scrap_classification as features
 from agent.features.scrap_classification import Pieces
 from agent.isa95 import SegmentResponse
+from agent.masterdata.entities import ScrapReason
 from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
 from agent.workflows import follow_on, scrap_drafts, severity

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import DefectCode, Facts, ScrapReason
+from agent.facts import Facts
 from agent.isa95 import SegmentResponse
+from agent.masterdata.entities import DefectCode, ScrapReason
 from agent.ports import Draft, Kind
 from agent.workflows.orders import shown
 from agent.workflows.scrap_report import Found

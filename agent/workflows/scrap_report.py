@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from agent.errors import BadPayload
-from agent.facts import DefectCode, Facts, Material, Order
+from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, SegmentResponse
+from agent.masterdata.entities import DefectCode, Material, Order
 from agent.workflows.orders import Into, erp_quantity, into, material_of, order_holds, order_of, subject_of
 
 ZERO: Final = Decimal(0)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import Facts, Operation, Order
+from agent.facts import Facts
 from agent.features.order_feasibility import (
     FEATURES,
     LEAST_OEE,
@@ -22,6 +22,7 @@ from agent.features.order_feasibility import (
     features,
 )
 from agent.features.order_history import Pace
+from agent.masterdata.entities import Operation, Order
 from agent.workflows.constraints import open_operations
 from agent.workflows.orders import converted, into
 from agent.worktime import HORIZON, Window, present_until

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import Facts, Material
+from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, SegmentResponse
+from agent.masterdata.entities import Material
 from agent.ports import Draft, Kind, Proposal
 from agent.workflows.orders import erp_quantity, into, material_of, shown
 

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import Component, Facts
+from agent.facts import Facts
+from agent.masterdata.entities import Component
 from agent.workflows import receipts
 from agent.workflows.orders import converted, into
 from agent.workflows.receipts import Expected

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from agent.errors import BadPayload
-from agent.facts import BomItem, Component, Facts, Material, Order, Tolerance
+from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.masterdata.entities import BomItem, Component, Material, Order, Tolerance
 from agent.workflows.orders import Into, bom_line, converted, into, material_of, order_holds, order_of, subject_of
 
 _CONSUMED: Final = MaterialUse.CONSUMED

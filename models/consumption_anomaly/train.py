@@ -30,13 +30,14 @@ from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from agent import masterfiles, modelfiles, onnxfile, registry
-from agent.config import parse
+from agent.configuration.config import parse
 from agent.facts import Facts, Plant
-from agent.inference import PARITY, Model
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
-from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
-from agent.registry import MAX_BYTES
+from agent.masterdata import files as masterfiles
+from agent.scoring import modelfiles, onnxfile, registry
+from agent.scoring.inference import PARITY, Model
+from agent.scoring.modelfiles import Input, InputReference, Manifest, Output, Reference
+from agent.scoring.registry import MAX_BYTES
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.consumption import FEATURES, features
 from agent.workflows.use import use_of

@@ -21,7 +21,7 @@ from statistics import fmean, pstdev
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from agent.config import parse
+from agent.configuration.config import parse
 from agent.detectors import ratio
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse

@@ -19,7 +19,7 @@ from statistics import fmean, median, pstdev
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from agent.config import parse
+from agent.configuration.config import parse
 from agent.digits import transpositions
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse

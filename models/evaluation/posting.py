@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from agent.accounts import disagrees
 from agent.features import row
+from agent.masterdata.accounts import disagrees
 from models.evaluation.figures import Figure
 from models.posting_classification.simulate import ledger
 from models.posting_classification.train import COLUMNS, LINES, SEEDS, data, table_of_the_bench

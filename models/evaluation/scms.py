@@ -22,7 +22,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from agent.recalibration import InterceptShift
+from agent.scoring.recalibration import InterceptShift
 from models.evaluation.figures import Figure, dataset
 from models.evaluation.overdue import overdue
 

@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from agent import registry
 from agent.errors import ModelUnfit
 from agent.features.scrap_classification import values
-from agent.inference import PATIENCE_S, Model
+from agent.scoring import registry
+from agent.scoring.inference import PATIENCE_S, Model
 from models.evaluation.figures import Figure
 from models.scrap_classification.simulate import Case, cases
 from models.scrap_classification.train import COLUMNS, HERE, data

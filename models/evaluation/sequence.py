@@ -18,7 +18,7 @@ from random import Random
 from statistics import mean, stdev
 from typing import Final
 
-from agent.sequencing import Centre, Job, by_due_date, followed, improved, planned, sequence
+from agent.sequence.sequencing import Centre, Job, by_due_date, followed, improved, planned, sequence
 from models.evaluation.figures import Figure, dataset
 
 SEEDS: Final = range(20)

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from agent.features.shortage_forecast import QUANTILES
-from agent.shortage import exceeds
+from agent.scoring.shortage import exceeds
 from models.evaluation.figures import Figure, dataset
 from models.shortage_forecast.quantiles import Rows, Values, adapted, fit, joined, naive, pinball, rows
 from models.shortage_forecast.simulate import usage

@@ -14,9 +14,9 @@ from math import exp
 from random import Random
 from typing import Final
 
-from agent.accounts import Accounts
 from agent.features.posting_classification import features
 from agent.features.row import Value
+from agent.masterdata.accounts import Accounts
 
 MISBOOKED: Final = 0.01  # of what people booked
 WRONG_CLASS: Final = 0.05  # of the materials

@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from agent.accounts import Accounts, read
 from agent.features.posting_classification import CATEGORIES, NUMBERS
+from agent.masterdata.accounts import Accounts, read
 from models import shipped
 from models.posting_classification.simulate import Line, ledger
 from models.training.columns import Category, Columns, Number

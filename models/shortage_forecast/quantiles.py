@@ -14,7 +14,7 @@ from onnx import compose, helper
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from agent.features.shortage_forecast import FEATURES, HISTORY, QUANTILES, SLOT_MINUTES, features, unit
-from agent.recalibration import QuantileOffsets
+from agent.scoring.recalibration import QuantileOffsets
 from models.training import graph
 
 OUTPUT: Final = "quantiles"

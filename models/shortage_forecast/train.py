@@ -18,9 +18,9 @@ from typing import Final
 
 import numpy as np
 
-from agent import modelfiles, onnxfile, registry
 from agent.features.shortage_forecast import FEATURES, QUANTILES
-from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
+from agent.scoring import modelfiles, onnxfile, registry
+from agent.scoring.modelfiles import Input, InputReference, Manifest, Output, Reference
 from models import shipped
 from models.shortage_forecast.quantiles import OUTPUT, Forecaster, Rows, adapted, fit, joined, naive, pinball, rows
 from models.shortage_forecast.simulate import usage
@@ -71,8 +71,8 @@ RANGES: Final = {  # the others are uses: 0 to MOST times the mean
 CARD: Final = """# Will a material run out at its place? (shortage_forecast, version {version})
 
 **What it answers.** Seven quantiles ({quantiles}) of how much of one material will be used at one place within the next
-two or three hours, as multiples of what it uses on average in as long a time. `agent.shortage` makes of them, of the
-stock and of the safety stock the probability to run short.
+two or three hours, as multiples of what it uses on average in as long a time. `agent.scoring.shortage` makes of them,
+of the stock and of the safety stock the probability to run short.
 **What it looks at.** The use of the last two weeks in quarters of an hour, the time of day and the day of the week.
 **What it is.** Seven sets of boosted trees in one graph, {size} bytes of ONNX, the same answer on every run.
 

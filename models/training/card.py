@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from agent.modelfiles import Input
+from agent.scoring.modelfiles import Input
 from models.training.judged import Judged
 from models.training.measures import by_class, confusion
 

@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from agent.errors import ConfigError, Finding
-from agent.schema import Settings, parse
-from agent.yamltree import read_yaml
+from agent.strict.schema import Settings, parse
+from agent.strict.yamltree import read_yaml
 
 
 def _empty(written: object) -> object:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agent.features import row as features
 from agent.features.row import Value
-from agent.modelfiles import Input, InputReference
+from agent.scoring.modelfiles import Input, InputReference
 from models.training.columns import Columns, Number
 from models.training.learners import Table
 

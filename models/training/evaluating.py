@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from agent.errors import ConfigError, Finding, ModelUnfit
-from agent.inference import Model
-from agent.modelfiles import Manifest
-from agent.registry import Version
+from agent.scoring.inference import Model
+from agent.scoring.modelfiles import Manifest
+from agent.scoring.registry import Version
 from models.training import judged, table
 from models.training.columns import Category, Columns, Number
 from models.training.encoding import Encoding

@@ -19,7 +19,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from skl2onnx.common.data_types import FloatTensorType
 
 from agent.errors import ModelUnfit
-from agent.registry import MAX_BYTES
+from agent.scoring.registry import MAX_BYTES
 from models.training.learners import SMALLEST, Classifier
 from models.training.ordered import OrderedBoosting
 

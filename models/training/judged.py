@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agent.modelfiles import Reference
+from agent.scoring.modelfiles import Reference
 from models.training import measures
 from models.training.encoding import Rows, column
 from models.training.learners import Classes, Probabilities, log_loss

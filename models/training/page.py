@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from agent.htmlpage import figures, whole
-from agent.svg import FAINT, ORANGE, Axis, Line, Note, chart
+from agent.parallel.htmlpage import figures, whole
+from agent.parallel.svg import FAINT, ORANGE, Axis, Line, Note, chart
 from models.training import measures
 from models.training.judged import Drift, Judged
 

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from agent.errors import ModelUnfit
-from agent.modelfiles import Input, Parity
+from agent.scoring.modelfiles import Input, Parity
 from models.training.graph import INPUT, OUTPUT
 from models.training.learners import Table
 

@@ -21,9 +21,9 @@ from typing import Final
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent import onnxfile, registry
 from agent.errors import ConfigError, Finding
-from agent.modelfiles import Input, Manifest, Output, Reference
+from agent.scoring import onnxfile, registry
+from agent.scoring.modelfiles import Input, Manifest, Output, Reference
 from models.training import doubt, graph, judged, learners, parity, split
 from models.training.card import card
 from models.training.columns import Columns

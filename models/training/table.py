@@ -17,7 +17,7 @@ import numpy as np
 
 from agent.errors import ConfigError, Finding
 from agent.features.row import Value
-from agent.schema import did_you_mean
+from agent.strict.schema import did_you_mean
 from models.training.columns import Columns
 
 MAX_BYTES: Final = 256 * 1024 * 1024

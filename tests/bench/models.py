@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from agent import registry
-from agent.inference import Model
-from agent.modelfiles import Input
+from agent.scoring import registry
+from agent.scoring.inference import Model
+from agent.scoring.modelfiles import Input
 from models.training import learners, pipeline, split
 from tests.bench.results import Result, median
 from tests.bench.stage import ROOT, Stage
@@ -36,8 +36,9 @@ SHIPPED = """
 import os
 import sys
 from pathlib import Path
-from agent import assembly, registry
-from agent.inference import Model
+from agent import assembly
+from agent.scoring import registry
+from agent.scoring.inference import Model
 from tests.bench.sides import rss_mb
 models, keys = Path(sys.argv[1]), registry.trusted(Path(sys.argv[2]))
 before = rss_mb(os.getpid())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent import config
+from agent.configuration import config
 from agent.errors import BadPayload
 from agent.isa95 import MaterialUse, SegmentResponse
 from agent.mapping import load

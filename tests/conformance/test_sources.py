@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent import assembly
+from agent.access.secrets import SecretPlaces
 from agent.ports import Delivery, ErpTarget, Source, Surroundings
-from agent.secrets import SecretPlaces
 from agent.sources import SOURCES
 from simulators.erp.server import running as sap_running
 from tests import opcua_bench

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent import assembly
+from agent.access.secrets import SecretPlaces
 from agent.erp import TARGETS
 from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import ErpTarget, Kind, Posting, SaysInErpWords, Surroundings
-from agent.secrets import SecretPlaces
 from agent.store.keys import idempotency_key, request_id
 from simulators.erp.batches import noted
 from simulators.erp.faults import read_rules

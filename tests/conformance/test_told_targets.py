@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agent import assembly
+from agent.access.secrets import SecretPlaces
 from agent.erp import TARGETS
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import ErpTarget, Kind, Posting, SaysInErpWords, Surroundings
-from agent.secrets import SecretPlaces
 from agent.store.keys import idempotency_key, request_id
 from simulators.broker import Broker, find_mosquitto, free_port
 from simulators.receivers.hook import hook

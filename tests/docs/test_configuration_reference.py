@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 from pydantic import BaseModel
 
-from agent.config import Config
-from agent.schema import models_in
+from agent.configuration.config import Config
+from agent.strict.schema import models_in
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
 

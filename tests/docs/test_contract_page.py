@@ -47,7 +47,8 @@ def test_every_printed_body_has_its_shape():
 
 def test_every_refusal_is_on_the_page():
     """Each code with which a signature can be refused is explained."""
-    sources = "".join(Path(f"agent/{name}").read_text() for name in ("envelope.py", "signatures.py", "web/gateway.py"))
+    made = "access/envelope.py", "people/signatures.py", "web/gateway.py"
+    sources = "".join(Path(f"agent/{name}").read_text() for name in made)
     codes = set(re.findall(r'(?:SignatureRefused\(|posting_id, )\s*"(\w+)"', sources))
     assert {"signature_wrong", "nonce_used", "no_right", "erp_would_refuse"} <= codes
     assert {code for code in codes if f"`{code}`" not in PAGE} == set()

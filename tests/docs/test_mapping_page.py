@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agent import config
+from agent.configuration import config
 from agent.errors import BadPayload
 from agent.isa95 import MaterialActual, Quantity, SegmentResponse
 from agent.mapping import MappingFile, load
 from agent.ports import Event
-from agent.schema import models_in
+from agent.strict.schema import models_in
 from agent.units import UnitsFile, UnitTable
 
 PAGE = Path("docs/mapping.md").read_text()
@@ -78,7 +78,7 @@ def test_every_key_is_on_the_page():
 
 def test_every_reason_is_on_the_page():
     """Each reason code that the code can give has its line in the table."""
-    files = [*Path("agent/mapping").glob("*.py"), Path("agent/strictjson.py"), Path("agent/units.py")]
+    files = [*Path("agent/mapping").glob("*.py"), Path("agent/strict/strictjson.py"), Path("agent/units.py")]
     code = "\n".join(file.read_text() for file in files)
     bad_calls = re.findall(r'bad\((?:[^()]|\([^()]*\))*"([a-z_]+)",?\s*\)', code)
     reasons = {*re.findall(r'reason="(\w+)"', code), *bad_calls}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from agent import assembly, config
+from agent import assembly
+from agent.configuration import config
 from tests.api_bench import write
 
 PAGE = Path("docs/signatures.md").read_text()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.schema import Settings, parse
-from agent.tagfile import scan_tags
+from agent.strict.schema import Settings, parse
+from agent.strict.tagfile import scan_tags
+from agent.strict.yamltree import Node
 from agent.tags.config import TagEvent, When
 from agent.tags.handshake import Code
-from agent.yamltree import Node
 from tests.tag_bench import Agent, change
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from agent.cli import main
 from agent.facts import Facts
 from agent.isa95 import SegmentResponse
 from agent.ports import Draft, Kind, Proposal
-from agent.schema import Settings
 from agent.scores import Features, Score
+from agent.strict.schema import Settings
 from agent.workflows import WORKFLOWS
 
 QUALITY: Final = "quality"  # the role of the second target

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import yaml
 
-from agent.desk import Act, reverse
+from agent.people.desk import Act, reverse
 from agent.store import audit, outbox
 from agent.store.writer import Writer
 from simulators.line.wire import Message, encode

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from agent.access.secrets import Secret
 from agent.app import Agent
-from agent.secrets import Secret
 from agent.sources.mqtt import MqttConfig, MqttSource, Pace
 from simulators.broker import Broker
 from tests.mqtt_bench import QUICK, Shelf, mosquitto, publish, running, until

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from agent.envelope import SignatureRefused, verify
+from agent.access.envelope import SignatureRefused, verify
 from simulators.gateway.project import Project
 from simulators.gateway.tags import Dataset
 

@@ -15,8 +15,9 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from agent import assembly, config
+from agent import assembly
 from agent.app import Agent
+from agent.configuration import config
 from agent.errors import ConfigError
 from agent.web.api import routes
 from agent.web.server import serve

@@ -17,7 +17,7 @@ import pytest
 from agent import own_events, pipeline
 from agent.dispatch import ALL_FREE, Dispatch
 from agent.isa95 import SegmentResponse
-from agent.judgement import Verdict
+from agent.judging.judgement import Verdict
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery, Event
 from agent.store import awaited, file, outbox, postings

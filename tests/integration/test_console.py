@@ -14,10 +14,10 @@ import pytest_asyncio
 from fastapi.routing import APIRoute
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from agent import users
-from agent.passwords import hashed
-from agent.tokens import Scope
-from agent.users import User
+from agent.access import users
+from agent.access.passwords import hashed
+from agent.access.tokens import Scope
+from agent.access.users import User
 from agent.web import acts
 from agent.web.console.site import static
 from tests.api_bench import Bench, bench, until

@@ -14,11 +14,12 @@ import pytest_asyncio
 from onnx import helper
 from playwright.async_api import Browser, Locator, Page, expect
 
-from agent import registry, users
-from agent.modelfiles import Aliases
-from agent.passwords import hashed
-from agent.tokens import Scope
-from agent.users import User
+from agent.access import users
+from agent.access.passwords import hashed
+from agent.access.tokens import Scope
+from agent.access.users import User
+from agent.scoring import registry
+from agent.scoring.modelfiles import Aliases
 from agent.workflows.consumption import FEATURES
 from tests.api_bench import Bench, bench, until
 from tests.integration.test_console import PASSWORD, at_the_console, chromium

@@ -16,18 +16,18 @@ from typing import Any
 import apsw
 import pytest
 
-from agent import drift
 from agent.authority import Mode, Rule
-from agent.desk import Act, Desk
-from agent.doubt import Doubt
-from agent.drift import Level
+from agent.configuration.settings import Drift
 from agent.errors import Conflict
-from agent.inference import Model
+from agent.judging.rules import Rules
+from agent.oversight.doubt import Doubt
+from agent.oversight.replay import Replayed, Versions, replay
+from agent.people.desk import Act, Desk
 from agent.pipeline import Intake, Process
 from agent.ports import Batch
-from agent.replay import Replayed, Versions, replay
-from agent.rules import Rules
-from agent.settings import Drift
+from agent.scoring import drift
+from agent.scoring.drift import Level
+from agent.scoring.inference import Model
 from agent.store import approvals, audit, decisions, file
 from agent.store.approvals import Signature
 from agent.store.writer import Writer

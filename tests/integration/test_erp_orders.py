@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.documents import from_document
+from agent.access.secrets import Secret
 from agent.erp.sap_s4 import UNITS, SapS4, SapS4Config
 from agent.errors import ConfigError
-from agent.masterdata import Order, Stock
+from agent.masterdata.documents import from_document
+from agent.masterdata.entities import Order, Stock
 from agent.ports import Batch, Surroundings
 from agent.sap.connection import BasicAuth, SapConnection
 from agent.sap.session import SapSession
-from agent.secrets import Secret
 from agent.sources.erp_orders import ErpOrders, ErpOrdersConfig, Watermark, order_payload
 from simulators.erp.faults import read_rules
 from simulators.erp.server import Running, running

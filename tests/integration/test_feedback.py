@@ -16,9 +16,10 @@ import pytest
 import pytest_asyncio
 from onnx import helper
 
-from agent import checkpoints, registry
-from agent.modelfiles import Aliases
-from agent.shadow import Shadow
+from agent import checkpoints
+from agent.oversight.shadow import Shadow
+from agent.scoring import registry
+from agent.scoring.modelfiles import Aliases
 from agent.store import scored
 from agent.workflows.consumption import FEATURES
 from tests.api_bench import Bench, bench, until

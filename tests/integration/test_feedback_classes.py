@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent import checkpoints, registry
-from agent.modelfiles import Aliases
+from agent import checkpoints
+from agent.scoring import registry
+from agent.scoring.modelfiles import Aliases
 from tests.api_bench import HOUSE, Bench, bench, until
 from tests.command_line import Ran, gatepost_
 

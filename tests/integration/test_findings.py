@@ -12,14 +12,14 @@ import pytest_asyncio
 import yaml
 from playwright.async_api import Page, async_playwright, expect
 
-from agent import users
+from agent.access import users
+from agent.access.passwords import hashed
+from agent.access.tokens import Scope
+from agent.access.users import User
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.own_events import SOURCE, event_of
-from agent.passwords import hashed
 from agent.ports import Batch
 from agent.store import inbox
-from agent.tokens import Scope
-from agent.users import User
 from tests.api_bench import HOUSE, Bench, bench, until, write
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

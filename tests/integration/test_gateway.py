@@ -206,7 +206,7 @@ async def test_a_signature_of_which_nobody_knows_is_not_told_as_refused(plant: B
     id = await held(plant, "late-41")
     shown = await gateway.open(id)
     nonce = (await gateway.challenge(shown)).json()["nonce"]
-    monkeypatch.setattr("agent.approving.ACT_S", 0.0)
+    monkeypatch.setattr("agent.people.approving.ACT_S", 0.0)
     answer = await gateway.send(id, gateway.words(shown, nonce))
     monkeypatch.undo()
     assert (answer.status_code, answer.json()["error"]) == (503, "store_unavailable")

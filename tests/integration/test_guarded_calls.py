@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from agent.access.secrets import Secret
 from agent.erp.sap_s4 import SapS4, SapS4Config
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import Kind, Posting
 from agent.sap.connection import BasicAuth
-from agent.secrets import Secret
 from simulators.erp.batches import noted
 from simulators.erp.faults import read_rules
 from simulators.erp.ledger import Batch, Order

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agent.settings import LiveKind
+from agent.configuration.settings import LiveKind
 from agent.tags.values import Key, Quality
 from tests.mqtt_bench import Shelf
 from tests.opcua_bench import child, free_port, running, source

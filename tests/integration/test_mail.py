@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import pytest
 
+from agent.access.secrets import SecretPlaces
 from agent.channels.mail import Mail, MailConfig
 from agent.channels.message import Message
 from agent.errors import ErpInDoubt, ErpRejected, ErpUnavailable
-from agent.secrets import SecretPlaces
 from simulators.receivers.mailbox import Mailbox, mailbox
 from tests.faults.test_mqtt_tls import DAY, Authority
 

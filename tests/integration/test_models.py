@@ -16,10 +16,11 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import helper
 
-from agent import assembly, registry
-from agent.desk import Act
+from agent import assembly
 from agent.errors import Conflict, ModelUnfit, NotFound
-from agent.modelfiles import Aliases
+from agent.people.desk import Act
+from agent.scoring import registry
+from agent.scoring.modelfiles import Aliases
 from tests.api_bench import bench
 from tests.command_line import Ran, gatepost_
 from tests.plant import PERSON, SECRETS, Plant, plant, until

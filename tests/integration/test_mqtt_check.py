@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.access.secrets import Secret
 from agent.errors import SourceLost
-from agent.secrets import Secret
 from agent.sources.mqtt import MqttConfig
 from agent.sources.mqtt_check import BrokerFacts, _Probe, missing_broker_settings, observe_broker
 from agent.sources.mqtt_config import Broker

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.envelope import verify
+from agent.access.envelope import verify
 from agent.erp.notify import NotifyConfig
 from agent.errors import ErpRejected, ErpUnavailable
 from agent.ports import Kind

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from asyncua.crypto.cert_gen import generate_private_key
 
-from agent.secrets import SecretPlaces
+from agent.access.secrets import SecretPlaces
 from agent.sources.opcua import OpcuaConfig, OpcuaSource
 from agent.sources.opcua_security import Certificates, days_left, leaf
 from tests.mqtt_bench import Shelf, until

@@ -209,7 +209,7 @@ async def test_who_hears_no_answer_is_told_what_to_do_in_their_own_words(plant: 
     held = await fresh(plant, "late-5")
     async with asking(plant, "anna") as one:
         with monkeypatch.context() as fault:
-            fault.setattr("agent.approving.ACT_S", 0.0)
+            fault.setattr("agent.people.approving.ACT_S", 0.0)
             done, answer = await one.decide("Approve", held, "in a hurry")
             asked = {"expected_version": held["version"], "reason": "in a hurry"}
             by_http = (await plant.ask("POST", f"/v1/approvals/{held['id']}/approve", json=asked)).json()

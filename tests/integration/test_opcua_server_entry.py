@@ -21,13 +21,14 @@ from asyncua.ua.status_codes import StatusCodes as Codes
 from asyncua.ua.ua_binary import uatcp_to_binary
 from asyncua.ua.uaerrors import UaError
 
-from agent import assembly, config
+from agent import assembly
+from agent.access.throttle import MOST_REFUSED, WAITING
 from agent.app import Agent
 from agent.cli import leaves
 from agent.commands.run import server
+from agent.configuration import config
 from agent.errors import ConfigError
 from agent.sources.opcua_security import Certificates
-from agent.throttle import MOST_REFUSED, WAITING
 from tests.api_bench import HOUSE, Bench, bench, free_port, until, write
 from tests.opcua_face_bench import SECURED, asking, entered, listens, open_to_this_machine, refused
 
@@ -240,7 +241,8 @@ async def test_it_is_not_imported_where_it_is_not_configured(tmp_path: Path):
     script = f"""
         import sys
         from pathlib import Path
-        from agent import assembly, config
+        from agent import assembly
+        from agent.configuration import config
         from agent.app import Agent
         from agent.commands.run import server
         loaded = config.load(Path({str(path)!r}), assembly.resolver(), {{}})

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent.desk import Signature
 from agent.errors import ConfigError, Conflict
+from agent.people.desk import Signature
 from agent.ports import Draft, Proposal
 from agent.store import approvals
 from agent.workflows.consumption import Consumption

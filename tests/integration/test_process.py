@@ -15,9 +15,9 @@ import pytest
 
 from agent import mapping, pipeline
 from agent.authority import Mode, Rule
+from agent.judging.rules import OWN, Assignment, Door, Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery
-from agent.rules import OWN, Assignment, Door, Rules
 from agent.store import file
 from agent.workflows.consumption import Config, Consumption
 from tests.stores import Clock, opened

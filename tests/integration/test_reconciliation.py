@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent import counts, reconciling
 from agent import found as found_
+from agent import reconciling
 from agent.balances import accounts
 from agent.detectors.balance import Change
 from agent.errors import Conflict
 from agent.own_events import SOURCE, event_of
+from agent.people import counts
 from agent.ports import Batch
 from agent.reconciliation import stock as stock_
 from agent.reconciliation.observed import Material, Place

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from agent.access.secrets import Secret
 from agent.erp.sap_s4 import SapS4, SapS4Config
 from agent.errors import ErpError, ErpInDoubt, ErpRejected, ErpUnavailable
 from agent.ports import Acknowledgement, Kind, Posting
 from agent.sap.connection import BasicAuth, CertificateAuth, OAuth2
 from agent.sap.formats import key_guid
-from agent.secrets import Secret
 from simulators.erp.faults import read_rules
 from simulators.erp.server import Running, running
 from simulators.erp.state import Settings

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 
 from agent import follow_ons
-from agent.approving import Asked
-from agent.callers import Identity
-from agent.desk import Act
+from agent.access.callers import Identity
+from agent.access.tokens import Scope
 from agent.errors import Conflict
+from agent.people.approving import Asked
+from agent.people.desk import Act
 from agent.store import approvals, labels
-from agent.tokens import Scope
 from agent.web.gateway import signatures
 from simulators.scenario import load as scenario
 from tests.plant import Plant, plant, until

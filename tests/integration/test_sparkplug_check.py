@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.access.secrets import Secret
 from agent.commands.check import _node_brokers, _sparkplug_brokers
-from agent.face_settings import SparkplugNode
-from agent.secrets import Secret
+from agent.configuration.face_settings import SparkplugNode
 from agent.sources.sparkplug import SparkplugConfig
 from tests.faults.test_mqtt_tls import Authority, broker_settings
 from tests.mqtt_bench import Script, mosquitto

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
-from agent import users
-from agent.passwords import hashed
-from agent.tokens import Scope
-from agent.users import User
+from agent.access import users
+from agent.access.passwords import hashed
+from agent.access.tokens import Scope
+from agent.access.users import User
 from tests.api_bench import Bench, bench
 from tests.stories import SCORED, Published, booked, in_time, twice_the_usage, usual, what_the_trace_must_tell
 

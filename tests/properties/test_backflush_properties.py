@@ -14,8 +14,8 @@ from agent import own_events
 from agent.authority import Rule
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.judging.rules import Assignment, Rules
 from agent.ports import Event, Kind
-from agent.rules import Assignment, Rules
 from agent.shares import Share
 from agent.store.unbooked import Unbooked
 from agent.unbooked import reports

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import drift, modelfiles
-from agent.drift import Level, Row, State, Watched, learnt, measured, noise, psi
-from agent.modelfiles import Input, InputReference, Manifest, Output, Reference
-from agent.settings import Drift
+from agent.configuration.settings import Drift
+from agent.scoring import drift, modelfiles
+from agent.scoring.drift import Level, Row, State, Watched, learnt, measured, noise, psi
+from agent.scoring.modelfiles import Input, InputReference, Manifest, Output, Reference
 
 ROWS = 400
 SETTINGS = Drift(rows=ROWS)

@@ -11,11 +11,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import config, strictjson
+from agent.configuration import config
 from agent.errors import BadPayload
 from agent.isa95 import SegmentResponse
 from agent.mapping import load
 from agent.ports import Event
+from agent.strict import strictjson
 from agent.units import UnitsFile, UnitTable
 
 NOW = datetime(2026, 11, 20, 13, 0, 6, tzinfo=UTC)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import drift
-from agent.drift import State
-from agent.outcomes import Level, Outcome, Outcomes, judged, shift, worst
-from agent.recalibration import SHIFT, shifted
-from agent.settings import Drift
+from agent.configuration.settings import Drift
+from agent.scoring import drift
+from agent.scoring.drift import State
+from agent.scoring.outcomes import Level, Outcome, Outcomes, judged, shift, worst
+from agent.scoring.recalibration import SHIFT, shifted
 
 AT = "2026-11-20T12:00:00+00:00"
 NOW = datetime.fromisoformat(AT)

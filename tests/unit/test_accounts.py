@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.accounts import LEAST, Accounts, Rule, disagrees, read
 from agent.errors import ConfigError
 from agent.features.posting_classification import CATEGORIES, NUMBERS, features
+from agent.masterdata.accounts import LEAST, Accounts, Rule, disagrees, read
 from models.posting_classification.simulate import ledger
 
 TABLE = read(str(Path(__file__).parents[2] / "edge_config" / "accounts.yaml"))

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.authority import SAMPLED, Mode, Rule, closed, decide, drawn, posting_date, recheck, redated
+from agent.configuration.settings import Authority, DatePolicy, PostingDate
 from agent.errors import ModelUnfit
 from agent.ports import Draft, Kind, Posting, Proposal, Route
 from agent.scores import Score
-from agent.settings import Authority, DatePolicy, PostingDate
 from agent.units import SapUnit, UnitTable
 
 TODAY = date(2026, 11, 20)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent import config
+from agent.configuration import config
 from agent.errors import BadPayload
 from agent.mapping import Mappings, load
 from agent.ports import Event

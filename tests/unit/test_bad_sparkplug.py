@@ -13,10 +13,10 @@ from datetime import timedelta
 import pytest
 
 from agent.authority import Mode, Rule
-from agent.judge import judge
+from agent.judging.judge import judge
+from agent.judging.rules import OWN, Assignment, Door, Rules
 from agent.mapping import Mappings
 from agent.ports import Delivery, Event
-from agent.rules import OWN, Assignment, Door, Rules
 from agent.sparkplug.host import Host
 from agent.sparkplug.session import Effects, Lost
 from agent.tags.values import Quality

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agent.config import Secret, Settings, load, parse, read_yaml
+from agent.configuration.config import Secret, Settings, load, parse, read_yaml
 from agent.errors import ConfigError, Finding, NotFound
 
 

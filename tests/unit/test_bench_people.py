@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import assembly, config
+from agent import assembly
+from agent.configuration import config
 from simulators.people import PEOPLE, RIGHTS, Keys, with_gateway
 
 EDGE = Path(__file__).parents[2] / "edge_config"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.authority import EVERY
-from agent.board import Lines, drifted, risk
-from agent.drift import Level, State
+from agent.people.board import Lines, drifted, risk
+from agent.scoring.drift import Level, State
 from agent.store import approvals
 from agent.store.approvals import Signature
 from agent.store.postings import WAITS

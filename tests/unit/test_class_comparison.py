@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from agent import class_comparison, paired
-from agent.class_comparison import Case, ClassComparison
-from agent.paired import Difference, Speed
-from agent.settings import Promotion
+from agent.configuration.settings import Promotion
+from agent.scoring import class_comparison, paired
+from agent.scoring.class_comparison import Case, ClassComparison
+from agent.scoring.paired import Difference, Speed
 
 NAMES = ("material", "set-up", "tool")
 GATE = Promotion()

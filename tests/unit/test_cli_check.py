@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import registry
+from agent.scoring import registry
 from tests.command_line import gatepost_
 
 HOUSE = Path(__file__).resolve().parents[2]

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import registry
 from agent.commands import feedback
-from agent.rows import Rows
+from agent.oversight.rows import Rows
+from agent.scoring import registry
 from agent.store import approvals
 from agent.store.approvals import Signature
 from agent.store.labels import Label

@@ -12,10 +12,10 @@ import click
 import pytest
 import yaml
 
-from agent import registry
 from agent.cli import COMMANDS, gatepost
 from agent.commands import show, status, trace
 from agent.ports import Acknowledgement, Batch, Delivery, Kind, Posting
+from agent.scoring import registry
 from agent.store import inbox, masterdata, outbox
 from agent.store import trace as traces
 from agent.store.balance import EVENT_STATES, POSTING_STATES

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import checkpoints, modelfiles, registry
+from agent import checkpoints
 from agent.commands.place import login
+from agent.scoring import modelfiles, registry
 from tests.command_line import Ran, filled, gatepost_
 from tests.trained import KEY, copied, trust
 

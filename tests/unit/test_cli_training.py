@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import checkpoints, registry
+from agent import checkpoints
 from agent.commands.training import installing
+from agent.scoring import registry
 from tests.command_line import Ran, folder, gatepost_
 from tests.trained import ROOT
 

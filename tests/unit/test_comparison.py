@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import comparison, contest, paired, registry
-from agent.comparison import Case, Comparison
+from agent.configuration.settings import Promotion
 from agent.errors import ModelUnfit
-from agent.inference import Model, Table
-from agent.paired import Speed
-from agent.rows import Rows
+from agent.oversight import contest
+from agent.oversight.rows import Rows
 from agent.scores import Features
-from agent.settings import Promotion
+from agent.scoring import comparison, paired, registry
+from agent.scoring.comparison import Case, Comparison
+from agent.scoring.inference import Model, Table
+from agent.scoring.paired import Speed
 from agent.store.scored import Scored
 from tests.trained import KEYS, ROOT, SHIPPED
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field
 
-from agent.config import (
+from agent.access.tokens import Scope
+from agent.configuration.config import (
     Config,
     Secret,
     SecretPlaces,
@@ -22,15 +23,14 @@ from agent.config import (
     parse,
     resolver_of,
 )
-from agent.crosschecks import overlap
+from agent.configuration.crosschecks import overlap
+from agent.configuration.reload import fixed, needs_restart, refuse_while_open
+from agent.configuration.settings import AuthorityMode, DatePolicy, PostingMode
 from agent.erp import TARGETS
 from agent.errors import ConfigError, Finding, NotFound
 from agent.ports import Kind
-from agent.reload import fixed, needs_restart, refuse_while_open
-from agent.settings import AuthorityMode, DatePolicy, PostingMode
 from agent.shares import Shares
 from agent.sources import SOURCES
-from agent.tokens import Scope
 from agent.workflows import WORKFLOWS
 
 HOUSE = Path(__file__).resolve().parent.parent.parent

@@ -9,10 +9,10 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from agent.passwords import hashed
-from agent.throttle import MOST_REFUSED
-from agent.tokens import Scope
-from agent.users import User
+from agent.access.passwords import hashed
+from agent.access.throttle import MOST_REFUSED
+from agent.access.tokens import Scope
+from agent.access.users import User
 from agent.web.answers import Refused
 from agent.web.console.sessions import AT_ONCE, IDLE_S, LONGEST_S, MOST_OF_ONE, PROOF_S, WAITING, Sessions, cookie_of
 from agent.web.console.site import Signing

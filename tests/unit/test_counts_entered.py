@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import counts, observing, own_events
-from agent.desk import Act, Desk
+from agent import observing, own_events
 from agent.errors import BadPayload, NotFound
 from agent.isa95 import MaterialUse, Quantity
 from agent.mapping import Mappings
+from agent.people import counts
+from agent.people.desk import Act, Desk
 from agent.ports import Event
 from agent.reconciliation.observed import Level, Observation, Place, Restated, Scrapped
 from agent.store import inbox

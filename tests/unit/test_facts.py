@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BadPayload
-from agent.facts import Component, Facts, Material, Order, Plant, Tolerance, from_document, to_document
+from agent.facts import Facts, Plant
+from agent.masterdata.documents import from_document, to_document
+from agent.masterdata.entities import Component, Material, Order, Tolerance
 from agent.units import UnitTable
 
 PLANT = Plant(site="1710", zone=ZoneInfo("Europe/Berlin"), currency="EUR")

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from agent import verdicts
-from agent.approving import Asked
-from agent.callers import Identity
-from agent.desk import Desk
+from agent.access.callers import Identity
+from agent.access.tokens import Scope
 from agent.errors import BadPayload, Conflict
-from agent.judgement import Judgement, Verdict
+from agent.judging import verdicts
+from agent.judging.judgement import Judgement, Verdict
+from agent.people.approving import Asked
+from agent.people.desk import Desk
+from agent.people.shown import Around, record
+from agent.people.signatures import Signatures
 from agent.ports import Acknowledgement, Event, Kind
-from agent.shown import Around, record
-from agent.signatures import Signatures
 from agent.store import approvals, archive, corrections, groups, lists, outbox, overdue, postings
 from agent.store.approvals import Signature
 from agent.store.postings import WAITS, Waiting
 from agent.store.writer import Writer
-from agent.tokens import Scope
 from tests.stores import START, Clock, add, arrive, assert_sound, claim, opened, posting, reading, send, state
 from tests.unit.test_workflow_consumption import FACTS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.configuration.settings import Store
 from agent.health import Health, Readiness, free_bytes
-from agent.settings import Store
 from agent.store.writer import Writer
 from tests.stores import Clock, opened
 

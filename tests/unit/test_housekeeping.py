@@ -12,10 +12,10 @@ from typing import Any
 import apsw
 
 from agent import checkpoints
-from agent.desk import Desk
+from agent.configuration.settings import Audit, Document, Plant, Store
 from agent.health import Health
 from agent.housekeeping import Housekeeping
-from agent.settings import Audit, Document, Plant, Store
+from agent.people.desk import Desk
 from agent.store.writer import Writer
 from tests import stores
 

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from agent import registry
 from agent.errors import ModelUnfit
-from agent.inference import Model
-from agent.reasons import MISSING, Effect
 from agent.scores import Classified, Forecast, Score
+from agent.scoring import registry
+from agent.scoring.inference import Model
+from agent.scoring.reasons import MISSING, Effect
 from agent.workflows.consumption import FEATURES
 from tests.trained import KEY, KEYS, ROOT, SHIPPED, graph, put
 
@@ -32,7 +32,7 @@ OPSETS = [helper.make_opsetid("", 16), helper.make_opsetid("ai.onnx.ml", 1)]
 def test_the_runtime_of_models_leaves_no_device_id_and_reports_nothing(tmp_path):
     """onnxruntime's telemetry writes into the home folder before it sends: with the agent nothing is written."""
     program = (
-        "import sys; from agent.inference import Model, Path; from agent.registry import trusted;"
+        "import sys; from agent.scoring.inference import Model, Path; from agent.scoring.registry import trusted;"
         "Model.load(Path(sys.argv[1]), trusted(Path(sys.argv[2]))).close()"
     )
     keys = ROOT / "edge_config" / "trust" / "models"

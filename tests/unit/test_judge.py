@@ -14,13 +14,13 @@ import pytest
 
 from agent import mapping
 from agent.authority import Mode, Rule
+from agent.configuration.settings import LiveKind
 from agent.facts import LiveState
-from agent.judge import judge
-from agent.judgement import Judgement
+from agent.judging.judge import judge
+from agent.judging.judgement import Judgement
+from agent.judging.reading import put_aside
+from agent.judging.rules import OWN, Assignment, Door, Rules
 from agent.ports import Acknowledgement, Draft, Event, Kind, Posting
-from agent.reading import put_aside
-from agent.rules import OWN, Assignment, Door, Rules
-from agent.settings import LiveKind
 from agent.store.encode import encode
 from agent.tags.values import LivePart, Quality, Told
 from agent.workflows.consumption import Config, Consumption

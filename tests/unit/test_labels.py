@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.desk import Act, reverse
+from agent.people.desk import Act, reverse
 from agent.ports import Acknowledgement
 from agent.store import approvals, archive, corrections, drifts, outbox, postings, scored, shadow
 from agent.store import labels as people

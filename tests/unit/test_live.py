@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from agent import assembly, config, freshness
+from agent import assembly
 from agent.authority import Mode
 from agent.commands.status import stale_facts
 from agent.commands.trace import _live
+from agent.configuration import config
+from agent.configuration.settings import LiveKind
 from agent.contents import contents
 from agent.errors import ConfigError
 from agent.facts import LiveState
-from agent.judge import judge
-from agent.schema import parse
-from agent.settings import LiveKind
+from agent.judging import freshness
+from agent.judging.judge import judge
+from agent.strict.schema import parse
 from agent.tags.config import LiveTag, Tagged
 from agent.tags.live import LiveTags
 from agent.tags.values import Change, Key, LivePart, Quality, Scalar, TagValue

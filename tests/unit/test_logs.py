@@ -15,7 +15,7 @@ from decimal import Decimal
 import pytest
 
 from agent import logs
-from agent.secrets import Secret
+from agent.access.secrets import Secret
 
 
 @pytest.fixture

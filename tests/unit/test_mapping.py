@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent import config
+from agent.configuration import config
 from agent.errors import BadPayload, ConfigError
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.mapping import Mappings, load

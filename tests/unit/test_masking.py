@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from agent.access.masking import HASHES, MASK, veiled
 from agent.authority import Mode, Rule
-from agent.judge import judge
-from agent.masking import HASHES, MASK, veiled
-from agent.rules import OWN, Assignment, Door
+from agent.judging.judge import judge
+from agent.judging.rules import OWN, Assignment, Door
 from agent.scores import Classified, Score
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_judge import TODAY, Narrow, Nothing, event, rules_of

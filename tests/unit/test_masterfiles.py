@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent import masterfiles
-from agent.config import parse
+from agent.configuration.config import parse
 from agent.errors import ConfigError
-from agent.facts import Bom, Facts, Material, Order, Plant, Tolerance, WorkCenter, from_document, to_document
+from agent.facts import Facts, Plant
+from agent.masterdata import files as masterfiles
+from agent.masterdata.documents import from_document, to_document
+from agent.masterdata.entities import Bom, Material, Order, Tolerance, WorkCenter
 from agent.units import UnitsFile, UnitTable
 from simulators import scenario
 

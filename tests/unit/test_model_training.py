@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent import registry
-from agent.inference import Model
+from agent.scoring import registry
+from agent.scoring.inference import Model
 from agent.workflows.consumption import FEATURES
 from models.consumption_anomaly import train as training
 from simulators import scenario as plant

@@ -11,9 +11,9 @@ import pytest
 
 from agent.authority import Mode, Rule, recheck
 from agent.isa95 import SegmentResponse
-from agent.judge import judge
+from agent.judging.judge import judge
+from agent.judging.rules import Door
 from agent.ports import Draft, Kind, Posting, Proposal
-from agent.rules import Door
 from agent.scores import Score
 from agent.workflows.consumption import Config, Consumption
 from tests.unit.test_judge import TODAY, Narrow, Nothing, event, rules_of

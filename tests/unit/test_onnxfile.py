@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from agent import onnxfile
 from agent.errors import ModelUnfit
+from agent.scoring import onnxfile
 
 OPSETS = [helper.make_opsetid("", 16), helper.make_opsetid("ai.onnx.ml", 1)]
 FLOATS = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])

@@ -9,8 +9,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from agent.errors import ModelUnfit
-from agent.inference import Model
 from agent.scores import Score
+from agent.scoring.inference import Model
 from agent.workflows.consumption import FEATURES
 from tests.trained import KEYS, ROOT, SHIPPED, graph, put, trust
 
@@ -137,8 +137,8 @@ def wide(times: int) -> bytes:
 BESIDE = """
 import sys, threading
 from pathlib import Path
-from agent import registry
-from agent.inference import Model
+from agent.scoring import registry
+from agent.scoring.inference import Model
 from agent.scores import Score
 
 models, keys = Path(sys.argv[1]), registry.trusted(Path(sys.argv[2]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.throttle import MOST_REFUSED, REMEMBERED, WINDOW_S, Throttle
+from agent.access.throttle import MOST_REFUSED, REMEMBERED, WINDOW_S, Throttle
 
 
 class Time:

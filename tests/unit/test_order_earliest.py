@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from agent.configuration.settings import LiveKind
 from agent.facts import Facts
-from agent.settings import LiveKind
 from tests.unit.test_workflow_order_release import DUE, FLOW, ORDER, RUNS, facts_of, proposed, report
 
 BERLIN = ZoneInfo("Europe/Berlin")

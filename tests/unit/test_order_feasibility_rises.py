@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import registry
 from agent.features.order_feasibility import CLASSES, FEATURES, Asked, Shop, Step, Waiting, WorkCentreState, features
+from agent.scoring import registry
 from models.order_feasibility.train import COLUMNS
 
 ROOT = Path(__file__).parents[2]

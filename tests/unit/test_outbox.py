@@ -10,8 +10,8 @@ from typing import Any
 import apsw
 import pytest
 
-from agent.desk import Act, reverse
 from agent.errors import BadPayload, Conflict, NotFound
+from agent.people.desk import Act, reverse
 from agent.ports import Acknowledgement, Kind
 from agent.store import approvals, balance, corrections, outbox, pauses, postings
 from agent.store.approvals import Signature

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from agent.desk import Desk
+from agent.configuration.settings import Authority, Document, Plant, Store
 from agent.health import Health
 from agent.housekeeping import Housekeeping
+from agent.people.desk import Desk
 from agent.ports import Kind
-from agent.settings import Authority, Document, Plant, Store
 from agent.store import approvals
 from agent.store.approvals import Signature
 from agent.store.writer import Writer

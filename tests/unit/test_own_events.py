@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent import own_events
 from agent.errors import BadPayload
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
-from agent.judge import judge
+from agent.judging.judge import judge
 from agent.ports import Event
 from tests.unit.test_judge import TODAY, Nothing, rules_of
 from tests.unit.test_workflow_consumption import AT

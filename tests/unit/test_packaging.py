@@ -34,8 +34,8 @@ import agent
 for module in pkgutil.walk_packages(agent.__path__, "agent."):
     if module.name != "agent.__main__":
         importlib.import_module(module.name)
-from agent import registry
-from agent.inference import Model
+from agent.scoring import registry
+from agent.scoring.inference import Model
 keys = registry.trusted(Path("edge_config/trust/models"))
 for name in registry.names(Path("models")):
     Model.load(registry.champion(Path("models") / name), keys).close()

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.authority import EVERY, SAMPLED
-from agent.bookings import Booking, match, read
 from agent.errors import ConfigError
-from agent.parallel_cases import alone
-from agent.parallel_run import Asked, Case, Comparison, People, Posted, Share
+from agent.oversight.parallel_cases import alone
+from agent.parallel.bookings import Booking, match, read
+from agent.parallel.figures import Asked, Case, Comparison, People, Posted, Share
 from tests.unit.test_workflow_consumption import FACTS
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.recalibration import SHIFT, InterceptShift, QuantileOffsets, shifted
+from agent.scoring.recalibration import SHIFT, InterceptShift, QuantileOffsets, shifted
 
 probabilities = st.floats(0, 1)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agent import config
+from agent.configuration import config
 from agent.errors import ConfigError
 from agent.facts import Facts
-from agent.masterfiles import load
-from agent.releasing import release_sequence, shown
+from agent.masterdata.files import load
+from agent.sequence.releasing import release_sequence, shown
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.order_release import Config
 from tests.unit.test_workflow_consumption import component

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent import record
 from agent.authority import Mode, Rule
+from agent.judging import record
 from agent.ports import Draft, Kind, Proposal, Route
 from agent.scores import Score
 from agent.store.encode import encode

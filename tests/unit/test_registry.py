@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import helper
 
-from agent import modelfiles, registry
 from agent.errors import ModelUnfit, NotFound
-from agent.modelfiles import Aliases, Manifest
+from agent.scoring import modelfiles, registry
+from agent.scoring.modelfiles import Aliases, Manifest
 from tests.trained import KEY, KEYS, ROOT, graph, put
 
 TRUST = ROOT / "edge_config" / "trust" / "models"

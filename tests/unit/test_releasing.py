@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from agent.configuration.settings import LiveKind
 from agent.errors import NotFound
 from agent.facts import Facts, LiveState, Plant
-from agent.releasing import release_sequence, shown
-from agent.settings import LiveKind
+from agent.sequence.releasing import release_sequence, shown
 from agent.tags.values import LivePart, Quality, Told
 from agent.units import UnitTable
 from agent.workflows.order_release import Config

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import record, registry
 from agent.authority import Mode, Rule, decide
-from agent.explaining import explained
-from agent.inference import Model
+from agent.judging import record
+from agent.oversight.explaining import explained
+from agent.oversight.replay import Replayed, Versions, likely, replay
 from agent.ports import Draft, Kind, Proposal
-from agent.replay import Replayed, Versions, likely, replay
 from agent.scores import Classified, Features, Score
+from agent.scoring import registry
+from agent.scoring.inference import Model
 from agent.store import archive, decisions, inbox
 from agent.store.decisions import Decided
 from agent.store.encode import encode

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent import assembly, config
-from agent.rights import Action, Module, Right, allowed, module_of, why_not
+from agent import assembly
+from agent.access.rights import Action, Module, Right, allowed, module_of, why_not
+from agent.configuration import config
 from tests.api_bench import write
 
 RIGHTS = (

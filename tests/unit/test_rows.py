@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import registry
 from agent.errors import ModelUnfit
 from agent.features import row
-from agent.modelfiles import Manifest
-from agent.rows import Rows
+from agent.oversight.rows import Rows
+from agent.scoring import registry
+from agent.scoring.modelfiles import Manifest
 from agent.store.scored import Scored
 from tests.trained import KEYS, SHIPPED, put
 

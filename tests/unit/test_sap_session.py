@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from agent.access.secrets import Secret
 from agent.errors import ErpError, ErpInDoubt, ErpUnavailable
 from agent.sap.auth import ClientCredentials
 from agent.sap.connection import BasicAuth, OAuth2, SapConnection
 from agent.sap.session import SapSession
-from agent.secrets import Secret
 
 BASIC = BasicAuth(user="U", password=Secret("erp", "p"))
 OAUTH = OAuth2(kind="oauth2", token_url="https://idp/token", client_id="C", client_secret=Secret("s", "x"), scope="all")

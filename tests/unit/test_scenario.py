@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent import masterfiles
-from agent.config import parse
-from agent.documents import from_document
+from agent.configuration.config import parse
 from agent.erp.sap_s4 import UNITS
 from agent.facts import Facts, Plant
-from agent.releasing import release_sequence, shown
+from agent.masterdata import files as masterfiles
+from agent.masterdata.documents import from_document
+from agent.sequence.releasing import release_sequence, shown
 from agent.sources.erp_orders import order_payload
 from agent.units import UnitsFile, UnitTable
 from agent.workflows.order_release import Config

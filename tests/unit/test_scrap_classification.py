@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import registry
 from agent.features import row
 from agent.features import scrap_classification as features
 from agent.features.scrap_classification import Pieces, Scrap
-from agent.inference import Model
+from agent.scoring import registry
+from agent.scoring.inference import Model
 from models.scrap_classification import simulate, train
 from models.training import evaluating
 from tests.trained import KEYS

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.masking import MASK
+from agent.access.masking import MASK
+from agent.people.shown import mask, said
 from agent.ports import Kind, Route
-from agent.shown import mask, said
 from agent.workflows.consumption import Config, Consumption
 from agent.workflows.sentences import READERS, Words, told
 from tests.unit.test_judge import judged

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.sequencing import (
+from agent.sequence.sequencing import (
     SLIGHT,
     Centre,
     Job,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import registry
 from agent.features import order_feasibility, shortage_forecast
-from agent.inference import Model
+from agent.scoring import registry
+from agent.scoring.inference import Model
 
 ROOT = Path(__file__).parents[2]
 KEYS = registry.trusted(ROOT / "edge_config" / "trust" / "models")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.features.shortage_forecast import DAY, FEATURES, HISTORY, QUANTILES, features, unit
-from agent.shortage import exceeds, profile, shortage
+from agent.scoring.shortage import exceeds, profile, shortage
 from models.shortage_forecast.quantiles import adapted, pinball, rows
 from models.shortage_forecast.simulate import usage
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.face_settings import SparkplugNode
+from agent.configuration.face_settings import SparkplugNode
 from agent.sparkplug.birth import Asked, Birth, Metric, Value, asked, next_number
 from agent.sparkplug.commands import Command
 from agent.sparkplug.names import Verb
@@ -190,10 +190,11 @@ def test_an_agent_that_is_no_edge_node_loads_nothing_of_it():
     """The command `run` and the configuration of the bench import neither the node nor protobuf."""
     code = """
 import sys
-from agent import assembly, config
+from agent import assembly
+from agent.configuration import config
 from agent.commands.run import server
 server(config.load("edge_config/agent.yaml", assembly.resolver()))
-print([name for name in ("agent.sparkplug_node", "agent.sparkplug", "google.protobuf") if name in sys.modules])
+print([name for name in ("agent.edge_node.node", "agent.sparkplug", "google.protobuf") if name in sys.modules])
 """
     environ = {**os.environ, "GATEPOST_SECRET_ERP_PASSWORD": "bench"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, cwd=HOUSE)

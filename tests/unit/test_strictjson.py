@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from agent import strictjson
 from agent.errors import BadPayload
+from agent.strict import strictjson
 
 
 def test_numbers_keep_their_digits():

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import assembly, config, reload
-from agent.config import Config, Examined, Node
+from agent import assembly
+from agent.configuration import config, reload
+from agent.configuration.config import Config, Examined, Node
 from agent.errors import ConfigError
-from agent.tagfile import MAX_BYTES, MOST, scan_tags
+from agent.strict.tagfile import MAX_BYTES, MOST, scan_tags
 from tests.command_line import gatepost_
 
 HOUSE = Path(__file__).parents[2]

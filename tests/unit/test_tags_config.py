@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from agent.schema import parse
+from agent.strict.schema import parse
 from agent.tags.config import Tagged
 
 TAGS = "tags: {done: A, order: B, total: C, ack: D, error: E, gross: F, stable: G}\n"

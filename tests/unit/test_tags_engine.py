@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import config
+from agent.configuration import config
 from agent.errors import StoreUnfit
 from agent.isa95 import MaterialUse
 from agent.mapping import load

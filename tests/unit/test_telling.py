@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from agent import assembly
-from agent.desk import Act, Desk
 from agent.errors import Conflict
 from agent.health import Health
 from agent.housekeeping import Housekeeping
-from agent.judge import judge
+from agent.judging.judge import judge
+from agent.judging.rules import Door
+from agent.judging.verdicts import write
+from agent.people.desk import Act, Desk
+from agent.people.telling import Telling
 from agent.ports import Draft, Kind
-from agent.rules import Door
 from agent.store import approvals, notices, outbox
 from agent.store.approvals import Signature
 from agent.store.postings import Tells
 from agent.store.writer import Writer
-from agent.telling import Telling
-from agent.verdicts import write
 from agent.workflows.consumption import Config
 from tests.plant import configured
 from tests.stores import Clock, add, arrive, claim, opened, posting, state

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from agent import modelfiles, registry
 from agent.errors import ConfigError, ModelUnfit
+from agent.scoring import modelfiles, registry
 from models.training import doubt, graph, judged, learners, measures, page, pipeline, split
 from models.training.columns import Category, Columns, Number
 from models.training.table import Data

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import config
+from agent.configuration import config
 from agent.errors import BadPayload, ConfigError
 from agent.isa95 import Quantity
 from agent.units import BUILT_IN, DELETED, UnitsFile, UnitTable, round_to, split

@@ -7,10 +7,10 @@ import stat
 
 import pytest
 
-from agent import users
+from agent.access import users
+from agent.access.passwords import checked, hashed, matches
+from agent.access.tokens import Scope, Token
 from agent.errors import Conflict, GatepostError, NotFound
-from agent.passwords import checked, hashed, matches
-from agent.tokens import Scope, Token
 from tests.command_line import folder, gatepost_
 
 PASSWORD = "correct horse battery"

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from agent import verdicts, watching
+from agent import watching
 from agent.authority import Mode, Rule
+from agent.configuration.settings import LiveKind
 from agent.facts import Facts
-from agent.judge import judge
+from agent.judging import verdicts
+from agent.judging.judge import judge
+from agent.judging.rules import OWN, Assignment, Door
 from agent.pipeline import Intake
 from agent.ports import Acknowledgement
-from agent.rules import OWN, Assignment, Door
-from agent.settings import LiveKind
 from agent.store import file, inbox, outbox
 from agent.store.writer import Writer
 from agent.watching import Watching

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.callers import Identity
+from agent.access.callers import Identity
+from agent.access.tokens import Scope, Token
 from agent.errors import (
     BadPayload,
     ConfigError,
@@ -22,7 +23,6 @@ from agent.errors import (
     StoreLocked,
 )
 from agent.sources.http import IntakeFull
-from agent.tokens import Scope, Token
 from agent.web.answers import Refused, answer
 from agent.web.auth import Doorkeeper, write_operator_token
 from agent.web.limits import Body, Message, TokenBuckets

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from agent.access.secrets import Secret
 from agent.channels.mail import MailConfig
 from agent.channels.message import Message
 from agent.channels.webhook import Webhook, WebhookConfig
 from agent.errors import ErpRejected
-from agent.secrets import Secret
 
 TOLD = Message("k1", "2026-11-20T12:00:00+00:00", "alarm", "blocked", "no springs", "", "c", ("planner",))
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import masterfiles
-from agent.config import parse
+from agent.configuration.config import parse
 from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.masterdata import files as masterfiles
 from agent.ports import Proposal
 from agent.scores import Score
 from agent.units import UnitsFile, UnitTable

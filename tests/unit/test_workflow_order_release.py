@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from agent import registry
+from agent.configuration.settings import LiveKind
 from agent.errors import BadPayload
 from agent.facts import Facts, LiveState
 from agent.features.order_feasibility import FEATURES
-from agent.inference import Model
 from agent.isa95 import SegmentResponse
 from agent.ports import Kind, Proposal
 from agent.scores import Classified
-from agent.settings import LiveKind
+from agent.scoring import registry
+from agent.scoring.inference import Model
 from agent.tags.values import LivePart, Quality, Scalar, Told
 from agent.workflows.order_release import Config, OrderRelease
 from tests.unit.test_workflow_consumption import FACTS, component

@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent import masterfiles, observing
-from agent.config import parse
+from agent import observing
+from agent.configuration.config import parse
 from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.masterdata import files as masterfiles
 from agent.observing import Seen, Withdrawn
 from agent.ports import Kind, Proposal
 from agent.sap import movements

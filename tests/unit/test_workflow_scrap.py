@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import masterfiles
 from agent.authority import Mode, Rule, decide
 from agent.channels import message
-from agent.config import parse
+from agent.configuration.config import parse
 from agent.errors import BadPayload
-from agent.facts import DefectCode, Facts, Plant, ScrapReason
-from agent.inference import Model
+from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.masterdata import files as masterfiles
+from agent.masterdata.entities import DefectCode, ScrapReason
 from agent.ports import Proposal, Route
 from agent.scores import Classified
+from agent.scoring.inference import Model
 from agent.store.approvals import reported
 from agent.units import UnitsFile, UnitTable
 from agent.workflows import severity

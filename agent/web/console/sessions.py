@@ -20,10 +20,10 @@ from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
-from agent.callers import Identity
-from agent.passwords import matches
-from agent.throttle import Throttle
-from agent.users import User
+from agent.access.callers import Identity
+from agent.access.passwords import matches
+from agent.access.throttle import Throttle
+from agent.access.users import User
 from agent.web.answers import Refused
 
 HEADER: Final = b"x-gatepost-console"

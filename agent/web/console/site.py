@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent import __version__
+from agent.access.tokens import Scope
+from agent.access.users import User
 from agent.app import Agent
-from agent.signatures import Signed, Signer
-from agent.tokens import Scope
-from agent.users import User
+from agent.people.signatures import Signed, Signer
 from agent.web import gateway
 from agent.web.answers import Refused
 from agent.web.bodies import Reason

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from agent import assembly, config
+from agent import assembly
 from agent.app import Agent
+from agent.configuration import config
 from agent.ports import Source
 from agent.store import file
 

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent import assembly, config
+from agent import assembly
 from agent.app import utc_now
+from agent.configuration import config
 from agent.pipeline import Intake
 from agent.store.writer import Writer
 from tests.bench.sides import arguments, tell

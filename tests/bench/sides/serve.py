@@ -6,9 +6,10 @@ import asyncio
 import signal
 import sys
 
-from agent import assembly, config
+from agent import assembly
 from agent.app import Agent
 from agent.commands.run import server
+from agent.configuration import config
 
 
 async def main(configuration: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import paho.mqtt.publish as publish
 
-from agent import assembly, config
+from agent import assembly
 from agent.app import utc_now
+from agent.configuration import config
 from agent.pipeline import Intake
 from agent.store.writer import Writer
 from agent.tags.engine import TagEvents

@@ -1,0 +1,1 @@
+"""Who may come in, and with what: users, tokens, rights, secrets, what is signed and what is masked."""

@@ -1,0 +1,1 @@
+"""How events are decided: rules, the judging of a batch, and the record of what was decided."""

@@ -1,0 +1,1 @@
+"""What the ERP and the plant's files say: materials, orders, BOMs, work centres, accounts."""

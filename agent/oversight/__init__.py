@@ -1,0 +1,1 @@
+"""What decides, watched: challengers, promotion, doubt, explanations, decisions computed again, parallel runs."""

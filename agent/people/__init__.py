@@ -1,0 +1,1 @@
+"""What people see and do: held postings, signatures, the board, and who is told."""

@@ -1,0 +1,138 @@
+"""Who else is told where nobody reacts: about held postings that nobody decides about, and about notifications."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from agent.configuration.config import Config
+from agent.configuration.settings import PostingMode
+from agent.people.desk import Desk
+from agent.people.shown import said
+from agent.ports import Clock, ErpTarget, Kind, TellsPeople
+from agent.store import approvals, decisions, notices
+from agent.store.encode import to_us
+from agent.store.keys import idempotency_key
+from agent.store.postings import NewPosting, Tells
+from agent.store.transaction import Transaction
+from agent.units import UnitTable
+from agent.workflows.sentences import Words
+
+NOTIFY: Final = "notify"  # the role among a workflow's targets
+KINDS: Final[Mapping[str, str]] = {kind.value: kind.value.replace("_", " ") for kind in Kind}
+
+
+class Telling:
+    """Writes notifications that no report has asked for; each is a posting, on record with its cause."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        clock: Clock,
+        targets: Mapping[str, ErpTarget],
+        config: Callable[[], Config],
+        units: Callable[[], UnitTable],
+    ) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._targets = targets
+        self._config = config
+        self._units = units
+
+    # ── what nobody reacts to ───────────────────────────────────────────────────────────────────────────────
+
+    async def look(self) -> None:
+        """Tell who is next about every notification that nobody has reacted to in its time."""
+        while due := await asyncio.to_thread(self._desk.look, lambda reader: notices.due(reader, self._now_us())):
+            await self._desk.act(lambda tx, due=due: self._escalate(tx, due))  # type: ignore[misc]
+        await self._desk.writer.run(notices.forget)
+
+    def _escalate(self, tx: Transaction, due: Sequence[notices.Due]) -> None:
+        for one in due:
+            notices.settle(tx, one)
+            if notices.reacted(tx, one):
+                continue
+            before = approvals.show(tx.connection, one.posting_id)
+            waited = timedelta(microseconds=tx.now_us - one.at_us)
+            target = self._teller(one.target)
+            payload = target.next(before["payload"], waited) if target is not None else None
+            detail = {"why": f"nobody reacted for {_minutes(waited)}", "told": list(before["payload"].get("to", ()))}
+            if payload is not None:
+                detail["to"] = payload["to"]
+                key = idempotency_key(f"nobody reacted/{one.posting_id}", before["workflow"], one.target)
+                self._write(tx, before, one.target, payload, key, lane=f"{before['ordering_key']}/{payload['to'][0]}")
+            tx.audit("nobody_reacted", detail, event_id=before["event_id"], posting_id=one.posting_id, alarm=True)
+
+    # ── what nobody decides about ───────────────────────────────────────────────────────────────────────────
+
+    def about_held(self, tx: Transaction, workflow: str, held: Sequence[int], hours: float) -> None:
+        """Tell the roles of the workflow's `escalate_to` about held postings, in the commit that escalates them."""
+        config = self._config()
+        to, flow = config.authority_of(workflow).escalate_to, config.workflows.get(workflow)
+        name = flow.targets.get(NOTIFY, "") if flow is not None else ""
+        if not to or self._teller(name) is None:
+            return
+        for posting_id in held:
+            one = approvals.show(tx.connection, posting_id)
+            payload = self._of_held(tx, one, to, hours)
+            key = idempotency_key(f"held/{posting_id}/{one['version']}", workflow, name)
+            self._write(tx, one, name, payload, key, lane=f"{NOTIFY}/held/{posting_id}", anew=True)
+
+    def _of_held(self, tx: Transaction, one: Mapping[str, Any], to: Sequence[str], hours: float) -> dict[str, Any]:
+        event, order = one["event_id"], str(one["payload"].get("order") or "")
+        decided = decisions.of_event(tx.connection, event) if event is not None else None
+        words = Words(self._units(), self._config().plant.currency)
+        sentences = said(decided.detail if decided else {}, one, words)
+        kind, about = KINDS[one["kind"]], f" for order {order}" if order else ""
+        lines = [
+            f"A {kind}{about} waits for a person, and nobody has decided about it for {hours:g} h.",
+            *(sentences[reader] for reader in ("operator", "accountant") if reader in sentences),
+            *(f"Held because: {reason}" for reason in one["reasons"]),
+        ]
+        return {
+            "to": list(to), "severity": "warning", "subject": f"Held for {hours:g} h: {kind}{about}",
+            "text": "\n".join(lines), "link": f"#/held/{one['id']}", "cause": f"held/{one['id']}",
+            "order": order, "line": one["line"],
+        }  # fmt: skip
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _write(
+        self, tx: Transaction, about: Mapping[str, Any], name: str, payload: Mapping[str, Any], key: str, *,
+        lane: str, anew: bool = False,
+    ) -> None:  # fmt: skip
+        """One notification. What goes to who is next is told although its cause was; with `anew` once in its time."""
+        target = self._teller(name)
+        assert target is not None  # noqa: S101  # asked by whoever calls
+        patience = target.patience(payload)
+        within = patience.once_within if anew else timedelta(0)
+        tells = Tells(payload["cause"], _us(within), _us(patience.escalate_after or timedelta(0)))
+        new = NewPosting(
+            event_id=about["event_id"], workflow=about["workflow"], kind=Kind.NOTIFICATION, target=name,
+            ordering_key=lane, line=about["line"], idempotency_key=key, payload=payload, value=Decimal(0),
+            policy=self._config().version, tells=tells,
+        )  # fmt: skip
+        notices.tell(tx, new)
+
+    def _teller(self, name: str) -> TellsPeople | None:
+        """The target of this name, where it tells people and is not off."""
+        target = self._targets.get(name)
+        if not isinstance(target, TellsPeople):
+            return None
+        off = self._config().target(name).postings.mode(Kind.NOTIFICATION) is PostingMode.OFF
+        return None if off else target
+
+    def _now_us(self) -> int:
+        return to_us(self._clock())
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
+
+
+def _minutes(span: timedelta) -> str:
+    minutes = span.total_seconds() / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

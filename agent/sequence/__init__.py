@@ -1,0 +1,1 @@
+"""In which order a work centre should make its open orders: what is ready, the search, what is shown."""

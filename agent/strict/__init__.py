@@ -1,0 +1,1 @@
+"""Files and messages read strictly: what two readers could understand differently is refused."""
