@@ -55,7 +55,7 @@ async def test_a_question_is_answered_in_line_and_found_again(running: Bench):
     assert 0 <= found["feasibility_score"] <= 1
     assert found["blocking_issues"] == []
     assert found["earliest_start"]
-    assert {one["fact"] for one in found["facts"]} >= {"stock of BODY-55 at any place"}
+    assert {one["fact"] for one in found["facts"]} >= {"free stock of BODY-55 at any place"}
     assert all(one["age_s"] is not None for one in found["facts"])
     again = (await running.ask("GET", f"/v1/decisions/{found['decision_id']}", "viewer")).json()
     assert {name: again[name] for name in found} == found
