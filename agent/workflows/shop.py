@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
+from itertools import accumulate
+from math import inf
 from typing import Final, NamedTuple
 
 from agent.errors import BadPayload
@@ -58,11 +61,31 @@ def _family(order: Order, place: str, facts: Facts) -> str:
     return routing.family if routing else ""
 
 
-def waiting_at(facts: Facts) -> Mapping[str, Sequence[Waits]]:
-    """Work centre → what released orders still do there; the same for every question about this snapshot."""
-    known: Mapping[str, Sequence[Waits]] | None = facts.memo.get("waiting at work centres")
-    if known is not None:
-        return known
+class Queue(NamedTuple):
+    """What released orders still do at one work centre, the earliest due first."""
+
+    there: Sequence[Waits]  # may begin at once
+    sums: Sequence[float]  # minutes of the first 0, 1, 2 … of them
+    coming: Sequence[Waits]  # work of their own comes before it
+    arriving: Sequence[Waiting]  # the same in the words of the model, each due before whatever is asked about
+    orders: frozenset[str]
+
+    def without(self, order: str) -> Queue:
+        """An order does not wait for itself."""
+        if order not in self.orders:
+            return self
+        return _queue(one for one in (*self.there, *self.coming) if one.order != order)
+
+
+def queue_at(place: str, facts: Facts) -> Queue:
+    """What waits at a work centre; sorted and added up once for every question about this snapshot."""
+    known: Mapping[str, Queue] | None = facts.memo.get("queues at work centres")
+    if known is None:
+        known = facts.remember("queues at work centres", _queues(facts))
+    return known.get(place, _NOTHING)
+
+
+def _queues(facts: Facts) -> Mapping[str, Queue]:
     found: dict[str, list[Waits]] = {}
     for order in facts.orders.values():
         if order.status != "released":
@@ -71,9 +94,29 @@ def waiting_at(facts: Facts) -> Mapping[str, Sequence[Waits]]:
         for one in open_operations(order):
             minutes = minutes_of(order, one, facts) * _left(order, one)
             family = _family(order, one.work_center, facts)
-            found.setdefault(one.work_center, []).append(Waits(order.order, order.due, minutes, after, family))
+            if minutes:
+                found.setdefault(one.work_center, []).append(Waits(order.order, order.due, minutes, after, family))
             after += minutes
-    return facts.remember("waiting at work centres", found)
+    return {place: _queue(waits) for place, waits in found.items()}
+
+
+def _queue(waits: Iterable[Waits]) -> Queue:
+    rising = sorted(waits, key=_due)
+    there, coming = [one for one in rising if not one.after], [one for one in rising if one.after]
+    return Queue(
+        there,
+        list(accumulate((one.minutes for one in there), initial=0.0)),
+        coming,
+        [Waiting(-inf, one.minutes, one.after) for one in coming],
+        frozenset(one.order for one in rising),
+    )
+
+
+def _due(one: Waits) -> datetime:
+    return one.due or _NEVER
+
+
+_NOTHING: Final = _queue(())
 
 
 def _left(order: Order, operation: Operation) -> float:
@@ -98,10 +141,8 @@ def ahead_minutes(order: Order, facts: Facts) -> float:
     first = next(iter(open_operations(order)), None)
     if first is None:
         return 0.0
-    waiting, due = waiting_at(facts).get(first.work_center, ()), order.due or _NEVER
-    return sum(
-        one.minutes for one in waiting if (one.due or _NEVER) <= due and one.after == 0 and one.order != order.order
-    )
+    queue = queue_at(first.work_center, facts).without(order.order)
+    return queue.sums[bisect_right(queue.there, order.due or _NEVER, key=_due)]
 
 
 class Outlook(NamedTuple):
@@ -159,16 +200,18 @@ def _within(name: str, value: float) -> float:
 def _state(
     place: str, order: Order, facts: Facts, oees: Mapping[str, float], until: Callable[[datetime | None], float]
 ) -> WorkCentreState:
-    others = [one for one in waiting_at(facts).get(place, ()) if one.order != order.order and one.minutes]
-    queue = [(until(one.due), one) for one in others if one.after == 0]
-    coming = [(until(one.due), one) for one in others if one.after]
-    known = facts.work_centers.get(place)
-    next_one = min(queue, key=lambda one: one[0], default=None)
+    """What the features ask of a queue: what goes before this order, and what behind it, each as one."""
+    queue, due = queue_at(place, facts).without(order.order), until(order.due)
+
+    def earlier(waits: Sequence[Waits]) -> int:
+        return bisect_right(waits, due, key=lambda one: until(one.due))  # who is due later has no fewer minutes left
+
+    before, known = queue.sums[earlier(queue.there)], facts.work_centers.get(place)
     return WorkCentreState(
-        queue=tuple(Waiting(due, one.minutes) for due, one in queue),
-        coming=tuple(Waiting(due, one.minutes, one.after) for due, one in coming),
+        queue=(Waiting(due, before), Waiting(inf, queue.sums[-1] - before)),
+        coming=tuple(queue.arriving[: earlier(queue.coming)]),
         oee=effectiveness(place, facts, oees),
-        family=next_one[1].family if next_one else "",
+        family=queue.there[0].family if queue.there else "",
         set_up=float(known.set_up) if known else 0.0,
     )
 
