@@ -72,6 +72,8 @@ def state_of(one: Finding) -> str:
     """What became of it, in words: of its postings what needs somebody most."""
     states = {posting["state"] for posting in one.postings if posting["kind"] != "notification"}
     told = next((words for known, words in _OF_POSTINGS if states & set(known)), "")
+    if told == "refused" and one.decided is not None and one.decided["did"] == "withdrawn":
+        return "withdrawn"
     return told or _OF_EVENTS.get(one.state, "told, nothing to post")
 
 

@@ -6,7 +6,7 @@ is still so after half a minute: an answer of the ERP may be older than its book
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -50,6 +50,7 @@ TO_COME: Final = (Route.HOLD, Route.POST)  # a count is in the books when its di
 LEVELS: Final = frozenset({LEVEL, COUNT})  # kinds of reports of what lies at a place
 CONFUSED: Final = ("KGM", "GRM", "LBR", "TNE", "LTR", "MLT", "GLL", "MTR", "FOT", "CMT", "MMT", "C62", "DZN", "CEN")
 _STEPS: Final = Decimal(1)
+TakesBack = Callable[[Booked], bool]
 
 
 class Withdrawn(BaseModel):
@@ -60,6 +61,7 @@ class Withdrawn(BaseModel):
     told: Decimal | None = None  # by the ERP
     at: datetime | None = None  # since then
     first: Decimal = Decimal(0)  # when the order was first seen
+    fell: Decimal = Decimal(0)  # by so much lately: it was taken back
 
 
 class Seen(BaseModel):
@@ -268,6 +270,7 @@ def taken_back(row: Moved, original: Mapping[str, Any], seen: Seen, facts: Facts
         return None
     kept = seen.withdrawn.setdefault(f"{original['order']}/{original['material']}", Withdrawn())
     kept.own -= amount
+    kept.fell -= min(kept.fell, amount)  # where the ERP told of it before this agent knew that it was done
     if kept.told is not None:  # before it was taken back: others did not book what it still counts
         kept.told -= amount
     back = str(row.payload.get("document", "")) if row.payload else ""
@@ -358,16 +361,21 @@ def _withdrawn(order: Order, seen: Seen, facts: Facts, at: datetime) -> None:
             own = kept.own if kept else Decimal(0)
             seen.withdrawn[key] = Withdrawn(told=total, at=at, first=max(total - own, Decimal(0)), own=own)
         elif kept.told != total:
+            kept.fell += max(kept.told - total, Decimal(0))
             kept.told, kept.at = total, at
 
 
-def by_others(seen: Seen, facts: Facts, at: datetime) -> Iterator[Booked]:
-    """What others booked, as the ERP told some time ago and nothing since has explained."""
+def by_others(seen: Seen, facts: Facts, at: datetime, proposed: TakesBack) -> Iterator[Booked]:
+    """What others booked, as the ERP told some time ago and nothing since has explained.
+
+    Of what they took back only what a finding has `proposed`: of all else nobody knows which booking it was.
+    """
     for key, kept in seen.withdrawn.items():
         if kept.told is None or kept.at is None or at - kept.at < BELIEVED:
             continue
+        fell, kept.fell = kept.fell, Decimal(0)
         foreign = kept.told - kept.first - kept.own - kept.others
-        if foreign <= 0:
+        if foreign <= 0 and not fell:
             continue
         number, _, name = key.partition("/")
         order = facts.orders.get(number)
@@ -375,10 +383,16 @@ def by_others(seen: Seen, facts: Facts, at: datetime) -> Iterator[Booked]:
         if order is None or component is None:
             continue
         operation = component.operation or (order.operations[0].operation if len(order.operations) == 1 else "")
-        kept.others += foreign
         place = _place(name, component.storage_location, component.batch, facts)
         words = f"withdrawn {kept.told:f} by {at:%Y-%m-%dT%H:%M}"
-        yield Booked(words, at, order_key(number, operation), place, foreign)
+        one = Booked(words, at, order_key(number, operation), place, foreign)
+        if fell and proposed(back := one._replace(quantity=-fell)):
+            kept.others -= fell
+            foreign += fell
+            yield back
+        if foreign > 0:
+            kept.others += foreign
+            yield one._replace(quantity=foreign)
 
 
 # ── units ───────────────────────────────────────────────────────────────────────────────────────────────────

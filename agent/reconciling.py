@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -25,12 +26,12 @@ from agent.judging.rules import Rules
 from agent.own_events import SOURCE, event_of
 from agent.people.desk import Desk
 from agent.ports import Batch, Clock, Kind
-from agent.reconciliation import account
+from agent.reconciliation import account, putright
 from agent.reconciliation.findings import Finding
 from agent.reconciliation.observed import Booked, InBooks, Level, Made, Material, Observation, Plan, Used
 from agent.reconciliation.state import Order, State
 from agent.reconciliation.step import step
-from agent.store import inbox, movements
+from agent.store import inbox, movements, outbox
 from agent.store.transaction import Transaction
 from agent.workflows.reconciliation import Reconciliation
 
@@ -60,6 +61,7 @@ class Piece(NamedTuple):
     batch: Batch | None
     closed: Sequence[Mapping[str, Any]]
     more: bool
+    by_hand: Mapping[str, str] = MappingProxyType({})  # id of a finding → how it was put right without its correction
 
 
 def kept(connection: apsw.Connection) -> Kept | None:
@@ -122,7 +124,7 @@ class Reconciling:
         rows = self._desk.look(lambda reader: movements.since(reader, before.seq))
         now, after, facts = self._clock(), before.model_copy(deep=True), rules.facts
         seen: list[Observation] = [*(observing.at_first(after.seen, facts, now) if found_before is None else ())]
-        seen += observing.by_others(after.seen, facts, now)
+        seen += observing.by_others(after.seen, facts, now, lambda one: _is_proposed(after.state, one, facts))
         seen += self._observed(rows, after, rules)
         after.seq = rows[-1].seq if rows else before.seq
         materials, wait = _materials(seen, after.state, facts), flow.config.wait_minutes
@@ -140,7 +142,9 @@ class Reconciling:
             return Piece(before.seq, None, (), more)
         deliveries = [event_of(self._report(one, materials)) for one in found]
         batch = Batch(SOURCE, deliveries, now, lambda: None, ((KEY, written),))
-        return Piece(before.seq, batch, closed, more)
+        done = _by_hand(after.state)
+        by_hand = {id: why for id, why in done.items() if id not in _by_hand(before.state)}
+        return Piece(before.seq, batch, closed, more, by_hand)
 
     def _observed(self, rows: Iterable[movements.Moved], after: Kept, rules: Rules) -> list[Observation]:
         found: list[Observation] = []
@@ -200,13 +204,25 @@ class Reconciling:
 
 
 def _write(tx: Transaction, piece: Piece) -> None:
-    """Findings, the account of a day that is over and the mark, together."""
+    """Findings, what is not to be signed any more, the account of a day that is over and the mark, together."""
     found = kept(tx.connection)
     if piece.batch is None or (found is not None and found.seq != piece.after):
         return  # somebody put another store in its place: look again
     inbox.store(tx, piece.batch)
+    for id, why in piece.by_hand.items():
+        for _, event in inbox.known(tx.connection, [f"{KEY}:{KEY}/{id}"]).values():
+            outbox.withdraw_proposed(tx, event, why)
     for one in piece.closed:
         tx.audit("variance", one)
+
+
+def _is_proposed(state: State, one: Booked, facts: Facts) -> bool:
+    order, known = state.orders.get(one.order), observing.material(one.place.material, facts)
+    return order is not None and known is not None and bool(putright.proposed(order, one, known.step))
+
+
+def _by_hand(state: State) -> dict[str, str]:
+    return {id: one.by_hand for order in state.orders.values() for id, one in order.told.items() if one.by_hand}
 
 
 def _workflow(rules: Rules) -> Reconciliation | None:

@@ -17,7 +17,7 @@ import apsw
 
 from agent.errors import Conflict, NotFound
 from agent.ports import REVERSIBLE, Clock, Kind
-from agent.store import approvals, audit, awaited, file, inbox, lists, notices, outbox, pauses, postings
+from agent.store import approvals, audit, awaited, file, inbox, lists, notices, outbox, pauses, postings, reversals
 from agent.store.approvals import Signature, once
 from agent.store.jobs import Job
 from agent.store.keys import idempotency_key
@@ -200,8 +200,9 @@ def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
         raise Conflict(f"{document}: the {one.kind.value} of posting {one.id} has no reversal; mend it in the ERP")
     key = idempotency_key(f"reversal:{one.idempotency_key}", "reverse", one.target)
     done = tx.execute("SELECT posting_id FROM idempotency WHERE idempotency_key = ?", (key,)).fetchone()
-    if done is not None:
-        raise Conflict(f"{document} is already being taken back by posting {done[0]}", by=tx.last_actor(done[0]))
+    other = done[0] if done is not None else reversals.of(tx.connection, one.idempotency_key)
+    if other is not None:
+        raise Conflict(f"{document} is already being taken back by posting {other}", by=tx.last_actor(other))
     payload = {
         "of_kind": one.kind.value, "document": document, "order": one.payload.get("order", ""),
         "posting_date": one.payload.get("posting_date", ""), "reason": act.reason, "of_key": one.idempotency_key,

@@ -52,6 +52,7 @@ class Finding(NamedTuple):
     scrapped: float = 0.0  # of the order's product, in the unit of its lots: what nobody told of
     misreported: bool = False  # what was told as used is wrong, too: a correction of the books is one of it as well
     expected: float = 0.0  # so much more is to be expected of the order once it is put right
+    whole: float = 0.0  # of the booking that is to be taken back
 
     @property
     def id(self) -> str:

@@ -210,7 +210,8 @@ def _of(
     about: tuple[str, ...],
 ) -> Finding:
     return Finding(
-        cause, entry.place, entry.at, entry.at, excess, 0.0, correction, evidence, entry.order, about=about
+        cause, entry.place, entry.at, entry.at, excess, 0.0, correction, evidence, entry.order, about=about,
+        whole=float(entry.quantity),
     )  # fmt: skip
 
 
@@ -272,6 +273,7 @@ def reported_twice(
                 Finding(
                     Cause.DOUBLE, use.place, use.at, use.at, float(use.quantity), 0.0, Correction.REVERSAL, evidence,
                     use.order, use.work_center, (use.id, twin.id), misreported=True, expected=-use.expected,
+                    whole=float(use.quantity),
                 ),
             )
         )  # fmt: skip

@@ -109,5 +109,5 @@ def _odd(one: Off, material: Material) -> Finding | None:
         evidence = (said, f"no slip of a unit, a point or two digits explains it, and no other component is off: {why}")
     return Finding(
         cause, used.place, used.at, used.at, excess, noise, correction, evidence, used.order, used.work_center,
-        (used.id,), misreported=True,
+        (used.id,), misreported=True, whole=float(used.quantity),
     )  # fmt: skip

@@ -46,7 +46,7 @@ class Booked(NamedTuple):
     order: str
     place: Place
     quantity: Decimal
-    corrects: str = ""  # id of the finding that a person signed it for
+    corrects: str = ""  # id of the finding that it puts right
     takes_back: str = ""  # id of the booking that it takes back
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
+from agent.digits import plain
 from agent.reconciliation import lines
 from agent.reconciliation.findings import Correction, Finding
-from agent.reconciliation.observed import Booked, Corrected, Scrapped
+from agent.reconciliation.observed import Booked, Corrected, Material, Scrapped
 from agent.reconciliation.state import Order, Told
 
 OF_ORDERS: Final = (Correction.REVERSAL, Correction.ISSUE)  # what changes the books of an order
@@ -40,7 +41,8 @@ def told(order: Order, finding: Finding) -> None:
     if finding.correction in OF_ORDERS:
         order.told[finding.id] = Told(
             material=material, cause=finding.cause.value, about=finding.about, misreported=finding.misreported,
-            expected=finding.expected,
+            expected=finding.expected, excess=finding.excess,
+            whole=finding.whole if finding.correction is Correction.REVERSAL else 0.0,
         )  # fmt: skip
 
 
@@ -57,9 +59,55 @@ def corrected(order: Order, one: Booked) -> None:
     if found.misreported:
         total.used += one.quantity
         total.expected += found.expected * (found.signed - before)  # taking back and issuing anew are one
-    named = _named(one.corrects)
+    _name(order, one.corrects, found, put_right=found.signed)
+
+
+def by_hand(order: Order, one: Booked, material: Material) -> Booked:
+    """What others booked, as the correction that it is: they took back in the ERP what a finding proposes to.
+
+    Where they took all of the booking back, what they booked next is what they put in its place.
+    """
+    id = proposed(order, one, material.step)
+    if not id:
+        return one
+    found = order.told[id]
+    amount = f"{plain(-one.quantity)} {material.unit} of {found.material}"
+    found.by_hand = found.by_hand or f"{amount} were taken back in the ERP by others: {one.id}"
+    return one._replace(corrects=id)
+
+
+def proposed(order: Order, one: Booked, step: Decimal) -> str:
+    """Id of the finding whose correction others did by this booking; "" where it is none."""
+    if one.corrects or one.takes_back:
+        return ""
+    mine = ((id, found) for id, found in order.told.items() if found.material == one.place.material)
+    return next((id for id, found in mine if _does(found, float(one.quantity), float(step))), "")
+
+
+def _does(found: Told, quantity: float, step: float) -> bool:
+    """Whether a booking of others does what the correction would do, or the second half of it."""
+    if quantity > 0:
+        return bool(found.by_hand) and abs(float(found.booked) + found.whole) <= step and quantity < found.whole
+    return _open(found) and any(abs(quantity + part) <= step for part in (found.whole, found.excess))
+
+
+def _open(found: Told) -> bool:
+    """Whether its correction would take a booking back, and nobody has done that."""
+    return bool(found.whole) and not found.booked and not found.by_hand
+
+
+def taken_back(order: Order, name: str) -> None:
+    """A person took back a booking, or what was booked of a report: no finding about it is left to correct."""
+    for id, found in order.told.items():
+        if _open(found) and name in found.about:
+            found.by_hand = f"{name} was taken back by a person"
+            _name(order, id, found, put_right=True)
+
+
+def _name(order: Order, id: str, found: Told, *, put_right: bool) -> None:
+    named = _named(id)
     if order.found.get(found.material, "").endswith(named):
-        order.found[found.material] = f"{found.cause}{' put right' if found.signed else ''}{named}"
+        order.found[found.material] = f"{found.cause}{' put right' if put_right else ''}{named}"
 
 
 def scrapped(order: Order, one: Scrapped) -> None:

@@ -33,6 +33,9 @@ class Told(BaseModel):
     expected: float
     signed: bool = False
     booked: Decimal = Decimal(0)  # for it
+    excess: float = 0.0  # that its correction takes off again
+    whole: float = 0.0  # of the booking that its correction takes back; 0: it takes none back
+    by_hand: str = ""  # how it was put right without its correction, which is not to be signed any more
 
 
 class Order(BaseModel):

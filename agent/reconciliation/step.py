@@ -107,10 +107,7 @@ def _take(look: _Look, one: Observation) -> None:
         case Booked() if one.corrects:
             _corrected(look, one)
         case Booked() if one.place.material in look.materials:
-            order = _order_of(look, one.order)
-            order.line(one.place.material).books.append(one)
-            order.total(one.place.material).booked += one.quantity
-            _off_books(look, one.place, one.at, float(one.quantity))
+            _booked(look, _order_of(look, one.order), one)
         case Scrapped():
             if (scrapped := look.state.orders.get(one.order)) is not None:
                 putright.scrapped(scrapped, one)
@@ -134,6 +131,17 @@ def _take(look: _Look, one: Observation) -> None:
             pass  # of a material that nobody told of
 
 
+def _booked(look: _Look, order: Order, one: Booked) -> None:
+    one = putright.by_hand(order, one, look.materials[one.place.material])
+    if one.corrects:
+        _corrected(look, one)
+        return
+    putright.taken_back(order, one.takes_back)
+    order.line(one.place.material).books.append(one)
+    order.total(one.place.material).booked += one.quantity
+    _off_books(look, one.place, one.at, float(one.quantity))
+
+
 def _corrected(look: _Look, one: Booked) -> None:
     """What was found is put right by so much: that explains itself, and leaves no doubt about its place."""
     _off_books(look, one.place, one.at, float(one.quantity))
@@ -144,6 +152,8 @@ def _corrected(look: _Look, one: Booked) -> None:
 
 def _said(look: _Look, order: Order, one: Corrected) -> None:
     """A person says what was used: that is what left its place, too."""
+    if one.taken_back and not one.quantity:
+        putright.taken_back(order, one.use.id)
     _flow(look, one.use.place, one.use.at, float(putright.said(order, one)))
 
 

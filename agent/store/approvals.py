@@ -12,7 +12,8 @@ import apsw
 
 from agent.access.signing import known_as
 from agent.errors import Conflict, NotFound
-from agent.store import groups, outbox
+from agent.ports import Kind
+from agent.store import groups, outbox, reversals
 from agent.store.encode import encode, from_us, readable
 from agent.store.postings import held_before
 from agent.store.transaction import Act, Transaction
@@ -44,11 +45,11 @@ def decide(
     """
     require_held(tx, posting_id, expected_version)
     row: Any = tx.execute(
-        "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow, "
+        "SELECT state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow, kind, "
         "CAST(payload AS BLOB) FROM posting WHERE id = ?",
         (posting_id,),
     ).fetchone()
-    state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow, payload = row
+    state, version, payload_hash, ordering_key, waits, signers, signed_by, workflow, kind, payload = row
     signers = max(signers, 2 if workflow in four_eyes else 1)
     bound = groups.record_hash(payload_hash, groups.behind(tx.connection, posting_id)).hex()
     if signature.record_hash and signature.record_hash != bound:
@@ -65,6 +66,7 @@ def decide(
         outbox.refuse(tx, posting_id, by=signature.by, reason=signature.reason, detail=detail)
         return {"id": posting_id, "state": "refused", "by": signature.by}
     _refuse_out_of_turn(tx, posting_id, ordering_key, waits=bool(waits))
+    _refuse_taken_back(tx, posting_id, kind, readable(payload))
     if signers > 1 and reported(readable(payload), signature.by):
         raise Conflict(f"{signature.by} reported posting {posting_id}: another person must sign")
     signed = [*json.loads(signed_by), signature.by]
@@ -158,6 +160,17 @@ def _refuse_out_of_turn(tx: Transaction, posting_id: int, ordering_key: str, *, 
     first = held_before(tx, ordering_key, posting_id)
     if first is not None:
         raise Conflict(f"posting {posting_id} closes its operation: approve or refuse posting {first} first")
+
+
+def _refuse_taken_back(tx: Transaction, posting_id: int, kind: str, payload: Mapping[str, Any]) -> None:
+    """What somebody takes back already is not taken back a second time."""
+    other = reversals.of(tx.connection, payload.get("of_key", "")) if kind == Kind.REVERSAL else None
+    if other is not None:
+        raise Conflict(
+            f"posting {other} takes back {payload['document']} already: refuse posting {posting_id}, or look with "
+            f"gatepost trace posting:{other}",
+            by=tx.last_actor(other),
+        )  # fmt: skip
 
 
 def show(connection: apsw.Connection, posting_id: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ _EVENTS: Final = (
 )
 _PEOPLE: Final = (
     "SELECT actor, action, at_us, detail FROM audit WHERE posting_id = ? "
-    "AND action IN ('approved', 'refused', 'corrected', 'signed') ORDER BY seq DESC LIMIT 1"
+    "AND action IN ('approved', 'refused', 'corrected', 'signed', 'withdrawn') ORDER BY seq DESC LIMIT 1"
 )
 
 
@@ -64,5 +64,6 @@ def _act(connection: apsw.Connection, posting: int) -> dict[str, str] | None:
     if row is None:
         return None
     actor, action, at, detail = row
-    reason = str(json.loads(detail).get("reason", ""))
+    told = json.loads(detail)
+    reason = str(told.get("reason") or told.get("why", ""))
     return {"by": actor, "did": action, "at": from_us(at).isoformat(), "reason": reason}

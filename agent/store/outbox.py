@@ -268,13 +268,18 @@ def recover_sending(tx: Transaction, settle_us: Mapping[str, int]) -> int:
     return len(rows)
 
 
-_OF_IT: Final = (  # it stands alone, or is the first of its group; and no byte of it has left
-    "workflow = ?1 AND target = ?2 AND ordering_key = ?3 AND event_id < ?4 AND attempts = 0 "
-    "AND NOT EXISTS (SELECT 1 FROM member WHERE posting_id = posting.id AND place > 0)"
+_WHOLE: Final = (  # it stands alone, or is the first of its group; and no byte of it has left
+    "attempts = 0 AND NOT EXISTS (SELECT 1 FROM member WHERE posting_id = posting.id AND place > 0)"
 )
+_OF_IT: Final = f"workflow = ?1 AND target = ?2 AND ordering_key = ?3 AND event_id < ?4 AND {_WHOLE}"
 _UNSENT: Final = (  # each state by its own index
     f"SELECT id FROM posting WHERE state = 'held' AND {_OF_IT} UNION "  # noqa: S608  # own text
     f"SELECT id FROM posting WHERE lane_seq IS NOT NULL AND state = 'ready' AND {_OF_IT} ORDER BY id"
+)
+
+_UNSENT_OF_EVENT: Final = (
+    f"SELECT id FROM posting WHERE event_id = ? AND kind <> 'notification' AND state IN ('held', 'ready') "  # noqa: S608  # own text
+    f"AND {_WHOLE} ORDER BY id"
 )
 
 
@@ -319,10 +324,22 @@ def withdraw(tx: Transaction, workflow: str, target: str, ordering_key: str, eve
     """
     rows: list[Any] = tx.execute(_UNSENT, (workflow, target, ordering_key, event_id)).fetchall()
     why = f"event {event_id} is about the same and was decided otherwise"
-    for one in [read(tx.connection, posting_id).posting for (posting_id,) in rows]:
-        _end(tx, one, one.state, "refused", "withdrawn", {"why": why, "by_event": event_id}, error=why)
-        release_waiting(tx, one.ordering_key)
-        _stop(tx, one, "withdrawn", why, by="agent")
+    for (one,) in rows:
+        _withdraw(tx, one, why, {"by_event": event_id})
+
+
+def withdraw_proposed(tx: Transaction, event_id: int, why: str) -> None:
+    """What was proposed by this event, and nothing of it was sent, is never posted: nothing of it is left to do."""
+    rows: list[Any] = tx.execute(_UNSENT_OF_EVENT, (event_id,)).fetchall()
+    for (one,) in rows:
+        _withdraw(tx, one, why, {})
+
+
+def _withdraw(tx: Transaction, posting_id: int, why: str, detail: Mapping[str, Any]) -> None:
+    one = read(tx.connection, posting_id).posting
+    _end(tx, one, one.state, "refused", "withdrawn", {"why": why, **detail}, error=why)
+    release_waiting(tx, one.ordering_key)
+    _stop(tx, one, "withdrawn", why, by="agent")
 
 
 def name_document(tx: Transaction, posting_id: int, document: str, *, by: str, reason: str) -> None:

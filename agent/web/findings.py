@@ -70,7 +70,7 @@ class Finding(Shown):
     evidence: list[str]
     about: list[str] = Field(description="Reports and documents that show it")
     correction: str
-    state: str = Field(description="`waits for a person`, `under way`, `stuck`, `put right`, `refused`, …")
+    state: str = Field(description="`waits for a person`, `under way`, `stuck`, `put right`, `refused`, `withdrawn`, …")
     open: bool
     decided: DecidedBy | None
     postings: list[FindingPosting] = Field(description="What puts it right")

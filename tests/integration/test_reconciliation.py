@@ -25,6 +25,7 @@ from agent.reconciliation.observed import Material, Place
 from agent.store import corrections, inbox, movements
 from agent.store.approvals import Signature
 from tests.command_line import gatepost_
+from tests.integration.erp_calls import MATERIAL_DOCUMENTS, connected
 from tests.plant import PERSON, Plant, plant, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,11 +53,19 @@ def postings(line: Plant, event: int) -> list[tuple[Any, ...]]:
 async def found(line: Plant, before: int) -> list[int]:
     """The events of what is found once everything is overdue."""
     await until(line.quiet, "nothing is under way")
+    await until(lambda: known(line), "the agent knows what SAP has booked")
     await line.agent.reconciling.look()
     line.clock.start += timedelta(minutes=2 * WAIT)
     await line.agent.reconciling.look()
     await until(line.quiet, "it is decided")
     return findings(line, before)
+
+
+def known(line: Plant) -> bool:
+    """Whether the agent knows how much resin SAP has booked for the order."""
+    component = line.agent.rules.facts.orders["1000100"].component("RM-RESIN")
+    in_sap = line.sap.erp.ledger.orders["1000100"].components["1"]
+    return component is not None and component.withdrawn == in_sap.withdrawn
 
 
 def findings(line: Plant, before: int) -> list[int]:
@@ -167,6 +176,62 @@ async def correct(line: Plant, id: int, quantity: str) -> None:
     payload = json.loads(line.rows("SELECT payload FROM posting WHERE id = ?", id)[0][0]) | {"quantity": quantity}
     signature = Signature(PERSON.by, "approve", PERSON.reason)
     await line.agent.desk.act(lambda tx: corrections.correct(tx, id, 1, payload, Decimal(1), signature))
+
+
+async def double(line: Plant, quantity: float) -> tuple[int, str]:
+    """A lot that two reports tell of: the event of the finding, and the document that it proposes to take back."""
+    before = line.last_event()
+    for _ in range(2):
+        await line.post(quantity=quantity, batch="B1")
+    await line.post(material="RM-PIGMENT", quantity=0.45)
+    line.publish(line.confirmation(), "confirmation")
+    (event,) = await found(line, before)
+    ((*_, payload, _),) = postings(line, event)
+    return event, payload["document"]
+
+
+def withdrawn(line: Plant, event: int) -> str:
+    """Why nobody shall sign any more what this finding proposed; and it counts as open no longer."""
+    ((_, _, state, *_),) = postings(line, event)
+    facts = line.agent.rules.facts
+    (one,) = [one for one in line.agent.desk.look(lambda reader: found_.listed(reader, facts)) if one["event"] == event]
+    assert (state, one["state"], one["open"], one["decided"]["did"]) == ("refused", "withdrawn", False, "withdrawn")
+    return str(one["decided"]["reason"])
+
+
+async def test_what_a_person_takes_back_otherwise_is_not_to_be_signed_any_more(line: Plant):
+    """Here, or in SAP, after it was found: the proposal is withdrawn, and until then its signature is refused."""
+    event, document = await double(line, 9.615)
+    ((id, _, _, version, *_),) = postings(line, event)
+    reversal = await line.agent.desk.reverse(document, PERSON)
+    with pytest.raises(Conflict, match=f"posting {reversal['id']} takes back {document} already: refuse posting {id}"):
+        await approve(line, id, version)
+    await until(line.quiet, "it is taken back")
+    await line.agent.reconciling.look()
+    assert "was taken back by a person" in withdrawn(line, event)
+    assert await found(line, event) == []
+    event, document = await double(line, 9.622)
+    year, number = document.split("/")
+    async with connected(line.sap) as sap:
+        address = {"MaterialDocumentYear": f"'{year}'", "MaterialDocument": f"'{number}'"}
+        assert (await sap.post(MATERIAL_DOCUMENTS, "Cancel", params=address)).status_code == 200
+    await until(lambda: known(line), "the agent knows that it was taken back")
+    await line.agent.reconciling.look()
+    line.clock.start += timedelta(minutes=1)
+    await line.agent.reconciling.look()
+    assert "9.622 KG of RM-RESIN were taken back in the ERP by others" in withdrawn(line, event)
+    assert await found(line, event) == []
+    resin = account_of(line, "RM-RESIN")
+    assert resin["used"] == resin["booked"]
+
+
+async def test_a_taken_back_document_is_not_taken_back_twice(line: Plant):
+    """What a correction took back, a person cannot take back once more."""
+    event, document = await double(line, 9.628)
+    ((id, _, _, version, *_),) = postings(line, event)
+    await approve(line, id, version)
+    with pytest.raises(Conflict, match=f"already being taken back by posting {id}"):
+        await line.agent.desk.reverse(document, PERSON)
 
 
 async def test_a_restart_tells_no_finding_twice(line: Plant):

@@ -212,7 +212,7 @@ def test_what_was_taken_back_is_no_booking_of_others():
     back = observing.taken_back(row, original, seen, FACTS)
     assert back is not None
     assert (back.quantity, back.takes_back) == (Decimal("-9.6"), "4900000018")
-    assert list(observing.by_others(seen, FACTS, AT)) == []
+    assert list(observing.by_others(seen, FACTS, AT, lambda one: True)) == []
 
 
 # ── counts and levels ───────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import { badge, fill, h, pairs, table } from "/console/dom.js";
 import { content, kind, moment, money } from "/console/words.js";
 
 const EVERY_MS = 6000; // between two questions: the agent looks every five seconds itself
-const MOODS = { "waits for a person": "warn", stuck: "bad", "under way": "plain", "put right": "good", refused: "plain" };
+const MOODS = { "waits for a person": "warn", stuck: "bad", "under way": "plain", "put right": "good", refused: "plain", withdrawn: "plain" };
 const state = (one) => badge(one.state, MOODS[one.state] ?? "plain");
 const where = (one) => [one.material, one.storage_location && `at ${one.storage_location}`, one.batch && `batch ${one.batch}`].filter(Boolean).join(" ");
 
