@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, nan
+from operator import le
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
@@ -22,7 +23,7 @@ from agent.features.row import row as row_of
 from agent.features.row import unknown as unknown_of
 from agent.scores import Answer, Classified, Features, Forecast, Score
 from agent.scoring import onnxsession, registry
-from agent.scoring.modelfiles import Manifest
+from agent.scoring.modelfiles import Input, Manifest
 from agent.scoring.reasons import Effect, Reasons
 from agent.scoring.recalibration import shifted
 from agent.scoring.registry import Keys, Version
@@ -30,10 +31,10 @@ from agent.scoring.registry import Keys, Version
 PARITY: Final = 1e-5
 DEADLINE_S: Final = 0.25
 PATIENCE_S: Final = 10.0  # for all parity cases at once, on a busy box: nobody waits for them
-FEW: Final = 4  # rows
 SUM: Final = 1e-3  # how far the probabilities of all classes may be from 1 together
 Told = TypeVar("Told")
 Table = NDArray[np.float32]
+Limits = tuple[float, float, bool]  # least, most, whether it may be missing
 
 
 class Absent:
@@ -84,10 +85,9 @@ class Model:
         self.reference = version.reference
         self._reasons = Reasons(self.manifest, self.reference)
         features = self.manifest.features
-        self._least = np.array([one.least for one in features], np.float32)
-        self._most = np.array([one.most for one in features], np.float32)
-        self._may_miss = np.array([one.null == "allowed" for one in features])
-        self._limits = tuple(zip(self._least.tolist(), self._most.tolist(), self._may_miss.tolist(), strict=True))
+        self._limits = tuple(map(_limits, features))
+        self._least = tuple(least for least, _, _ in self._limits)
+        self._most = tuple(most for _, most, _ in self._limits)
         self._numbers = [one.name for one in features if "=" not in one.name]
         self._sets = tuple((alpha, 1 - limit) for alpha, limit in self.manifest.conformal.items())
 
@@ -213,39 +213,30 @@ class Model:
             raise ValueError(f"model {self.name} gives {self.manifest.kind}, not {kind}")
         if not rows:
             return []
-        table = self._table(rows)
-        fit = self._fit(table)
+        fit = [self._fits(row) for row in rows]
         if all(fit):
-            return self._tried(rows, table, answers)
+            return self._tried(rows, answers)
         good = [row for row, fits in zip(rows, fit, strict=True) if fits]
-        each = iter(self._tried(good, table[fit], answers) if good else ())
+        each = iter(self._tried(good, answers) if good else ())
         return [next(each) if fits else self._out_of_range(row) for row, fits in zip(rows, fit, strict=True)]
 
-    def _fit(self, table: Table) -> list[bool]:
-        """Which rows are inside of the ranges; of few rows this is faster without numpy."""
-        if len(table) <= FEW:
-            return [all(map(_inside, row, self._limits)) for row in table.tolist()]
-        in_range = (table >= self._least) & (table <= self._most) | (np.isnan(table) & self._may_miss)
-        return np.all(in_range, axis=1).tolist()  # type: ignore[no-any-return]
+    def _fits(self, row: Features) -> bool:
+        """Whether every value is inside of its range; plain Python is faster than numpy on a row or a few."""
+        if len(row) != len(self._least):
+            return False
+        if all(map(le, self._least, row)) and all(map(le, row, self._most)):
+            return True  # no value is missing: NaN is not at least anything
+        return all(map(_inside, row, self._limits))
 
     def _tried(
         self,
         rows: Sequence[Features],
-        table: Table,
         answers: Callable[[Sequence[Features], Table], list[Told | ModelUnfit]],
     ) -> list[Told | ModelUnfit]:
         try:
-            return answers(rows, table)
+            return answers(rows, np.array(rows, np.float32))
         except ModelUnfit as error:
             return [error for _ in rows]
-
-    def _table(self, rows: Sequence[Features]) -> Table:
-        """The rows as float32; a row of another length becomes infinite, which is out of every range."""
-        width = len(self.manifest.features)
-        if set(map(len, rows)) != {width}:
-            rows = [row if len(row) == width else (np.inf,) * width for row in rows]
-        with np.errstate(over="ignore"):
-            return np.array(rows, np.float32)
 
     def _scores(self, rows: Sequence[Features], table: Table) -> list[Score | ModelUnfit]:
         column, name, digest, bar = self.manifest.output.column, self.name, self.digest, self._explain_below
@@ -289,11 +280,15 @@ class Model:
                 alpha: tuple([one for one, value in zip(classes, values, strict=True) if value >= least])
                 for alpha, least in self._sets
             }
-            doubtful = max(values) < self._explain_below or any(len(left) != 1 for left in possible.values())
-            why = self.reasons(table[[at]])[0] if doubtful and self._explain_below else ()
+            why = self.reasons(table[[at]])[0] if self._explained(values, possible) else ()
             sets, run = MappingProxyType(possible), (at, len(columns))
             answers.append(Classified(classes, tuple(values), name, digest, row, sets, run, ms, why))
         return answers
+
+    def _explained(self, values: Sequence[float], possible: Mapping[str, Sequence[str]]) -> bool:
+        """Whether a person will look: the likeliest is not sure enough, or not the only one that is possible."""
+        bar = self._explain_below
+        return bar > 0 and (max(values) < bar or any(len(left) != 1 for left in possible.values()))
 
     def _forecasts(self, rows: Sequence[Features], table: Table) -> list[Forecast | ModelUnfit]:
         columns = map(sorted, self.run(table).tolist())  # each was trained by itself: neighbours may have crossed
@@ -313,7 +308,7 @@ class Model:
             for one, value in zip(self.manifest.features, row, strict=True)
             if not one.least <= value <= one.most and not (one.null == "allowed" and value != value)
         ]
-        return ModelUnfit(f"model {self.name} was not trained for this: {'; '.join(wrong) or 'a value at the edge'}")
+        return ModelUnfit(f"model {self.name} was not trained for this: {'; '.join(wrong)}")
 
     def _replay(self, version: Version, watch: onnxsession.Watch) -> int:
         """The cases of training, computed here; returns how many. Raises ModelUnfit at a difference above PARITY."""
@@ -336,7 +331,13 @@ class Model:
         return len(rows)
 
 
-def _inside(value: float, limits: tuple[float, float, bool]) -> bool:
+def _limits(one: Input) -> Limits:
+    """The ends are inside, as they are told and as 32 bits tell them."""
+    ends = (one.least, one.most, float(np.float32(one.least)), float(np.float32(one.most)))
+    return min(ends), max(ends), one.null == "allowed"
+
+
+def _inside(value: float, limits: Limits) -> bool:
     least, most, may_miss = limits
     return least <= value <= most or (may_miss and value != value)
 

@@ -222,6 +222,18 @@ def test_an_operator_set_of_a_stranger_is_refused(folder):
     assert "com.stranger" in refusal(folder)
 
 
+def test_the_end_of_a_range_is_inside_as_it_is_told_and_as_32_bits_tell_it(tmp_path):
+    """0.7 is less in 32 bits, 0.8 is more: both are asked about either way, and nothing beyond them is."""
+    data = graph([helper.make_node("Identity", ["x"], ["y"])])
+    folder = put(tmp_path, data, inputs={"warm": {"least": 0.7, "most": 0.8}}, parity=([[0.5, 0.5]], [[0.5, 0.5]]))
+    model = Model.load(folder, KEYS)
+    inside = model.score([(end, 0.5) for end in (0.7, float(np.float32(0.7)), 0.8, float(np.float32(0.8)))])
+    beyond = model.score([(0.6999, 0.5), (0.8001, 0.5)])
+    model.close()
+    assert [type(one) for one in inside + beyond] == [Score] * 4 + [ModelUnfit] * 2
+    assert "warm is 0.8001, outside of 0.7 to 0.8" in str(beyond[1])
+
+
 # ── kinds of answers ────────────────────────────────────────────────────────────────────────────────────────
 
 
