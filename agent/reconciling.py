@@ -132,8 +132,10 @@ class Reconciling:
 
         def look(reader: apsw.Connection) -> list[Finding]:
             return step(
-                after.state, seen, now, materials, patience, lambda report: movements.is_open(reader, report, kinds)
-            )
+                after.state, seen, now, materials, patience,
+                lambda report: movements.is_open(reader, report, kinds),
+                lambda report: movements.is_never(reader, report, kinds),
+            )  # fmt: skip
 
         found = self._desk.look(look)
         closed = _day(after, seen, facts, materials, now)
@@ -200,6 +202,10 @@ class Reconciling:
                     "booked": str(payload.get("quantity", "")),
                     "booked_unit": str(payload.get("unit", "")), "posting_date": str(payload.get("posting_date", "")),
                 }  # fmt: skip
+        for one in finding.about:
+            fate = self._desk.look(lambda reader, of=one: movements.fate(reader, of, kinds))  # type: ignore[misc]
+            if fate is not None:
+                return {"fate": fate[1], "posting": str(fate[0] or "")}
         return {}
 
 

@@ -246,6 +246,20 @@ def of_lot(use: Used, made: Made) -> bool:
     return use.lot == made.quantity and made.at - SHIFT <= use.at <= made.at + EARLY
 
 
+def drop_repeated(line: Line, material: Material, overdue: datetime, never: Callable[[str], bool]) -> None:
+    """A second report of a lot that was made once, which this agent `never` books and others have not, is not missing.
+
+    Nothing is booked of it, and nothing was made for it.
+    """
+    booked = {one.id for one in line.used}
+    for lot in [one for one in line.lots if one.at < overdue]:
+        twins = _twins_of(lot, (*line.used, *line.uses), material.step) or ()
+        unbooked = [one for one in twins if one.id not in booked]  # as much: whose booking it is is all the same
+        if unbooked and any(never(one.id) for one in twins):
+            line.lots.remove(lot)
+            line.uses = [one for one in line.uses if one.id != unbooked[-1].id]
+
+
 def reported_twice(
     line: Line, material: Material, overdue: datetime, open_: Callable[[str], bool]
 ) -> list[tuple[Used, Finding]]:

@@ -51,6 +51,7 @@ class _Look:
     materials: Mapping[str, Material]
     patience: Patience
     open: Open
+    never: Open
     findings: list[Finding] = field(default_factory=list)
 
     def overdue(self, what: str) -> datetime:
@@ -67,18 +68,20 @@ def step(
     materials: Mapping[str, Material],
     patience: timedelta | None = None,
     open_: Open = lambda report: False,
+    never: Open = lambda report: False,
 ) -> list[Finding]:
     """What is found after these observations, as of `now`. `state` is changed: keep it together with the findings.
 
     `materials` tells of every material that occurs; what it does not know is left out. `patience` replaces what is
     learnt of how late things come. `open_` says of a report that its posting is not in the books: it is on its way,
-    waits for a person, or one refused it. Nothing is found odd of such a report.
+    waits for a person, or one refused it; `never`, that this agent does not book it. Nothing is found odd of such a
+    report before it is in the books.
     """
 
     def learnt(what: str) -> timedelta:
         return patience if patience is not None else lateness.wait(state.late.get(what, lateness.NOTHING))
 
-    look = _Look(state, now, materials, learnt, open_)
+    look = _Look(state, now, materials, learnt, open_, never)
     for one in observations:
         _take(look, one)
     for number, order in list(state.orders.items()):
@@ -240,15 +243,17 @@ def _order(look: _Look, order: Order) -> None:
             _line(look, order, material, line)
     for key, lot in list(order.lots.items()):
         complete = len(lot.uses) >= len(order.needs) or lot.at < look.overdue("report")
-        if complete and not any(look.open(use.id) for use in lot.uses):  # what waits is not in the books yet
+        if complete and all(_settled(look, order, use) for use in lot.uses):
             del order.lots[key]
-            _judge(look, lot.uses)
+            _judge(look, [use for use in lot.uses if _in_books(look, order, use)])
 
 
 def _line(look: _Look, order: Order, name: str, line: Line) -> None:
     material = look.materials[name]
     for joined in lines.with_made(line):
         _join(look, order, joined)
+    if order.counts:
+        lines.drop_repeated(line, material, look.overdue("made"), look.never)
     found, late, instead = lines.with_books(line, material, look.overdue("booking"), look.open)
     for by in late:
         look.late("booking", max(by, timedelta()))
@@ -262,10 +267,22 @@ def _line(look: _Look, order: Order, name: str, line: Line) -> None:
     else:
         for use in line.lots:
             told = use.id in line.alone or use.id in line.refused
-            if use.at < look.overdue("made") and not told and not look.open(use.id):
+            if use.at < look.overdue("made") and not told and _settled(look, order, use):
                 line.alone.append(use.id)
-                _judge(look, [use])
+                _judge(look, [use] if _in_books(look, order, use) else [])
     look.findings += found
+
+
+def _settled(look: _Look, order: Order, use: Used) -> bool:
+    """Whether it is known if the books have a report: it does not wait, and what this agent never books others may."""
+    if look.open(use.id):
+        return False
+    unpaired = any(one.id == use.id for one in order.line(use.place.material).uses)
+    return not (unpaired and look.never(use.id))
+
+
+def _in_books(look: _Look, order: Order, use: Used) -> bool:
+    return any(one.id == use.id for one in order.line(use.place.material).used) or not look.never(use.id)
 
 
 def _join(look: _Look, order: Order, joined: Joined) -> None:

@@ -28,6 +28,16 @@ _OPEN: Final = (
     "LIMIT 1"
 )
 
+_NEVER: Final = (
+    "SELECT 1 FROM identity i JOIN event e ON e.id = i.event_id WHERE i.message_key = ? AND e.state <> 'undecided' "
+    "AND NOT EXISTS (SELECT 1 FROM posting p WHERE p.event_id = e.id AND p.kind = 'goods_issue' AND p.state IN "
+    "('held', 'ready', 'sending', 'in_doubt', 'doubtful', 'dead', 'acknowledged'))"
+)
+_FATES: Final = (
+    "SELECT p.id, coalesce(p.state, e.state) FROM identity i JOIN event e ON e.id = i.event_id LEFT JOIN posting p "
+    "ON p.event_id = e.id AND p.kind = 'goods_issue' WHERE i.message_key = ? ORDER BY p.id DESC"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -93,6 +103,17 @@ def is_open(connection: apsw.Connection, report: str, kinds: Iterable[str]) -> b
     A refusal counts before the trail is read so far. `kinds` a report may be of.
     """
     return any(connection.execute(_OPEN, (f"{kind}:{report}",)).fetchone() for kind in kinds)
+
+
+def is_never(connection: apsw.Connection, report: str, kinds: Iterable[str]) -> bool:
+    """Whether this agent never books this report: a dry run, advice only, refused, or not signed in time."""
+    return any(connection.execute(_NEVER, (f"{kind}:{report}",)).fetchone() for kind in kinds)
+
+
+def fate(connection: apsw.Connection, report: str, kinds: Iterable[str]) -> tuple[int | None, str] | None:
+    """The newest goods issue of this report and its state, that of the event where it has none; None: no report."""
+    rows: list[Any] = [row for kind in kinds for row in connection.execute(_FATES, (f"{kind}:{report}",))]
+    return max(rows, key=lambda row: row[0] or 0, default=None)
 
 
 def _moved(row: Any) -> Moved:

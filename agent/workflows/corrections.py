@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from agent.errors import BadPayload
 from agent.facts import Facts
@@ -16,6 +16,18 @@ from agent.workflows.orders import converted, erp_quantity, into, material_of, s
 from agent.workflows.use import use_of
 
 Drafts = tuple[tuple[Draft, ...], tuple[str, ...]]  # and what a person must know about them
+
+
+_NOT_OURS: Final = "not booked by this agent: take it back in the ERP, or count"
+_OTHERS: Final = "what the ERP has of it others booked: take that back in the ERP, or count"
+_FATES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
+    (("simulated",), f"{{}} was a dry run: {_OTHERS}"),
+    (("advised",), f"this agent only advised to book it: {_OTHERS}"),
+    (("refused",), f"{{}} was never sent, as it was refused or nobody signed it in time: {_OTHERS}"),
+    (("sending", "in_doubt", "doubtful"), "whether the ERP has {0} is not known yet: see what becomes of it, or count"),
+    (("held", "ready", "dead"), "{0} is not in the ERP yet: refuse or correct it, or count"),
+    (("acknowledged",), "this agent booked more than one document of it: take the wrong one back, or count"),
+)
 
 
 class Found(NamedTuple):
@@ -65,7 +77,7 @@ def _taken_back(found: Found, facts: Facts) -> Drafts:
     document, report = found.text("document"), found.report
     if not document:
         drafts, why = _count(found, facts)
-        return drafts, ("not booked by this agent: take it back in the ERP, or count", *why)
+        return drafts, (_not_booked(found), *why)
     payload = {
         "of_kind": found.text("of_kind"),
         "document": document,
@@ -83,6 +95,13 @@ def _taken_back(found: Found, facts: Facts) -> Drafts:
         return (back,), ()
     again, why = _issue_of(found, right, facts)
     return (back, *again), why
+
+
+def _not_booked(found: Found) -> str:
+    """Why no document of this agent can be taken back, and what to do instead."""
+    number = f"posting {found.text('posting')}" if found.text("posting") else "what this agent makes of it"
+    words = next((words for fates, words in _FATES if found.text("fate") in fates), _NOT_OURS)
+    return words.format(number)
 
 
 def _issued(found: Found, facts: Facts) -> Drafts:

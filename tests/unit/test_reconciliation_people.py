@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from agent.ports import Acknowledgement
 from agent.reconciliation.account import Total
 from agent.reconciliation.findings import Finding
 from agent.reconciliation.observed import (
@@ -24,6 +25,8 @@ from agent.reconciliation.observed import (
 )
 from agent.reconciliation.state import State, restored
 from agent.reconciliation.step import step
+from agent.store import inbox, movements, outbox
+from tests.stores import arrive, claim, fill, opened
 
 MONDAY = datetime(2026, 11, 23, 6, tzinfo=UTC)
 RESIN = Place("RESIN", "SILO")
@@ -113,6 +116,42 @@ def test_what_is_not_booked_took_nothing_too_much_off_the_books(counted):
     assert step(state, [refused], later, MATERIALS, wait) == []
 
 
+@pytest.mark.parametrize("counted", [False, True], ids=["nothing tells what was made", "it is told"])
+@pytest.mark.parametrize("by_hand", [False, True], ids=["not booked", "booked by others"])
+def test_what_this_agent_never_books_is_odd_once_others_have_booked_it(counted, by_hand):
+    """A dry run, advice, or what nobody signed in time: ten times the usual is missing, or wrong if others took it."""
+    state, wait = State(), timedelta(hours=2)
+    lots = [LOT._replace(id=f"u{hour}", at=MONDAY + timedelta(hours=hour)) for hour in range(40)]
+    lots[-1] = lots[-1]._replace(id="wrong", quantity=Decimal(961))
+    found = []
+    for one in lots:
+        made = [MADE._replace(id=f"m {one.id}", at=one.at)] if counted else []
+        booked = [BOOKED._replace(id=f"b {one.id}", at=one.at)] if one.id != "wrong" else []
+        found += step(state, [PLAN, one, *booked, *made], one.at, MATERIALS, wait, never=lambda id: id == "wrong")
+    assert found == []
+    late = [BOOKED._replace(id="by hand", at=lots[-1].at, quantity=Decimal(961))] if by_hand else []
+    for hours in (1, 72):
+        later = lots[-1].at + timedelta(hours=hours)
+        state = restored(state.written())
+        found += step(state, late if hours == 1 else [], later, MATERIALS, wait, never=lambda id: id == "wrong")
+    (only,) = found
+    assert only.about == ("wrong",)
+    assert only.correction == ("reversal" if by_hand else "issue")
+
+
+@pytest.mark.parametrize("never", ["first", "again"])
+def test_a_second_report_that_this_agent_never_books_is_not_one_too_many(never):
+    """A lot that was told twice, once in a dry run: the books have it once, and nothing is missing."""
+    state, found = State(), []
+    one = BOOKED if never == "again" else BOOKED._replace(at=AGAIN.at)
+    for hour in range(48):
+        came: list[Observation] = [PLAN, LOT, one, AGAIN, MADE] if not hour else []
+        now = MONDAY + timedelta(hours=hour)
+        found += step(state, came, now, MATERIALS, timedelta(hours=2), never=lambda id: id == never)
+    assert found == []
+    assert state.orders["1"].settled
+
+
 def test_one_number_is_told_in_one_form():
     """What a scale and the ERP write with different zeros is the same number to a reader."""
     wrong = BOOKED._replace(quantity=Decimal("80.0000"))
@@ -183,3 +222,33 @@ def test_the_difference_of_a_count_is_no_finding_of_its_own():
     """The books jump to what was counted, and nothing came or went."""
     assert silo(restated=True) == []
     assert len(silo(restated=False)) == 1
+
+
+def test_what_becomes_of_a_report_is_told_by_its_posting(tmp_path):
+    """In the books sooner or later, waiting, or never: not signed in time, a dry run, only advised, unknown."""
+    with opened(tmp_path / "gatepost.db") as writer:
+        fill(writer, 4)
+        (first, *_) = claim(writer, 1)
+        writer.call(lambda tx: outbox.acknowledged(tx, first.posting, Acknowledgement("2026/1")))
+        claim(writer, 1, lambda _: outbox.Simulate())
+        claim(writer, 1, lambda _: outbox.HoldBack(("limit",)))
+        arrive(writer, b"{}")
+        advised = inbox.Settlement(5, "advised", "consumption:5", bytes(32))
+        writer.call(lambda tx: inbox.settle(tx, [advised]))
+
+        def told(report: int) -> tuple[bool, bool, object]:
+            name, kinds = str(report), ["consumption"]
+            return writer.call(
+                lambda tx: (
+                    movements.is_open(tx.connection, name, kinds), movements.is_never(tx.connection, name, kinds),
+                    movements.fate(tx.connection, name, kinds),
+                )
+            )  # fmt: skip
+
+        states = [told(report) for report in range(1, 7)]
+        assert states == [
+            (False, False, (1, "acknowledged")), (False, True, (2, "simulated")), (True, False, (3, "held")),
+            (True, False, (4, "ready")), (False, True, (None, "advised")), (False, False, None),
+        ]  # fmt: skip
+        writer.call(lambda tx: outbox.expire(tx, 3, "nobody decided"))
+        assert told(3) == (False, True, (3, "refused"))

@@ -99,6 +99,24 @@ def test_what_this_agent_did_not_book_is_counted():
     assert any("not booked by this agent" in why for why in one.holds)
 
 
+@pytest.mark.parametrize(
+    ("fate", "says"),
+    [
+        ("simulated", "posting 7 was a dry run: what the ERP has of it others booked"),
+        ("advised", "this agent only advised to book it: what the ERP has of it others booked"),
+        ("refused", "posting 7 was never sent, as it was refused or nobody signed it in time"),
+        ("in_doubt", "whether the ERP has posting 7 is not known yet"),
+        ("held", "posting 7 is not in the ERP yet: refuse or correct it"),
+        ("acknowledged", "this agent booked more than one document of it"),
+    ],
+)
+def test_why_nothing_of_this_agent_is_to_be_taken_back_is_said_as_it_is(fate, says):
+    """A dry run, advice, a refusal, doubt, waiting: each is said, and what to do instead."""
+    one = proposed(finding("reversal", fate=fate, posting="7" if fate != "advised" else ""))
+    assert [draft.kind for draft in one.drafts] == ["count_document"]
+    assert any(why.startswith(says) and "count" in why for why in one.holds)
+
+
 def test_what_is_missing_is_issued_and_an_estimate_says_that_it_is_one():
     """The quantity that is usual for the lot is proposed, with its noise."""
     one = proposed(finding("issue", cause="missing report", excess="-9.6", noise=Decimal("0.05")))
