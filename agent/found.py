@@ -19,16 +19,17 @@ from agent.workflows import corrections
 
 TOPIC: Final = f"{own_events.SOURCE}/reconciliation"  # of their events
 LATEST: Final = 2**62  # before it is every event
-OPEN: Final = ("waits for a person", "under way", "stuck")
+WAITS, UNDER_WAY, STUCK = "waits for a person", "under way", "stuck"
+OPEN: Final = (WAITS, UNDER_WAY, STUCK)
 _OF_POSTINGS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (  # the first that fits one of its postings
-    (("dead", "doubtful"), "stuck"),
-    (("held",), "waits for a person"),
-    (("ready", "sending", "in_doubt"), "under way"),
+    (("dead", "doubtful"), STUCK),
+    (("held",), WAITS),
+    (("ready", "sending", "in_doubt"), UNDER_WAY),
     (("refused",), "refused"),
     (("acknowledged",), "put right"),
     (("simulated",), "dry run"),
 )
-_OF_EVENTS: Final = {"advised": "advised", "undecided": "under way"}
+_OF_EVENTS: Final = {"advised": "advised", "undecided": UNDER_WAY}
 
 
 def listed(

@@ -17,6 +17,7 @@ from typing import Any, Final
 from playwright.async_api import Page, expect
 
 from tests.api_bench import HOUSE, Bench, free_port, until, weighing
+from tests.findings_bench import found
 from tests.gateway_bench import Gateway
 from tests.gateway_stage import ADDRESS, PATIENCE, Stage, plant, prove, stage
 from tests.palette import shrunk
@@ -28,10 +29,11 @@ LARGEST: Final = 120_000  # bytes of a picture
 NO_STRIP: Final = ".bench { display: none !important }"  # the line that says that it is no Ignition: the page says it
 MOLD, ASSY = "plant/1710/molding/MOLD-02/consumption", "plant/1710/assembly/ASSY-05/consumption"
 SHOWN: Final = SCORED | {
-    "workflows": {**SCORED["workflows"], "confirmation": {"target": "s4"}},
+    "workflows": {**SCORED["workflows"], "confirmation": {"target": "s4"}, "reconciliation": {"target": "s4"}},
     "authority": {
         "consumption": {**SCORED["authority"]["consumption"], "max_value": 5000},
         "confirmation": {"mode": "auto"},
+        "reconciliation": {"mode": "assist"},
     },
 }
 
@@ -64,7 +66,33 @@ async def a_shift(agent: Bench) -> dict[str, int]:
     await _weighed(agent, "MIX-01-000111", material="RM-PIGMENT", quantity=0.72, lot_quantity=13, batch="0000000412")
     for number, cause in enumerate(("0002", "0001", "0002", "0003", "0002", "", "", ""), 201):
         scrap = await _confirmed(agent, f"MIX-01-000{number}", cause, scrap=number / 10 - 20)
+    await _compared(agent, signed)
     return {"held": held, "signed": signed, "scrap": scrap}
+
+
+async def _compared(agent: Bench, twice: int) -> None:
+    """What reconciliation found: a report that came twice, a lot of which one is missing, and one that SAP refused."""
+    one = await agent.get(f"/v1/approvals/{twice}")
+    document = {"document": one["document"], "of_kind": "goods_issue", "of_key": one["idempotency_key"],
+                "booked": "24.7", "booked_unit": "KGM", "posting_date": one["payload"]["posting_date"]}  # fmt: skip
+    await found(agent, "5417fd3b21aa77c0e91d", "double report", "reversal", "RM-RESIN", "24.700", order="1000100",
+                operation="0010", about="MIX-01-000107, MIX-01-000108", evidence="24.7 KG for a lot of 13 reported "
+                "twice, as MIX-01-000107 and MIX-01-000108; the lot was made once", **document)  # fmt: skip
+    await found(agent, "9ac41e07d3b85512f04a", "missing report", "issue", "RM-PIGMENT", "-0.585", order="1000100",
+                operation="0010", about="MIX-01-000103", evidence="a lot of 13 was made, and no report says what it "
+                "took of RM-PIGMENT; about 0.585 KG are usual for it, and nothing is booked")  # fmt: skip
+    await found(agent, "77d0c5b2e6f1094a83bc", "missing report", "issue", "PT-SPRING", "-12.000", order="1000121",
+                operation="0010", unit="H87", location="171B", about="ASSY-05-000020", evidence="a lot of 12 was "
+                "made, and no report says what it took of PT-SPRING; about 12 PC are usual for it")  # fmt: skip
+    refused = await until(lambda: _held_of(agent, "PT-SPRING"))
+    await Gateway(agent).sign(refused, reason="the bag is empty")
+    await until(lambda: _is(agent, refused, "dead"))
+
+
+async def _held_of(agent: Bench, material: str) -> int:
+    """The posting about this material that waits for a person; 0 while there is none."""
+    held = (await agent.get("/v1/approvals?limit=500"))["items"]
+    return next((one["id"] for one in held if one["payload"].get("material") == material), 0)
 
 
 async def _weighed(agent: Bench, id: str, topic: str = "", **changes: Any) -> int:
@@ -100,6 +128,10 @@ async def _posting(agent: Bench, id: str) -> int:
     return int(postings[-1]["id"])
 
 
+async def _is(agent: Bench, id: int, state: str) -> bool:
+    return bool((await agent.get(f"/v1/approvals/{id}"))["state"] == state)
+
+
 async def _document(agent: Bench, id: int) -> Any:
     return (await agent.get(f"/v1/approvals/{id}"))["document"]
 
@@ -107,12 +139,13 @@ async def _document(agent: Bench, id: int) -> Any:
 # ── what is seen ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def taken(agent: Bench, scene: Stage, folder: Path, known: dict[str, int]) -> None:
-    """Every view in every theme and size, and three moments of a decision."""
+async def taken(scene: Stage, folder: Path, known: dict[str, int], only: str) -> None:
+    """Every view in every theme and size, and three moments of a decision; or one view `only`."""
     pages = {
         "approvals": "/", "approval": f"/approval/{known['held']}", "orders": "/orders", "scrap": "/scrap",
-        "trace": "/trace/MIX-01-000108", "health": "/health",
+        "findings": "/findings", "trace": "/trace/MIX-01-000108", "health": "/health",
     }  # fmt: skip
+    pages = {name: path for name, path in pages.items() if only in ("", name)}
     page = await scene.enter("anna")
     for size, (width, height) in SIZES.items():
         await page.set_viewport_size({"width": width, "height": height})
@@ -120,10 +153,16 @@ async def taken(agent: Bench, scene: Stage, folder: Path, known: dict[str, int])
             for name, path in pages.items():
                 await _show(page, scene, path, theme)
                 await _take(page, folder, f"ignition-{name}-{size}-{theme}")
+    if not only:
+        await _moments(scene, page, folder, known)
+
+
+async def _moments(scene: Stage, page: Page, folder: Path, known: dict[str, int]) -> None:
+    """The suggested causes, a signature, and a day without the agent."""
     await page.set_viewport_size({"width": 1280, "height": 800})
     await _show(page, scene, f"/approval/{known['scrap']}", "light")
     await _take(page, folder, "ignition-scrap-causes")
-    await _show(page, scene, pages["approval"], "light")
+    await _show(page, scene, f"/approval/{known['held']}", "light")
     await page.locator('[data-name="Approve"]').click()
     await page.locator('select[data-name="Reason"]').select_option(index=1)
     await page.locator('[data-name="Comment"]').fill("weighed again on scale 4")
@@ -165,18 +204,19 @@ def main() -> None:
     """Make them."""
     parser = argparse.ArgumentParser(prog="python -m tests.pictures", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=HOUSE / "docs/pictures")
-    folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--only", default="", metavar="VIEW", help="one view, for example findings")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
-        asyncio.run(made(Path(place), folder))
+        asyncio.run(made(Path(place), given.folder, given.only))
 
 
-async def made(place: Path, folder: Path) -> None:
+async def made(place: Path, folder: Path, only: str = "") -> None:
     """A plant in this place, and its pictures in this folder."""
     async with plant(place, **SHOWN) as agent:
         known = await a_shift(agent)
         async with stage(agent) as scene:
-            await taken(agent, scene, folder, known)
+            await taken(scene, folder, known, only)
 
 
 if __name__ == "__main__":

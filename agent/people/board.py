@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
-from operator import is_
 from typing import Any, Final
 
 import apsw
@@ -15,6 +14,7 @@ from agent.access.rights import at_stake, module_of, with_it
 from agent.authority import EVERY
 from agent.facts import Facts
 from agent.judging.rules import Rules
+from agent.people.remembered import Remembered
 from agent.people.shown import hashed, made
 from agent.scoring.drift import Level, State
 from agent.store import approvals, balance, lists
@@ -24,6 +24,7 @@ from agent.store.postings import WAITS
 
 MOST: Final = 500  # held postings that are listed
 MOST_ORDERS: Final = 200
+MOST_FINDINGS: Final = 100
 UNSURE: Final = 0.5  # confidence below which the model is more wrong than right
 _EXPECTED: Final = frozenset({EVERY, WAITS})
 _OPEN: Final = ("dead", "doubtful", "held", "in_doubt", "sending", "ready")  # what blocks first
@@ -33,23 +34,20 @@ class Lines:
     """Lines of held postings, remembered by version: between two polls few are new, and each takes some reading."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], dict[str, Any]] = {}
-        self._rest_on: tuple[object, ...] = ()
+        self._known: Remembered[tuple[int, int], dict[str, Any]] = Remembered()
 
     def of_held(self, connection: apsw.Connection, rules: Rules) -> list[dict[str, Any]]:
         """A line for each held posting, oldest first."""
         facts = rules.facts
-        rest_on = rules.assignments, facts.materials, facts.orders
-        same = len(self._rest_on) == len(rest_on) and all(map(is_, self._rest_on, rest_on))
-        known = self._known if same else {}
         limits = {one.workflow.name: one.rule.max_value for one in rules.assignments.values()}
-        lines: dict[tuple[int, int], dict[str, Any]] = {}
+
+        def line(key: tuple[int, int]) -> dict[str, Any]:
+            return _line(approvals.show(connection, key[0]), facts, limits)
+
         keys: list[Any] = connection.execute(HELD, (ONLY_FOLLOWS,)).fetchall()
-        for key in keys:
-            lines[key] = known.get(key) or _line(approvals.show(connection, key[0]), facts, limits)
-        self._known, self._rest_on = lines, rest_on
+        lines = self._known.of(keys, (rules.assignments, facts.materials, facts.orders), line)
         told = {one for (one,) in connection.execute(ESCALATED)}
-        return [{**one, "escalated": one["id"] in told} for one in lines.values()]
+        return [{**one, "escalated": one["id"] in told} for one in lines]
 
 
 HELD: Final = (  # a group is one: what follows its first is decided with it
@@ -67,9 +65,12 @@ def board(
     around: Mapping[str, Any],
     drift: Mapping[str, str],
     lines: Lines,
+    findings: Sequence[Mapping[str, Any]] | None = None,
     sensitive: Collection[str] = (),
 ) -> dict[str, Any]:
     """The board as this caller may see it. `around` is what the loops know of sources, targets and readiness.
+
+    `findings` are lines of what reconciliation found and nobody has put right; None: it is not set up.
 
     It is the same for every session of a gateway, so that its fields that are `sensitive` are masked for all.
 
@@ -98,6 +99,8 @@ def board(
         },
         "approvals": veiled(shown, sensitive),
         "left_out": len(held) - len(shown),
+        "findings": None if findings is None else veiled(list(findings[:MOST_FINDINGS]), sensitive),
+        "findings_left_out": max(0, len(findings or ()) - MOST_FINDINGS),
         "orders": veiled(_orders(connection, rules.facts, caller), sensitive),
     }
     return {"version": hashed(found)[:16], **found}

@@ -17,6 +17,14 @@ _EVENTS: Final = (
     "SELECT i.message_key, e.id, e.source, e.topic, e.payload, e.received_us, e.properties, e.state FROM identity i "
     "JOIN event e ON e.id = i.event_id WHERE i.message_key >= ? AND i.message_key < ?"
 )
+_VERSIONS: Final = (  # of an event and its postings: as long as they are the same, so is what became of the finding
+    "e.state || coalesce((SELECT group_concat(p.id || '/' || p.version) FROM posting p WHERE p.event_id = e.id), '')"
+)
+_OPEN: Final = (
+    f"SELECT e.id, {_VERSIONS} FROM identity i JOIN event e ON e.id = i.event_id "  # noqa: S608  # own text
+    "WHERE i.message_key >= ? AND i.message_key < ? AND (e.state = 'undecided' OR EXISTS (SELECT 1 FROM posting p "
+    "WHERE p.event_id = e.id AND p.state NOT IN ('acknowledged', 'simulated', 'refused', 'superseded'))) ORDER BY e.id"
+)
 _PEOPLE: Final = (
     "SELECT actor, action, at_us, detail FROM audit WHERE posting_id = ? "
     "AND action IN ('approved', 'refused', 'corrected', 'signed', 'withdrawn') ORDER BY seq DESC LIMIT 1"
@@ -37,6 +45,12 @@ def newest(connection: apsw.Connection, limit: int, before: int) -> list[Finding
     """Those of events below `before`, the newest first. What has left the live file is not among them."""
     rows: Any = connection.execute(f"{_EVENTS} AND e.id < ? ORDER BY e.id DESC LIMIT ?", (NAME, _BEHIND, before, limit))
     return [_finding(connection, row) for row in rows]
+
+
+def open_events(connection: apsw.Connection) -> list[tuple[int, str]]:
+    """The events of findings of which something is still to come, oldest first, each with the versions of it all."""
+    rows: Any = connection.execute(_OPEN, (NAME, _BEHIND)).fetchall()
+    return [(id, versions) for id, versions in rows]
 
 
 def of_event(connection: apsw.Connection, event: int) -> Finding | None:

@@ -23,6 +23,7 @@ from agent.people.board import Lines
 from agent.web import acts, feasibility, findings, follow_ons, gateway, looks, reconciliation, reports, sequence, trail
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
+from agent.web.board_findings import OpenFindings
 from agent.web.console import site
 from agent.web.console.history import History
 from agent.web.console.sessions import Sessions, cookie_of
@@ -79,7 +80,7 @@ def routes(agent: Agent | None, *, docs: bool) -> FastAPI:
         ],  # an included router is built at its first request
     )
     api.state.agent = agent
-    api.state.board_lines = Lines()
+    api.state.board_lines, api.state.board_findings = Lines(), OpenFindings()
     for kind in (GatepostError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _refuse)
     if docs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import apsw
@@ -14,12 +13,11 @@ from agent.access.callers import Identity
 from agent.access.masking import veiled
 from agent.app import Agent
 from agent.errors import NotFound
-from agent.facts import Facts
 from agent.people.veil import covered
 from agent.store.named import named
 from agent.web.looks import Reader
 from agent.web.models import Shown
-from agent.web.reconciliation import lines_of
+from agent.web.reconciliation import sees
 from agent.web.requests import TheAgent, look, new_router
 
 router = new_router()
@@ -106,7 +104,7 @@ async def list_findings(
     """What reconciliation found and what became of it."""
     facts = agent.rules.facts
     told = await look(agent, lambda at: found.listed(at, facts, only_open=only_open, limit=limit, before=before))
-    mine = [one for one in told if _sees(caller, one, facts)]
+    mine = [one for one in told if sees(caller, one, facts)]
     following = told[-1]["event"] if len(told) == limit else None
     return Findings.model_validate({"items": _veiled(agent, caller, mine), "next": following})
 
@@ -120,14 +118,9 @@ async def show_finding(id: FindingId, agent: TheAgent, caller: Reader) -> WholeF
         return found.of_event(connection, named(connection, f"finding:{id}")[0].event or 0, facts)
 
     one = await look(agent, read)
-    if one is None or not _sees(caller, one, facts):
+    if one is None or not sees(caller, one, facts):
         raise NotFound(f"there is no finding {id!r}; GET /v1/findings lists them")
     return WholeFinding.model_validate(_veiled(agent, caller, [one])[0])
-
-
-def _sees(caller: Identity, one: Mapping[str, Any], facts: Facts) -> bool:
-    """Whether a finding is of a line of this caller; stock belongs to no line."""
-    return not caller.lines or any(caller.sees(line) for line in lines_of(one, facts))
 
 
 def _veiled(agent: Agent, caller: Identity, findings: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from agent.people.veil import covered
 from agent.ports import Kind, SaysInErpWords
 from agent.store.challenges import Bound
 from agent.web import gateway_models as models
+from agent.web.board_findings import OpenFindings
 from agent.web.looks import PostingId
 from agent.web.probes import unready
 from agent.web.requests import Needs, TheAgent, look, new_router
@@ -57,8 +58,15 @@ async def board(
     known = around(agent)
     drift = {name: drifted(one) for name, one in agent.doubt.states.items() if one.drifted}
     lines: Lines = request.app.state.board_lines
+    findings: OpenFindings = request.app.state.board_findings
     fields = covered(agent.config, caller)
-    found = await look(agent, lambda connection: board_of(connection, agent.rules, caller, known, drift, lines, fields))
+
+    def read(connection: apsw.Connection) -> dict[str, Any]:
+        rules = agent.rules
+        found = findings.of(connection, rules, caller)
+        return board_of(connection, rules, caller, known, drift, lines, found, fields)
+
+    found = await look(agent, read)
     now = agent.clock().isoformat()
     if found["version"] == since:
         return models.Board(version=since, now=now, unchanged=True)

@@ -196,6 +196,41 @@ class BoardOrder(Shown):
     constraint: str = Field(description="What stands first in the way; empty: nothing does")
 
 
+class BoardProposal(Shown):
+    """The posting that puts a finding right, or the first of several."""
+
+    id: int
+    kind: str
+    state: str
+    quantity: str
+    unit: str
+    takes_back: str = Field(description="The document that it takes back; empty: none")
+
+
+class BoardFinding(Shown):
+    """What reconciliation found and nobody has put right or refused yet."""
+
+    id: str
+    event: int = Field(description="For `/v1/trace/event:{event}`")
+    found_at: str
+    cause: str
+    material: str
+    material_text: str
+    storage_location: str
+    batch: str
+    order: str
+    excess: str = Field(description="What the books took off the stock too much; below 0: too little")
+    unit: str
+    value: str
+    currency: str
+    evidence: list[str]
+    state: str = Field(description="`waits for a person`, `under way` or `stuck`")
+    risk: Literal["high", "medium", "low"] = Field(
+        description="`high`: stuck, or its proposal is; `low`: under way; else that of its proposal"
+    )
+    proposal: BoardProposal | None
+
+
 class Board(Shown):
     """Everything that lives on a gateway's screens; while nothing changed only `version`, `now` and `unchanged`."""
 
@@ -207,6 +242,12 @@ class Board(Shown):
     approvals: list[BoardApproval] | None = Field(default=None, description="Held postings, oldest first, at most 500")
     left_out: int | None = Field(default=None, description="How many more are held")
     orders: list[BoardOrder] | None = None
+    findings: list[BoardFinding] | None = Field(
+        default=None,
+        description="Those first that cannot go on, then the most valuable, at most 100; null: reconciliation is not "
+        "set up",
+    )
+    findings_left_out: int | None = Field(default=None, description="How many more are open")
 
 
 class Floor(Shown):

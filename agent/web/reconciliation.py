@@ -141,3 +141,8 @@ def lines_of(one: Mapping[str, Any], facts: Facts) -> set[str]:
     order = facts.orders.get(one["order"])
     centers = [facts.work_centers.get(step.work_center) for step in order.operations] if order else []
     return {center.line for center in centers if center is not None} or {""}
+
+
+def sees(caller: Identity, finding: Mapping[str, Any], facts: Facts) -> bool:
+    """Whether a finding is of a line of this caller; stock belongs to no line."""
+    return not caller.lines or any(caller.sees(line) for line in lines_of(finding, facts))

@@ -39,6 +39,8 @@ def test_every_printed_body_has_its_shape():
         (models.BoardCounts, printed["counts"]),
         (models.BoardApproval, printed["approvals"][0]),
         (models.BoardOrder, printed["orders"][0]),
+        (models.BoardFinding, printed["findings"][0]),
+        (models.BoardProposal, printed["findings"][0]["proposal"]),
         (models.Record, {"supersedes", "signers", "signed_by", *json.loads(PRINTED["approval"])["record"]}),
         (models.Before, json.loads(PRINTED["approval"])["history"][0]),
     ):

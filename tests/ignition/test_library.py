@@ -31,11 +31,30 @@ def approval(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def board(*approvals: dict[str, Any]) -> dict[str, Any]:
+def finding(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "3f0c52b1", "event": 412, "found_at": "2026-11-20T13:10:00.000000+00:00", "cause": "missing report",
+        "material": "RM-PIGMENT", "material_text": "Pigment", "storage_location": "171A", "batch": "",
+        "order": "1000100", "excess": "-4.500", "unit": "KG", "value": "81", "currency": "EUR",
+        "evidence": ["made", "not reported"],
+        "state": "waits for a person", "risk": "medium", "proposal": {
+            "id": 19, "kind": "goods_issue", "state": "held", "quantity": "4.500", "unit": "KG", "takes_back": "",
+        }, **changes,
+    }  # fmt: skip
+
+
+def board(*approvals: dict[str, Any], findings: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     return {
         "version": "v1", "now": "2026-11-20T14:10:09.120000+00:00", "unchanged": False, "left_out": 0, "orders": [],
-        "health": {"sources": [], "targets": [], "models": []}, "approvals": list(approvals),
+        "health": {"sources": [], "targets": [], "models": []}, "approvals": list(approvals), "findings": findings,
     }  # fmt: skip
+
+
+def found(*given: dict[str, Any], reconciles: bool = True, **filters: str) -> Any:
+    """What the view of findings shows of these."""
+    table = Dataset(*gatepost.board.tables(board(findings=list(given)))["Board/Findings"])
+    asked = (filters.get(name, "") for name in ("material", "place", "words"))
+    return gatepost.queue.findings(table, reconciles, *asked)
 
 
 def queue(*approvals: dict[str, Any]) -> Dataset:
@@ -90,6 +109,38 @@ def test_a_row_tells_age_money_and_whose_signature_is_missing():
     assert row["worth"] == "83.20 EUR"
     assert row["reason"] == "1 of 2 signed: twice as much"
     assert "value" not in row, "a table takes a row with `value` and `style` for a dressed one"
+
+
+def test_a_finding_says_what_is_wrong_how_much_and_what_puts_it_right():
+    """Risk in a word, place, quantity and money with their units, age, evidence, and the way to the signature."""
+    (card,) = found(finding())["rows"]
+    assert (card["risk"], card["cause"]) == ("MEDIUM", "Missing report")
+    assert card["where"] == "Pigment  RM-PIGMENT at 171A"
+    assert (card["amount"], card["sense"], card["worth"]) == ("4.5 KG", "too little booked", "81.00 EUR")
+    assert card["about"] == "order 1000100,  found 1 h ago,  waits for a person"
+    assert (card["evidence"], card["proposal"]) == ("Made; not reported", "Proposed: goods issue 4.5 KG (posting 19)")
+    assert (card["page"], card["button"]) == ("/approval/19", "Look and sign")
+    back = {"id": 20, "kind": "reversal", "state": "dead", "quantity": "", "unit": "", "takes_back": "2026/49"}
+    (card,) = found(finding(state="stuck", risk="high", excess="96", proposal=back))["rows"]
+    assert (card["sense"], card["proposal"]) == (
+        "too much booked",
+        "Correction: take back document 2026/49 (posting 20)",
+    )
+    assert card["about"].endswith("stuck: the ERP refused the correction, or may have booked it")
+    (card,) = found(finding(state="under way", risk="low", proposal=None))["rows"]
+    assert (card["page"], card["proposal"], card["button"]) == ("/trace/event:412", "", "Look")
+
+
+def test_findings_are_filtered_and_an_empty_list_says_why():
+    """Nobody compares, nothing is open, or nothing fits: three different things."""
+    two = finding(), finding(id="9a", material="RM-RESIN", storage_location="172B", order="1000101")
+    assert [one["where"] for one in found(*two, place="172B")["rows"]] == ["Pigment  RM-RESIN at 172B"]
+    assert len(found(*two, material="RM-PIGMENT")["rows"]) == len(found(*two, words="1000101")["rows"]) == 1
+    assert "fits these filters" in found(*two, material="RM-RESIN", place="171A")["said"]
+    assert found()["said"].startswith("Nothing is open")
+    assert found(reconciles=False)["said"].startswith("Nobody compares")
+    table = Dataset(*gatepost.board.tables(board(findings=list(two)))["Board/Findings"])
+    assert [one["label"] for one in gatepost.queue.choices(table, "location", "All")] == ["All", "171A", "172B"]
 
 
 @given(some.lists(some.integers(0, 59), min_size=1), some.integers(0, 59), some.integers(0, 59))

@@ -19,6 +19,7 @@ import pytest_asyncio
 from simulators.gateway.gateway import Gateway, User
 from simulators.gateway.sessions import Page
 from tests.api_bench import Bench, bench, free_port, until
+from tests.findings_bench import found
 from tests.gateway_bench import RIGHTS, SECRET, held, tokens
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,9 +36,11 @@ async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(value)
         path.chmod(0o600)
-    every = {name: {"mode": "assist"} for name in ("consumption", "confirmation")}
+    flows = ("consumption", "confirmation", "reconciliation")
+    every = {name: {"mode": "assist"} for name in flows}
     api = {"tokens": tokens(), "rate_per_second": 2000}
-    async with bench(folder, api=api, rights=RIGHTS, authority=every) as one:
+    work = {name: {"target": "s4"} for name in flows}
+    async with bench(folder, api=api, rights=RIGHTS, workflows=work, authority=every) as one:
         yield one
 
 
@@ -116,7 +119,8 @@ async def test_every_page_is_drawn_and_stays_readable_without_the_agent(plant: B
     """No binding and no script fails; with the agent away a banner says since when, and nothing can be pressed."""
     id = await held(plant, "page-1", quantity=26)
     await beside(poll, gateway)
-    paths = ["/", f"/approval/{id}", "/approval/none", "/orders", "/scrap", "/trace", "/trace/page-1", "/health"]
+    paths = ["/", f"/approval/{id}", "/approval/none", "/orders", "/scrap", "/findings", "/trace",
+             "/trace/page-1", "/health"]  # fmt: skip
     screens = [await beside(Screen, gateway, "anna", path) for path in paths]
     here = {one.path: await beside(one.look) for one in screens}
     assert id in [one["id"] for one in here["/"]["Queue"]["props"]["data"]]
@@ -238,6 +242,22 @@ async def decided(plant: Bench, name: str) -> Any:
     """The postings of a report; nothing while there are none."""
     answer = await plant.ask("GET", f"/v1/trace/{name}")
     return answer.json().get("postings")
+
+
+async def test_a_finding_leads_to_its_signature_in_one_press(plant: Bench, gateway: Gateway):
+    """Its evidence and its proposal stand on a card; the button opens the posting that puts it right."""
+    where = {"order": "1000100", "operation": "0010", "evidence": "a lot was made, and nothing was reported of it"}
+    await found(plant, "9ac41e07d3b85512f04a", "missing report", "issue", "RM-PIGMENT", "-0.585", **where)
+    listed = await until(partial(decided, plant, "finding:9ac41e07"))
+    await beside(poll, gateway)
+    screen = await beside(Screen, gateway, "anna", "/findings")
+    shown = await beside(screen.look)
+    assert (shown["Amount"]["props"]["text"], shown["Sense"]["props"]["text"]) == ("0.585 KG", "too little booked")
+    assert "A lot was made, and nothing was reported of it" in texts(shown)
+    assert "Nothing" not in shown
+    await beside(screen.press, "Look")
+    assert screen.page.path == f"/approval/{listed[0]['id']}"
+    assert (await beside(screen.look))["Amount"]["props"]["text"] == "0.585 KG"
 
 
 async def test_the_queue_is_filtered_in_the_session(plant: Bench, gateway: Gateway):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -16,11 +15,8 @@ from agent.access import users
 from agent.access.passwords import hashed
 from agent.access.tokens import Scope
 from agent.access.users import User
-from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
-from agent.own_events import SOURCE, event_of
-from agent.ports import Batch
-from agent.store import inbox
 from tests.api_bench import HOUSE, Bench, bench, until, write
+from tests.findings_bench import found
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PASSWORD = "correct horse battery"
@@ -69,26 +65,6 @@ async def _booked(plant: Bench, id: int) -> bool:
     return bool((await plant.get(f"/v1/approvals/{id}"))["state"] == "acknowledged")
 
 
-async def found(
-    plant: Bench, id: str, cause: str, correction: str, material: str, excess: str, **where: str
-) -> None:  # fmt: skip
-    """What reconciliation found, as it stores it itself."""
-    now = plant.agent.clock()
-    actual = MaterialActual(
-        MaterialUse.INVENTORIED, Quantity(abs(Decimal(excess)), "KGM"), material, storage_location="171A"
-    )
-    data: dict[str, str | Decimal] = {
-        "cause": cause, "correction": correction, "evidence": f"{excess} KG since noon; nothing explains it",
-        "excess": Decimal(excess), "noise": Decimal("0.5"), "until": now.isoformat(), "about": f"R-1, {material}",
-    }  # fmt: skip
-    report = SegmentResponse(
-        "reconciliation", f"reconciliation/{id}", where.get("order", ""), where.get("operation", ""), now,
-        material_actuals=(actual,), data=data,
-    )  # fmt: skip
-    batch = Batch(SOURCE, (event_of(report),), now, lambda: None)
-    await plant.agent.desk.act(lambda tx: inbox.store(tx, batch))
-
-
 async def test_findings_are_listed_with_their_evidence_and_what_became_of_them(plant: Bench):
     """The newest first, page by page; one of them with its reports and the books; of others nothing is told."""
     listed = await plant.get("/v1/findings?open=true")
@@ -106,6 +82,21 @@ async def test_findings_are_listed_with_their_evidence_and_what_became_of_them(p
     assert (await plant.ask("GET", "/v1/findings/000000")).status_code == 404
     assert (await plant.get("/v1/findings", "moulder"))["items"] == []
     assert (await plant.ask("GET", f"/v1/findings/{THEFT}", "moulder")).status_code == 404
+
+
+async def test_the_board_has_what_is_open_the_most_valuable_first_as_the_caller_may_see_it(plant: Bench):
+    """Its excess, its evidence, its risk and what would put it right; who may see another line sees none of it."""
+    theft, issue = (await plant.get("/v1/board"))["findings"]
+    assert [(one["id"], one["state"], one["risk"]) for one in (theft, issue)] == [
+        (THEFT, "waits for a person", "medium"), (ISSUE, "waits for a person", "medium"),
+    ]  # fmt: skip
+    assert (theft["excess"], theft["unit"], theft["value"], theft["currency"]) == ("-120.000", "KG", "384.00", "EUR")
+    assert theft["evidence"][1] == "nothing explains it"
+    held = {one["id"]: one["kind"] for one in (await plant.get("/v1/approvals"))["items"]}
+    for one in (theft, issue):
+        assert held[one["proposal"]["id"]] == one["proposal"]["kind"]
+    assert (issue["proposal"]["kind"], issue["proposal"]["quantity"]) == ("goods_issue", "4.500")
+    assert (await plant.get("/v1/board", "moulder"))["findings"] == []
 
 
 async def pages(plant: Bench, limit: int) -> list[list[dict[str, Any]]]:

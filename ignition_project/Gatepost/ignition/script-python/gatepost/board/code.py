@@ -4,6 +4,10 @@ APPROVALS = [
 	"id", "version", "risk", "kind", "line", "order", "material", "quantity", "worth", "age", "reason",
 ]
 ORDERS = ["order", "material", "quantity", "status", "held", "waiting", "dead", "doubtful", "since", "constraint"]
+FINDINGS = [
+	"id", "event", "posting", "risk", "cause", "material", "text", "location", "batch", "order", "quantity", "sense",
+	"worth", "age", "evidence", "state", "proposal",
+]
 SOURCES = ["name", "state", "trouble"]
 TARGETS = ["name", "state", "trouble", "in_the_air"]
 MINUTE = 60000  # milliseconds
@@ -18,6 +22,7 @@ def tables(board):
 	return {
 		"Board/Approvals": (APPROVALS, [_approval(one, now, words) for one in board["approvals"]]),
 		"Board/Orders": (ORDERS, [_order(one, now, words) for one in board["orders"]]),
+		"Board/Findings": (FINDINGS, [_finding(one, now, words) for one in board["findings"] or []]),
 		"Board/Sources": (SOURCES, [_source(one) for one in health["sources"]]),
 		"Board/Targets": (TARGETS, [_target(one) for one in health["targets"]]),
 		"Board/Models": (MODELS, [[one["workflow"], one["model"], one["drift"] or "as trained"] for one in health["models"]]),
@@ -36,6 +41,8 @@ def numbers(board):
 		"Board/Doubtful": counts["doubtful"],
 		"Board/Quarantined": counts["quarantined"],
 		"Board/LeftOut": board["left_out"],
+		"Board/FindingsLeftOut": board["findings_left_out"],
+		"Board/Reconciles": board["findings"] is not None,
 		"Board/Backlog": health["backlog"],
 		"Board/OldestAge": gatepost.words.age((now - gatepost.words.moment(oldest)) // 1000) if oldest else "",
 		"Board/Ready": health["ready"],
@@ -61,6 +68,25 @@ def _order(one, now, words):
 		one["order"], one["material_text"] or one["material"], words.amount(one["quantity"], one["unit"]), one["status"],
 		one["held"], one["waiting"], one["dead"], one["doubtful"], since, one["constraint"] or "nothing stands in the way",
 	]
+
+
+def _finding(one, now, words):
+	proposal, age = one["proposal"], words.age((now - words.moment(one["found_at"])) // 1000)
+	sense = "too little booked" if one["excess"].startswith("-") else "too much booked"
+	return [
+		one["id"], one["event"], proposal["id"] if proposal else 0, one["risk"], one["cause"], one["material"],
+		one["material_text"], one["storage_location"], one["batch"], one["order"],
+		words.amount(one["excess"].lstrip("-"), one["unit"]), sense if float(one["excess"]) else "",
+		words.money(one["value"], one["currency"]), age, u"; ".join(one["evidence"]), one["state"],
+		_proposed(proposal, words) if proposal else "",
+	]
+
+
+def _proposed(one, words):
+	"""What would put it right: of which kind, how much, or which document it takes back."""
+	if one["takes_back"]:
+		return u"take back document %s" % one["takes_back"]
+	return u"%s %s" % (words.kind(one["kind"]).lower(), words.amount(one["quantity"], one["unit"]))
 
 
 def _source(one):
