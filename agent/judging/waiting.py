@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 from agent.judging.judgement import Verdict
 
@@ -17,6 +18,12 @@ class Waiters:
     def __init__(self) -> None:
         self._of: dict[str, asyncio.Future[Verdict]] = {}
         self._asked_at = float("-inf")  # monotonic
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.underway: set[str] = set()  # message keys that are handed over and not on disk yet
+
+    def turn(self, id: str) -> asyncio.Lock:
+        """Held by whoever asks under this id: who repeats it meanwhile finds the first answer, and asks nothing new."""
+        return self._turns.setdefault(id, asyncio.Lock())
 
     @property
     def any(self) -> bool:

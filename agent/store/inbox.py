@@ -137,14 +137,14 @@ def is_undecided(connection: apsw.Connection, event_id: int) -> bool:
     return connection.execute("SELECT 1 FROM event WHERE id = ? AND state = 'undecided'", (event_id,)).get is not None
 
 
-def waits(connection: apsw.Connection, source: str, id: str) -> bool:
-    """Whether a message of the agent's own with this id waits for its decision."""
-    row = connection.execute(
-        "SELECT 1 FROM event WHERE state = 'undecided' AND source = ? "
+def waiting(connection: apsw.Connection, source: str, id: str) -> int | None:
+    """The event of a message of the agent's own with this id that waits for its decision."""
+    row: Any = connection.execute(
+        "SELECT id FROM event WHERE state = 'undecided' AND source = ? "
         "AND json_extract(CAST(payload AS TEXT), '$.id') = ?",
         (source, id),
-    )
-    return row.fetchone() is not None
+    ).fetchone()
+    return row[0] if row else None
 
 
 def known(connection: apsw.Connection, message_keys: Iterable[str]) -> dict[str, tuple[bytes, int]]:

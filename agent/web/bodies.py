@@ -16,6 +16,8 @@ Person = Annotated[
 ]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128), AfterValidator(readable)]
 
+Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=128), AfterValidator(readable)]
+
 
 class Reasoned(BaseModel):
     """Why, and for whom."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 from uuid import uuid4
 
 import apsw
 from fastapi import Depends, Path, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent import own_events
 from agent.access.callers import Identity
@@ -22,13 +24,14 @@ from agent.errors import Conflict, NotFound, StoreError
 from agent.facts import Facts
 from agent.isa95 import SegmentResponse
 from agent.judging.judgement import Verdict
+from agent.pipeline import Process
 from agent.ports import Batch
 from agent.store import decisions, inbox
 from agent.web.answers import Refused
-from agent.web.bodies import Name
+from agent.web.bodies import Name, Word
 from agent.web.models import Shown
 from agent.web.probes import unready
-from agent.web.requests import Key, Needs, TheAgent, look, new_router
+from agent.web.requests import AGAIN, Key, Needs, TheAgent, look, new_router
 
 router = new_router()
 Asker = Annotated[Identity, Depends(Needs(Scope.INGEST))]
@@ -36,6 +39,26 @@ Reader = Annotated[Identity, Depends(Needs(Scope.READ, Scope.INGEST))]
 KIND: Final = "order_release"
 ANSWER_S: Final = 2.0  # how long a request waits for its decision before it is told where to ask
 UNDECIDED: Final = "UNDECIDED"
+_WRITTEN: Final = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,16})?", re.ASCII)
+
+
+def _number(value: object) -> object:
+    """A number, also as the decimal string that some ERPs write; no other text is one. Raises ValueError."""
+    if isinstance(value, str) and not _WRITTEN.fullmatch(value):
+        raise ValueError(f"{value[:40]!r} is no number; write 12.5")
+    return value
+
+
+def _moment(value: object) -> datetime:
+    """A moment in UTC. Raises ValueError for one without a zone, one outside of the calendar, and anything else."""
+    try:
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    told = repr(value[:40]) if isinstance(value, str) else "this"
+    raise ValueError(f"{told} is no moment with its zone; write it like 2026-11-20T14:05:00+01:00")
 
 
 class Check(BaseModel):
@@ -57,10 +80,12 @@ class Check(BaseModel):
 
     order_id: Name
     material: Name
-    quantity: Decimal = Field(gt=0, lt=Decimal(10) ** 10, max_digits=13, decimal_places=3)
+    quantity: Annotated[Decimal, BeforeValidator(_number)] = Field(
+        gt=0, lt=Decimal(10) ** 10, max_digits=13, decimal_places=3, description="In the unit of the order or material"
+    )
     required_work_center: Name
-    required_skill: Annotated[str, Field(max_length=128)] = ""
-    due_date: AwareDatetime
+    required_skill: Word = Field(default="", description="The certificate; empty: nobody needs one")
+    due_date: Annotated[AwareDatetime, BeforeValidator(_moment)] = Field(description="ISO 8601, with its zone")
 
 
 class Constraint(Shown):
@@ -125,10 +150,11 @@ async def check_feasibility(
     _require_line(asked, agent.rules.facts, caller)
     id = sha256(f"{caller.name}:{idempotency_key}".encode()).hexdigest()[:32] if idempotency_key else uuid4().hex
     report = _report(asked, id, agent.clock())
-    before = await look(agent, lambda connection: _asked_before(connection, report)) if idempotency_key else None
-    if before is not None:
-        return Feasibility.model_validate({name: before.get(name) for name in Feasibility.model_fields})
-    verdict = await _decided(agent, report)
+    async with _process(agent).waiters.turn(id):
+        before = await look(agent, lambda connection: _asked_before(connection, report)) if idempotency_key else None
+        if before is not None and before["status"] != UNDECIDED:
+            return Feasibility.model_validate({name: before.get(name) for name in Feasibility.model_fields})
+        verdict = await _decided(agent, report, stored=before is not None)
     if verdict is None:
         response.status_code = 202
         return Feasibility(decision_id=id, status=UNDECIDED)
@@ -170,43 +196,69 @@ def _report(asked: Check, id: str, at: datetime) -> SegmentResponse:
     return SegmentResponse(KIND, id, asked.order_id, "", at, asked.required_work_center, data=data)
 
 
-async def _decided(agent: Agent, report: SegmentResponse) -> Verdict | None:
-    """Store it and wait for its decision, which is in the same commit where nothing waits. None: it takes longer."""
-    intake, process, why = agent.intake, agent.process, unready(agent)
-    if intake is None or process is None or why:
+def _process(agent: Agent) -> Process:
+    """Raises StoreError while nothing is taken in."""
+    why = unready(agent)
+    if agent.process is None or why:
         raise StoreError(f"nothing is taken in now ({why or 'starting'}); send it again later")
+    return agent.process
+
+
+async def _decided(agent: Agent, report: SegmentResponse, *, stored: bool) -> Verdict | None:
+    """Store it and wait for its decision, which is in the same commit where nothing waits. None: it takes longer.
+
+    Raises StoreError where it is not on disk by then. What is stored, or on its way there, is only waited for.
+    """
+    intake, waiters = agent.intake, _process(agent).waiters
     key = f"{report.kind}:{report.id}"
-    answer = process.waiters.expect(key)
+    answer = waiters.expect(key)
     try:
-        batch = Batch(own_events.SOURCE, (own_events.event_of(report),), report.occurred_at, lambda: None)
-        if not intake.put(batch, 0):
-            raise StoreError("the store takes nothing more just now; nothing was kept, send it again in a few seconds")
+        if not stored and key not in waiters.underway:
+            waiters.underway.add(key)
+            kept = partial(waiters.underway.discard, key)
+            batch = Batch(own_events.SOURCE, (own_events.event_of(report),), report.occurred_at, kept)
+            if intake is None or not intake.put(batch, 0):
+                kept()
+                why = "the store takes nothing more just now; nothing was kept, send it again in a few seconds"
+                raise StoreError(why)
         async with asyncio.timeout(ANSWER_S):
             return await asyncio.shield(answer)
     except TimeoutError:
+        if key in waiters.underway:
+            raise StoreError(f"it is not on disk yet, so nobody can answer it; {AGAIN}") from None
         return None
     finally:
-        process.waiters.forget(key)
+        waiters.forget(key)
 
 
 def _asked_before(connection: apsw.Connection, report: SegmentResponse) -> dict[str, Any] | None:
-    """The answer that this very request got. Raises Conflict for another one under its key."""
-    event = inbox.event_of(connection, f"{report.kind}:{report.id}")
-    stored = decisions.event(connection, event) if event is not None else None
-    if event is None or stored is None:
+    """The answer that this very request got, or that it is not decided. Raises Conflict for another one of its key."""
+    id = str(report.id)
+    event = _event(connection, id)
+    if event is None:
         return None
-    if dict(own_events.read(stored).data) != dict(report.data):
+    stored = decisions.event(connection, event)
+    first = own_events.read(stored) if stored is not None else None
+    if first is None or (first.order, dict(first.data)) != (report.order, dict(report.data)):
         raise Conflict("this idempotency key was used for another request; take a new one")
-    return _of_event(connection, event, str(report.id))
+    if inbox.is_undecided(connection, event):
+        return {"decision_id": id, "status": UNDECIDED}
+    return _of_event(connection, event, id)
+
+
+def _event(connection: apsw.Connection, id: str) -> int | None:
+    """The event of a question, also while it waits for its decision."""
+    found = inbox.event_of(connection, f"{KIND}:{id}")
+    return found if found is not None else inbox.waiting(connection, own_events.SOURCE, id)
 
 
 def _found(connection: apsw.Connection, id: str, caller: Identity) -> dict[str, Any]:
     """What is on record under this id. Raises NotFound."""
-    event = int(id) if id.isdecimal() and len(id) < 19 else inbox.event_of(connection, f"{KIND}:{id}")
-    if event is None or inbox.is_undecided(connection, event):
-        if event is not None or inbox.waits(connection, own_events.SOURCE, id):
-            return {"decision_id": id, "status": UNDECIDED, "event": event}
+    event = int(id) if id.isdecimal() and len(id) < 19 else _event(connection, id)
+    if event is None:
         raise NotFound(f"no decision {id!r} is on record, and nothing that is called so waits for one")
+    if inbox.is_undecided(connection, event):
+        return {"decision_id": id, "status": UNDECIDED, "event": event}
     found = _of_event(connection, event, id)
     if not caller.sees(found.pop("line")):
         raise NotFound(f"no decision {id!r} is on record")

@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from agent.access.signing import LONGEST_REASON, readable
-from agent.web.bodies import Person, Reason
+from agent.web.bodies import Person, Reason, Word
 from agent.web.models import Acted, Posting, Shown
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=128), AfterValidator(readable)]
 Filled = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128), AfterValidator(readable)
 ]

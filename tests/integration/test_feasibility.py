@@ -78,23 +78,47 @@ async def test_what_cannot_be_made_is_blocked_with_the_reason(running: Bench):
 
 
 async def test_an_absurd_question_is_refused_at_the_door(running: Bench):
-    """422 with the field; nothing is stored."""
+    """422 with the field and what to write; nothing is stored, and nothing lies in quarantine."""
     wrong: tuple[dict[str, Any], ...] = (
-        {"quantity": -5}, {"quantity": 0}, {"quantity": 1e15}, {"due_date": "tomorrow"},
+        {"quantity": -5}, {"quantity": 0}, {"quantity": 1e15}, {"quantity": "5_00"}, {"quantity": "٥٠"},
+        {"quantity": "1.000,5"}, {"due_date": "tomorrow"}, {"due_date": "2030-06-15T18:00:00"},
+        {"due_date": "2030-06-15"}, {"due_date": 1907690400}, {"due_date": "1907690400"}, {"due_date": None},
+        {"due_date": "0001-01-01T00:00:00+14:00"}, {"due_date": "9999-12-31T23:59:59-12:00"},
+        {"required_skill": "TORQUE\nCERT"}, {"order_id": "  "},
     )  # fmt: skip
     for changes in wrong:
         answer = await ask(running, **changes)
-        assert answer.status_code == 422
+        assert answer.status_code == 422, changes
+        assert answer.json()["error"] == "bad_request", answer.text
         assert next(iter(changes)) in answer.json()["message"]
+    assert (await running.get("/v1/quarantine"))["items"] == []
+
+
+async def test_what_is_written_in_another_way_is_the_same_question(running: Bench):
+    """A quantity as a decimal string, a skill of blanks for none, a due date with another zone."""
+    answer = await ask(running, quantity="500.0", required_skill="  ", due_date="2030-06-15T20:00:00+02:00")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["blocking_issues"] == []
 
 
 async def test_a_repeated_question_with_its_key_gets_the_same_decision(running: Bench):
-    """An answer that was lost is asked for again without a second decision."""
+    """An answer that was lost is asked for again without a second decision; another question under its key is none."""
     first, second = [await ask(running, headers={"Idempotency-Key": "k1"}) for _ in range(2)]
     assert first.json()["decision_id"] == second.json()["decision_id"]
     assert second.json() == first.json()
-    other = await ask(running, quantity=1, headers={"Idempotency-Key": "k1"})
-    assert other.status_code == 409
+    for changes in ({"quantity": 1}, {"order_id": "PROD-100235"}):
+        other = await ask(running, headers={"Idempotency-Key": "k1"}, **changes)
+        assert other.status_code == 409, (changes, other.text)
+
+
+async def test_a_question_that_is_repeated_before_its_answer_is_asked_once(running: Bench):
+    """The impatient get the one answer; of two questions under one key at the same moment one is refused."""
+    answers = await asyncio.gather(*(ask(running, headers={"Idempotency-Key": "k2"}) for _ in range(4)))
+    assert {one.status_code for one in answers} == {200}
+    assert len({one.text for one in answers}) == 1
+    other = await asyncio.gather(*(ask(running, order_id=f"PROD-{n}", headers={"Idempotency-Key": "k3"}) for n in "12"))
+    assert sorted(one.status_code for one in other) == [200, 409]
+    assert (await running.get("/v1/quarantine"))["items"] == []
 
 
 async def test_who_may_not_report_may_not_ask(running: Bench):
@@ -135,14 +159,31 @@ async def test_a_backlog_does_not_keep_a_question_waiting(running: Bench):
 
 
 async def test_what_is_not_decided_in_time_is_asked_for_later(running: Bench, monkeypatch: pytest.MonkeyPatch):
-    """202 with the id; the decision is made all the same, and told under that id."""
+    """503 until it is on disk, then 202 with the id, however often it is asked; told under that id once decided."""
     monkeypatch.setattr("agent.web.feasibility.ANSWER_S", 0.0)
-    answer = await ask(running)
-    assert answer.status_code == 202, answer.text
+    process, key = running.agent.process, {"Idempotency-Key": "k4"}
+    assert process is not None
+
+    async def nobody_decides() -> bool:
+        return process._turn.acquire(blocking=False)
+
+    async def on_disk() -> Any:
+        answer = await ask(running, headers=key)
+        assert answer.status_code in (202, 503), answer.text
+        return answer if answer.status_code == 202 else None
+
+    await until(nobody_decides)
+    answer = await until(on_disk)
+    assert (await on_disk()).json() == answer.json()
     id = answer.json()["decision_id"]
+    assert (await running.ask("GET", f"/v1/decisions/{id}", "viewer")).json()["status"] == "UNDECIDED"
+    process._turn.release()
+    process.arrived.set()
 
     async def decided() -> Any:
         found = await running.ask("GET", f"/v1/decisions/{id}", "viewer")
         return found.json() if found.status_code == 200 else None
 
     assert (await until(decided))["status"] != "UNDECIDED"
+    assert (await ask(running, headers=key)).json()["decision_id"] == id
+    assert (await running.get("/v1/quarantine"))["items"] == []

@@ -20,9 +20,8 @@ from agent.app import Agent
 from agent.people.signatures import Signed, Signer
 from agent.web import gateway
 from agent.web.answers import Refused
-from agent.web.bodies import Reason
+from agent.web.bodies import Reason, Word
 from agent.web.console.sessions import Session, Sessions
-from agent.web.gateway_models import Word
 from agent.web.requests import Key, TheAgent, committed, new_router
 
 KINDS: Final = {
