@@ -21,7 +21,8 @@ from agent.strict import strictjson
 
 SOURCE: Final = "gatepost"  # no configured source may have this name
 KINDS: Final = frozenset({"order_release", "reconciliation"})  # of reports that only the agent itself makes
-UNBOOKED: Final = "unbooked"  # one more, which goes to whoever counts on postings and stands in no configuration
+UNBOOKED: Final = "unbooked"  # these go to whoever counts on postings, and stand in no configuration
+UNBOOKED_SCRAP: Final = "unbooked_scrap"
 _TEXTS: Final = ("order", "operation", "work_center", "personnel")
 _ACTUAL_TEXTS: Final = ("material", "lot", "storage_location", "reason")
 _MOMENTS: Final = ("start", "end")

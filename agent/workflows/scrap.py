@@ -19,12 +19,14 @@ from agent.features import scrap_classification as features
 from agent.features.scrap_classification import Pieces
 from agent.isa95 import SegmentResponse
 from agent.masterdata.entities import ScrapReason
+from agent.own_events import UNBOOKED_SCRAP
 from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
 from agent.workflows import follow_on, scrap_drafts, severity
 from agent.workflows.orders import REMEMBERED, remember, reported_before, shown, stale_orders
 from agent.workflows.scrap_drafts import Kept
-from agent.workflows.scrap_report import Found, found, number, scrapped, text
+from agent.workflows.scrap_report import Found, fingerprint, found, number, scrapped, teller, text
+from agent.workflows.scrap_unbooked import unbooked
 from agent.workflows.severity import Judged, Limits
 
 FOLLOW_ON: Final = "follow_on"  # the kind of report that says what becomes of a blocked lot
@@ -86,9 +88,13 @@ class Config(BaseModel):
 
 
 class Scrap:
-    """A report of kind ``scrap``: one Scrap MaterialActual with its lot; ``follow_on``: what becomes of the rest."""
+    """A report of kind ``scrap``: one Scrap MaterialActual with its lot; ``follow_on``: what becomes of the rest.
+
+    The agent's own says what of it people corrected, and what is not booked after all.
+    """
 
     name = "scrap"
+    hears = UNBOOKED_SCRAP
     feature_names: tuple[str, ...] = (*features.NUMBERS, *features.CATEGORIES)
 
     def __init__(self, config: Config) -> None:
@@ -110,7 +116,7 @@ class Scrap:
         self, report: SegmentResponse, facts: Facts, states: Sequence[Any]
     ) -> Mapping[str, float | str | None] | None:
         """What the model looks at; None where the report does not say how large the lot is. Raises BadPayload."""
-        if report.kind == FOLLOW_ON:
+        if report.kind in (FOLLOW_ON, UNBOOKED_SCRAP):
             return None
         one = found(report, facts)
         if not one.lot_quantity:
@@ -138,6 +144,8 @@ class Scrap:
         self, report: SegmentResponse, facts: Facts, score: Classified | None, states: Sequence[Any]
     ) -> tuple[Proposal, Sequence[Any]]:
         """What is booked of it, as one group, and why a person must look at it where one must. Raises BadPayload."""
+        if report.kind == UNBOOKED_SCRAP:
+            return unbooked(report, states)
         if report.kind == FOLLOW_ON:
             return follow_on.proposed(report, facts, self.config.rework_share, states)
         if not scrapped(report).quantity.value:
@@ -227,7 +235,7 @@ class Scrap:
         self, report: SegmentResponse, one: Found, states: Sequence[Any], facts: Facts
     ) -> tuple[str, ...]:
         """What may be one defect, counted by two people: not as much, but of one lot and at one time."""
-        who, at = _teller(report), report.occurred_at.timestamp()
+        who, at = teller(report), report.occurred_at.timestamp()
         for defect, when, other, quantity in states[-1].get("tellers", ()) if one.actual.lot and who else ():
             near = abs(at - when) <= self.config.double_report_seconds
             if near and other and other != who and defect == text(report, "defect"):
@@ -298,7 +306,7 @@ class Scrap:
                 blocked = Decimal(0) if block.restricted else block.rest
                 new |= {"cause": cause, "blocked": str(Decimal(state.get("blocked", 0)) + blocked)}
                 new |= {"restricted": block.restricted or bool(state.get("restricted"))}
-                told = (defect, at, _teller(report), str(one.quantity))
+                told = (defect, at, teller(report), str(one.quantity))
                 new |= {"tellers": [*state.get("tellers", ())[1 - REMEMBERED :], told]}
             after.append(new)
         return after
@@ -322,13 +330,8 @@ def _pieces(state: Mapping[str, Any]) -> Pieces:
     return Pieces(state.get("made", 0.0), state.get("scrapped", 0.0))
 
 
-def _teller(report: SegmentResponse) -> str:
-    """Who reports it: a person, else a camera or a counter; empty: nobody says."""
-    return report.personnel or text(report, "origin")
-
-
 def _fingerprint(report: SegmentResponse, one: Found) -> str:
-    return " ".join((one.place.material.material, one.actual.lot, text(report, "defect"), str(one.quantity)))
+    return fingerprint(report, one.place.material.material, one.quantity)
 
 
 def _may_be(score: Classified | None) -> tuple[str, ...]:

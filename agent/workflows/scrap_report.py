@@ -149,3 +149,13 @@ def number(report: SegmentResponse, name: str) -> float | None:
     """A number of the report; None where it has none."""
     value: Any = report.data.get(name)
     return float(value) if isinstance(value, Decimal) else None
+
+
+def teller(report: SegmentResponse) -> str:
+    """Who reports it: a person, else a camera or a counter; empty: nobody says."""
+    return report.personnel or text(report, "origin")
+
+
+def fingerprint(report: SegmentResponse, material: str, quantity: Decimal) -> str:
+    """The same for reports of as much (in the base unit) of the same defect of a lot."""
+    return " ".join((material, scrapped(report).lot, text(report, "defect"), str(quantity)))

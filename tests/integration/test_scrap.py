@@ -17,8 +17,9 @@ from agent.access.tokens import Scope
 from agent.errors import Conflict
 from agent.people.approving import Asked
 from agent.people.desk import Act
-from agent.store import approvals, labels
+from agent.store import approvals, inbox, labels
 from agent.web.gateway import signatures
+from agent.workflows.scrap import lot_key
 from simulators.scenario import load as scenario
 from tests.plant import Plant, plant, until
 
@@ -176,6 +177,14 @@ async def test_a_person_corrects_how_much_was_scrapped_and_all_of_the_group_says
     assert floor.sap.erp.ledger.withheld["blocked"][BODY] - blocked == 370
     with_labels = labels.labels(floor.readers[0], "scrap_classification")
     assert [one.told for one in with_labels if one.scored.event_id == first["event_id"]] == ["tool"]
+    await until(lambda: lot(floor, "L6") == ("370", 30.0), "the history of the lot has the corrected numbers")
+
+
+def lot(floor: Plant, name: str) -> tuple[str, float]:
+    """How much of it the workflow takes for blocked, and for scrapped."""
+    (state,) = inbox.states(floor.readers[0], [lot_key("BODY-55", name)]).values()
+    assert isinstance(state, dict)
+    return state["blocked"], state["scrapped"]
 
 
 async def test_two_reports_of_one_defect_are_booked_once(floor: Plant):
