@@ -7,7 +7,7 @@ import os
 import pwd
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -18,7 +18,7 @@ import click
 from pydantic import Field
 
 from agent.access.signing import LONGEST_NAME, LONGEST_REASON, person, readable
-from agent.configuration.config import Settings, did_you_mean, moved, parse, read_yaml
+from agent.configuration.config import Node, Settings, did_you_mean, moved, parse, read_yaml
 from agent.configuration.face_settings import Api
 from agent.configuration.settings import Audit, Authority, Document, Plant, Promotion, Store
 from agent.errors import ConfigError, NotFound, StoreCorrupt, StoreError, StoreUnfit
@@ -79,7 +79,7 @@ class Place:
     @classmethod
     def of(cls, file: Path) -> Place:
         """The place a configuration names; nothing else in the file has to be right. Raises ConfigError."""
-        read = parse(read_yaml(file).pick(Sections.model_fields.__contains__), Sections)
+        read = parse(_without_tokens(read_yaml(file).pick(Sections.model_fields.__contains__)), Sections)
         store = moved(read.store, os.environ)
         found: dict[str, Any] = {
             name: tidy(value) if isinstance(value, Path) else value for name, value in dict(read).items()
@@ -145,6 +145,14 @@ class Place:
         finally:
             os.close(descriptor)
         return ""
+
+
+def _without_tokens(tree: Node) -> Node:
+    """The same without the tokens of the API: some have a secret, which the service may read and who looks may not."""
+    api = tree.get("api")
+    if api is None or not api.mapping:
+        return tree
+    return replace(tree, children={**tree.mapping, "api": api.pick(lambda key: key != "tokens")})
 
 
 def tidy(path: Path) -> Path:

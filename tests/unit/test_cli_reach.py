@@ -77,3 +77,12 @@ def test_of_several_errors_each_is_told_and_the_worst_counts(monkeypatch, capsys
     assert len(told) == 4
     assert "Traceback" not in told
     assert told[-1].endswith("run this as the agent's user")
+
+
+def test_looking_and_acting_need_no_secret(tmp_path):
+    """Whoever looks may not read the service's secrets, and a token that signs has one in the configuration."""
+    token = f"{{name: gateway, sha256: '{'0' * 64}', scopes: [gateway], signing_secret: {{secret: nobodys}}}}"
+    config = filled(tmp_path, f'api: {{address: "127.0.0.1:1", tokens: [{token}]}}\nsecrets_dir: secrets\n')
+    for words in (("trace", "A-1"), ("approvals", "list"), ("deadletter", "replay", "2", "--reason", "mended")):
+        ran = gatepost_(config, *words)
+        assert ran.code == 0, ran.out
