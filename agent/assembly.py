@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import apsw
@@ -19,13 +19,15 @@ from agent.durable import replace_durably
 from agent.erp import TARGETS
 from agent.errors import ModelUnfit
 from agent.facts import Facts, Plant
-from agent.judging.rules import OWN, Assignment, Door, Rules
+from agent.features import posting_classification
+from agent.judging.rules import OWN, Assignment, Door, Rules, SecondLook
 from agent.judging.rules import Model as Scores
+from agent.masterdata import accounts
 from agent.masterdata import files as masterfiles
 from agent.masterdata.documents import from_document
 from agent.masterdata.entities import Fact
 from agent.oversight.promotion import Shelf, kind_for
-from agent.ports import Classifies, Clock, CountsOnPostings, ErpTarget, Source, Surroundings, TakesAShare, Workflow
+from agent.ports import Classifies, Clock, CountsOnPostings, ErpTarget, Source, Surroundings, TakesAShare
 from agent.scoring import registry
 from agent.scoring.inference import Absent, Model
 from agent.sources import SOURCES
@@ -50,7 +52,8 @@ def facts(config: Config, table: UnitTable, clock: Clock, connection: apsw.Conne
     """Master data of the files that count today, and what the ERP said last. Raises ConfigError."""
     plant = Plant(config.plant.site, ZoneInfo(config.plant.time_zone), config.plant.currency)
     files = masterfiles.load(config.masterdata, table)
-    snapshot = Facts(plant, table).with_facts(files.facts(plant.day(clock())))
+    accounted = accounts.read(config.accounts.table) if config.accounts else None
+    snapshot = Facts(plant, table, accounts=accounted).with_facts(files.facts(plant.day(clock())))
     return snapshot if connection is None else snapshot.with_facts(learnt(connection))
 
 
@@ -95,12 +98,8 @@ def rules(
         workflow = _plug_in("workflows", flow.kind)(flow.options)
         model: Scores | None = None
         if flow.model:
-            try:
-                model = _champion(config, flow.model, workflow, float(limits.min_confidence))
-            except ModelUnfit as error:
-                if flow.model not in may_be_absent:
-                    raise
-                model = Absent(flow.model, error)
+            takes = _Takes(workflow.feature_names, kind_for(workflow), float(limits.min_confidence))
+            model = _champion(config, flow.model, takes, may_be_absent)
         shares = workflow if isinstance(workflow, TakesAShare) else None
         classifies = workflow if isinstance(workflow, Classifies) else None
         one = Assignment(workflow, doors, rule, model, classifies, frozenset(config.sensitive), shares)
@@ -108,7 +107,11 @@ def rules(
         assignments |= dict.fromkeys((*flow.mappings, *hears), one)
     mappings = mapping.load(config.mappings, known.units)
     patience = timedelta(hours=config.quarantine.unknown_hours)
-    return Rules(config.version, mappings, known, MappingProxyType(assignments), patience)
+    second: SecondLook | None = None
+    if config.accounts and config.accounts.model:
+        looks, takes = config.accounts.model, _Takes(posting_classification.NAMES, "classes", 0.0)
+        second = SecondLook(looks, _champion(config, looks, takes, may_be_absent))
+    return Rules(config.version, mappings, known, MappingProxyType(assignments), patience, second)
 
 
 def _modes(config: Config, target: str) -> Mapping[str, str]:
@@ -117,17 +120,30 @@ def _modes(config: Config, target: str) -> Mapping[str, str]:
     return MappingProxyType({kind: PostingMode(mode).value for kind, mode in written})
 
 
-def _champion(config: Config, name: str, workflow: Workflow, explain_below: float) -> Model:
-    """The version that decides, after every check. Raises ModelUnfit."""
-    version, keys = registry.champion(config.models / name), registry.trusted(config.model_keys)
-    kind = kind_for(workflow)
-    return Model.load(version, keys, workflow.feature_names, kind=kind, explain_below=explain_below)
+class _Takes(NamedTuple):
+    """What a model is fed with and asked for, and below which confidence it tells reasons."""
+
+    features: Sequence[str]
+    kind: str
+    explain_below: float
+
+
+def _champion(config: Config, name: str, takes: _Takes, may_be_absent: Collection[str]) -> Scores:
+    """The version that decides, after every check, else what refuses all if it `may_be_absent`. Raises ModelUnfit."""
+    try:
+        version, keys = registry.champion(config.models / name), registry.trusted(config.model_keys)
+        return Model.load(version, keys, takes.features, kind=takes.kind, explain_below=takes.explain_below)
+    except ModelUnfit as error:
+        if name not in may_be_absent:
+            raise
+        return Absent(name, error)
 
 
 def shelf(config: Config) -> Shelf:
-    """The models of this configuration, and what its workflows feed them with."""
+    """The models of this configuration, and what they are fed with."""
     flows = ((flow.kind, flow.model) for flow in config.workflows.values())
-    return Shelf.of(config.models, config.model_keys, flows)
+    looks = config.accounts.model if config.accounts else None
+    return Shelf.of(config.models, config.model_keys, flows, accounts=looks)
 
 
 def surroundings(config: Config, clock: Clock, targets: Mapping[str, ErpTarget]) -> Surroundings:

@@ -20,8 +20,9 @@ from agent.configuration.crosschecks import (
     overlap,
     too_short_for_sources,
 )
-from agent.configuration.settings import Document
+from agent.configuration.settings import Accounts, Document
 from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit, NotFound
+from agent.masterdata import accounts
 from agent.masterdata import files as masterfiles
 from agent.oversight.promotion import Shelf
 from agent.scoring import registry
@@ -38,6 +39,7 @@ class Places(Settings):
     units: Path = Document.model_fields["units"].default
     models: Path = Document.model_fields["models"].default
     model_keys: Path = Document.model_fields["model_keys"].default
+    accounts: Accounts | None = None
 
 
 def contents(examined: Examined) -> list[Finding]:
@@ -60,6 +62,9 @@ def contents(examined: Examined) -> list[Finding]:
         read = _tried(findings, lambda: mapping.load(places.mappings, table))
         if read is not None and examined.wiring is not None:
             findings += wired(examined.wiring, read)
+    if places.accounts is not None:
+        table_of = places.accounts.table
+        _tried(findings, lambda: accounts.read(table_of))
     if examined.config is not None:
         findings += too_short_for_sources(examined.config, examined.config.sources)
     return [*findings, *_models(tree, places), *_certificates(tree)]
@@ -147,17 +152,26 @@ def _certificates(tree: Node) -> Iterator[Finding]:
 
 
 def _models(tree: Node, places: Places) -> Iterator[Finding]:
-    """The models that workflows name: signature, hashes, what the workflow feeds them with, graph and parity."""
+    """The models that are named: signature, hashes, what the workflow feeds them with, graph and parity."""
     flows = tree.get("workflows")
     for name, flow in flows.mapping.items() if flows else ():
         model, kind = flow.get("model"), flow.get("kind")
         if model is None or not model.text:
             continue
         shelf = Shelf.of(places.models, places.model_keys, [(kind.text if kind else name, model.text)])
-        try:
-            shelf.load(model.text, registry.aliases(places.models / model.text).champion).close()
-        except (ModelUnfit, NotFound) as error:
-            yield model.finding(str(error))
+        yield from _unfit(model, shelf)
+    looks = tree.get("accounts", "model")
+    if looks is not None and looks.text:
+        shelf = Shelf.of(places.models, places.model_keys, (), accounts=looks.text)
+        yield from _unfit(looks, shelf)
+
+
+def _unfit(model: Node, shelf: Shelf) -> Iterator[Finding]:
+    """Why the champion of the model that is named here cannot be loaded."""
+    try:
+        shelf.load(model.text, registry.aliases(shelf.models / model.text).champion).close()
+    except (ModelUnfit, NotFound) as error:
+        yield model.finding(str(error))
 
 
 def _tried(findings: list[Finding], read: Callable[[], T]) -> T | None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 from zoneinfo import ZoneInfo
 
+from agent.masterdata.accounts import Accounts
 from agent.masterdata.documents import Document, from_document
 from agent.masterdata.entities import (
     Bom,
@@ -113,6 +114,7 @@ class Facts:
     resources: Mapping[str, Resource] = field(default_factory=dict)
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     bom_items: Mapping[tuple[str, str], tuple[str, BomItem]] = field(default_factory=dict)
+    accounts: Accounts | None = None  # which G/L account a posting goes to; None: the ERP finds it alone
     live: LiveState = LiveState()  # what tags say the plant is now; nothing that follows from it is remembered
     memo: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)  # see `remember`
 

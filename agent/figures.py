@@ -31,12 +31,12 @@ class Decided:
             self.decisions[workflow, state] += 1
         if "gap" in detail:
             self.gaps[source] += 1
-        score = detail.get("score")
-        if score is not None:
-            of = self.scores.get((score["model"],))
-            if of is None:
-                of = self.scores[score["model"],] = Buckets(SCORES)
-            of.observe(score["confidence"])
+        for score in (detail.get("score"), detail.get("account", {}).get("score")):
+            if score is not None:
+                of = self.scores.get((score["model"],))
+                if of is None:
+                    of = self.scores[score["model"],] = Buckets(SCORES)
+                of.observe(score["confidence"])
 
 
 @dataclass(slots=True)

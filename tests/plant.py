@@ -303,6 +303,7 @@ def configured(folder: Path, broker: int, sap: str, change: Change = lambda cont
     }
     content |= {"store": {"path": str(folder / "gatepost.db"), "reserve_mb": 1}, "models": str(ROOT / "models")}
     content["model_keys"] = str(EDGE / "trust/models")
+    content["accounts"]["table"] = str(EDGE / "accounts.yaml")
     content |= {
         "units": str(EDGE / "units.yaml"),
         "mappings": str(_mappings(folder)),

@@ -126,8 +126,9 @@ def refuse(*, id: int, version: int | None, yes: bool, place: Place, asked: Aske
 def correct(*, id: int, changes: tuple[str, ...], version: int | None, yes: bool, place: Place, asked: Asked) -> None:
     """Correct a held posting and approve it: one with these figures takes its place and goes to the ERP.
 
-    A goods issue has `quantity`; a confirmation `yield`, `scrap`, `rework`, `scrap_reason`; scrap `cause`, which
-    brings with it who bears it. The agent must run: it checks what the ERP would refuse.
+    A goods issue has `quantity`; a confirmation `yield`, `scrap`, `rework`, `scrap_reason`; scrap `quantity`, `cause`,
+    which brings with it who bears it, and `account`, where a table gives it one. The agent must run: it checks what the
+    ERP would refuse.
 
     \b
     Examples:
@@ -186,17 +187,18 @@ def shown(place: Place, id: int, *, json: bool) -> None:
         show.data({**priced(found, place), "said": narrative(found, place), "score": told})
         return
     describe(found, place)
-    if told:
-        sure = f"{told['confidence']:.0%} sure that it is {told['said'] or 'normal'}"
-        show.folded(f"  {told['model']} is {sure}; asked again, closely:")
-        for line in told["reasons"] or (f"cannot be asked: {told['problem']}",):
-            show.folded(f"    {line}")
+    for one in (told, told["account"]) if told else ():
+        if one and one["model"]:
+            sure = f"{one['confidence']:.0%} sure that it is {one['said'] or 'normal'}"
+            show.folded(f"  {one['model']} is {sure}; asked again, closely:")
+            for line in one["reasons"] or (f"cannot be asked: {one['problem']}",):
+                show.folded(f"    {line}")
 
 
 def _explained(place: Place, event: int | None) -> dict[str, Any] | None:
-    """What the model that scored this event says about it; None: none did."""
+    """What the models that scored this event say about it; None: none did."""
     decided = place.look(lambda connection: decisions.of_event(connection, event)) if event is not None else None
-    if decided is None or "score" not in decided.detail:
+    if decided is None or not any("score" in one for one in decisions.asked(decided.detail)):
         return None
     from agent.oversight.explaining import explained  # only where there is a model: it takes a while
 

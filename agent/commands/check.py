@@ -22,6 +22,7 @@ from agent.configuration import config
 from agent.configuration.brokers import BrokerConnection
 from agent.configuration.crosschecks import POSTS
 from agent.configuration.face_settings import OpcuaServer, SparkplugNode
+from agent.configuration.settings import Accounts
 from agent.errors import ErpError, Finding, SourceLost
 from agent.ports import HasChannels, Kind
 
@@ -115,6 +116,8 @@ def would_run(loaded: config.Config) -> None:
         limits += [f"{unit} ≤ {most}" for unit, most in authority.max_quantity.items()]
         limits += ["two people sign"] if authority.four_eyes else []
         below = [f"scored by {flow.model}" if flow.model else "not scored by a model"]
+        if loaded.accounts is not None and Kind.SCRAP in POSTS.get(flow.kind, ()):
+            below.append(_accounts(loaded.accounts))
         below += [f"held unless {', '.join(limits)}"] if limits else []
         below += [_writes(authority.mode, f"posts {modes} at {flow.target}")]
         below += [f"what is for role {role} goes to {target}" for role, target in flow.targets.items()]
@@ -134,6 +137,12 @@ def would_run(loaded: config.Config) -> None:
     if node is not None:
         show.entries(["Sparkplug node", "brokers"], [([f"{node.group}/{node.node}", ", ".join(node.brokers)], [])])
         show.say("")
+
+
+def _accounts(accounts: Accounts) -> str:
+    """Who says to which account scrap goes."""
+    looks = f", and {accounts.model} looks it over" if accounts.model else ""
+    return f"{accounts.table.name} gives scrap its G/L account{looks}"
 
 
 def _writes(mode: str, posting: str) -> str:

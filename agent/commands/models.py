@@ -197,12 +197,13 @@ def _alias_problem(folder: Path) -> str:
 
 def shelf_of(place: Place) -> Shelf:
     """The models of this place, and what the workflows of its configuration feed them with."""
-    tree = read_yaml(place.file).get("workflows")
+    tree = read_yaml(place.file)
+    workflows, looks = tree.get("workflows"), tree.get("accounts", "model")
     flows = []
-    for name, item in (tree.mapping if tree else {}).items():
+    for name, item in (workflows.mapping if workflows else {}).items():
         kind, model = item.get("kind"), item.get("model")
         flows.append((kind.text if kind else name, model.text if model else None))
-    return Shelf.of(place.models, place.model_keys, flows)
+    return Shelf.of(place.models, place.model_keys, flows, accounts=looks.text if looks else None)
 
 
 def tried(shelf: Shelf, name: str, version: str) -> None:
@@ -360,17 +361,27 @@ def explain(*, name: str | None, version: str | None, event: int | None, place: 
 def _explain_event(place: Place, event: int, *, json: bool) -> None:
     """What made the difference, asked of the very version that scored. Raises NotFound, ModelUnfit."""
     found = place.look(lambda connection: decisions.of_event(connection, event))
-    if found is None or not ("score" in found.detail or "unfit" in found.detail):
+    if found is None or not any(one.keys() & {"score", "unfit"} for one in decisions.asked(found.detail)):
         raise NotFound(f"no model has scored event {event}; `gatepost trace {event}` tells what became of it")
     again = replay.alone(found, place.models, place.model_keys, {})
     told = explained(found.detail, place.models, place.model_keys)
     if json:
         show.data({"event": event, "recorded": found.detail.get("score"), "same": again["same"], **told})
         return
+    account = told["account"]
+    if "score" in found.detail or account is None:
+        _tell_event(event, told, same=not again["differences"])
+    if account is not None:
+        _tell_event(event, account, ", its account", same=again["account"]["same"])
+
+
+def _tell_event(event: int, told: Mapping[str, Any], about: str = "", *, same: bool) -> None:
+    """One answer. Raises ModelUnfit where there is none to tell of."""
     if told["problem"]:
         raise ModelUnfit(told["problem"])
-    verdict = "the same" if again["same"] else f"NOT the same: `gatepost replay {event}` shows the difference"
-    show.say(f"event {event}: {told['confidence']:.4f} by {told['model']}, asked again: {verdict}")
+    verdict = "the same" if same else f"NOT the same: `gatepost replay {event}` shows the difference"
+    said = f" for {told['said']}" if told["said"] else ""
+    show.say(f"event {event}{about}: {told['confidence']:.4f}{said} by {told['model']}, asked again: {verdict}")
     for reason in told["reasons"]:
         show.folded(f"  because: {reason}")
     rows = [(one["text"], one["value"], one["usual"], f"{one['points']:+.1f}") for one in told["inputs"]]

@@ -90,7 +90,7 @@ def _one(place: Place, files: Sequence[apsw.Connection], versions: Versions, nam
         show.say(f"nothing was decided about event {name}; {name} means something else, too: `gatepost trace {name}`")
     if json:
         show.data({**data, "today": today})
-    for line in () if json else (*told(replayed, data["likely"]), *_told_of_today(today)):
+    for line in () if json else (*told(replayed, data), *_told_of_today(today)):
         show.folded(line)
     if not replayed.same:
         raise GatepostError(f"event {found.event}: it is not shown that the same would be decided again")
@@ -119,10 +119,19 @@ def _meant(live: apsw.Connection, name: str) -> Iterator[int]:
             yield meaning.event
 
 
-def told(replayed: Replayed, causes: Iterable[str]) -> Iterator[str]:
-    """One replay, for people: a line where it is the same."""
-    decided, detail = replayed.decided, replayed.decided.detail
-    head = f"event {decided.event}, decided {show.moment(decided.at.isoformat())}:"
+def told(replayed: Replayed, data: Mapping[str, Any]) -> Iterator[str]:
+    """One replay, for people: a line for each answer where it is the same. `data` is the same for programs."""
+    decided = replayed.decided
+    yield from _told(replayed, data["likely"], decided.detail, f"event {decided.event}")
+    if replayed.account is not None:
+        account = decided.detail["account"]
+        head = f"event {decided.event}, its account {account['account'] or 'that no rule gives'}"
+        yield from _told(replayed.account, data["account"]["likely"], account, head)
+
+
+def _told(replayed: Replayed, causes: Iterable[str], detail: Mapping[str, Any], head: str) -> Iterator[str]:
+    """One answer; `detail` is the part of the record that holds it."""
+    head = f"{head}, decided {show.moment(replayed.decided.at.isoformat())}:"
     went = f"; {detail['route']}" if "route" in detail else ""
     if replayed.problem:
         yield f"{head} cannot be computed again: {replayed.problem}"
@@ -136,11 +145,10 @@ def told(replayed: Replayed, causes: Iterable[str]) -> Iterator[str]:
     elif "unfit" in detail:
         yield f"{head} the same: {replayed.model} has no answer to this row{went}"
     else:
-        yield from _the_same(replayed, head, went)
+        yield from _the_same(replayed, detail["score"], head, went)
 
 
-def _the_same(replayed: Replayed, head: str, went: str) -> Iterator[str]:
-    score = replayed.decided.detail["score"]
+def _the_same(replayed: Replayed, score: Mapping[str, Any], head: str, went: str) -> Iterator[str]:
     how = "bit by bit" if replayed.exact else "within rounding (its record keeps no more)"
     bar = f"; the bar was {score['bar']:.2f}" if "bar" in score else ""
     yield f"{head} the same: {replayed.model} answers {score['confidence']:.4f} again, {how}{bar}{went}"
@@ -196,7 +204,7 @@ def _all(files: Iterable[apsw.Connection], versions: Versions, span: tuple[int, 
                 _count(counts, one)
                 if not one.same:
                     wrong.append(as_data(one, decisions.ran_with(file, one.decided.seq)))
-                    for line in () if json else told(one, wrong[-1]["likely"]):
+                    for line in () if json else told(one, wrong[-1]):
                         show.folded(line)
     if json:
         show.data({**counts, "wrong": wrong})
@@ -210,11 +218,12 @@ def _all(files: Iterable[apsw.Connection], versions: Versions, span: tuple[int, 
 
 def _count(counts: dict[str, int], one: Replayed) -> None:
     counts["decided"] += 1
-    if one.problem:
+    answers = [one] if one.account is None else [one, one.account]
+    if any(each.problem for each in answers):
         counts["not_computed"] += 1
-    elif one.differences:
+    elif any(each.differences for each in answers):
         counts["different"] += 1
     else:
         counts["same"] += 1
-        counts["without_model"] += not one.model
-        counts["within_rounding"] += not one.exact
+        counts["without_model"] += not any(each.model for each in answers)
+        counts["within_rounding"] += not all(each.exact for each in answers)

@@ -241,16 +241,13 @@ def _step(one: Mapping[str, Any], shown: Shown, behind: Collection[int]) -> Iter
     for reason in detail.pop("reasons", None) or ():
         yield f"    because: {reason}"
     if score:
-        moved = f", odds moved by {score['shift']:+.2f}" if "shift" in score else ""
-        yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…){moved}"
-        if "top" in score:
-            yield "    it may be: " + ", ".join(f"{name} {share:.2f}" for name, share in score["top"])
-        yield from (f"    score says: {reason}" for reason in score["reasons"])
-        called = [f"{name} " for name in shown.names(score)]
-        if len(called) != len(score["features"]):
-            called = [""] * len(score["features"])
-        facts = ", ".join(f"{name}{_number(value)}" for name, value in zip(called, score["features"], strict=True))
-        yield f"    facts it saw: {facts}"
+        yield from _score(score, shown)
+    account = detail.pop("account", None)
+    if isinstance(account, Mapping):  # of a correction it is a number
+        yield f"    account: {_account(account)}"
+        yield from _score(account["score"], shown) if "score" in account else ()
+    elif account:
+        detail["account"] = account
     yield from (f"    live: {_live(fact)}" for fact in detail.pop("live", None) or ())
     yield from show.said(detail.pop("said", None), "    ")
     subject = detail.pop("subject", None)
@@ -262,6 +259,29 @@ def _step(one: Mapping[str, Any], shown: Shown, behind: Collection[int]) -> Iter
     lines = show.pairs(detail, "    ")
     if lines:
         yield lines
+
+
+def _score(score: Mapping[str, Any], shown: Shown) -> Iterator[str]:
+    """What a model said, and what it saw."""
+    moved = f", odds moved by {score['shift']:+.2f}" if "shift" in score else ""
+    yield f"    score: {score['confidence']:.3f} by {score['model']} (sha256 {score['sha256'][:12]}…){moved}"
+    if "top" in score:
+        yield "    it may be: " + ", ".join(f"{name} {share:.2f}" for name, share in score["top"])
+    yield from (f"    score says: {reason}" for reason in score["reasons"])
+    called = [f"{name} " for name in shown.names(score)]
+    if len(called) != len(score["features"]):
+        called = [""] * len(score["features"])
+    facts = ", ".join(f"{name}{_number(value)}" for name, value in zip(called, score["features"], strict=True))
+    yield f"    facts it saw: {facts}"
+
+
+def _account(account: Mapping[str, Any]) -> str:
+    """What the table said, and of what."""
+    beside = f" and cost centre {account['cost_center']}" if account.get("cost_center") else ""
+    gave = f"{account['account']}{beside}" if account["account"] else "none: no rule fits"
+    valued = account["valuation_class"] or "none"
+    case = f"movement {account['movement']}, valuation class {valued}, cost object {account['cost_object']}"
+    return f"{gave} ({case})".replace("cost_center", "cost centre")
 
 
 def _made(id: int, state: str, behind: Collection[int]) -> str:

@@ -246,6 +246,7 @@ def files_of(file: Path, document: Document | None) -> list[Path]:
     levels = ("*", "*/*")  # a model has a folder of its own; deeper, a mistyped folder would read the whole disk
     below = [path for folder in folders for level in levels for path in sorted(folder.glob(level))]
     read = [file, document.units, *(path for path in below if path.suffix in READ_SUFFIXES)]
+    read += [document.accounts.table] if document.accounts else []
     return [path for path in read if path.is_file()]
 
 

@@ -282,6 +282,7 @@ def existing_paths(wiring: Wiring) -> Findings:
         (("models",), "folder", Path.is_dir),
         (("model_keys",), "folder", Path.is_dir),
         (("units",), "file", Path.is_file),
+        (("accounts", "table"), "file", Path.is_file),
     ):
         node = wiring.tree.get(*keys)
         if node is not None and node.text and not there(Path(node.file).parent / node.text):

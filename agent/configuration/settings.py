@@ -312,6 +312,20 @@ class Audit(Settings):
     )
 
 
+class Accounts(Settings):
+    """Which G/L account a posting goes to, where the agent shall say it to the ERP: scrap by 551, 553 and 555."""
+
+    table: Path = Field(
+        description="The file whose rules decide, by movement type, valuation class and cost object; where none fits "
+        "the posting is held"
+    )
+    model: str | None = Field(
+        default=None,
+        description="The folder below `models` that looks them over: what it holds for unlikely is held, and nothing "
+        "is changed; none: the table alone",
+    )
+
+
 class Log(Settings):
     """What the agent writes to standard error."""
 
@@ -330,6 +344,9 @@ class Document(Settings):
     drift: Drift = Field(default=Drift(), description="Inputs of models that drift away")
     posting_date: PostingDate = Field(default=PostingDate(), description="Posting dates past a closed period")
     quarantine: Quarantine = Field(default=Quarantine(), description="Messages that cannot be posted as they are")
+    accounts: Accounts | None = Field(
+        default=None, description="G/L accounts of postings; absent: the ERP finds them alone"
+    )
     mappings: Path = Field(default=Path("mappings"), description="Folder of the message mappings")
     masterdata: Path = Field(default=Path("masterdata"), description="Folder of the master data")
     units: Path = Field(default=Path("units.yaml"), description="File of the unit codes")

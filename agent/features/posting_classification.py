@@ -15,6 +15,7 @@ from agent.features.row import Value
 SMALLEST: Final = Decimal("0.0001")  # a price or quantity below counts as this before its logarithm
 NUMBERS: Final = ("log_price", "log_quantity", "log_value")
 CATEGORIES: Final = ("movement", "cost_object", "material_type", "base_unit", "storage_location")
+NAMES: Final = (*NUMBERS, *CATEGORIES)
 
 
 def features(

@@ -67,6 +67,8 @@ def _record(one: Case, sent: Sent, route: Route, reasons: tuple[str, ...], facts
     )  # fmt: skip
     if isinstance(one.score, ModelUnfit) and model is not None and one.features is not None:
         detail["unfit"] = record.unfit(model.name, model.digest, one.features)
+    if one.accounted is not None:
+        detail["account"] = record.accounted(one.accounted)
     if said := proposal.said or (_said(proposal, facts) if route is not _POST else None):
         detail["said"] = dict(said)
     if len(sent) < len(proposal.drafts):

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence, Set
 from datetime import date
 from hashlib import sha256
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agent import authority
 from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Facts, LiveState
 from agent.judging import freshness, numbering
+from agent.judging.accounting import accounted
 from agent.judging.concluding import conclude
 from agent.judging.judgement import Judgement, Memory, Verdict
 from agent.judging.reading import (
@@ -25,7 +26,7 @@ from agent.judging.reading import (
     recognise,
     workflow_failed,
 )
-from agent.judging.rules import Model, Rules
+from agent.judging.rules import Model, Rules, SecondLook
 from agent.masterdata.entities import Fact
 from agent.ports import Event, Route
 from agent.scores import Features
@@ -80,11 +81,20 @@ def judge(
         one.gap = numbering.follow(states, one.sequence_key, one.report, one.event.id)
     finals = {one.report.order for one in fresh if one.report.final}
     waiting = memory.in_quarantine(finals) if finals else frozenset[tuple[str, int]]()
-    decided, states = _decide(fresh, facts, states, today, waiting, verdicts)
+    around = _Around(facts, rules.second_look, today)
+    decided, states = _decide(fresh, around, states, waiting, verdicts)
     for one in decided:
         verdicts[one.event.id] = conclude(one, facts, reconciled_us)
     changed = {key: value for key, value in states.items() if before.get(key) is not value}
     return Judgement([verdicts[event.id] for event in events], changed, documents, learnt)
+
+
+class _Around(NamedTuple):
+    """What counts for every report of a batch."""
+
+    facts: Facts
+    second_look: SecondLook | None
+    today: date
 
 
 def of_one_sort(events: Iterable[Event]) -> list[Event]:
@@ -138,9 +148,8 @@ def _look(fresh: Iterable[Case], live: LiveState, facts: Facts, today: date) -> 
 
 def _decide(
     fresh: Sequence[Case],
-    facts: Facts,
+    around: _Around,
     before: dict[str, Any],
-    today: date,
     waiting: Set[tuple[str, int]],
     verdicts: dict[int, Verdict],
 ) -> tuple[Sequence[Case], dict[str, Any]]:
@@ -150,28 +159,29 @@ def _decide(
     """
     while True:
         states = dict(before)
-        proposed = [one for one in fresh if _propose(one, facts, states, today, verdicts)]
+        proposed = [one for one in fresh if _propose(one, around, states, verdicts)]
         for one in proposed:
             if one.report.final:
                 _overtake_nothing_unseen(one, waiting | Judgement([*verdicts.values()]).in_quarantine())
             one.decision = authority.decide(
-                one.proposal, one.assignment.rule, today, one.score, one.not_fresh, one.message_key
+                one.proposal, one.assignment.rule, around.today, one.score, one.not_fresh, one.message_key
             )
         fresh = [one for one in proposed if _acceptable(one, verdicts)]
         if len(fresh) == len(proposed):
             return proposed, states
 
 
-def _propose(one: Case, facts: Facts, states: dict[str, Any], today: date, verdicts: dict[int, Verdict]) -> bool:
+def _propose(one: Case, around: _Around, states: dict[str, Any], verdicts: dict[int, Verdict]) -> bool:
     """Propose one report and fold the streaming states; False: it went into quarantine."""
-    workflow, keys = one.assignment.workflow, one.state_keys
+    workflow, keys, facts = one.assignment.workflow, one.state_keys, around.facts
     before = [states.get(key, {}) for key in keys]
     try:
         if one.assignment.classifies is not None:
             _classify(one, facts, before)
         score = None if isinstance(one.score, ModelUnfit) else one.score
         proposal, after = workflow.propose(one.report, facts, score, before)
-        one.proposal = authority.redated(proposal, one.assignment.rule, today)
+        proposal, one.accounted = accounted(proposal, facts, around.second_look, one.assignment.sensitive)
+        one.proposal = authority.redated(proposal, one.assignment.rule, around.today)
     except BadPayload as error:
         verdicts[one.event.id] = case_quarantined(one, error.reason, str(error), error.awaits)
         return False

@@ -12,6 +12,7 @@ from agent import own_events
 from agent.errors import BadPayload, ModelUnfit
 from agent.isa95 import MaterialUse, SegmentResponse
 from agent.judging import freshness
+from agent.judging.accounting import Accounted
 from agent.judging.judgement import Verdict
 from agent.judging.rules import Assignment, Rules
 from agent.masterdata.documents import from_document, to_document
@@ -44,6 +45,7 @@ class Case:
     seen: tuple[freshness.Seen, ...] = ()  # live facts that its rule asks for
     not_fresh: tuple[str, ...] = ()
     proposal: Proposal = _NOTHING
+    accounted: Accounted | None = None
     decision: Decision = _UNDECIDED
 
 

@@ -14,6 +14,11 @@
         unknown                                of classes: values of categories that the model does not know
     unfit                                      instead of a score, where the model was asked and had no answer
         model, sha256, features                which file was given what; the reasons say why
+    account                                    where a table gives postings their G/L account:
+        movement, valuation_class, cost_object what it was asked
+        account, cost_center                   what it says; an empty account: no rule fits
+        score, unfit                           as above, of the model that looks it over; `bar` is what it must give
+                                               the table's account at least
     said                                       reader → sentence, where a person looks; else made when it is shown
     live, gap, why                             live facts that were looked at, missing numbers, the alarm
     answer                                     what a program that asked was told
@@ -32,6 +37,7 @@ from typing import Any
 from agent.authority import Rule
 from agent.errors import ModelUnfit
 from agent.judging import freshness
+from agent.judging.accounting import Accounted
 from agent.ports import Proposal, Route
 from agent.scores import Answer, Classified, Features, Score
 
@@ -120,6 +126,21 @@ def unfit(model: str, sha256: str, features: Features) -> dict[str, Any]:
     """What is kept where the model had no answer: it may just be that a number was out of every range."""
     given = [str(value) if value in (inf, -inf) else value for value in numbers(features)]
     return {"model": model, "sha256": sha256, "features": given}
+
+
+def accounted(found: Accounted) -> dict[str, Any]:
+    """What is kept of the account of a posting."""
+    kept: dict[str, Any] = {**found.case._asdict(), "account": ""}
+    if found.rule is not None:
+        kept |= found.rule.given()
+    look, answer = found.look, found.answer
+    if look is not None and isinstance(answer, Classified):
+        kept["score"] = scored(answer, look.least)
+        if look.raised_from is not None:
+            kept["score"]["raised_from"] = look.raised_from
+    elif look is not None and found.features is not None:
+        kept["unfit"] = unfit(look.model.name, look.model.digest, found.features)
+    return kept
 
 
 def numbers(values: Sequence[float]) -> Sequence[float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, NamedTuple, Protocol
 
@@ -12,9 +12,11 @@ from agent.errors import ModelUnfit
 from agent.facts import Facts
 from agent.isa95 import SegmentResponse
 from agent.mapping import Mappings
+from agent.masterdata.accounts import LEAST
 from agent.ports import Classifies, ErpTarget, Kind, TakesAShare, Workflow
 from agent.scores import Classified, Features, Score
 
+DRIFTED: Final = 0.5  # in place of LEAST while what the model of the accounts is asked has drifted
 OWN: Final = ""  # the role of a draft that goes to the workflow's own target
 _OFF: Final = "off"
 
@@ -37,6 +39,9 @@ class Model(Protocol):
 
     def unknown(self, values: Mapping[str, float | str | None]) -> Mapping[str, str]:
         """Category → its value, which has no place in the row."""
+
+    def why(self, answer: Classified) -> tuple[str, ...]:
+        """What speaks for the likeliest class of this answer."""
 
 
 class Door(NamedTuple):
@@ -69,6 +74,24 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondLook:
+    """The model that looks over the table of accounts, and below which probability of its account it doubts it."""
+
+    name: str  # as the configuration calls it
+    model: Model
+    least: float = LEAST
+
+    @property
+    def raised_from(self) -> float | None:
+        """The usual limit, while a drift has raised it."""
+        return LEAST if self.least > LEAST else None
+
+    def asking(self, *, drifted: bool) -> SecondLook:
+        """The same, doubting sooner where what it is asked has drifted."""
+        return replace(self, least=DRIFTED if drifted else LEAST)
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Everything that decides, in one version; swapped as a whole between two batches."""
 
@@ -77,6 +100,7 @@ class Rules:
     facts: Facts
     assignments: Mapping[str, Assignment]  # kind of report → workflow
     patience: timedelta  # how long after its arrival a report is read again when what it names becomes known
+    second_look: SecondLook | None = None  # at the accounts; None: the table alone decides them
 
     def whose(self, report: SegmentResponse) -> Assignment | None:
         """Who decides about it: whoever reads its kind, else who takes what that one leaves to others; None: nobody."""
@@ -94,4 +118,5 @@ class Rules:
     @property
     def models(self) -> Mapping[str, Model]:
         """What scores, by the name that workflows ask for."""
-        return {one.rule.model: one.model for one in self.assignments.values() if one.model is not None}
+        found = {one.rule.model: one.model for one in self.assignments.values() if one.model is not None}
+        return found | ({self.second_look.name: self.second_look.model} if self.second_look else {})

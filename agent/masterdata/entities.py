@@ -20,7 +20,10 @@ ZERO = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A material of the ERP. `price` is money per base unit; `units` maps other units to base units per one of them."""
+    """A material of the ERP. `price` is money per base unit; `units` maps other units to base units per one of them.
+
+    Of `material_type` and `valuation_class` a table of accounts makes use; empty: not told.
+    """
 
     kind: ClassVar[str] = "material"
     material: str
@@ -29,6 +32,8 @@ class Material:
     price: Decimal = ZERO
     batch_managed: bool = False
     units: Mapping[str, Fraction] = field(default_factory=lambda: MappingProxyType({}))
+    material_type: str = ""
+    valuation_class: str = ""
 
     @property
     def key(self) -> str:

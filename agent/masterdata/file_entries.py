@@ -56,6 +56,12 @@ class MaterialEntry(Entry):
     units: Annotated[dict[str, Fraction], BeforeValidator(_conversions)] = Field(
         default_factory=dict, description="other units of the material, like DR=200; GRM=1/1000"
     )
+    material_type: str = Field(
+        default="", pattern=r"^[0-9A-Z]{0,4}$", description="its type in the ERP, like HALB; for `accounts`"
+    )
+    valuation_class: str = Field(
+        default="", pattern=r"^([0-9A-Z]{4})?$", description="its valuation class in the ERP, like 7900; for `accounts`"
+    )
 
 
 class BomLine(Settings):

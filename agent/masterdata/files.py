@@ -111,7 +111,10 @@ class _File:
 def _material(entry: MaterialEntry, code: Callable[[str], str]) -> Fact:
     units = {code(unit): factor for unit, factor in entry.units.items()}
     base = code(entry.base_unit)
-    return Material(entry.material, base, entry.text, entry.price, entry.batch_managed, units)
+    return Material(
+        entry.material, base, entry.text, entry.price, entry.batch_managed, units,
+        entry.material_type, entry.valuation_class,
+    )  # fmt: skip
 
 
 def _bom(entry: BomEntry, code: Callable[[str], str]) -> Fact:

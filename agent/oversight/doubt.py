@@ -21,6 +21,7 @@ from agent import authority
 from agent.configuration.settings import Drift
 from agent.errors import Conflict
 from agent.judging.rules import Rules
+from agent.masterdata.accounts import LEAST
 from agent.people.desk import Act, Desk
 from agent.ports import Clock
 from agent.scoring import drift
@@ -75,7 +76,10 @@ class Doubt:
                 one.model.explain_below(rule.min_confidence)
                 one.model.recalibrate(state.shift if self._settings().recalibrate else 0.0)
             assignments[kind] = replace(one, rule=rule)
-        return replace(rules, assignments=MappingProxyType(assignments))
+        look = rules.second_look
+        if look is not None and isinstance(look.model, Model):
+            look = look.asking(drifted=self._state(look.model).raised)
+        return replace(rules, assignments=MappingProxyType(assignments), second_look=look)
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -89,6 +93,8 @@ class Doubt:
         for one in rules.assignments.values():
             if isinstance(one.model, Model):
                 await self._follow(one.model, authority.lowered(one.rule).min_confidence, settings)
+        if rules.second_look is not None and isinstance(rules.second_look.model, Model):
+            await self._follow(rules.second_look.model, LEAST, settings)
         if self._in_force() != in_force:
             self._swap(self._rules())
 

@@ -30,10 +30,17 @@ _one_at_a_time = threading.Lock()  # whoever opens many at once: the other cores
 
 
 def explained(detail: Mapping[str, Any], models: Path, keys: Path) -> dict[str, Any]:
-    """What people read of the score in this record: `reasons` as sentences, `inputs` one by one; else a `problem`.
+    """What people read of the scores in this record: `reasons` as sentences, `inputs` one by one; else a `problem`.
 
-    `keys` is the folder of those whose models are believed.
+    `account` is the same of the model that looked over the account, None where none did. `keys` is the folder of those
+    whose models are believed.
     """
+    account = detail.get("account", {})
+    looked = bool(account.keys() & {"score", "unfit"})
+    return {**_explained(detail, models, keys), "account": _explained(account, models, keys) if looked else None}
+
+
+def _explained(detail: Mapping[str, Any], models: Path, keys: Path) -> dict[str, Any]:
     score = detail.get("score")
     if score is None:
         return silent(detail, "the model had no answer to it" if "unfit" in detail else "no model has scored it")

@@ -20,6 +20,7 @@ import apsw
 
 from agent.configuration.settings import Promotion
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
+from agent.features import posting_classification
 from agent.oversight import contest
 from agent.oversight.rows import Rows
 from agent.people.desk import Act, Desk
@@ -47,14 +48,17 @@ class Shelf:
     kinds: Mapping[str, str] = field(default_factory=dict)  # model → what its workflow asks for
 
     @classmethod
-    def of(cls, models: Path, keys: Path, flows: Iterable[tuple[str, str | None]]) -> Shelf:
-        """From kind and model of every workflow."""
+    def of(
+        cls, models: Path, keys: Path, flows: Iterable[tuple[str, str | None]], *, accounts: str | None = None
+    ) -> Shelf:
+        """From kind and model of every workflow, and the model that looks over the accounts."""
         asked = {model: _workflow(kind) for kind, model in flows if model and kind in WORKFLOWS}
-        return cls(
-            models, keys,
-            {model: workflow.feature_names for model, workflow in asked.items()},
-            {model: kind_for(workflow) for model, workflow in asked.items()},
-        )  # fmt: skip
+        features = {model: tuple(workflow.feature_names) for model, workflow in asked.items()}
+        kinds = {model: kind_for(workflow) for model, workflow in asked.items()}
+        if accounts:
+            features[accounts] = posting_classification.NAMES
+            kinds[accounts] = "classes"
+        return cls(models, keys, features, kinds)
 
     def load(
         self,

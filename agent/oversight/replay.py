@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,12 +18,15 @@ from agent import authority, selfcheck
 from agent.configuration.settings import AuthorityMode
 from agent.errors import GatepostError, ModelUnfit
 from agent.judging import record
+from agent.judging.accounting import ACCOUNT
+from agent.masterdata.accounts import disagrees
 from agent.ports import Route
 from agent.scores import Features
 from agent.scoring import registry
 from agent.scoring.inference import PATIENCE_S, Model
 from agent.scoring.recalibration import shifted
 from agent.scoring.registry import Keys
+from agent.store import decisions
 from agent.store.decisions import Decided
 
 ROUNDING: Final = 1e-6  # between float32 answers of one model: where a record does not say which row of a run it was
@@ -40,7 +43,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of computing one decision again. `problem` says why it could not be computed."""
+    """What became of computing one answer of a decision again. `problem` says why it could not be computed."""
 
     decided: Decided
     model: str = ""  # name/version; empty: none was asked
@@ -48,11 +51,12 @@ class Replayed:
     differences: tuple[Difference, ...] = ()
     problem: str = ""
     reasons: tuple[str, ...] = ()  # as they would be told now, where another release worded them
+    account: Replayed | None = None  # the same of the model that looked over the account, where one did
 
     @property
     def same(self) -> bool:
-        """Whether it is as it was."""
-        return not self.differences and not self.problem
+        """Whether all of it is as it was."""
+        return not self.differences and not self.problem and (self.account is None or self.account.same)
 
 
 # ── the very file ───────────────────────────────────────────────────────────────────────────────────────────
@@ -93,11 +97,14 @@ class Versions:
 def replay(found: Sequence[Decided], versions: Versions) -> list[Replayed]:
     """Each of these decisions computed again. Of few, or of one after the other as they were made, this is quick."""
     answers = _answers(found, versions)
-    return [_compared(one, answers.get(one.seq), versions) for one in found]
+    return [_compared(one, answers, versions) for one in found]
+
+
+_Key = tuple[int, str]  # row of the trail, and about what of it: "" or ACCOUNT
 
 
 class _Asked(NamedTuple):
-    seq: int
+    key: _Key
     row: Features
     at: int
     of: int
@@ -106,22 +113,23 @@ class _Asked(NamedTuple):
 Answer = tuple[float, ...] | ModelUnfit
 
 
-def _answers(found: Iterable[Decided], versions: Versions) -> dict[int, Answer]:
-    """By row of the trail what the model says now."""
-    answers: dict[int, Answer] = {}
+def _answers(found: Iterable[Decided], versions: Versions) -> dict[_Key, Answer]:
+    """What models say now."""
+    answers: dict[_Key, Answer] = {}
     asked: dict[tuple[str, str], list[_Asked]] = defaultdict(list)
     for one in found:
-        if score := one.detail.get("score"):
-            at, of = score.get("run", (0, 1))
-            question = _Asked(one.seq, record.values(score["features"]), at, of)
-            asked[score["model"], score["sha256"]].append(question)
+        for about, part in zip(("", ACCOUNT), decisions.asked(one.detail), strict=False):
+            if score := part.get("score"):
+                at, of = score.get("run", (0, 1))
+                question = _Asked((one.seq, about), record.values(score["features"]), at, of)
+                asked[score["model"], score["sha256"]].append(question)
     for (name, sha256), questions in asked.items():
         try:
             model = versions.find(name, sha256)
             for run in _runs(questions):
                 answers |= _run(model, run)
         except ModelUnfit as error:
-            answers |= {one.seq: error for one in questions if one.seq not in answers}
+            answers |= {one.key: error for one in questions if one.key not in answers}
     return answers
 
 
@@ -137,24 +145,38 @@ def _runs(questions: Iterable[_Asked]) -> Iterator[dict[int, _Asked]]:
     yield from open_.values()
 
 
-def _run(model: Model, run: Mapping[int, _Asked]) -> dict[int, Answer]:
+def _run(model: Model, run: Mapping[int, _Asked]) -> dict[_Key, Answer]:
     """One run with as many rows as then: the last bit of some graphs depends on place and number, not on the others."""
     some = next(iter(run.values()))
     rows = [run.get(at, some).row for at in range(some.of)]
     outputs = model.run(np.array(rows, np.float32)).tolist()
-    return {one.seq: tuple(outputs[at]) for at, one in run.items()}
+    return {one.key: tuple(outputs[at]) for at, one in run.items()}
 
 
 # ── comparing ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _compared(one: Decided, answer: Answer | None, versions: Versions) -> Replayed:
+def _compared(one: Decided, answers: Mapping[_Key, Answer], versions: Versions) -> Replayed:
     if not one.detail:
         return Replayed(one, problem="its record is damaged: `gatepost audit verify` shows which rows are")
-    unfit = one.detail.get("unfit")
+    found = _again(one, one.detail, answers.get((one.seq, "")), versions)
+    if found.model and not found.problem and "score" in one.detail:
+        found = replace(found, differences=(*found.differences, *_route(one.detail, one.detail["score"])))
+    account = one.detail.get(ACCOUNT)
+    if account is None or not account.keys() & {"score", "unfit"}:
+        return found
+    looked = _again(one, account, answers.get((one.seq, ACCOUNT)), versions)
+    if not looked.problem and "score" in account:
+        looked = replace(looked, differences=(*looked.differences, *_doubted(one.detail, account, versions)))
+    return replace(found, account=looked)
+
+
+def _again(one: Decided, part: Mapping[str, Any], answer: Answer | None, versions: Versions) -> Replayed:
+    """What this part of the record holds of a model, and what that says now."""
+    unfit = part.get("unfit")
     if unfit and unfit["sha256"]:  # else there was no model that fitted
         return _still_unfit(one, unfit, versions)
-    score = one.detail.get("score")
+    score = part.get("score")
     if score is None:
         return Replayed(one)
     if answer is None or isinstance(answer, ModelUnfit):
@@ -162,7 +184,7 @@ def _compared(one: Decided, answer: Answer | None, versions: Versions) -> Replay
     model = versions.find(score["model"], score["sha256"])
     column = max(range(len(answer)), key=answer.__getitem__) if score.get("kind") == "classes" else None
     meant = model.manifest.output.column if column is None else column
-    differences = (*_outputs(score, answer, meant), *_route(one.detail, score))
+    differences = tuple(_outputs(score, answer, meant))
     return Replayed(one, score["model"], "outputs" in score, differences, reasons=_reworded(score, model))
 
 
@@ -209,6 +231,16 @@ def _route(detail: Mapping[str, Any], score: Mapping[str, Any]) -> Iterator[Diff
         yield Difference("route", detail["route"], " or ".join(possible))
 
 
+def _doubted(detail: Mapping[str, Any], account: Mapping[str, Any], versions: Versions) -> Iterator[Difference]:
+    """Whether what the model held for unlikely waited for a person."""
+    score = account["score"]
+    classes = versions.find(score["model"], score["sha256"]).manifest.classes
+    probabilities = dict(zip(classes, score["outputs"], strict=True))
+    likely = disagrees(account[ACCOUNT], probabilities, score["bar"])
+    if likely is not None and detail["route"] == Route.POST:
+        yield Difference("route", detail["route"], "held")
+
+
 def _possible(detail: Mapping[str, Any], *, held: bool) -> Sequence[str]:
     """Where a decision may have gone by mode and bar; other rules can only hold it."""
     if detail["mode"] == AuthorityMode.ADVISE or any(one.endswith(OFF) for one in detail["reasons"]):
@@ -248,6 +280,7 @@ def as_data(replayed: Replayed, ran_with: Mapping[str, str]) -> dict[str, Any]:
         "same": replayed.same, "exact": replayed.exact, "problem": replayed.problem or None,
         "differences": [one._asdict() for one in replayed.differences], "reasons_now": list(replayed.reasons),
         "likely": likely(replayed, ran_with, selfcheck.computes_with()),
+        "account": as_data(replayed.account, ran_with) if replayed.account else None,
     }  # fmt: skip
 
 

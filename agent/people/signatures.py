@@ -11,6 +11,7 @@ from agent.access.callers import Identity, NoRight
 from agent.access.envelope import SignatureRefused
 from agent.access.rights import Action, Right, why_not_this, with_it
 from agent.errors import BadPayload, Conflict, GatepostError, NotFound, StoreError
+from agent.judging import accounting
 from agent.people import approving, scrap_reasons
 from agent.people.approving import Asked
 from agent.people.desk import Desk
@@ -176,6 +177,8 @@ class Signatures:
         first, *others = corrections.corrected(posting, changes, together)
         meant = scrap_reasons.meant(first.payload, changes, self.around.facts)
         first = first._replace(payload={**first.payload, **meant})
+        booked = accounting.corrected(first.payload, changes, self.around.facts)
+        first = first._replace(payload={**first.payload, **booked})
         was = {one["id"]: one for one in (posting, *together)}
         for new in (first, *others):
             one = was[new.id]

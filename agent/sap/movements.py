@@ -21,6 +21,7 @@ def scrap(payload: Mapping[str, Any], key: str, rules: Rules) -> Call:
     item = _item(payload, SCRAPPING, rules) | {
         "CostCenter": cost_center,
         "ManufacturingOrder": "" if cost_center else payload.get("order"),
+        "GLAccount": payload.get("account"),
         "GoodsMovementReasonCode": payload.get("reason"),
     }
     return material_document(service_of(Kind.SCRAP, rules), ISSUE, item, payload, key, rules)

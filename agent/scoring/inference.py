@@ -60,6 +60,10 @@ class Absent:
         """It knows no categories either."""
         return {}
 
+    def why(self, answer: Classified) -> tuple[str, ...]:
+        """It gave no answer."""
+        return ()
+
 
 class Model:
     """A model that fits its manifest. It is safe to ask from one thread at a time.
@@ -172,6 +176,13 @@ class Model:
             return [self._speaking(row) for row in rows[:, None]]
         column = self.manifest.output.column
         return self._reasons.of(rows, lambda asked: self.run(asked)[:, column])
+
+    def why(self, answer: Classified) -> tuple[str, ...]:
+        """What speaks for the likeliest class of this answer of its; nothing where it was cut off in telling."""
+        try:
+            return self._speaking(np.array([answer.features], np.float32))
+        except ModelUnfit:
+            return ()
 
     def _speaking(self, row: Table) -> tuple[str, ...]:
         likeliest = int(self.run(row).argmax())

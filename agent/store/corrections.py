@@ -21,8 +21,9 @@ from agent.store.transaction import Transaction
 CORRECTABLE: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.GOODS_ISSUE: ("quantity",),
     Kind.CONFIRMATION: ("yield", "scrap", "rework", "scrap_reason"),
-    Kind.SCRAP: ("cause", "quantity"),
+    Kind.SCRAP: ("cause", "account", "quantity"),
 }
+_WHERE_DECIDED: Final = ("account",)  # only where the agent says it to the ERP
 _COUNTS: Final = {  # towards the value
     Kind.GOODS_ISSUE: ("quantity",),
     Kind.CONFIRMATION: ("yield", "scrap"),
@@ -30,7 +31,7 @@ _COUNTS: Final = {  # towards the value
 }
 _SCRAPPED: Final = {Kind.SCRAP: "quantity", Kind.CONFIRMATION: "scrap"}  # of the first of a group of scrap
 _TO_BLOCKED: Final = "344"
-_WORDS: Final = ("scrap_reason", "cause")  # all others are quantities
+_WORDS: Final = ("scrap_reason", "cause", "account")  # all others are quantities
 _CENT: Final = Decimal("0.01")
 _QUANTITY: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")  # as it is sent: nothing else that Decimal would read
 Shown = Mapping[str, Any]
@@ -49,7 +50,8 @@ def correctable(posting: Shown, with_it: Sequence[Shown] = ()) -> tuple[str, ...
 
     Words always; a quantity where it stands alone, or where it is known what it means for the rest of its group.
     """
-    known = CORRECTABLE.get(posting["kind"], ())
+    payload, known = posting["payload"], CORRECTABLE.get(posting["kind"], ())
+    known = tuple(name for name in known if name not in _WHERE_DECIDED or name in payload)
     if not with_it:
         return known
     scrapped = _scrapped(posting, with_it)
@@ -150,6 +152,13 @@ def correct(
     return {**approvals.decide(tx, first, 1, signature, four_eyes), "supersedes": posting_id}
 
 
+def _same_case(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a table of accounts, and the model that looks it over, would be asked the same again."""
+    return before.get("movement") == now.get("movement") and bool(before.get("cost_center")) == bool(
+        now.get("cost_center")
+    )
+
+
 def _replaced(tx: Transaction, new: Corrected, reason: str, signature: Signature) -> int:
     """The number of the posting that takes the place of the old one; without a reason it follows in its group."""
     old = postings.read(tx.connection, new.id)
@@ -171,6 +180,7 @@ def _replaced(tx: Transaction, new: Corrected, reason: str, signature: Signature
     changes = {name: [before.get(name), text] for name, text in now.items() if before.get(name) != text}
     detail = {"supersedes": new.id, "changes": changes, "value": f"{new.value:f}", "reason": signature.reason}
     detail |= {"cause": now["cause"]} if now.get("cause") else {}  # who leaves it has said that it is so
+    detail |= {"account": now["account"]} if now.get("account") and _same_case(before, now) else {}
     tx.audit("corrected", detail, actor=signature.by, event_id=one.event_id, posting_id=new_id)
     outbox.supersede(tx, new.id, new_id, by=signature.by, reason=signature.reason)
     return new_id

@@ -27,6 +27,12 @@ class Decided:
     detail: Mapping[str, Any]
 
 
+def asked(detail: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The parts of a decision's record that may hold the answer of a model: the whole, and that about its account."""
+    account = detail.get("account")
+    return (detail,) if account is None else (detail, account)
+
+
 def of_event(connection: apsw.Connection, event: int) -> Decided | None:
     """The decision about this event: the last one, where it was read again out of quarantine."""
     row = connection.execute(

@@ -10,7 +10,7 @@ import apsw
 from pydantic import TypeAdapter, ValidationError
 
 from agent.scoring.drift import Row, State
-from agent.store import audit, scored
+from agent.store import audit, decisions, scored
 from agent.store.encode import readable
 from agent.store.labels import Label, labels
 from agent.store.transaction import Transaction
@@ -65,7 +65,6 @@ def _decided(connection: apsw.Connection, after: int, until: int) -> Iterator[tu
         (after, until),
     ).fetchall()
     for seq, raw in rows:
-        detail = readable(raw)
-        if told := detail.get("score") or detail.get("unfit"):
+        for told in [told for one in decisions.asked(readable(raw)) if (told := one.get("score") or one.get("unfit"))]:
             features = tuple(nan if value is None else float(value) for value in told["features"])
             yield told["sha256"], Row(seq, features, told.get("confidence"))

@@ -15,7 +15,7 @@ import apsw
 
 from agent.store import scored
 from agent.store.encode import readable
-from agent.store.scored import Scored
+from agent.store.scored import ACCOUNT, CAUSE, Scored
 
 SAYS: Final = {"approved": "normal", "refused": "wrong", "superseded": "wrong", "reversal_signed": "wrong"}
 _ACTS: Final = (  # by the index of what the agent did not do itself: the trail is not walked
@@ -63,9 +63,9 @@ def labels(
     Only what people did behind row `after` of the trail is read.
     """
     acts: dict[int, _Said] = {}
-    causes: dict[int, str] = {}
+    named: dict[tuple[int, str], str] = {}
     for file in (*archives, live):
-        _read_acts(file, acts, causes, after)
+        _read_acts(file, acts, named, after)
     archived = {one.event_id: one for file in archives for one in scored.every(file, model) if one.event_id in acts}
     found: list[Label] = []
     for event_id, said in sorted(acts.items(), reverse=True):
@@ -73,21 +73,22 @@ def labels(
             break
         if (decided := scored.of_event(live, event_id, model) or archived.get(event_id)) is not None:
             normal = SAYS[said.how] == "normal"
-            told = causes.get(event_id, decided.taken_for if normal else "")
+            told = named.get((event_id, decided.tells), decided.taken_for if normal else "")
             if told and decided.likeliest:  # whoever reported it may have said another class than the model
                 normal = told == decided.likeliest
             found.append(Label(decided, normal, *said, told))
     return sorted(found, key=lambda one: one.scored.seq)
 
 
-def _read_acts(connection: apsw.Connection, found: dict[int, _Said], causes: dict[int, str], seq: int) -> None:
-    """Add what people said, event by event: the last that says wrong, else the last; and the causes they named."""
+def _read_acts(
+    connection: apsw.Connection, found: dict[int, _Said], named: dict[tuple[int, str], str], seq: int
+) -> None:
+    """Add what people said, event by event: the last that says wrong, else the last; and the classes they named."""
     while rows := list(connection.execute(_ACTS, (seq, scored.PIECE))):
         for seq, how, event_id, at_us, by, raw in rows:  # noqa: B007  # the last one begins the next piece
             detail = readable(raw)
             if how == "corrected":
-                if cause := detail.get("cause"):
-                    causes[event_id] = str(cause)
+                named |= {(event_id, field): str(detail[field]) for field in (CAUSE, ACCOUNT) if detail.get(field)}
                 continue
             if how == "refused" and detail.get("meaning") != "refuse":
                 continue  # a dead or doubtful posting was given up

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from math import nan
 from types import MappingProxyType
@@ -10,12 +10,18 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
+from agent.store import decisions
 from agent.store.encode import readable
 
 PIECE: Final = 5000  # rows of the trail looked at by one statement: no long read holds up the write-ahead log
 LOOKED_BACK: Final = 200_000  # rows of the trail at most, for the latest decisions
+CAUSE, ACCOUNT = "cause", "account"
 _COLUMNS: Final = "seq, event_id, at_us, CAST(detail AS BLOB)"
-_OF_MODEL: Final = "action = 'decided' AND json_extract(detail, '$.score.model') GLOB ?"
+_OF_MODEL: Final = (
+    "action = 'decided' AND (json_extract(detail, '$.score.model') GLOB :model "
+    "OR json_extract(detail, '$.account.score.model') GLOB :model)"
+)
+_PIECE: Final = f"seq > :after AND seq <= :until AND {_OF_MODEL} ORDER BY seq"
 
 
 class Scored(NamedTuple):
@@ -33,9 +39,10 @@ class Scored(NamedTuple):
     reasons: tuple[str, ...]
     likeliest: str = ""  # of classes
     possible: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # of classes: by share of error, not ruled out
-    taken_for: str = ""  # of classes: the one that was proposed, by the model or by whoever reported it
+    taken_for: str = ""  # of classes: the one that was proposed, by model, table of accounts or whoever reported it
     outputs: tuple[float, ...] = ()  # of classes: the probability of each, as the version that scored orders them
     unknown: Mapping[str, str] = MappingProxyType({})  # of classes: values of categories that this version did not know
+    tells: str = CAUSE  # of classes: which field of a posting they are
 
 
 def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple[list[Scored], int]:
@@ -44,7 +51,7 @@ def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple
     found: list[Scored] = []
     while seq < head and len(found) < most:
         end = min(head, seq + PIECE)
-        rows = _rows(connection, f"seq > ? AND seq <= ? AND {_OF_MODEL} ORDER BY seq", (seq, end, f"{model}/*"))
+        rows = _rows(connection, _PIECE, model, after=seq, until=end)
         found += islice(rows, most - len(found))
         seq = found[-1].seq if len(found) >= most else end
     return found, seq
@@ -56,8 +63,8 @@ def newest(connection: apsw.Connection, model: str, most: int) -> list[Scored]:
     stop = max(0, end - LOOKED_BACK)
     found: list[Scored] = []
     while end > stop and len(found) < most:
-        where = f"seq > ? AND seq <= ? AND {_OF_MODEL} ORDER BY seq DESC"
-        found += islice(_rows(connection, where, (end - PIECE, end, f"{model}/*")), most - len(found))
+        rows = _rows(connection, f"{_PIECE} DESC", model, after=end - PIECE, until=end)
+        found += islice(rows, most - len(found))
         end -= PIECE
     return found[::-1]
 
@@ -67,28 +74,35 @@ def every(connection: apsw.Connection, model: str) -> Iterator[Scored]:
     head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM audit").get
     first: int = connection.execute("SELECT coalesce(min(seq), 1) FROM audit").get
     for seq in range(first - 1, head, PIECE):
-        where = f"seq > ? AND seq <= ? AND {_OF_MODEL} ORDER BY seq"
-        yield from _rows(connection, where, (seq, seq + PIECE, f"{model}/*"))
+        yield from _rows(connection, _PIECE, model, after=seq, until=seq + PIECE)
 
 
 def of_event(connection: apsw.Connection, event_id: int, model: str) -> Scored | None:
     """The last decision about this event, if this model scored it and it is in the live file."""
-    where = f"event_id = ? AND {_OF_MODEL} ORDER BY seq DESC LIMIT 1"
-    return next(iter(_rows(connection, where, (event_id, f"{model}/*"))), None)
+    where = f"event_id = :event AND {_OF_MODEL} ORDER BY seq DESC LIMIT 1"
+    return next(iter(_rows(connection, where, model, event=event_id)), None)
 
 
-def _rows(connection: apsw.Connection, where: str, values: Sequence[Any]) -> Iterator[Scored]:
-    for seq, event_id, at_us, raw in connection.execute(f"SELECT {_COLUMNS} FROM audit WHERE {where}", values):  # noqa: S608
+def _rows(connection: apsw.Connection, where: str, model: str, **values: int) -> Iterator[Scored]:
+    bound = {**values, "model": f"{model}/*"}
+    for seq, event_id, at_us, raw in connection.execute(f"SELECT {_COLUMNS} FROM audit WHERE {where}", bound):  # noqa: S608
         detail = readable(raw)
         try:
-            told, score = _score(detail["score"]), detail["score"]
+            part = next(one for one in decisions.asked(detail) if _is_of(one, model))
+            score, tells = part["score"], CAUSE if part is detail else ACCOUNT
+            told = _score(score)
             possible = {alpha: tuple(classes) for alpha, classes in score.get("possible", {}).items()}
             more = detail.get("mode", ""), tuple(detail.get("reasons", ())), score.get("said", ""), possible
-            cause = str(detail.get("subject", {}).get("cause", ""))
+            proposed = detail.get("subject", {}) if part is detail else part
             outputs = tuple(map(float, score["outputs"])) if score.get("kind") == "classes" else ()
-            yield Scored(seq, event_id, at_us, *told, *more, cause, outputs, dict(score.get("unknown", {})))
-        except (KeyError, TypeError, ValueError):  # no release writes such a record: it says nothing here
+            taken_for, unknown = str(proposed.get(tells, "")), dict(score.get("unknown", {}))
+            yield Scored(seq, event_id, at_us, *told, *more, taken_for, outputs, unknown, tells)
+        except (AttributeError, KeyError, StopIteration, TypeError, ValueError):  # no release writes such a record
             continue
+
+
+def _is_of(part: Mapping[str, Any], model: str) -> bool:
+    return str(part.get("score", {}).get("model", "")).startswith(f"{model}/")
 
 
 def _score(told: dict[str, Any]) -> tuple[str, str, float, float | None, tuple[float, ...]]:

@@ -15,11 +15,14 @@ from agent.access.callers import Identity
 from agent.access.masking import hidden_in, veiled, without_message
 from agent.access.tokens import Scope
 from agent.app import Agent
+from agent.configuration.config import Config
+from agent.configuration.crosschecks import POSTS
 from agent.errors import ModelUnfit, NotFound
 from agent.oversight import replay
 from agent.oversight.explaining import explained, silent
 from agent.people.desk import lists, trace
 from agent.people.veil import covered
+from agent.ports import Kind
 from agent.scoring import registry
 from agent.store import decisions
 from agent.store.advised import advised
@@ -203,13 +206,20 @@ async def list_models(agent: TheAgent, caller: Reader) -> scoring_models.Models:
     """Which version of each configured model scores, and which stand beside it."""
     status = await look(agent, lambda _: agent.status())
     scoring, drifts = status["models"], status["drift"]
-    workflows = {name: [flow for flow, one in agent.config.workflows.items() if one.model == name] for name in scoring}
+    workflows = {name: _asking(agent.config, name) for name in scoring}
     return scoring_models.Models(
         items=[
             scoring_models.Model(**one, workflows=workflows[one["name"]], drift=drifts.get(one["scores"]))
             for one in await asyncio.to_thread(_beside, agent.config.models, scoring)
         ]
     )
+
+
+def _asking(config: Config, model: str) -> list[str]:
+    """The workflows that ask this model: about their reports, or about the accounts of their postings."""
+    looks = config.accounts is not None and config.accounts.model == model
+    flows = config.workflows.items()
+    return [name for name, one in flows if one.model == model or (looks and Kind.SCRAP in POSTS.get(one.kind, ()))]
 
 
 async def _postings(

@@ -93,6 +93,9 @@ class Recomputed(Shown):
     differences: list[Difference]
     reasons_now: list[str] = Field(description="The model's reasons, where this release tells them otherwise")
     likely: list[str] = Field(description="What may have caused the differences")
+    account: Recomputed | None = Field(
+        default=None, description="The same of the model that looked over the G/L account; null: none did"
+    )
 
 
 class Influence(Shown):
@@ -105,13 +108,21 @@ class Influence(Shown):
     beyond: bool = Field(description="Outside of what training mostly saw")
 
 
-class Explained(Shown):
-    """Why a model scored one event as it did."""
+class Told(Shown):
+    """Why a model scored as it did."""
 
-    event: int
     model: str | None = Field(description="The version that scored; null: none did")
     confidence: float | None
     said: str | None = Field(default=None, description="The likeliest class, of a model that tells classes")
     reasons: list[str] = Field(description="What matters most, as sentences")
     inputs: list[Influence] = Field(description="Every input that people can read, the worst first")
     problem: str | None = Field(description="Why there is nothing to tell")
+
+
+class Explained(Told):
+    """Why models said what they did about one event."""
+
+    event: int
+    account: Told | None = Field(
+        default=None, description="The same of the model that looked over the G/L account; null: none did"
+    )

@@ -320,6 +320,8 @@ def configured(
     }
     content |= {"mappings": str(EDGE / "mappings"), "units": str(EDGE / "units.yaml"), "models": str(ROOT / "models")}
     content["model_keys"] = str(EDGE / "trust/models")
+    if "accounts" in content:
+        content["accounts"]["table"] = str(EDGE / "accounts.yaml")
     content["masterdata"] = str(_tolerant(folder / "masterdata"))
     for unused in ("api", "management", "secrets_dir"):
         content.pop(unused, None)

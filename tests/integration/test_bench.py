@@ -192,6 +192,7 @@ def for_a_story(folder: Path, ports: int) -> Path:
     edge = {
         name: str(ROOT / "edge_config" / content[name]) for name in ("mappings", "masterdata", "units", "model_keys")
     }
+    content["accounts"]["table"] = str(ROOT / "edge_config" / "accounts.yaml")
     file = folder / "agent.yaml"
     file.write_text(yaml.safe_dump(content | edge), encoding="utf-8")
     return file
@@ -214,6 +215,8 @@ async def test_a_story_is_told_from_its_beginning_to_its_end(start, tmp_path):
         item.get("GoodsMovementType") for one in books for item in one["items"] if one["kind"] == "material_document"
     ]
     assert moved == ["551", "551", "344"]
+    accounts = [item["GLAccount"] for one in books for item in one["items"] if item.get("GLAccount")]
+    assert accounts == ["890010", "890010"]
     assert [one["kind"] for one in books].count("defect") == 2
     assert books[-1]["kind"] == "order_change"
     bench.process.terminate()

@@ -49,6 +49,7 @@ def own(folder: Path) -> Callable[[dict[str, Any]], None]:
         content |= {"models": str(folder / "models"), "model_keys": str(folder / "keys")}
         for name in ("order_release", "scrap"):  # they ask other models than the one that is here
             content["workflows"][name].pop("model")
+        content["accounts"].pop("model")
         del content["workflows"]["order_release"], content["authority"]["order_release"]
 
     return change

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from typing import Any
 import pytest
 
 from agent.people.desk import Act, reverse
-from agent.ports import Acknowledgement
+from agent.ports import Acknowledgement, Kind
 from agent.store import approvals, archive, corrections, drifts, outbox, postings, scored, shadow
 from agent.store import labels as people
 from agent.store.approvals import Signature
 from agent.store.labels import Label, labels
 from agent.store.shadow import Mark, Said
+from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from tests.stores import START, Clock, add, arrive, claim, opened, posting, reading
 
@@ -69,6 +72,39 @@ def test_an_approval_says_normal_and_a_refusal_wrong(writer: Writer):
     assert (one.scored.model, one.scored.said, one.scored.bar) == (f"{MODEL}/1", 0.25, 0.9)
     assert one.scored.features[0] == 0.5
     assert isnan(one.scored.features[1])
+
+
+def test_an_account_is_a_label_of_the_model_that_looks_it_over(writer: Writer):
+    """The one that was approved, or that a person put in its place; of the same decision the cause is another's."""
+    looked = {"model": "posting/1", "sha256": "cd", "confidence": 0.9, "features": [0.5], "bar": 0.05, "said": "890010"}
+    case = {"movement": "551", "cost_center": "1"}
+    for event, account in ((1, "890000"), (2, "890000"), (3, "")):
+        arrive(writer, b"{}")
+        score = {**looked, "model": f"{MODEL}/1", "sha256": "ab", "said": "tool"}
+        detail = {"subject": {"cause": "tool"}, "score": score, "account": {"account": account, "score": looked}}
+        writer.call(partial(Transaction.audit, action="decided", detail=detail, event_id=event))
+        told = {**case, "account": account, "cause": "tool", "quantity": "4"}
+        one = posting(event, f"order/{event}", event_id=event, reasons=("doubt",), payload=told)
+        (made,) = add(writer, one._replace(kind=Kind.SCRAP))
+        if event == 1:
+            signature, new = Signature("anna", "approve", "it is no resin"), {**told, "account": "890010"}
+            writer.call(
+                partial(
+                    corrections.correct, posting_id=made, version=1, payload=new, value=Decimal(9), signature=signature
+                )
+            )
+        else:
+            said(writer, made, "approve")
+    with reading(writer.path) as connection:
+        accounts, causes = labels(connection, "posting"), labels(connection, MODEL)
+        rows, _ = drifts.newest(connection, 0)
+    assert [(one.scored.event_id, one.told, one.normal) for one in accounts] == [
+        (1, "890010", True), (2, "890000", False), (3, "", True),
+    ]  # fmt: skip
+    assert [one.tells for one in accounts] == [True, True, False]  # where no rule fits, and nobody names one
+    assert [one.told for one in causes] == ["tool", "tool", "tool"]
+    assert {one.scored.sha256 for one in accounts} == {"cd"}
+    assert Counter(digest for digest, _ in rows) == {"ab": 3, "cd": 3}  # the drift of each is seen from its own
 
 
 def test_what_was_booked_and_taken_back_was_wrong(writer: Writer):

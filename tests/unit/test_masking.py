@@ -89,6 +89,9 @@ class Seeing:
     def unknown(self, values: Mapping[str, Any]) -> Mapping[str, str]:
         return {name: value for name, value in values.items() if isinstance(value, str)}  # it knows none of them
 
+    def why(self, answer: Classified) -> tuple[str, ...]:
+        return ()
+
 
 def test_a_model_is_never_asked_about_what_is_sensitive():
     """What the configuration calls sensitive reaches a model as if nobody had said it, and is not on record."""

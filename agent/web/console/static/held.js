@@ -73,7 +73,7 @@ const ASKED = {
   correct: { title: "Correct", about: (one) => `A posting with these figures takes its place, and goes to ${one.target}.`, verb: "Sign the correction", signs: "Corrected and approved by", reasons: ["weighed again", "typed wrong"] },
 };
 
-const WORDS = new Set(["cause", "scrap_reason"]); // all other fields are quantities
+const WORDS = new Set(["cause", "account", "scrap_reason"]); // all other fields are quantities
 
 /** Which causes are likely or usual, with what they stand for; empty where nothing is known. */
 const usual = (one, name) => {

@@ -20,7 +20,7 @@ REASONS = {
 	"refuse": ["Scale or counter was wrong", "Reported twice", "Wrong order or material", OTHER],
 	"correct": ["Scale was not tared", "Counted by hand", "Reason was missing", "Looked at the piece", OTHER],
 }
-FIELDS = {"quantity": "Quantity", "yield": "Yield", "scrap": "Scrap", "rework": "Rework", "scrap_reason": "Scrap reason", "cause": "Cause"}
+FIELDS = {"quantity": "Quantity", "yield": "Yield", "scrap": "Scrap", "rework": "Rework", "scrap_reason": "Scrap reason", "cause": "Cause", "account": "G/L account"}
 
 
 def moment(text):
