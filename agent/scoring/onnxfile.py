@@ -25,7 +25,7 @@ OPERATORS: Final[Mapping[str, str]] = {
     "": (
         "Abs Add And ArgMax Cast Clip Concat Constant Div Equal Exp Flatten Gather Gemm Greater GreaterOrEqual Identity"
         " IsNaN Less LessOrEqual Log MatMul Max Min Mul Neg Not Or Pow ReduceMax ReduceMean ReduceMin ReduceSum Relu"
-        " Reshape Sigmoid Sign Softmax Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where"
+        " Reshape Sigmoid Sign Softmax Softplus Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where"
     ),
     "ai.onnx.ml": (
         "ArrayFeatureExtractor Binarizer Imputer LinearClassifier LinearRegressor Normalizer Scaler"

@@ -24,7 +24,7 @@ from models.training.pipeline import Origin, Trained, train
 from models.training.table import Data
 
 HERE: Final = Path(__file__).parent
-VERSION: Final = "2"
+VERSION: Final = "3"
 RUNS: Final = tuple(range(1, 61))  # each its own shop and routes
 ORDERS: Final = 400
 BEGAN: Final = datetime(2026, 1, 1, tzinfo=UTC)  # of the first run; the runs follow each other, the last are judged

@@ -3,6 +3,8 @@
     member … → probabilities → Clip → Log ┐
     member … → probabilities → Clip → Log ┴ Sum → Mul 1/(members × temperature) → Softmax → probabilities
 
+    ordered boosting: trees of all steps → log-odds → MatMul → Softplus → MatMul → Clip: the logarithms themselves
+
 The converter cannot write a calibrated classifier exactly; a temperature is four plain operators.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import onnx
@@ -20,12 +22,14 @@ from skl2onnx.common.data_types import FloatTensorType
 
 from agent.errors import ModelUnfit
 from agent.scoring.registry import MAX_BYTES
+from models.training import trees
 from models.training.learners import SMALLEST, Classifier
 from models.training.ordered import OrderedBoosting
 
 INPUT: Final = "features"
 OUTPUT: Final = "probabilities"
 OPSET: Final = {"": 18, "ai.onnx.ml": 3}
+Part: TypeAlias = tuple[Sequence[onnx.NodeProto], Iterable[onnx.TensorProto]]  # of a member, up to its `log…`
 
 
 def convert(estimator: Any, width: int, **options: Any) -> onnx.ModelProto:
@@ -33,8 +37,6 @@ def convert(estimator: Any, width: int, **options: Any) -> onnx.ModelProto:
 
     `options` are skl2onnx's for this estimator, like ``zipmap=False``. Raises ModelUnfit where it cannot be converted.
     """
-    if isinstance(estimator, OrderedBoosting):
-        return _ordered(estimator, width)
     wanted = {id(estimator): options} if options else None
     taken = [(INPUT, FloatTensorType([None, width]))]
     try:
@@ -44,36 +46,6 @@ def convert(estimator: Any, width: int, **options: Any) -> onnx.ModelProto:
     except Exception as error:  # noqa: BLE001  # the converter raises whatever its many authors chose
         raise ModelUnfit(f"{type(estimator).__name__} cannot be written as ONNX: {str(error)[:200]}") from None
     return single_opsets(proto)
-
-
-def _ordered(estimator: OrderedBoosting, width: int) -> onnx.ModelProto:
-    """Its steps side by side, and what comes of them: label (of nothing) and probabilities, as of any classifier."""
-    nodes: list[onnx.NodeProto] = []
-    constants = [numpy_helper.from_array(np.array([at], np.int64), name) for at, name in enumerate(("stay", "rise"))]
-    reached, columns = "", []
-    for at, step in enumerate(estimator.steps_):
-        proto = convert(step, width, zipmap=False)
-        part = compose.add_prefix_graph(proto.graph, f"s{at}_", rename_inputs=False)
-        answer = part.output[1].name
-        constants += part.initializer
-        nodes += _needed(part.node, answer)
-        for which in ("stay", "rise"):
-            nodes.append(helper.make_node("Gather", [answer, which], [f"{which}{at}"], axis=1))
-            if reached:
-                nodes.append(helper.make_node("Mul", [reached, f"{which}{at}"], [f"{which}_so_far{at}"]))
-        after = "_so_far" if reached else ""
-        columns.append(f"stay{after}{at}")
-        reached = f"rise{after}{at}"
-    nodes.append(helper.make_node("Concat", [*columns, reached], [OUTPUT], axis=1))
-    nodes.append(helper.make_node("ArgMax", [OUTPUT], ["label"], axis=1))
-    outputs = [
-        helper.make_tensor_value_info("label", TensorProto.INT64, [None, 1]),
-        helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, len(columns) + 1]),
-    ]
-    taken = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, width])]
-    graph = helper.make_graph(nodes, "model", taken, outputs, constants)
-    opsets = [helper.make_opsetid(domain, version) for domain, version in sorted(OPSET.items())]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def single_opsets(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -86,27 +58,57 @@ def single_opsets(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def classifier(fitted: Classifier, width: int, classes: int, told: Mapping[str, str]) -> bytes:
     """The graph of a classifier with its temperature; `told` are properties for whoever opens the file."""
-    protos = [convert(member, width, zipmap=False) for member in fitted.members]
-    for proto in protos:
-        slim(proto)
-    scale = np.array(1 / (len(protos) * fitted.temperature), np.float32)
+    scale = np.array(1 / (len(fitted.members) * fitted.temperature), np.float32)
     nodes: list[onnx.NodeProto] = []
     constants = [
         numpy_helper.from_array(np.array(SMALLEST, np.float32), "smallest"),
         numpy_helper.from_array(np.array(1, np.float32), "one"),
         numpy_helper.from_array(scale, "scale"),
     ]
-    for at, proto in enumerate(protos):
-        member = compose.add_prefix_graph(proto.graph, f"m{at}_", rename_inputs=False)
-        answer = member.output[1].name  # the first one is the label
-        constants += member.initializer
-        nodes += _needed(member.node, answer)
-        nodes.append(helper.make_node("Clip", [answer, "smallest", "one"], [f"clipped{at}"]))
-        nodes.append(helper.make_node("Log", [f"clipped{at}"], [f"log{at}"]))
-    nodes.append(helper.make_node("Sum", [f"log{at}" for at in range(len(protos))], ["logits"]))
+    for at, member in enumerate(fitted.members):
+        logs = _ordered if isinstance(member, OrderedBoosting) else _converted
+        added, needed = logs(member, width, at)
+        nodes += added
+        constants += needed
+    nodes.append(helper.make_node("Sum", [f"log{at}" for at in range(len(fitted.members))], ["logits"]))
     nodes.append(helper.make_node("Mul", ["logits", "scale"], ["scaled"]))
     nodes.append(helper.make_node("Softmax", ["scaled"], [OUTPUT], axis=-1))
     return assemble(nodes, constants, width, classes, told, output=OUTPUT)
+
+
+def _converted(member: Any, width: int, at: int) -> Part:
+    proto = convert(member, width, zipmap=False)
+    trees.slim(proto.graph.node)
+    part = compose.add_prefix_graph(proto.graph, f"m{at}_", rename_inputs=False)
+    answer, clipped = part.output[1].name, f"clipped{at}"  # the first output is the label
+    nodes = _needed(part.node, answer)
+    nodes.append(helper.make_node("Clip", [answer, "smallest", "one"], [clipped]))
+    nodes.append(helper.make_node("Log", [clipped], [f"log{at}"]))
+    return nodes, part.initializer
+
+
+def _ordered(member: OrderedBoosting, width: int, at: int) -> Part:
+    """A class is reached by every step to it and left by none further: log σ(z) = −softplus(−z)."""
+    protos = [convert(step, width, zipmap=False) for step in member.steps_]
+    ensembles = [node for proto in protos for node in proto.graph.node if node.op_type in trees.KINDS]
+    steps = len(ensembles)
+    odds, signs, signed, parts, paths, logs, least = (
+        f"{name}{at}" for name in ("odds", "signs", "signed", "parts", "paths", "logs", "least")
+    )
+    nodes = [
+        trees.merged(ensembles, odds),
+        helper.make_node("MatMul", [odds, signs], [signed]),
+        helper.make_node("Softplus", [signed], [parts]),
+        helper.make_node("MatMul", [parts, paths], [logs]),
+        helper.make_node("Clip", [logs, least], [f"log{at}"]),
+    ]
+    each, left, passed = np.eye(steps), np.eye(steps, steps + 1), np.triu(np.ones((steps, steps + 1)), 1)
+    constants = {
+        signs: np.hstack([each, -each]),  # z of every step, then −z
+        paths: -np.vstack([left, passed]),
+        least: np.log(SMALLEST),
+    }
+    return nodes, [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()]
 
 
 def assemble(
@@ -135,26 +137,6 @@ def assemble(
     if len(data) > MAX_BYTES:
         raise ModelUnfit(f"the graph has {len(data)} bytes, allowed are {MAX_BYTES}; say learner: boosting or linear")
     return data
-
-
-def slim(proto: onnx.ModelProto) -> None:
-    """Take out of tree ensembles what changes no answer: leaves' weights of 0, and attributes that say nothing."""
-    for node in proto.graph.node:
-        if node.op_type != "TreeEnsembleClassifier":
-            continue
-        told = {one.name: one for one in node.attribute}
-        weights = np.array(told["class_weights"].floats, np.float32)
-        classes = len(told["classlabels_int64s"].ints)
-        if classes > 2 and not weights.all():  # of two classes the runtime reads a single one differently
-            for name in ("class_treeids", "class_nodeids", "class_ids", "class_weights"):
-                values = np.array(helper.get_attribute_value(told[name]))[weights != 0]
-                told[name].CopyFrom(helper.make_attribute(name, values.tolist()))
-        silent = {"nodes_hitrates"}
-        if not any(told["nodes_missing_value_tracks_true"].ints):
-            silent.add("nodes_missing_value_tracks_true")
-        kept = [one for name, one in told.items() if name not in silent]
-        del node.attribute[:]
-        node.attribute.extend(kept)
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], answer: str) -> list[onnx.NodeProto]:

@@ -1,11 +1,11 @@
 """From rows to a signed version, in one go: split, fit, convert, prove, judge, write. Nothing is written that fails.
 
-read   columns.py, table.py      what the columns are, and the CSV strictly
-split  split.py                  later rows are judged where there is a time, else a stratified share
-fit    encoding.py, learners.py  float32 first; the best of the learners, and its temperature
-prove  graph.py, parity.py       ONNX computes what scikit-learn computes, or the run ends here
-judge  doubt.py, judged.py       bar and sets from rows of the folds; figures and drift from the judged rows
-write  card.py, page.py          manifest, card, cases, reference, signature; a page for people
+read   columns.py, table.py           what the columns are, and the CSV strictly
+split  split.py                       later rows are judged where there is a time, else a stratified share
+fit    encoding.py, learners.py       float32 first; the best of the learners, and its temperature
+prove  graph.py, trees.py, parity.py  ONNX computes what scikit-learn computes, or the run ends here
+judge  doubt.py, judged.py            bar and sets from rows of the folds; figures and drift from the judged rows
+write  card.py, page.py               manifest, card, cases, reference, signature; a page for people
 """
 
 from __future__ import annotations

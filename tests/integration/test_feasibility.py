@@ -51,7 +51,7 @@ async def test_a_question_is_answered_in_line_and_found_again(running: Bench):
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert found["status"] in ("FEASIBLE", "FEASIBLE_WITH_NOTES", "AT_RISK")
-    assert found["model"] == "order_feasibility/2"
+    assert found["model"] == "order_feasibility/3"
     assert 0 <= found["feasibility_score"] <= 1
     assert found["blocking_issues"] == []
     assert found["earliest_start"]

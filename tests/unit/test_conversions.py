@@ -134,6 +134,26 @@ def test_members_and_temperature_are_one_exact_graph():
     assert len({one.domain for one in proto.opset_import}) == len(proto.opset_import)
 
 
+@pytest.mark.parametrize("others", [(), (learners.linear,)], ids=["alone", "beside another member"])
+def test_the_steps_of_ordered_boosting_are_one_exact_ensemble(others):
+    """Classes in order, a direction for two inputs, holes: one walk through the trees of all steps."""
+    made = (learners.boosting(3, (1, 0, 0, 1)).set_params(max_iter=10), *(make(3) for make in others))
+    fitted = learners.Classifier(tuple(one.fit(HOLED, CLASSES) for one in made), 1.3)
+    data = graph.classifier(fitted, COLUMNS, 3, {})
+    parity.gate(data, HOLED, fitted.probabilities(HOLED))
+    operators = [one.op_type for one in onnx.load_from_string(data).graph.node]
+    assert [name for name in operators if name.startswith("Tree")] == ["TreeEnsembleRegressor"]
+
+
+def test_steps_that_are_almost_sure_are_exact():
+    """Log-odds far from zero: neither infinite nor above the smallest probability that is told apart."""
+    sure = np.repeat([[-9.0, 0, 0, 0], [0.0, 0, 0, 0], [9.0, 0, 0, 0]], 200, axis=0).astype(np.float32)
+    boosted = learners.boosting(3, (1, 0, 0, 0)).set_params(max_iter=300)
+    fitted = learners.Classifier((boosted.fit(sure, np.repeat([0, 1, 2], 200)),), 2.0)
+    answer = parity.gate(graph.classifier(fitted, COLUMNS, 3, {}), sure, fitted.probabilities(sure))
+    assert np.isclose(answer.min(), learners.SMALLEST**0.5, rtol=0.03)  # the temperature is 2
+
+
 def test_another_graph_does_not_pass():
     """The gate compares: the answers of another model are refused, and so is another shape."""
     one, other = (scaled().fit(TABLE, classes) for classes in (CLASSES, CLASSES[::-1]))

@@ -1,1 +1,0 @@
-lkPlIOZDgJzhO2QYuK3aov98Xb/VNLhzDXDOIiQ/PDtLzagxIRNMKHorcvvzQdC1nvy9YEUlPyvPlsYrE4dwCw==
