@@ -50,6 +50,8 @@ def command(*, work_center: str, set_up_for: str, running: str, place: Place, js
             for one in found["orders"]]  # fmt: skip
     if said := found["machine"]["said"]:
         show.folded(said)
+    if (oee := found["machine"]["oee"]) < 1:
+        show.say(f"minutes are divided by the OEE of {work_center}: {oee:g}")
     if rows:
         show.entries(["", "order", "material", "begin", "due"], rows)
         show.folded("\n".join(_gain(found)))

@@ -10,11 +10,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from agent.configuration.settings import LiveKind
 from agent.errors import BadPayload
 from agent.facts import Facts
 from agent.masterdata.entities import Component, Order, Routing
-from agent.workflows.constraints import Limits, Stale, live
+from agent.workflows import constraints
+from agent.workflows.constraints import Limits, Stale
 from agent.workflows.orders import shown
 from agent.workflows.receipts import until_enough
 from agent.workflows.supply import supply_of, there_at, to_come
@@ -40,26 +40,18 @@ class Wait(NamedTuple):
 
 
 def machine(work_center: str, facts: Facts, limits: Limits, now: datetime) -> Machine:
-    """What its tag says, and `resources.yaml` of a work centre that is not to be had until a moment.
-
-    A tag that says that it runs counts for more than a plan; nothing is begun on a machine that is down until then.
-    """
-    tag = live(LiveKind.EQUIPMENT_STATE, work_center, facts, limits, [])
-    told, from_now = facts.resources.get(work_center), "the times count as if it ran from now on"
-    absent = told is not None and not told.available and (told.back_at is None or told.back_at > now)
-    why = "no tag tells it here" if tag is None else tag.why if isinstance(tag, Stale) else ""
-    down = not why and (tag is False or str(tag).lower() in limits.down_states)
-    if not why and not down:
+    """Nothing is begun on a machine that is down until then; where nobody says, the times count as if it ran."""
+    one, from_now = constraints.machine(work_center, facts, limits, [], now), "the times count as if it ran from now on"
+    if not one.down and not one.silent:
         return Machine(UP)
-    if not down and not absent:
+    if not one.down:
+        why = one.tag.why if isinstance(one.tag, Stale) else "no tag tells it here"
         return Machine(UNKNOWN, 0.0, f"nobody knows whether {work_center} runs: {why}; {from_now}")
-    says = (f"it says {tag}" if down else "", told.text if told is not None and absent else "")
-    because = ", ".join(one for one in says if one)
-    down_for = f"{work_center} is down" + (f": {because}" if because else "")
-    if told is None or not absent or told.back_at is None:
+    down_for = f"{work_center} is down" + (f": {one.because}" if one.because else "")
+    if one.back_at is None:
         return Machine(DOWN, 0.0, f"{down_for}; nobody says until when (back_at in resources.yaml): {from_now}")
-    until = (told.back_at - now).total_seconds() / 60
-    return Machine(DOWN, until, f"{down_for}; nothing begins before {told.back_at:%Y-%m-%d %H:%M} UTC")
+    until = (one.back_at - now).total_seconds() / 60
+    return Machine(DOWN, until, f"{down_for}; nothing begins before {one.back_at:%Y-%m-%d %H:%M} UTC")
 
 
 def wait(order: Order, routing: Routing, facts: Facts, limits: Limits, now: datetime) -> Wait:

@@ -15,15 +15,17 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Final
 
+from agent.configuration.settings import LiveKind
 from agent.errors import BadPayload, NotFound
 from agent.facts import Facts
 from agent.isa95 import Quantity
 from agent.masterdata.entities import Operation, Order, Routing, WorkCenter
 from agent.sequence.readiness import Machine, components_at, lacking, machine, wait
 from agent.sequence.sequencing import EFFORT, Centre, Job, Plan, Sequenced, Slot, sequence
-from agent.workflows.constraints import Limits
+from agent.workflows.constraints import Limits, live
 from agent.workflows.orders import shown as amount
 from agent.workflows.presence import staffed
+from agent.workflows.shop import effectiveness
 from agent.worktime import Window, later
 
 OPEN: Final = ("created", "released")
@@ -36,6 +38,7 @@ class ReleaseSequence:
     work_center: WorkCenter
     at: datetime
     machine: Machine
+    oee: float  # by which its minutes are divided
     running: str  # the order that it is at; empty: nobody knows of one
     found: Sequenced
     orders: Mapping[str, Order]
@@ -67,10 +70,13 @@ def release_sequence(
     there = staffed(facts, now)
     open_orders = sorted(_open(facts, work_center), key=_as_the_erp_goes)
     first = _running(open_orders, facts, work_center, running, set_up_for)
+    tag = live(LiveKind.OEE, work_center, facts, limits, [])
+    told = {work_center: float(tag)} if isinstance(tag, int | Decimal) else {}
+    oee = effectiveness(work_center, facts, told)
     jobs, left_out = [], []
     for order in open_orders:
         try:
-            jobs.append(_job(order, facts, work_center, now, limits, there, running=order.order == first))
+            jobs.append(_job(order, facts, work_center, now, limits, there, oee, running=order.order == first))
         except BadPayload as error:
             left_out.append((order.order, str(error)))
     runs = machine(work_center, facts, limits, now)
@@ -90,7 +96,7 @@ def release_sequence(
     )
     orders = MappingProxyType({job.order: facts.orders[job.order] for job in jobs})
     notes = MappingProxyType(_notes([orders[slot.job.order] for slot in found.plan.slots], facts, work_center))
-    return ReleaseSequence(place, now, runs, first, found, orders, tuple(left_out), notes)
+    return ReleaseSequence(place, now, runs, oee, first, found, orders, tuple(left_out), notes)
 
 
 # ── what is known ───────────────────────────────────────────────────────────────────────────────────────────
@@ -140,6 +146,7 @@ def _job(
     now: datetime,
     limits: Limits,
     there: Mapping[str, tuple[Window, ...]],
+    oee: float,
     *,
     running: bool,
 ) -> Job:
@@ -151,7 +158,7 @@ def _job(
         raise BadPayload(
             f"nobody in operators.yaml has the certificate {routing.certificate} for as long as is planned"
         )
-    minutes = _minutes(order, routing, facts)
+    minutes = _minutes(order, routing, facts) / oee
     ready, of = (0.0, "") if running else wait(order, routing, facts, limits, now)
     return Job(
         order=order.order,
@@ -257,7 +264,7 @@ def _slot(one: ReleaseSequence, slot: Slot, reasons: tuple[str, ...]) -> dict[st
 def _machine(one: ReleaseSequence) -> dict[str, Any]:
     state, free, said = one.machine
     begins = later(one.at, free).isoformat(timespec="minutes")
-    return {"state": state, "begins": begins, "running": one.running, "said": said}
+    return {"state": state, "begins": begins, "running": one.running, "oee": round(one.oee, 3), "said": said}
 
 
 def _figures(plan: Plan) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class MachineState(Shown):
     state: Literal["up", "down", "unknown"]
     begins: AwareDatetime = Field(description="Nothing begins before")
     running: str = Field(description="The order that it is at, which stays first; empty: nobody knows of one")
+    oee: float = Field(description="By which its minutes are divided: as a tag tells it, else the master data")
     said: str = Field(description="In words where it does not run, or nobody knows; else empty")
 
 

@@ -39,11 +39,13 @@ class Constraint(NamedTuple):
     there: str
     said: str  # the whole sentence
     at: datetime | None = None
+    promised: bool = False  # somebody says so: at another moment it is another cause
 
     @property
     def cause(self) -> str:
-        """The same for the same cause, whatever its numbers."""
-        return f"{self.name}/{self.of}/{self.weight}"
+        """The same for the same cause, whatever its numbers; with the moment that was promised."""
+        until = f" {self.at:%Y-%m-%dT%H:%M}" if self.promised and self.at else ""
+        return f"{self.name}/{self.of}/{self.weight}{until}"
 
     def told(self) -> dict[str, str | None]:
         """For programs."""
@@ -183,7 +185,8 @@ def _expected(
     needs, has = (shown(value, one.unit, facts.units) for value in (needed, free))
     there = _beside(supply, free, "in the plant", one.unit, facts)
     why = f"component {one.material} comes later: {needs} needed, {there}, {receipts.said(coming, one.unit, facts)}"
-    return Constraint("component", DELAYS, one.material, needs, has, why, there_at(one, coming, limits.replenishment))
+    there_by = there_at(one, coming, limits.replenishment)
+    return Constraint("component", DELAYS, one.material, needs, has, why, there_by, promised=True)
 
 
 def _beside(supply: Supply, free: Decimal, where: str, unit: str, facts: Facts) -> str:
@@ -231,21 +234,25 @@ def _places(asked: Asked, facts: Facts, limits: Limits, looked: list[Looked]) ->
             yield Constraint("work_center", BLOCKS, place, place, "unknown", why)
             continue
         routing = facts.routing(asked.order.material, place)
-        yield from _running(place, facts, limits, looked)
+        yield from _running(place, asked, facts, limits, looked)
         for skill in dict.fromkeys(one for one in (routing.certificate if routing else "", asked.skill) if one):
             yield from _certified(asked, place, skill, facts, limits, looked)
         if routing is not None:
             yield from _resources(routing, asked, facts)
 
 
-def _running(place: str, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
-    state = live(LiveKind.EQUIPMENT_STATE, place, facts, limits, looked)
-    if isinstance(state, Stale):
-        why = f"nobody knows whether work centre {place} runs: {state.why}"
+def _running(place: str, asked: Asked, facts: Facts, limits: Limits, looked: list[Looked]) -> Iterator[Constraint]:
+    """A machine that is down blocks, unless it is known when it will be back."""
+    one = machine(place, facts, limits, looked, asked.at)
+    if one.down:
+        says = f": {one.because}" if one.because else ""
+        back = f"; back at {one.back_at:%Y-%m-%d %H:%M} UTC" if one.back_at else ""
+        there = "absent" if one.silent else str(one.tag)
+        why, weight = f"work centre {place} is down{says}{back}", DELAYS if one.back_at else BLOCKS
+        yield Constraint("work_center", weight, place, "running", there, why, one.back_at, promised=True)
+    elif isinstance(one.tag, Stale):
+        why = f"nobody knows whether work centre {place} runs: {one.tag.why}"
         yield Constraint("live", NOTES, f"{place} equipment state", "a fresh state", "stale", why)
-    elif state is False or (state is not None and str(state).lower() in limits.down_states):
-        why = f"work centre {place} is down: it says {state}"
-        yield Constraint("work_center", BLOCKS, place, "running", str(state), why)
 
 
 def _certified(
@@ -288,7 +295,7 @@ def _resources(needs: Routing, asked: Asked, facts: Facts) -> Iterator[Constrain
         until = f"back at {known.back_at:%Y-%m-%d %H:%M} UTC" if known.back_at else "nobody knows until when"
         why = f"{name} {resource} for {needs.work_center} is absent ({until}){': ' + known.text if known.text else ''}"
         weight = DELAYS if known.back_at else BLOCKS
-        yield Constraint(name, weight, resource, resource, "absent", why, known.back_at)
+        yield Constraint(name, weight, resource, resource, "absent", why, known.back_at, promised=True)
 
 
 # ── live facts ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,3 +332,33 @@ def _age(asked: Asked, facts: Facts) -> float | None:
     """How long ago the ERP was heard."""
     as_of = facts.orders_as_of
     return None if as_of is None else max(0.0, (asked.at - as_of).total_seconds())
+
+
+class Machine(NamedTuple):
+    """What is known of a work centre: its tag (None: there is none), and whether and until when it is down."""
+
+    tag: Scalar | Decimal | Stale | None
+    down: bool
+    because: str = ""
+    back_at: datetime | None = None  # None: nobody says
+
+    @property
+    def silent(self) -> bool:
+        """No tag tells of it now."""
+        return self.tag is None or isinstance(self.tag, Stale)
+
+
+def machine(place: str, facts: Facts, limits: Limits, looked: list[Looked], at: datetime) -> Machine:
+    """What its tag says, and `resources.yaml` of a work centre that is not to be had until a moment.
+
+    A tag that says that it runs counts for more than a plan.
+    """
+    tag, plan = live(LiveKind.EQUIPMENT_STATE, place, facts, limits, looked), facts.resources.get(place)
+    absent = plan is not None and not plan.available and (plan.back_at is None or plan.back_at > at)
+    silent = tag is None or isinstance(tag, Stale)
+    broken = not silent and (tag is False or str(tag).lower() in limits.down_states)
+    if not broken and not (silent and absent):
+        return Machine(tag, down=False)
+    says = (f"it says {tag}" if broken else "", plan.text if plan is not None and absent else "")
+    back_at = plan.back_at if plan is not None and absent else None
+    return Machine(tag, True, ", ".join(one for one in says if one), back_at)

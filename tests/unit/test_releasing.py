@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -253,6 +254,21 @@ def test_nothing_begins_on_a_machine_that_is_down_until_it_is_told_to_be_up(stat
     assert bool(said) == bool(found["machine"]["said"])
     assert found["machine"]["begins"] == (NOW + begins * HOUR).isoformat(timespec="minutes")
     assert found["orders"][0]["begin"] == (NOW + begins * HOUR).isoformat(timespec="minutes")
+
+
+@pytest.mark.parametrize(("tag", "oee"), [(None, 0.8), ("0.5", 0.5)], ids=["of the master data", "of the tag"])
+def test_work_takes_as_much_longer_as_the_work_centre_is_less_effective(tag, oee):
+    """Its minutes are divided by its OEE, as in the earliest start of an order; a set-up is not."""
+    place = ("work_center", {"work_center": "W", "line": "one", "set_up": "30", "oee": "0.8"})
+    known = facts(order(1), place)
+    if tag:
+        value = Told(Decimal(tag), "", Quality.GOOD, NOW, NOW)
+        known = known.seeing(LiveState((LivePart({(LiveKind.OEE, "W"): value}, 0.0),)))
+    found = told(known, set_up_for="blue")
+    assert found["machine"]["oee"] == oee
+    (one,) = found["orders"]
+    assert one["set_up_minutes"] == 30
+    assert one["end"] == (NOW + timedelta(minutes=30 + 60 / oee)).isoformat(timespec="minutes")
 
 
 def test_an_order_waits_for_material_from_elsewhere_and_for_its_tool():

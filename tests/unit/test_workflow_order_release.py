@@ -156,6 +156,35 @@ def test_a_tool_that_is_away_blocks_until_it_is_known_when_it_comes_back(back, s
         assert "tool T-9" in proposal.answer["set_by"]
 
 
+@pytest.mark.parametrize(
+    ("state", "back", "planned", "status"),
+    [
+        ("Down", None, 2, "BLOCKED"),
+        ("Down", AT + timedelta(hours=30), 2, "AT_RISK"),
+        ("Down", AT + timedelta(hours=30), 72, "FEASIBLE_WITH_NOTES"),
+        ("Down", AT - timedelta(hours=1), 2, "BLOCKED"),  # it should be back, and is not
+        ("running", AT + timedelta(hours=30), 2, "FEASIBLE"),  # a plan; the tag is newer
+        (None, AT + timedelta(hours=30), 2, "AT_RISK"),
+    ],
+)
+def test_a_machine_that_is_down_delays_until_it_is_back_where_that_is_known(state, back, planned, status):
+    """The earliest start counts from there, and says so; where nobody knows when, the order is blocked."""
+    live = {key: value for key, value in RUNS.items() if key[0] is not LiveKind.EQUIPMENT_STATE}
+    live |= {(LiveKind.EQUIPMENT_STATE, "ASSY-05"): state} if state else {}
+    away = {"resource": "ASSY-05", "available": False, "back_at": back.isoformat() if back else None, "text": "gear"}
+    starts = (AT + timedelta(hours=planned)).isoformat()
+    facts = facts_of(live=live, planned_start=starts, due=DUE).with_documents([("resource", away)])
+    answer = proposed(facts).answer
+    assert answer["status"] == status
+    if back and back > AT and state != "running":
+        assert datetime.fromisoformat(answer["earliest_start"]) >= back
+        says = "it says Down, gear" if state else "gear"
+        said = f"work centre ASSY-05 is down: {says}; back at 2026-11-21 18:00 UTC"
+        assert said in answer["set_by"]
+        (one,) = answer["constraints"]
+        assert (one["constraint"], one["weight"], one["available_at"]) == ("work_center", "delays", back.isoformat())
+
+
 def test_material_elsewhere_in_the_plant_delays_the_start():
     """Four hours from the warehouse, and the order shall start in two: a note is drafted, the planner told at once."""
     proposal = proposed(facts_of(ENOUGH[0], stock("PT-SPRING", "100"), stock("PT-SPRING", "900", "171B")))
@@ -208,6 +237,24 @@ def test_the_planner_is_told_once_per_cause_and_the_order_released_when_it_is_go
         proposal, (state, _) = FLOW.propose(report(), facts, scored(0.9), [state, {}])
         told.append(kinds(proposal))
     assert told == [["notification"], [], ["order_release", "dispatch"], []]
+
+
+def test_a_receipt_whose_date_moves_is_told_once_for_each_date():
+    """The planner hears when it comes, and when it comes later; that it is nearer now is nothing new."""
+    state: Any = {}
+    told = []
+    for hours, later in ((30, 0), (30, 1), (54, 2), (54, 3)):
+        at = AT + timedelta(hours=hours)
+        due = ("receipt", {"receipt": "1", "material": "PT-SPRING", "quantity": "900", "unit": "H87",
+                           "expected_at": at.isoformat()})  # fmt: skip
+        facts = facts_of(ENOUGH[0], stock("PT-SPRING", "100")).with_documents([due])
+        moment = report()._replace(occurred_at=AT + timedelta(minutes=later))
+        proposal, (state, _) = FLOW.propose(moment, facts, scored(0.9), [state, {}])
+        told.append([one.payload["cause"] for one in proposal.drafts if one.kind is Kind.NOTIFICATION])
+    assert told == [
+        ["order/1000200/component/PT-SPRING/delays 2026-11-21T18:00"], [],
+        ["order/1000200/component/PT-SPRING/delays 2026-11-22T18:00"], [],
+    ]  # fmt: skip
 
 
 def test_an_order_that_changed_is_decided_anew():
