@@ -3,7 +3,8 @@
 An order is created or changed in the ERP, a machine goes down or comes back, stock moves, an operator logs off, a
 certificate expires: a workflow that can be watched says of each order by which signature it would be decided now. Where
 that is another one than it was decided by, it is decided again, once; so it is where authority allows more than it did,
-and what was said came to nothing: advice, a dry run, a release that was refused.
+and what was said came to nothing: advice, a dry run, a release that was refused. An order that is over in the
+ERP is put before it once more where something of it waits for a person: there is nothing left to sign.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ EVERY_S: Final = 1.0
 ANYWAY_S: Final = 60.0  # also where no fact has changed: time passes
 AGAIN_S: Final = 900.0  # what is at risk may be no more, as the queue gets shorter; what depends on an OEE drifts
 AT_RISK: Final = "AT_RISK"
+OVER: Final = "over"  # in the place of a signature
 PIECE: Final = 500  # states of one read
 
 
@@ -46,6 +48,9 @@ class Watched(Protocol):
 
     def watched(self, facts: Facts, at: datetime) -> Iterator[tuple[str, str]]:
         """Each order, and the signature of what it depends on."""
+
+    def over(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        """The lane of each order of which nothing is left to propose, and the order."""
 
 
 class Watching:
@@ -112,9 +117,19 @@ class Watching:
             if order in due or "anew" in told:
                 self._asked[workflow.name, order] = signature, now
                 found.append(_report(workflow.name, order, signature, at, told))
+        over = {order: (workflow.name, order) for order in self._over(assignment, facts)}
+        new = [order for order, key in over.items() if self._asked.get(key, ("", 0))[0] != OVER]
+        found += [_report(workflow.name, order, OVER, at, {}) for order in new]
         for gone in [key for key in self._asked if key[0] == workflow.name and key[1] not in signatures]:
             del self._asked[gone]
+        self._asked |= dict.fromkeys(over.values(), (OVER, now))
         return found
+
+    def _over(self, assignment: Assignment, facts: Facts) -> list[str]:
+        """Orders that are over, of which something waits for a person."""
+        workflow: Any = assignment.workflow
+        held = self._look(partial(proposals.held, workflow=workflow.name))
+        return [order for lane, order in workflow.over(facts) if lane in held] if held else []
 
     def _states(self, keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """What was decided last of each order."""

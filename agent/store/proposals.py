@@ -38,6 +38,12 @@ def fates(connection: apsw.Connection, message_keys: Sequence[str]) -> list[Fate
     return [_fate(connection, known[key][1]) if key in known else Fate(SENT) for key in message_keys]
 
 
+def held(connection: apsw.Connection, workflow: str) -> set[str]:
+    """The lanes in which something of a workflow waits for a person."""
+    rows = connection.execute("SELECT ordering_key FROM posting WHERE state = 'held' AND workflow = ?", (workflow,))
+    return {lane for (lane,) in rows}
+
+
 def _fate(connection: apsw.Connection, event_id: int) -> Fate:
     decided = decisions.of_event(connection, event_id)
     if decided is None or not decided.detail:

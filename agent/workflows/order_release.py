@@ -30,6 +30,8 @@ from agent.workflows.said_before import Before
 
 ON_TIME: Final = "on time"  # the class of the model that counts
 _ONLY_ASKED: Final = "it asks for something else than the ERP's order: it is answered, nothing follows from it"
+OVER: Final = ("completed", "closed", "locked", "deleted")  # statuses of orders that nobody can release
+_FORGOTTEN: Final = {"signature": "", "released": ""}  # of what was said before: an unlocked order is decided anew
 _NOTHING_NEW: Final = "as it was decided before: nothing new follows from it"
 
 
@@ -168,12 +170,14 @@ class OrderRelease:
             (), verdict.score, reasons=(*verdict.blocking, *verdict.warnings), subject=_subject(asked.order, facts),
             said=said, answer=answer,
         )  # fmt: skip
+        if asked.known and asked.order.status in OVER:
+            return base._replace(withdraws=_lane(asked.order)), state and state | _FORGOTTEN
         if not asked.known or asked.order.status != "created":
             return base, state
         if contradictions or self._asks_more(asked, verdict, facts):
             return base._replace(reasons=(*base.reasons, _ONLY_ASKED)), state
         before, content = Before.of(state, report), digest(asked.order)
-        base = base._replace(withdraws=f"order/{asked.order.order}")
+        base = base._replace(withdraws=_lane(asked.order))
         now = {
             "status": verdict.status.value, "causes": verdict.causes, "signature": self._signature(asked, verdict),
             "again": bool(oees),
@@ -280,8 +284,16 @@ class OrderRelease:
                 asked = Asked(order, at)
                 yield order.order, signature(order, self._found(asked, facts)[0])
 
+    def over(self, facts: Facts) -> Iterator[tuple[str, str]]:
+        """The lane of each order that nobody can release, and the order."""
+        return ((_lane(order), order.order) for order in facts.orders.values() if order.status in OVER)
+
     def _signature(self, asked: Asked, verdict: Verdict) -> str:
         return signature(asked.order, verdict.constraints)
+
+
+def _lane(order: Order) -> str:
+    return f"order/{order.order}"
 
 
 def signature(order: Order, constraints: Sequence[Constraint]) -> str:

@@ -186,3 +186,22 @@ async def test_an_order_that_is_deleted_in_sap_is_left_alone(tmp_path: Path):
         assert found["status"] == "BLOCKED"
         assert found["blocking_issues"][0] == f"order {ORDER} is deleted in the ERP"
         assert (line.orders, web.posted) == ([], [])
+
+
+async def test_a_release_that_nobody_has_signed_is_withdrawn_when_its_order_is_deleted_in_sap(tmp_path: Path):
+    """Held in assist, then deleted in SAP: there is nothing left to sign, and nobody is alarmed."""
+    async with plant(tmp_path, mode="assist") as (one, line, web):
+        await sap(one, "stock", material=SPRINGS, quantity="900000")
+        await until(lambda: _known(one, "900000"))
+        await sap(one, "order", order=ORDER, released=False, due="2030-01-01T12:00:00")
+        (held,) = await one.held()
+        await sap(one, "order", order=ORDER, released=False, deleted=True)
+
+        async def withdrawn() -> bool:
+            return [kind for kind in ("order_release", "dispatch") if await postings(one, kind, "refused")] != []
+
+        await until(withdrawn)
+        (release,) = await postings(one, "order_release", "refused")
+        assert release["id"] == held["id"]
+        assert await postings(one, "dispatch", "held") == []
+        assert (line.orders, web.posted) == ([], [])

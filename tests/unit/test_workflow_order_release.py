@@ -316,6 +316,19 @@ def test_what_was_proposed_for_an_order_is_withdrawn_when_it_is_decided_otherwis
     assert told == ["order/1000200", "", "order/1000200", "", "order/1000200"]
 
 
+@pytest.mark.parametrize("status", ["locked", "deleted", "closed", "completed"])
+def test_what_was_proposed_for_an_order_that_is_over_is_withdrawn(status):
+    """Nobody shall sign the release of an order that is deleted; unlocked it is proposed like the first time."""
+    _, (state, _) = FLOW.propose(report(), facts_of(), scored(0.9), [{}, {}])
+    gone, (state, _) = FLOW.propose(report(), facts_of(status=status), None, [state, {}])
+    assert (gone.withdraws, gone.drafts) == ("order/1000200", ())
+    assert state["signature"] == ""
+    again, _ = FLOW.propose(report(unsent=report().id), facts_of(), scored(0.9), [state, {}])
+    assert (kinds(again), again.holds) == (["order_release", "dispatch"], ())
+    released, _ = FLOW.propose(report(), facts_of(status="released"), None, [state, {}])
+    assert released.withdraws == ""
+
+
 def test_what_may_be_at_the_line_already_is_released_again_only_by_a_person():
     """A machine goes down and comes back before the ERP tells of the release: nothing goes a second time by itself."""
     down = facts_of(live=RUNS | {(LiveKind.EQUIPMENT_STATE, "ASSY-05"): "down"})
