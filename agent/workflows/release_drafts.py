@@ -67,8 +67,8 @@ def said(
     product = facts.materials.get(order.material)
     worth = f"{product.price * order.quantity:.2f} {facts.plant.currency}" if product else "an unknown value"
     told = {
-        "FEASIBLE": ("can start", "is released"),
-        "FEASIBLE_WITH_NOTES": ("can start", "is released"),
+        "FEASIBLE": ("can start", "can be released"),
+        "FEASIBLE_WITH_NOTES": ("can start", "can be released"),
         "AT_RISK": ("may not start or finish in time", "is not released by itself"),
         "BLOCKED": ("cannot start", "is not released"),
     }[status]

@@ -266,11 +266,13 @@ def test_an_order_that_changed_is_decided_anew():
 
 
 def test_a_request_about_an_order_that_the_erp_does_not_have_is_answered_and_changes_nothing():
-    """Components by the bill of material; nothing is released."""
+    """Components by the bill of material; nothing is released, and nobody is told that it is."""
     facts = facts_of(*ENOUGH, stock("BODY-55", "700"))
     proposal = proposed(facts, report(**CHECK)._replace(order="PROD-100234"))
     assert proposal.answer["status"] == "FEASIBLE_WITH_NOTES"
     assert proposal.drafts == ()
+    assert "can be released" in proposal.said["planner"]
+    assert all("is released" not in sentence for sentence in proposal.said.values())
     missing = proposed(facts_of(), report(**CHECK)._replace(order="PROD-100234"))
     assert missing.answer["blocking_issues"] == ["component BODY-55 is missing: 500 PC needed, 0 PC in the plant"]
 
