@@ -8,11 +8,13 @@ date), and, where known, ``entered_at`` (ISO time with its offset) and ``by``.
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,6 +26,10 @@ from agent.units import UnitTable
 
 NEEDED: Final = ("kind", "document", "order", "about", "quantity", "unit", "day")
 MOST: Final = 50  # errors that are told
+NUMBER: Final = {  # by what stands between the cells: no thousands, and one kind of decimal sign in a file
+    ",": re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII),
+    ";": re.compile(r"-?[0-9]+([.,][0-9]+)?", re.ASCII),
+}
 DAYS: Final = 1  # a booking may be of the day before or after
 
 
@@ -42,30 +48,39 @@ def read(file: Path, units: UnitTable) -> list[Booking]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Finding(str(file), 1, "", f"cannot be read: {error}")]) from None
-    rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in text.partition("\n")[0] else ",")
+    separator = ";" if ";" in text.partition("\n")[0] else ","
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     missing = [name for name in NEEDED if name not in (rows.fieldnames or ())]
     if missing:
         raise ConfigError([Finding(str(file), 1, "", f"the columns {', '.join(missing)} are missing")])
-    found, wrong = [], []
-    for row in rows:
-        try:
-            found.append(_booking(row, units))
-        except (ValueError, InvalidOperation, BadPayload) as error:
-            why = "quantity: is no number" if isinstance(error, InvalidOperation) else str(error)
-            wrong.append(Finding(str(file), rows.line_num, "", why, str(row.get("document") or "")))
+    found, wrong = [], list[Finding]()
+    signs = set[str]()  # decimal signs
+    try:
+        for row in rows:
+            try:
+                found.append(_booking(row, units, NUMBER[separator]))
+            except (ValueError, BadPayload) as error:
+                wrong.append(Finding(str(file), rows.line_num, "", str(error), str(row.get("document") or "")))
+            else:
+                signs.update(re.findall("[.,]", row["quantity"] or ""))
+    except csv.Error as error:
+        wrong.append(Finding(str(file), rows.line_num, "", f"is no valid CSV: {error}"))
+    if len(signs) > 1:
+        why = "has quantities with a decimal comma and others with a point, and nobody can tell which means thousands"
+        wrong.append(Finding(str(file), 1, "quantity", f"{why}; export it with one decimal sign"))
     if wrong:
         raise ConfigError(wrong[:MOST])
     return found
 
 
-def _booking(row: Mapping[str, str | None], units: UnitTable) -> Booking:
-    """One line. Raises ValueError, InvalidOperation, BadPayload."""
+def _booking(row: Mapping[str, str | None], units: UnitTable, number: re.Pattern[str]) -> Booking:
+    """One line. Raises ValueError, BadPayload."""
     cells = {name: (value or "").strip() for name, value in row.items() if name}
     if cells["kind"] not in list(Kind):
         raise ValueError(f"kind: {cells['kind']!r} is no kind of posting")
-    quantity = Decimal(cells["quantity"].replace(",", ".") if cells["quantity"].count(",") == 1 else cells["quantity"])
-    if not quantity.is_finite():
-        raise ValueError(f"quantity: {cells['quantity']!r} is no number")
+    if not number.fullmatch(cells["quantity"]):
+        raise ValueError(f"quantity: {cells['quantity']!r} is no number; write 1250.5, without thousands")
+    quantity = Decimal(cells["quantity"].replace(",", "."))
     unit = cells["unit"]
     if unit not in units.units:
         unit = units.from_sap(unit)

@@ -131,6 +131,32 @@ def test_the_list_says_every_line_that_cannot_be_read(tmp_path: Path):
         read(bare, UNITS)
 
 
+@pytest.mark.parametrize(
+    ("separator", "quantities", "wrong"),
+    [
+        (",", ('"1,250"',), "no number"),
+        (",", ("1_250",), "no number"),
+        (",", ("NaN",), "no number"),
+        (";", ("1.250,5",), "no number"),
+        (";", ("1.250", "12,5"), "one decimal sign"),
+        (";", ("1250.5", "12.5"), None),
+        (";", ("1250,5", "12"), None),
+    ],
+)
+def test_no_quantity_of_a_list_is_a_thousand_times_too_small(tmp_path: Path, separator, quantities, wrong):
+    """A separator of thousands is never taken for a decimal sign: the line, or the file, is refused."""
+    rows = ["kind,document,order,about,quantity,unit,day"] + [
+        f"goods_issue,{number},1000100,RM-RESIN,{{}},KG,2026-11-20" for number, _ in enumerate(quantities)
+    ]
+    text = "\n".join(rows).replace(",", separator).format(*quantities)
+    (tmp_path / "booked.csv").write_text(text)
+    if wrong is None:
+        assert len(read(tmp_path / "booked.csv", UNITS)) == len(quantities)
+    else:
+        with pytest.raises(ConfigError, match=wrong):
+            read(tmp_path / "booked.csv", UNITS)
+
+
 # ── figures ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
