@@ -19,17 +19,23 @@ from agent.own_events import SOURCE, event_of
 from agent.people.desk import Act, Desk
 from agent.ports import Batch, Kind
 from agent.store import approvals, inbox
+from agent.store import kept as lots
 from agent.store.transaction import Transaction
 from agent.workflows import follow_on
 from agent.workflows.scrap import FOLLOW_ON, lot_key
 
 KIND: Final = FOLLOW_ON
+MOST: Final = 200  # postings that keep a lot from use that are looked at, the newest
+NOTHING: Final = Decimal(0)
 _KEPT: Final = ("acknowledged", "simulated")
 _TEXTS: Final = ("material", "lot", "storage_location", "unit", "order", "operation", "work_center", "severity")
 
 
 class Kept(NamedTuple):
-    """A lot that is kept from use. `quantity` in the material's base unit `unit`; None: its whole batch."""
+    """A lot that is kept from use. `quantity` in the material's base unit `unit`; None: its whole batch.
+
+    `left` is what nobody has decided about; None as long as nobody has decided about a whole batch.
+    """
 
     posting: int
     material: str
@@ -40,7 +46,10 @@ class Kept(NamedTuple):
     operation: str
     work_center: str
     severity: str
+    line: str
+    since: str  # it was proposed; ISO 8601
     quantity: Decimal | None
+    left: Decimal | None
     decided: bool  # somebody has chosen before
 
 
@@ -68,19 +77,46 @@ def kept(connection: apsw.Connection, posting_id: int) -> Kept:
     state: Any = inbox.states(connection, [lot_key(payload["material"], payload["lot"])])
     texts = {name: payload[name] for name in _TEXTS}
     quantity = Decimal(payload["quantity"]) if blocks else None
-    return Kept(posting_id, quantity=quantity, decided=any(one.get("decided") for one in state.values()), **texts)
+    choices = lots.chosen(connection, posting_id)
+    left = max(quantity - sum(choices), NOTHING) if quantity is not None else NOTHING if choices else None
+    decided = bool(choices) or any(one.get("decided") for one in state.values())
+    return Kept(
+        posting_id,
+        line=found["line"],
+        since=found["created_at"],
+        quantity=quantity,
+        left=left,
+        decided=decided,
+        **texts,
+    )
 
 
-def shown(one: Kept, facts: Facts, rework_share: Decimal, quantity: Decimal | None = None) -> dict[str, Any]:
-    """For programs and people: what each choice costs, of so much of it, and which one is usual for such a defect."""
-    much = quantity if quantity is not None else one.quantity
-    material = facts.material(one.material)
+def waiting(connection: apsw.Connection) -> list[Kept]:
+    """Lots of which something is left to decide about, the newest first, without those that other systems decided."""
+    found = (kept(connection, id) for id in lots.newest(connection, MOST))
+    return [one for one in found if one.left != NOTHING and not _by_others(connection, one)]
+
+
+def _by_others(connection: apsw.Connection, one: Kept) -> bool:
+    """A report of another system has said what becomes of the lot: nobody knows of how much of it."""
+    return one.decided and not lots.entered(connection, one.posting)
+
+
+def shown(one: Kept, facts: Facts, rework_share: Decimal) -> dict[str, Any]:
+    """For programs and people: what each choice costs of what is left, and which one is usual for such a defect."""
+    much, material = one.left, facts.material(one.material)
     cost = follow_on.costs(material.price if material else Decimal(0), much, rework_share) if much is not None else {}
     return {
         "posting": one.posting,
         "material": one.material,
+        "material_text": material.text if material else "",
+        "storage_location": one.storage_location,
+        "order": one.order,
+        "work_center": one.work_center,
+        "since": one.since,
         "lot": one.lot,
-        "quantity": f"{much:f}" if much is not None else None,
+        "quantity": f"{one.quantity:f}" if one.quantity is not None else None,
+        "left": f"{much:f}" if much is not None else None,
         "unit": facts.units.shown(one.unit),
         "severity": one.severity,
         "suggested": follow_on.usual(one.severity),
@@ -94,9 +130,11 @@ def chosen(one: Kept, choice: str, quantity: Decimal | None) -> Chosen:
     """The choice, of all that is kept where nobody says how much. Raises BadPayload."""
     if choice not in follow_on.CHOICES:
         raise BadPayload(f"must be one of {', '.join(follow_on.CHOICES)}, not {choice[:40]!r}", field="choice")
-    much = quantity if quantity is not None else one.quantity
+    much = quantity if quantity is not None else one.left
     if much is None:
         raise BadPayload("is missing: the whole batch is kept from use, how much of it is meant?", field="quantity")
+    if not much:
+        raise Conflict(f"about all that posting {one.posting} keeps from use somebody has decided: see its trace")
     return Chosen(one, choice, much)
 
 

@@ -23,9 +23,9 @@ class Person:
 
 
 PEOPLE: Mapping[str, Person] = {
-    "supervisor": Person(("read", "approve", "replay", "pause"), "Supervisor"),
-    "manager": Person(("read", "approve", "replay", "pause", "reverse"), "Manager"),
-    "worker": Person(("read", "approve"), "Operator"),
+    "supervisor": Person(("read", "approve", "replay", "pause", "ingest"), "Supervisor"),
+    "manager": Person(("read", "approve", "replay", "pause", "reverse", "ingest"), "Manager"),
+    "worker": Person(("read", "approve", "ingest"), "Operator"),
 }
 SIGNS = ["approve", "refuse", "correct", "replay", "pause"]
 RIGHTS = (

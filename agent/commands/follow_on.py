@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import click
 
 from agent import follow_ons
@@ -17,6 +20,29 @@ from agent.workflows.scrap import Config, Scrap
 @click.group("follow-on")
 def command() -> None:
     """What becomes of a lot that is kept from use for a defect: show each choice with its cost, choose one."""
+
+
+@command.command("list")
+@at_place
+@as_json
+def listed(*, place: Place, json: bool) -> None:
+    """List the lots that are kept from use for a defect and of which something is left to decide about.
+
+    \b
+    Example:
+      gatepost follow-on list
+    """
+    facts, share = known(place), options_of(place, Scrap.name, Config).rework_share
+    found = [follow_ons.shown(one, facts, share) for one in place.look(follow_ons.waiting)]
+    if json:
+        show.data(found)
+        return
+    if not found:
+        show.say("no lot that is kept from use waits for a decision")
+        return
+    columns = ["posting", "since", "lot", "material", "left", "defect", "suggested"]
+    show.entries(columns, [(_row(one), ()) for one in found])
+    show.say("look closer: gatepost follow-on show POSTING")
 
 
 @command.command("show")
@@ -37,14 +63,15 @@ def shown(*, posting: int, place: Place, json: bool) -> None:
     if json:
         show.data(found)
         return
-    much = f"{found['quantity']} {found['unit']}" if found["quantity"] else "the whole batch"
-    show.say(f"{much} of lot {one.lot} of {one.material} are kept from use for a {one.severity} defect")
+    show.say(
+        f"{_much(found, 'quantity')} of lot {one.lot} of {one.material} are kept from use for a {one.severity} defect"
+    )
     for choice in CHOICES:
         cost = f"{found['costs'][choice]} {found['currency']}" if found["costs"][choice] else "price × quantity"
         usual = "   suggested" if choice == found["suggested"] else ""
         show.say(f"  {choice:10} {cost:>14}{usual}")
     if one.decided:
-        show.say("somebody has chosen before")
+        show.say(f"somebody has chosen before; left: {_much(found, 'left')}")
     show.say(f'choose: gatepost follow-on choose {posting} {found["suggested"]} --reason "…"')
 
 
@@ -72,3 +99,21 @@ def choose(*, posting: int, choice: str, quantity: str, place: Place, asked: Ask
     )
     report = answer["report"]
     show.say(f"{report} entered (by {answer['by']}: {asked.reason}); `gatepost trace {report}` shows what became of it")
+
+
+def _row(one: Mapping[str, Any]) -> Sequence[object]:
+    usual = one["suggested"].replace("_", " ")
+    return (
+        one["posting"],
+        show.moment(one["since"]),
+        one["lot"],
+        one["material"],
+        _much(one, "left"),
+        one["severity"],
+        usual,
+    )
+
+
+def _much(found: Mapping[str, Any], name: str) -> str:
+    """So much of it, or its whole batch."""
+    return f"{found[name]} {found['unit']}" if found[name] is not None else "the whole batch"

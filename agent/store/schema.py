@@ -271,7 +271,12 @@ VERSION_8 = """
 CREATE INDEX posting_takes_back ON posting (json_extract(payload, '$.of_key')) WHERE kind = 'reversal';
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8)
+VERSION_9 = """
+-- What keeps a lot from use (kept.py): somebody is to say what becomes of it.
+CREATE INDEX posting_keeps ON posting (id) WHERE kind = 'stock_transfer' OR kind = 'batch_status';
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9)
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

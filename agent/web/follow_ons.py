@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 from fastapi import Depends
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from agent import follow_ons
 from agent.access.callers import Identity
@@ -32,14 +32,28 @@ class FollowOns(Shown):
 
     posting: int
     material: str
+    material_text: str
+    storage_location: str
+    order: str
+    work_center: str
+    since: AwareDatetime = Field(description="When it was to be kept from use")
     lot: str
     quantity: str | None = Field(description="A decimal string; null: its whole batch is in restricted use")
+    left: str | None = Field(description="What nobody has decided about yet; null: of a whole batch nothing is decided")
     unit: str
     severity: str
     suggested: Choice = Field(description="What is usual for a defect as bad as this")
-    costs: dict[Choice, str | None] = Field(description="Of each choice, a decimal string; null without a quantity")
+    costs: dict[Choice, str | None] = Field(
+        description="Of each choice for what is left, a decimal string; null without a quantity"
+    )
     currency: str
     decided: bool = Field(description="Somebody has chosen before")
+
+
+class Lots(Shown):
+    """Lots of which something is left to decide about."""
+
+    items: list[FollowOns]
 
 
 class Choose(Reasoned):
@@ -49,7 +63,7 @@ class Choose(Reasoned):
     quantity: str | None = Field(
         default=None,
         pattern=r"^[0-9]{1,10}(\.[0-9]{1,6})?$",
-        description="A decimal string in the unit of the posting; all of it if absent",
+        description="A decimal string in the unit of the posting; all that is left if absent",
     )
 
 
@@ -58,6 +72,17 @@ class Entered(Shown):
 
     report: str = Field(description="Its message id, for `/v1/trace`")
     by: str
+
+
+@router.get("/v1/follow-ons", tags=["scrap"])
+async def list_follow_ons(agent: TheAgent, caller: Reader) -> Lots:
+    """Lots that are kept from use for a defect and of which something is left to decide about, the newest first."""
+    if follow_ons.KIND not in agent.rules.assignments:
+        return Lots(items=[])
+    share = _workflow(agent).config.rework_share
+    found = await look(agent, follow_ons.waiting)
+    items = [follow_ons.shown(one, agent.rules.facts, share) for one in found if caller.sees(one.line)]
+    return Lots.model_validate({"items": veiled(items, covered(agent.config, caller))})
 
 
 @router.get("/v1/follow-ons/{id}", tags=["scrap"])

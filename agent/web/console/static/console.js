@@ -8,6 +8,7 @@ import { held, heldOne } from "/console/held.js";
 import { dead, deadOne } from "/console/dead.js";
 import { quarantine, quarantineOne } from "/console/quarantine.js";
 import { findingOne, findings } from "/console/findings.js";
+import { lotOne, lots } from "/console/lots.js";
 import { trace } from "/console/trace.js";
 import { models } from "/console/models.js";
 import { audit } from "/console/audit.js";
@@ -15,7 +16,7 @@ import { audit } from "/console/audit.js";
 const EVERY_MS = 2000;
 const PAGES = [
   ["overview", "Overview", overview], ["held", "Held", held, heldOne], ["dead", "Dead letters", dead, deadOne],
-  ["quarantine", "Quarantine", quarantine, quarantineOne], ["findings", "Findings", findings, findingOne], ["trace", "Trace", trace, trace], ["models", "Models", models],
+  ["quarantine", "Quarantine", quarantine, quarantineOne], ["findings", "Findings", findings, findingOne], ["lots", "Lots", lots, lotOne], ["trace", "Trace", trace, trace], ["models", "Models", models],
   ["audit", "Audit", audit],
 ];
 const COUNTS = { held: (at) => at.postings.held, dead: (at) => at.postings.dead + at.postings.doubtful, quarantine: (at) => at.events.quarantined };

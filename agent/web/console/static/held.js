@@ -52,8 +52,15 @@ async function closely(place, event) {
     told.model && h("p.quiet", `${told.model}: ${(told.confidence * 100).toFixed(0)} % sure that it is ${told.said ?? "normal"}`)));
 }
 
+/** Whether a posting keeps a lot from use, so that somebody is to say what becomes of it. */
+const keeps = ({ kind, payload, state }) => ["acknowledged", "simulated"].includes(state) && Boolean(payload.lot)
+  && ((kind === "stock_transfer" && payload.movement === "344") || (kind === "batch_status" && payload.restricted === true));
+
 function buttons(one) {
-  if (one.state === "acknowledged" && one.kind !== "reversal" && may("reverse")) return h("div.buttons", h("p.hint", `Document ${one.document} is booked.`), h("button.main.danger", { type: "button", onclick: () => takeBack(one) }, "Take back…"));
+  const back = one.state === "acknowledged" && one.kind !== "reversal" && may("reverse");
+  if (back || keeps(one)) return h("div.buttons", h("p.hint", one.document ? `Document ${one.document} is booked.` : "It was not sent: a dry run."),
+    keeps(one) && h("a.button", { href: `#/lots/${one.id}` }, "What becomes of the lot…"),
+    back && h("button.main.danger", { type: "button", onclick: () => takeBack(one) }, "Take back…"));
   if (one.state !== "held") return h("p.hint", `It is ${one.state.replaceAll("_", " ")} now${one.document ? `: document ${one.document}` : ""}.`);
   if (!may("approve")) return h("p.hint", "You may look at it, and not decide.");
   return h("div.buttons",

@@ -40,7 +40,14 @@ export function content(posting) {
   const parts = ["quantity", "yield", "scrap", "rework"].filter((name) => payload[name] && Number(payload[name]))
     .map((name) => `${payload[name]} ${unit(payload.unit)}${name === "quantity" ? "" : ` ${name}`}`);
   const back = posting.kind === "goods_issue" && payload.movement ? "take back " : ""; // what was issued before
-  return `${back}${parts.join(", ") || "nothing"}${payload.material ? ` of ${payload.material}` : ""}`;
+  if (!parts.length) return said(posting) || "nothing";
+  return `${back}${parts.join(", ")}${payload.material ? ` of ${payload.material}` : ""}`;
+}
+
+/** What a posting without a quantity is about. */
+function said({ kind: name, payload }) {
+  if (name === "batch_status") return `batch ${payload.batch} of ${payload.material} ${payload.restricted ? "in restricted use" : "free for use"}`;
+  return payload.subject || (name === "order_note" && payload.text) || (payload.material ? `${kind(name)} of ${payload.material}` : payload.order && `order ${payload.order}`);
 }
 
 /** A kind of posting in words. */
@@ -48,6 +55,9 @@ export const kind = (name) => SINGULAR[name] ?? name.replaceAll("_", " ");
 
 /** A field's name in words. */
 export const field = (name) => name.replaceAll("_", " ");
+
+/** A decimal string without zeros that say nothing. */
+export const plain = (number) => (number.includes(".") ? number.replace(/\.?0+$/, "") : number);
 
 /** Money, or nothing where there is none at stake. */
 export const money = (value, currency) => (Number(value) ? `${Number(value).toFixed(2)} ${currency}` : "");
