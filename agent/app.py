@@ -41,6 +41,8 @@ from agent.ports import Clock, GivesReceipts, Source
 from agent.reconciling import TICK_S as RECONCILE_S
 from agent.reconciling import Reconciling
 from agent.scoring.drift import shown
+from agent.shortages.looking import TICK_S as SHORTAGES_S
+from agent.shortages.looking import Shortages
 from agent.store import balance, file, masterdata, outbox, postings, sampling
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -80,6 +82,8 @@ class Agent:
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
         self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.tick)
+        self.shortages = Shortages(self.desk, clock, lambda: self.config, lambda: self.rules.facts, assembly.forecaster)
+        self.housekeeping.jobs["shortages"] = (SHORTAGES_S, self.shortages.tick)
         self.unbooked = TellingUnbooked(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["unbooked"] = (UNBOOKED_S, self.unbooked.look)
         self.telling = Telling(self.desk, clock, self.targets, lambda: self.config, lambda: self.rules.facts.units)

@@ -17,7 +17,7 @@ from agent.configuration.config import Config, Resolver, parse, resolver_of
 from agent.configuration.settings import PostingMode
 from agent.durable import replace_durably
 from agent.erp import TARGETS
-from agent.errors import ModelUnfit
+from agent.errors import ModelUnfit, NotFound
 from agent.facts import Facts, Plant
 from agent.features import posting_classification
 from agent.judging.rules import OWN, Assignment, Door, Rules, SecondLook
@@ -29,7 +29,7 @@ from agent.masterdata.entities import Fact
 from agent.oversight.promotion import Shelf, kind_for
 from agent.ports import Classifies, Clock, CountsOnPostings, ErpTarget, Source, Surroundings, TakesAShare
 from agent.scoring import registry
-from agent.scoring.inference import Absent, Model
+from agent.scoring.inference import PATIENCE_S, Absent, Model
 from agent.sources import SOURCES
 from agent.store import masterdata
 from agent.units import UnitsFile, UnitTable
@@ -142,8 +142,22 @@ def _champion(config: Config, name: str, takes: _Takes, may_be_absent: Collectio
 def shelf(config: Config) -> Shelf:
     """The models of this configuration, and what they are fed with."""
     flows = ((flow.kind, flow.model) for flow in config.workflows.values())
-    looks = config.accounts.model if config.accounts else None
-    return Shelf.of(config.models, config.model_keys, flows, accounts=looks)
+    return Shelf.of(
+        config.models, config.model_keys, flows,
+        accounts=config.accounts.model if config.accounts else None,
+        shortages=config.shortages.model if config.shortages else None,
+    )  # fmt: skip
+
+
+def forecaster(config: Config) -> Model:
+    """The version that forecasts shortages, after every check. Raises ModelUnfit."""
+    assert config.shortages is not None  # noqa: S101  # asked where it is configured
+    name = config.shortages.model
+    try:
+        version = registry.aliases(config.models / name).champion
+        return shelf(config).load(name, version, deadline_s=PATIENCE_S)  # nobody waits for it
+    except NotFound as error:
+        raise ModelUnfit(str(error)) from None
 
 
 def surroundings(config: Config, clock: Clock, targets: Mapping[str, ErpTarget]) -> Surroundings:

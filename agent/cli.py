@@ -61,6 +61,7 @@ COMMANDS = {
         "sequence:command",
         "In which order a work centre should make its open orders so that least is late, and why.",
     ),
+    "shortages": ("shortages:command", "Which materials run short at their places within two and three hours."),
     "seen": ("control:seen", "Say that a notification was seen: who would be next is not told."),
     "pause": ("control:pause", "Stop sending for a target, a line or an order."),
     "resume": ("control:resume", "Let it go on."),

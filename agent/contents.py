@@ -20,7 +20,7 @@ from agent.configuration.crosschecks import (
     overlap,
     too_short_for_sources,
 )
-from agent.configuration.settings import Accounts, Document
+from agent.configuration.settings import Accounts, Document, Shortages
 from agent.errors import ConfigError, Finding, GatepostError, ModelUnfit, NotFound
 from agent.masterdata import accounts
 from agent.masterdata import files as masterfiles
@@ -152,26 +152,29 @@ def _certificates(tree: Node) -> Iterator[Finding]:
 
 
 def _models(tree: Node, places: Places) -> Iterator[Finding]:
-    """The models that are named: signature, hashes, what the workflow feeds them with, graph and parity."""
+    """The models that are named: signature, hashes, what they are fed with, graph and parity."""
     flows = tree.get("workflows")
     for name, flow in flows.mapping.items() if flows else ():
         model, kind = flow.get("model"), flow.get("kind")
         if model is None or not model.text:
             continue
         shelf = Shelf.of(places.models, places.model_keys, [(kind.text if kind else name, model.text)])
-        yield from _unfit(model, shelf)
+        yield from _unfit(model, shelf, model.text)
     looks = tree.get("accounts", "model")
     if looks is not None and looks.text:
-        shelf = Shelf.of(places.models, places.model_keys, (), accounts=looks.text)
-        yield from _unfit(looks, shelf)
+        yield from _unfit(looks, Shelf.of(places.models, places.model_keys, (), accounts=looks.text), looks.text)
+    shortages = tree.get("shortages")
+    if shortages is not None and (settings := _tried([], lambda: parse(shortages, Shortages))) is not None:
+        shelf = Shelf.of(places.models, places.model_keys, (), shortages=settings.model)
+        yield from _unfit(shortages.get("model") or shortages, shelf, settings.model)
 
 
-def _unfit(model: Node, shelf: Shelf) -> Iterator[Finding]:
+def _unfit(node: Node, shelf: Shelf, name: str) -> Iterator[Finding]:
     """Why the champion of the model that is named here cannot be loaded."""
     try:
-        shelf.load(model.text, registry.aliases(shelf.models / model.text).champion).close()
+        shelf.load(name, registry.aliases(shelf.models / name).champion).close()
     except (ModelUnfit, NotFound) as error:
-        yield model.finding(str(error))
+        yield node.finding(str(error))
 
 
 def _tried(findings: list[Finding], read: Callable[[], T]) -> T | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,7 @@ import apsw
 
 from agent.ports import Acknowledgement, Batch, Delivery, Kind
 from agent.store import audit, balance, file, inbox, outbox, postings
+from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
 from agent.store.writer import Writer
 
@@ -117,6 +118,24 @@ def fill(writer: Writer, number: int, *, orders: int = 3) -> None:
     arrive(writer, *(b'{"n": %d, "text": "%s"}' % (n, b"x" * 200) for n in range(number)))
     first = writer.call(lambda tx: tx.execute("SELECT max(id) - ? + 1 FROM event", (number,)).get)
     decide(writer, first, number, orders)
+
+
+def booked(writer: Writer, issues: Sequence[tuple[datetime, Mapping[str, Any]]]) -> None:
+    """Goods issues that were decided at these times and are booked, whatever the ERP thinks, in one commit."""
+
+    def job(tx: Any) -> None:
+        first = 1 + (tx.execute("SELECT max(id) FROM posting").get or 0)
+        news = [posting(first + n, f"order/{first + n}", payload=payload) for n, (_, payload) in enumerate(issues)]
+        for (posting_id, _), (at, _) in zip(postings.add_all(tx, news), issues, strict=True):
+            tx.execute(
+                "UPDATE posting SET state = 'acknowledged', document = ?1, lane_seq = NULL, created_us = ?2 "
+                "WHERE id = ?3", (f"2026/{posting_id}", to_us(at), posting_id),
+            )  # fmt: skip
+            tx.execute("DELETE FROM lane WHERE head = ?", (posting_id,))
+        tx.count("postings ready", -len(news))
+        tx.count("postings acknowledged", len(news))
+
+    writer.call(job)
 
 
 def drain(writer: Writer, number: int) -> int:

@@ -203,7 +203,10 @@ def shelf_of(place: Place) -> Shelf:
     for name, item in (workflows.mapping if workflows else {}).items():
         kind, model = item.get("kind"), item.get("model")
         flows.append((kind.text if kind else name, model.text if model else None))
-    return Shelf.of(place.models, place.model_keys, flows, accounts=looks.text if looks else None)
+    return Shelf.of(
+        place.models, place.model_keys, flows,
+        accounts=looks.text if looks else None, shortages=place.shortages.model if place.shortages else None,
+    )  # fmt: skip
 
 
 def tried(shelf: Shelf, name: str, version: str) -> None:

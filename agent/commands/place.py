@@ -20,7 +20,7 @@ from pydantic import Field
 from agent.access.signing import LONGEST_NAME, LONGEST_REASON, person, readable
 from agent.configuration.config import Node, Settings, did_you_mean, moved, parse, read_yaml
 from agent.configuration.face_settings import Api
-from agent.configuration.settings import Audit, Authority, Document, Plant, Promotion, Store
+from agent.configuration.settings import Audit, Authority, Document, Plant, Promotion, Shortages, Store
 from agent.errors import ConfigError, NotFound, StoreCorrupt, StoreError, StoreUnfit
 from agent.people import desk
 from agent.units import UnitsFile, UnitTable
@@ -45,6 +45,7 @@ class Sections(Settings):
     models: Path = Document.model_fields["models"].default
     model_keys: Path = Document.model_fields["model_keys"].default
     promotion: Promotion = Promotion()
+    shortages: Shortages | None = None
     secrets_dir: Path | None = None
 
 
@@ -74,6 +75,7 @@ class Place:
     models: Path
     model_keys: Path
     promotion: Promotion
+    shortages: Shortages | None
     secrets_dir: Path | None
 
     @classmethod

@@ -247,6 +247,14 @@ class Drift(Settings):
     )
 
 
+class Shortages(Settings):
+    """Which materials run short at their places within two and three hours, forecast every quarter of an hour."""
+
+    model: str = Field(
+        default="shortage_forecast", min_length=1, description="The folder below `models` that forecasts what is used"
+    )
+
+
 class PostingDate(Settings):
     """The posting date of what waited past the end of an accounting period."""
 
@@ -342,6 +350,7 @@ class Document(Settings):
     store: Store = Field(description="The store")
     authority: Mapping[str, Authority] = Field(default={}, description="Workflow → what it may do; absent: `advise`")
     drift: Drift = Field(default=Drift(), description="Inputs of models that drift away")
+    shortages: Shortages | None = Field(default=None, description="What runs short; absent: nothing is forecast")
     posting_date: PostingDate = Field(default=PostingDate(), description="Posting dates past a closed period")
     quarantine: Quarantine = Field(default=Quarantine(), description="Messages that cannot be posted as they are")
     accounts: Accounts | None = Field(

@@ -23,6 +23,7 @@ class Material:
     """A material of the ERP. `price` is money per base unit; `units` maps other units to base units per one of them.
 
     Of `material_type` and `valuation_class` a table of accounts makes use; empty: not told.
+    `safety_stock` is in base units, at each place that it is used from.
     """
 
     kind: ClassVar[str] = "material"
@@ -34,6 +35,7 @@ class Material:
     units: Mapping[str, Fraction] = field(default_factory=lambda: MappingProxyType({}))
     material_type: str = ""
     valuation_class: str = ""
+    safety_stock: Decimal = ZERO
 
     @property
     def key(self) -> str:

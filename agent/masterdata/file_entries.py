@@ -62,6 +62,9 @@ class MaterialEntry(Entry):
     valuation_class: str = Field(
         default="", pattern=r"^([0-9A-Z]{4})?$", description="its valuation class in the ERP, like 7900; for `accounts`"
     )
+    safety_stock: Decimal = Field(
+        default=ZERO, ge=0, description="what should always be left of it where it is used from, in base units"
+    )
 
 
 class BomLine(Settings):

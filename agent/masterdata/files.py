@@ -113,7 +113,7 @@ def _material(entry: MaterialEntry, code: Callable[[str], str]) -> Fact:
     base = code(entry.base_unit)
     return Material(
         entry.material, base, entry.text, entry.price, entry.batch_managed, units,
-        entry.material_type, entry.valuation_class,
+        entry.material_type, entry.valuation_class, entry.safety_stock,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import apsw
 
 from agent.configuration.settings import Promotion
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
-from agent.features import posting_classification
+from agent.features import posting_classification, shortage_forecast
 from agent.oversight import contest
 from agent.oversight.rows import Rows
 from agent.people.desk import Act, Desk
@@ -34,6 +34,7 @@ from agent.store.transaction import Transaction
 from agent.workflows import WORKFLOWS
 
 COMPARING_S: Final = 2.0  # for a run that nobody waits for: cut off on a busy machine, a version would look worse
+QUANTILES: Final = "quantiles"  # the kind of model that no workflow asks, and no person judges
 LETS: Final = "lets this version decide"
 LETS_AGAIN: Final = "lets the version before decide again"
 
@@ -49,15 +50,22 @@ class Shelf:
 
     @classmethod
     def of(
-        cls, models: Path, keys: Path, flows: Iterable[tuple[str, str | None]], *, accounts: str | None = None
+        cls,
+        models: Path,
+        keys: Path,
+        flows: Iterable[tuple[str, str | None]],
+        *,
+        accounts: str | None = None,
+        shortages: str | None = None,
     ) -> Shelf:
-        """From kind and model of every workflow, and the model that looks over the accounts."""
+        """From kind and model of every workflow, the model that looks over accounts, and the one of shortages."""
         asked = {model: _workflow(kind) for kind, model in flows if model and kind in WORKFLOWS}
         features = {model: tuple(workflow.feature_names) for model, workflow in asked.items()}
         kinds = {model: kind_for(workflow) for model, workflow in asked.items()}
         if accounts:
-            features[accounts] = posting_classification.NAMES
-            kinds[accounts] = "classes"
+            features[accounts], kinds[accounts] = posting_classification.NAMES, "classes"
+        if shortages:
+            features[shortages], kinds[shortages] = shortage_forecast.FEATURES, QUANTILES
         return cls(models, keys, features, kinds)
 
     def load(
@@ -151,9 +159,12 @@ def _approval(desk: Desk, act: Act, meaning: str) -> Approval:
 
 
 def _against(desk: Desk, shelf: Shelf, name: str, version: str, gate: Promotion) -> tuple[str, ...]:
-    """Why the gate does not let this version pass; nothing is asked of the first one, nor where no workflow asks it."""
+    """Why the gate does not let this version pass; nothing is asked of the first one, nor where no workflow asks it.
+
+    A forecast is right or wrong without a person's word, so there are no labels of it to compare by.
+    """
     folder = shelf.models / name
-    if name not in shelf.features or not (folder / registry.ALIASES).exists():
+    if name not in shelf.features or shelf.kinds[name] == QUANTILES or not (folder / registry.ALIASES).exists():
         return ()
     champion = registry.aliases(folder).champion
     if champion == version:

@@ -52,6 +52,10 @@ class Absent:
         """Why not, for each row."""
         return [ModelUnfit(self.unfit) for _ in rows]
 
+    def forecast(self, rows: Sequence[Features]) -> list[Forecast | ModelUnfit]:
+        """Why not, for each row."""
+        return [ModelUnfit(self.unfit) for _ in rows]
+
     def row(self, values: Mapping[str, float | str | None]) -> Features:
         """It knows no inputs."""
         return ()

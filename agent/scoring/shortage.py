@@ -14,6 +14,7 @@ from agent.features.shortage_forecast import DAY, WEEK
 
 DAMPED: Final = 0.5  # how much of a deviation of the last hours goes on
 STEEPEST: Final = 4.0  # no level is so many times what it was
+STEP: Final = 0.003  # of the offsets that follow the outcomes, as a share of the mean use: chosen on the energy series
 FEWEST: Final = 24  # forecasts of the past from which the spread of errors is taken
 
 

@@ -20,7 +20,19 @@ from agent.app import Agent
 from agent.configuration.face_settings import Api
 from agent.errors import GatepostError
 from agent.people.board import Lines
-from agent.web import acts, feasibility, findings, follow_ons, gateway, looks, reconciliation, reports, sequence, trail
+from agent.web import (
+    acts,
+    feasibility,
+    findings,
+    follow_ons,
+    gateway,
+    looks,
+    reconciliation,
+    reports,
+    sequence,
+    shortages,
+    trail,
+)
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
 from agent.web.board_findings import OpenFindings
@@ -32,7 +44,9 @@ from agent.web.page import STYLE_HASH, page
 from agent.web.probes import PATHS, Probes
 
 REFUSALS_PER_S: Final = 0.1  # audit rows for refused acts, per client
-PAGES: Final = (looks, sequence, reconciliation, findings, follow_ons, gateway, trail, acts, reports, feasibility, site)
+PAGES: Final = (
+    looks, sequence, shortages, reconciliation, findings, follow_ons, gateway, trail, acts, reports, feasibility, site,
+)  # fmt: skip
 ABOUT: Final = """Gatepost posts shop-floor reports to the ERP exactly once. This API is for screens and for scripts.
 Look, decide, stop, let go, take back, and hand in reports.
 

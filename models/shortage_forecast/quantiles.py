@@ -15,10 +15,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from agent.features.shortage_forecast import FEATURES, HISTORY, QUANTILES, SLOT_MINUTES, features, unit
 from agent.scoring.recalibration import QuantileOffsets
+from agent.scoring.shortage import STEP
 from models.training import graph
 
 OUTPUT: Final = "quantiles"
-STEP: Final = 0.003  # of the offsets, as a share of the mean use: chosen on the third quarter of the energy series
 
 Values = NDArray[np.float64]
 

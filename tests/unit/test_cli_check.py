@@ -259,6 +259,21 @@ def test_a_model_whose_name_is_misspelt_is_told_with_the_name_that_is_meant(conf
     assert "did you mean 'consumption_anomaly'?" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("none_such", "there is no model 'none_such' in "), ("consumption_anomaly", "the model takes ")],
+)
+def test_a_model_that_forecasts_no_shortages_is_refused(config, name, told):
+    """One that is not there, or answers another question, is a finding at the line that names it."""
+    change(config, "posting_date:", f"shortages: {{model: {name}}}\n\nposting_date:")
+    ran = gatepost_(config, "check", str(config))
+    assert ran.code == 2
+    assert "shortages.model" in ran.out
+    assert told in ran.out
+    change(config, f"{{model: {name}}}", "{}")
+    assert gatepost_(config, "check", str(config)).code == 0
+
+
 def test_a_model_that_was_changed_is_refused(config):
     """A byte of the model that its manifest does not know is a finding at the line that names it."""
     model = registry.champion(config.parent.parent / "models" / "consumption_anomaly") / "model.onnx"

@@ -165,6 +165,7 @@ def test_every_order_survives_the_way_through_its_document(order):
         price=amounts,
         batch_managed=st.booleans(),
         units=st.dictionaries(names, st.fractions(min_value="1/1000", max_value=1000), max_size=3),
+        safety_stock=amounts,
     )
 )
 def test_every_material_survives_the_way_through_its_document(material):

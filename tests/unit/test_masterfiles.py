@@ -108,6 +108,13 @@ def test_per_material_units_are_read_from_a_cell(folder, units):
     assert fact.units == {"LTR": Fraction(9, 10), "TNE": Fraction(1000)}
 
 
+def test_safety_stock_is_exact(folder, units):
+    """What should always be left is read with all its digits; an empty cell is nothing."""
+    (folder / "materials.csv").write_text("material,base_unit,safety_stock\nA,KG,12.50\nB,KG,\n")
+    found = masterfiles.load(folder, units).facts(TODAY)
+    assert [one.safety_stock for one in found if isinstance(one, Material)] == [Decimal("12.50"), Decimal(0)]
+
+
 def test_orders_may_stand_in_a_file(folder, units):
     """A plant without the ERP's order source lists its orders."""
     (folder / "work_centers.yaml").write_text("work_centers: [{work_center: W, line: one}]\n")
@@ -165,6 +172,7 @@ def test_everything_wrong_is_told_at_once_with_file_and_line(folder, units):
         ("tolerances.yaml", "tolerances: [{material: AA, under: 0.1, over: 0.1}]\n", "did you mean 'A'"),
         ("materials.csv", 'material,base_unit\n"A,KG\n', "is no valid CSV"),
         ("materials.csv", "material,base_unit,units\nA,KG,DR is 200\n", "must be like"),
+        ("materials.csv", "material,base_unit,safety_stock\nA,KG,-1\n", "greater than or equal to 0"),
         ("materials.csv", "material,base_unit,colour\nA,KG,blue\n", "unknown key"),
         ("materials.csv", "material,base_unit,batch_managed\nA,KG,yes\n", "must be true or false"),
     ],

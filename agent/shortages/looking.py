@@ -1,0 +1,173 @@
+"""Shortages beside the loops: after each quarter of an hour it is forecast anew what runs short. It decides nothing.
+
+What was used is read from the store, in pieces and with rests: the last day each time, two weeks after a start and once
+a day. What is told, and what outcomes have taught so far, commit together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import apsw
+
+from agent.configuration.config import Config
+from agent.errors import ModelUnfit
+from agent.facts import Facts
+from agent.features.shortage_forecast import DAY, HISTORY
+from agent.people.desk import Desk
+from agent.ports import Clock
+from agent.scoring.inference import Absent, Model
+from agent.shortages.outlook import Kept, Left, outlooks
+from agent.shortages.used import Used
+from agent.store import inbox, issues
+from agent.store.encode import to_us
+
+log = logging.getLogger("gatepost")
+
+TICK_S: Final = 1.0
+REST: Final = 9  # after each piece it rests so many times as long as that took
+KEY: Final = "shortages"  # of the checkpoint
+
+
+def kept(connection: apsw.Connection) -> Kept | None:
+    """What the store has; None: nothing was forecast yet, or what was kept is of another release."""
+    found = inbox.checkpoint(connection, KEY)
+    try:
+        return Kept.model_validate_json(found) if found else None
+    except ValueError:
+        log.warning("what was forecast of shortages cannot be read: it begins anew")
+        return None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Postings that are still to be read, by id, of slots from `since` on, for the forecast that begins with `slot`."""
+
+    slot: int
+    since: int
+    after: int
+    until: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it reads two weeks, and may take long."""
+        return self.slot - self.since == HISTORY
+
+
+class Shortages:
+    """One look after the other. `load` is the model of a configuration: it raises ModelUnfit where none fits."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        clock: Clock,
+        config: Callable[[], Config],
+        facts: Callable[[], Facts],
+        load: Callable[[Config], Model],
+    ) -> None:
+        self._desk = desk
+        self._clock = clock
+        self._config = config
+        self._facts = facts
+        self._load = load
+        self._one = asyncio.Lock()  # at a time
+        self._due = 0.0  # monotonic
+        self._used = Used()
+        self._whole = 0  # the slot at which two weeks were read last
+        self._reading: _Reading | None = None
+        self._done = 0  # the slot that was forecast last
+        self._trouble = ""  # of the model; it is told once
+
+    async def tick(self) -> None:
+        """One piece where it is time for one: what decides events comes first."""
+        if time.monotonic() < self._due:
+            return
+        started = time.monotonic()
+        try:
+            await self._look_once()
+        except Exception:  # whatever it is, it may not end what decides
+            log.exception("shortages cannot be forecast now; it is tried again")
+            self._reading, self._whole = None, 0
+        took = time.monotonic() - started
+        self._due = started + took + REST * took
+
+    async def look(self) -> None:
+        """What there is to do now; nothing where no shortages are configured."""
+        while await self._look_once():
+            pass
+
+    async def _look_once(self) -> bool:
+        """One piece; whether there is more."""
+        async with self._one:
+            config = self._config()
+            slot = to_us(self._clock()) // issues.SLOT_US
+            if config.shortages is None or slot == self._done:
+                return False
+            if self._reading is None:
+                self._reading = await asyncio.to_thread(self._begin, slot)
+            reading = self._reading
+            if reading.after < reading.until:
+                await asyncio.to_thread(self._piece, reading)
+                return True
+            self._reading = None
+            if reading.whole and reading.slot != slot:
+                return True  # it took long: read what came meanwhile
+            await self._forecast(reading.slot, config)
+            self._done = reading.slot
+            return False
+
+    def _begin(self, slot: int) -> _Reading:
+        """Forget what is read again: a person may have approved, refused or taken back what is a day old."""
+        if slot - self._whole >= DAY:
+            self._whole = slot
+        since = slot - (HISTORY if self._whole == slot else DAY)
+        self._used.forget(before=slot - HISTORY, since=since)
+        return self._desk.look(lambda at: _Reading(slot, since, issues.before(at, since), issues.last(at)))
+
+    def _piece(self, reading: _Reading) -> None:
+        until = min(reading.after + issues.PIECE, reading.until)
+        self._used.add(self._desk.look(lambda at: issues.between(at, reading.after, until, reading.since)))
+        reading.after = until
+
+    async def _forecast(self, slot: int, config: Config) -> None:
+        """The model is loaded and checked anew each time: what was promoted or tampered with meanwhile is noticed."""
+        assert config.shortages is not None  # noqa: S101  # asked by whoever calls
+        model: Model | Absent
+        try:
+            model = await asyncio.to_thread(self._load, config)
+        except ModelUnfit as error:
+            model = Absent(config.shortages.model, error)
+        try:
+            found = await asyncio.to_thread(self._found, slot, model, config.store.retention_days)
+        finally:
+            if isinstance(model, Model):
+                model.close()
+        written = found.model_dump_json().encode()
+        await self._desk.writer.run(lambda tx: inbox.put_checkpoints(tx, ((KEY, written),)))
+        await self._tell(model, config)
+
+    def _found(self, slot: int, model: Model | Absent, retention_days: int) -> Kept:
+        facts = self._facts()
+        before, begun, unbooked = self._desk.look(lambda at: (kept(at), issues.begun(at), issues.unbooked(at)))
+        first = max(slot - HISTORY, slot - retention_days * DAY, slot if begun is None else begun)
+        seen, left_out = self._used.seen(facts, unbooked, first=first, until=slot)
+        told = outlooks(before, seen, model, slot, facts.plant.zone)
+        left = [Left(material=one.place.material, storage_location=one.place.storage_location, why=one.why)
+                for one in left_out]  # fmt: skip
+        return Kept(
+            slot=slot, model="" if model.unfit else model.name, stock_as_of=facts.orders_as_of, outlooks=told,
+            left_out=left,
+        )  # fmt: skip
+
+    async def _tell(self, model: Model | Absent, config: Config) -> None:
+        """Once: that no version fits, so that the profile says everything."""
+        if model.unfit and model.unfit != self._trouble:
+            log.error("no version of model %s fits, shortages are forecast by the profile: %s", model.name, model.unfit)
+            detail = {"why": model.unfit, "config": config.version}
+            await self._desk.writer.run(lambda tx: tx.audit("model_refused", detail, alarm=True))
+        self._trouble = model.unfit
