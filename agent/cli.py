@@ -16,7 +16,8 @@ E = TypeVar("E", bound=Exception)
 HELP = """Gatepost posts what the shop floor reports to the ERP, exactly once.
 
 Reading commands work beside a running agent and without one. Acts go through the running agent's API; when none runs,
-straight into its store. Every act is signed with who and why.
+straight into its store. Every act is signed with who and why. Times are UTC, as their Z says; the console shows the
+plant's clock, and says so.
 
 \b
 Exit codes:

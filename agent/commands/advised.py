@@ -67,5 +67,6 @@ def _below(one: Mapping[str, Any], place: Place) -> Iterator[str]:
     """What would be posted, and why so."""
     units = place.unit_table()
     for posting in one["would_post"]:
-        yield f"{posting['kind']}: {show.content(posting, units)}, {show.money(posting['value'], place.plant.currency)}"
+        value = show.money(posting["value"], place.plant.currency)
+        yield f"{show.kind(posting)}: {show.content(posting, units)}, {value}"
     yield from (f"because: {reason}" for reason in one["reasons"])

@@ -58,7 +58,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
             [
                 one["id"],
                 one["ordering_key"],
-                one["kind"],
+                show.kind(one),
                 show.money(at_stake(one), place.plant.currency),
                 show.age(one["created_at"], at),
             ],
@@ -216,14 +216,14 @@ def describe(found: dict[str, Any], place: Place) -> None:
     if with_it(found):
         value += f", with what goes with it {show.money(at_stake(found), place.plant.currency)}"
     show.say(
-        f"posting {found['id']}, version {found['version']}: {found['kind']} to {found['target']}, {found['state']}"
+        f"posting {found['id']}, version {found['version']}: {show.kind(found)} to {found['target']}, {found['state']}"
     )
     show.say(f"  {show.content(found, place.unit_table())}   value {value}   lane {found['ordering_key']}")
     for line in (*(f"because: {reason}" for reason in found["reasons"]), *signatures(found), *show.group(found)):
         show.folded(f"  {line}")
     for one in (found["group"] or {}).get("postings", ()):
         if one["id"] in found["group"]["goes_with_it"]:
-            show.say(f"  posting {one['id']}, {one['kind']}: {show.money(one['value'], place.plant.currency)}")
+            show.say(f"  posting {one['id']}, {show.kind(one)}: {show.money(one['value'], place.plant.currency)}")
             show.say(show.payload(one, place.unit_table(), "      "))
     for line in show.said(narrative(found, place), "  "):
         show.folded(line)

@@ -46,7 +46,7 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
     at, units = now(), place.unit_table()
     rows = [
         (
-            [one["id"], one["state"], one["ordering_key"], one["kind"], one["idempotency_key"],
+            [one["id"], one["state"], one["ordering_key"], show.kind(one), one["idempotency_key"],
              show.age(one["changed_at"], at)],
             [show.content(one, units), f"{'the ERP said' if one['state'] == 'dead' else 'because'}: {one['error']}"],
         )

@@ -83,7 +83,7 @@ def _wrong(one: Mapping[str, Any]) -> str:
 
 def _posting(one: Mapping[str, Any], units: UnitTable) -> str:
     document = f", document {one['document']}" if one["document"] else ""
-    what = f"{one['kind'].replace('_', ' ')}: {show.content(one, units)}".rstrip(": ")
+    what = f"{show.kind(one)}: {show.content(one, units)}".rstrip(": ")
     return f"posting {one['id']}, {what}, {one['state'].replace('_', ' ')}{document}"
 
 

@@ -160,6 +160,11 @@ def size(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
+def kind(posting: Mapping[str, Any]) -> str:
+    """What a posting is, in words: the same as at the console."""
+    return str(posting["kind"]).replace("_", " ")
+
+
 def content(posting: Mapping[str, Any], units: UnitTable) -> str:
     """What a posting would do, in one line; units as people call them, the payload itself has their codes.
 
@@ -191,7 +196,7 @@ def group(posting: Mapping[str, Any]) -> Iterator[str]:
     for number, one in enumerate(found["postings"], 1):
         this = " (this one)" if one["id"] == posting["id"] else ""
         document = f": document {one['document']}" if one["document"] else ""
-        yield f"  {number}. posting {one['id']}: {one['kind']} to {one['target']}, {one['state']}{document}{this}"
+        yield f"  {number}. posting {one['id']}: {kind(one)} to {one['target']}, {one['state']}{document}{this}"
     if found["waits_for"] is not None:
         yield f"  it waits for posting {found['waits_for']}; what is decided about that counts for this one"
     elif posting["state"] == "held" and found["goes_with_it"]:

@@ -139,7 +139,10 @@ def _list_order(found: Mapping[str, Any], place: Place, *, json: bool) -> None:
         return
     units = place.unit_table()
     rows = [
-        ([one["id"], one["state"], show.moment(one["created_at"]), one["document"]], [_one_of_order(one, units)])
+        (
+            [one["id"], one["state"], show.moment(one["created_at"]), one["document"]],
+            [_one_of_order(one, units, found["taken_back"])],
+        )
         for one in found["postings"]
     ]
     if found["release"]:
@@ -158,9 +161,10 @@ def _release(status: str, causes: Sequence[str]) -> str:
     return f"release: {status}" + (f", because of {', '.join(ways)}" if causes else "")
 
 
-def _one_of_order(one: Mapping[str, Any], units: UnitTable) -> str:
+def _one_of_order(one: Mapping[str, Any], units: UnitTable, taken_back: Sequence[Mapping[str, Any]]) -> str:
     why = f"; the ERP said: {one['error']}" if one["error"] else ""
-    return f"{one['kind']}: {show.content(one, units)}{why}"
+    back = "".join(_back(one["id"], taken_back)) if one["kind"] != Kind.REVERSAL else ""  # what it is says the rest
+    return f"{show.kind(one)}: {show.content(one, units)}{back}{why}"
 
 
 def fact_names(models: Path, score: Mapping[str, Any]) -> Sequence[str]:
@@ -313,7 +317,7 @@ def _live(fact: Mapping[str, Any]) -> str:
 
 
 def _posting(posting: Mapping[str, Any], shown: Shown) -> Iterator[str]:
-    yield f"posting {posting['id']}: {posting['kind']} to {posting['target']}, {posting['state']}"
+    yield f"posting {posting['id']}: {show.kind(posting)} to {posting['target']}, {posting['state']}"
     yield f"  does: {show.content(posting, shown.units)}"
     yield f"  lane: {posting['ordering_key']}   key in the document: {posting['idempotency_key']}"
     if posting["document"]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from agent.errors import NotFound
-from agent.store import awaited, findings
+from agent.store import awaited, findings, reversals
 from agent.store.approvals import SHOWN, shown, with_group
 
 LONGEST_ID = 19  # digits: a longer number may not fit into SQLite's 64 bits
@@ -127,9 +127,11 @@ def of_order(connection: apsw.Connection, order: str, limit: int = 100) -> dict[
     release = _release(connection, order)
     if not (rows or waiting or release):
         raise NotFound(f"no posting and nothing in quarantine is known of order {order!r}")
+    postings = [with_group(connection, shown(row)) for row in reversed(rows)]
     return {
         "order": order,
-        "postings": [with_group(connection, shown(row)) for row in reversed(rows)],
+        "postings": postings,
+        "taken_back": list(reversals.of_postings(connection, postings)),
         "quarantined": waiting,
         "release": release,
     }

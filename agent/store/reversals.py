@@ -1,7 +1,8 @@
-"""Which posting takes a document back: none is taken back twice."""
+"""Which posting takes a document back: told with what it takes back, and none is taken back twice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import apsw
@@ -11,8 +12,23 @@ _TAKES_BACK: Final = (
     "AND state NOT IN ('held', 'refused', 'superseded', 'simulated') ORDER BY id LIMIT 1"
 )
 
+_REVERSALS: Final = (
+    "SELECT original.id, original.document, back.id, back.state, back.document FROM posting back "
+    "JOIN idempotency i ON i.idempotency_key = json_extract(back.payload, '$.of_key') "
+    "JOIN posting original ON original.id = i.posting_id "
+    "WHERE back.kind = 'reversal' AND json_extract(back.payload, '$.of_key') = ? ORDER BY back.id"
+)
+
 
 def of(connection: apsw.Connection, key: str) -> int | None:
     """The posting that took back, or is about to take back, what was booked under this idempotency key."""
     row: Any = connection.execute(_TAKES_BACK, (key,)).fetchone()
     return int(row[0]) if row else None
+
+
+def of_postings(connection: apsw.Connection, postings: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Which posting each reversal takes back, also where another event made the reversal (a finding, a report)."""
+    keys = dict.fromkeys(one["payload"].get("of_key") or one["idempotency_key"] for one in postings)
+    for key in keys:
+        for original, document, id, state, own in connection.execute(_REVERSALS, (key,)):
+            yield {"posting": original, "document": document, "by": id, "state": state, "by_document": own}

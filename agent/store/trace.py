@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import apsw
 
+from agent.store import reversals
 from agent.store.approvals import show
 from agent.store.encode import from_us
 from agent.store.named import named
-
-_REVERSALS: Final = (
-    "SELECT original.id, original.document, back.id, back.state, back.document FROM posting back "
-    "JOIN idempotency i ON i.idempotency_key = json_extract(back.payload, '$.of_key') "
-    "JOIN posting original ON original.id = i.posting_id "
-    "WHERE back.kind = 'reversal' AND json_extract(back.payload, '$.of_key') = ? ORDER BY back.id"
-)
 
 
 def trace(connection: apsw.Connection, name: str) -> dict[str, Any]:
@@ -39,16 +32,8 @@ def trace(connection: apsw.Connection, name: str) -> dict[str, Any]:
         "event": _event(connection, event_id) if event_id is not None else None,
         "history": _history(connection, event_id, ids),
         "postings": postings,
-        "taken_back": list(_taken_back(connection, postings)),
+        "taken_back": list(reversals.of_postings(connection, postings)),
     }
-
-
-def _taken_back(connection: apsw.Connection, postings: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Which posting each reversal takes back, also where another event made the reversal (a finding, a report)."""
-    keys = dict.fromkeys(one["payload"].get("of_key") or one["idempotency_key"] for one in postings)
-    for key in keys:
-        for original, document, id, state, own in connection.execute(_REVERSALS, (key,)):
-            yield {"posting": original, "document": document, "by": id, "state": state, "by_document": own}
 
 
 def _event(connection: apsw.Connection, event_id: int) -> dict[str, Any] | None:

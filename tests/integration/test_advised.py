@@ -46,10 +46,10 @@ async def test_what_would_have_been_posted_is_one_list(advising: tuple[Bench, Pa
     _, config = advising
     out = await shown(config)
     usual, much = out[out.index("would be") :].split("would be held", 1)
-    assert "goods_issue: 13.900 KG RM-RESIN" in usual
+    assert "goods issue: 13.900 KG RM-RESIN" in usual
     assert "EUR" in usual
     assert "1000100" in usual
-    assert "goods_issue: 250.000 KG RM-RESIN" in much
+    assert "goods issue: 250.000 KG RM-RESIN" in much
     assert "because: value" in much
     assert "2 listed: 1 would be posted, 1 would be held" in out
 

@@ -16,8 +16,7 @@ from agent.cli import COMMANDS, gatepost
 from agent.commands import show, status, trace
 from agent.ports import Acknowledgement, Batch, Delivery, Kind, Posting
 from agent.scoring import registry
-from agent.store import inbox, masterdata, outbox
-from agent.store import trace as traces
+from agent.store import inbox, masterdata, outbox, reversals
 from agent.store.balance import EVENT_STATES, POSTING_STATES
 from agent.store.forecast import Forecast, forecast
 from agent.store.writer import Writer
@@ -265,7 +264,7 @@ def test_what_goes_back_is_no_issue(config):
         back = {"order": "9", "material": "RM-RESIN", "quantity": "1.630", "unit": "KGM", "movement": "262"}
         stores.add(writer, stores.posting(6, "order/9", payload=back), stores.posting(7, "order/9"))
     out = gatepost_(config, "trace", "order:9").out
-    assert "goods_issue: take back 1.630 KGM RM-RESIN" in out
+    assert "goods issue: take back 1.630 KGM RM-RESIN" in out
     assert out.count("take back") == 1
 
 
@@ -496,7 +495,7 @@ def test_lists_can_be_read_on_a_narrow_screen(config, monkeypatch, words, width)
     path = str(config.parent)  # of this test's folder, which may be long
     assert all(len(line) <= width for line in lines if path not in line), shown
     whole = {
-        "approvals": ["3        order/3  goods_issue  40.00", "because: 200 % of what was expected", "0 of 2 people"],
+        "approvals": ["3        order/3  goods issue  40.00", "because: 200 % of what was expected", "0 of 2 people"],
         "deadletter": ["S89PGC02CWF6JT98", "the ERP said: M7/021: Deficit of SL Unrestricted-use 5 KG", "doubtful"],
         "quarantine": ["plant/x/consumption", '$.unit: "stone" is no unit'],
         "status": ["gatepost approvals list", "gatepost deadletter list", "gatepost quarantine list"],
@@ -557,9 +556,12 @@ def test_trace_says_first_what_was_taken_back_and_by_which_posting(config):
         f"{booked}; TAKEN BACK by posting 6: document D/6",
         "posting 7 was delivered (acknowledged): document D/7",
     ]
+    of_order = gatepost_(config, "trace", "order:1").out
+    assert "goods issue: 12.500 KGM RM-RESIN; TAKEN BACK by posting 6: document D/6" in of_order
+    assert f"reversal: take back {DOCUMENT}\n" in of_order
     assert list(trace._back(1, [{"posting": 1, "by": 6, "state": "refused"}])) == []
     with stores.opened(config.parent / "data" / "gatepost.db") as writer:
-        plan = writer.call(lambda tx: tx.execute(f"EXPLAIN QUERY PLAN {traces._REVERSALS}", ("x",)).fetchall())
+        plan = writer.call(lambda tx: tx.execute(f"EXPLAIN QUERY PLAN {reversals._REVERSALS}", ("x",)).fetchall())
         assert any("posting_takes_back" in str(row[-1]) for row in plan), plan
 
 

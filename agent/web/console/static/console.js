@@ -39,7 +39,7 @@ function frame() {
       h("strong", "Gatepost"), h("span.site", `plant ${me.about.site ?? ""}`),
       h("nav", { "aria-label": "pages" }, links),
       h("span.who", me.full_name || me.user, " ", theme, h("button.quiet", { type: "button", onclick: logOut }, "log out"))),
-    banner, main);
+    banner, main, h("footer", `times of ${me.about.zone ?? "UTC"}`));
 }
 
 function turn() {
