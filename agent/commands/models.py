@@ -402,10 +402,7 @@ def _explain_version(place: Place, name: str, version: str | None, *, json: bool
         return
     show.say(_card(found))  # as it is written, with its figures: Markdown that is folded is no Markdown any more
     show.say(f"What {manifest.name}/{manifest.version} takes:")
-    show.entries(
-        ["input", "unit", "missing"],
-        [([one.name, one.unit, one.null], [_ranges(one)]) for one in manifest.features],
-    )
+    show.entries(["input", "unit", "missing"], [*_inputs(manifest)])
     show.say("\nHow it was trained:")
     for name, value in manifest.trained.items():
         show.folded(f"  {name}: {value}")
@@ -428,8 +425,15 @@ def _promoted(place: Place, manifest: modelfiles.Manifest) -> Sequence[Promoted]
     return ()
 
 
-def _ranges(one: modelfiles.Input) -> str:
-    return f"taken from {one.least:.4g} to {one.most:.4g}, mostly from {one.low:.4g} to {one.high:.4g}"
+def _inputs(manifest: modelfiles.Manifest) -> Iterator[tuple[list[str], list[str]]]:
+    """As people know them: a number with its range, a category with its values."""
+    values = {f"{name}={value}" for name, known in manifest.categories.items() for value in known}
+    for one in manifest.features:
+        if one.name not in values:
+            told = f"taken from {one.least:.4g} to {one.most:.4g}, mostly from {one.low:.4g} to {one.high:.4g}"
+            yield [one.name, one.unit, one.null], [told]
+    for name, known in manifest.categories.items():
+        yield [name, "", "allowed"], [f"one of {', '.join(known)}; another value, or none, counts as none of these"]
 
 
 def _card(found: registry.Version) -> str:

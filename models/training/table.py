@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ WORDS: Final = 0.9  # where so many cells of a column are no number, the column 
 MOST_CLASSES: Final = 50
 LONGEST: Final = 80  # characters of a word
 LARGEST: Final = Decimal(repr(float(np.finfo(np.float32).max)))
+_WRITTEN: Final = re.compile(r"[A-Za-z0-9.+-]+", re.ASCII)  # Decimal takes 1_000, and digits of every script
 COLLAPSED: Final = 0.9  # of the values of a column, at least so many must still differ as float32
 
 
@@ -115,8 +117,8 @@ class _Reading:
         try:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            self.add(line, "", "is not UTF-8; save the file as UTF-8", f"byte 0x{raw[error.start]:02x}")
+            before, byte = error.object[: error.start], error.object[error.start]  # without a byte order mark
+            self.add(before.count(b"\n") + 1, "", "is not UTF-8; save the file as UTF-8", f"byte 0x{byte:02x}")
             return
         separator = "\t" if self.columns.separator == "tab" else self.columns.separator
         reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
@@ -139,6 +141,9 @@ class _Reading:
     def head(self, names: Sequence[str]) -> bool:
         """Whether the first line names exactly the columns of the columns file."""
         wanted = [name for name, _ in self.columns.named()]
+        if not any(names):
+            self.add(1, "", "is empty, or begins with an empty line; the first line names the columns")
+            return False
         if len(names) == 1 and len(wanted) > 1:
             self.add(1, "", "has one column; say what stands between the cells (separator: ';' or tab)", names[0])
             return False
@@ -171,6 +176,8 @@ class _Reading:
             return None
         text = cell.replace(",", ".") if self.columns.decimal == "," else cell
         try:
+            if not _WRITTEN.fullmatch(text):
+                raise InvalidOperation
             value = Decimal(text)
         except InvalidOperation:
             comma = self.columns.decimal == "." and "," in cell

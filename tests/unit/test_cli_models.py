@@ -12,9 +12,10 @@ import pytest
 from agent import checkpoints
 from agent.commands.place import login
 from agent.scoring import modelfiles, registry
-from tests.command_line import Ran, filled, gatepost_
+from tests.command_line import Ran, filled, folder, gatepost_
 from tests.trained import KEY, copied, trust
 
+HOUSE = Path(__file__).resolve().parents[2]
 NAME = "consumption_anomaly"
 MORE = f"""\
 models: models
@@ -297,6 +298,14 @@ def test_a_path_is_no_name(config, words):
     ran = models(config, *words, *(["--reason", "x"] if words[0] == "promote" else []))
     assert ran.code == 2
     assert "is no name of a folder" in ran.out
+
+
+def test_a_category_is_explained_by_its_values(tmp_path):
+    """Not as the zeros and ones that the model is given."""
+    config = folder(tmp_path, f"models: {HOUSE / 'models'}\nmodel_keys: {HOUSE / 'edge_config/trust/models'}\n")
+    out = " ".join(models(config, "explain", "scrap_classification").out.split())
+    assert "defect allowed one of 0001, 0002, 0003; another value, or none, counts as none of these" in out
+    assert "defect=0001" not in out
 
 
 @pytest.mark.parametrize("width", ["80", "100"])

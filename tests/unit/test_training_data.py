@@ -67,6 +67,8 @@ def test_a_csv_of_a_spreadsheet_becomes_rows(tmp_path):
 
 WRONG_CELLS = {
     "a decimal comma": ("201.5", '"201,5"', "data.csv:2: temperature: is no number; write 12.5, or say decimal: ','"),
+    "thousands as programmers write them": ("201.5", "2_01", "data.csv:2: temperature: is no number; mend it"),
+    "digits of another script": ("201.5", "٢٠١", "data.csv:2: temperature: is no number; mend it"),
     "a word": ("201.5", "hot", "data.csv:2: temperature: is no number; mend it"),
     "not a number": ("201.5", "NaN", "data.csv:2: temperature: is no number that a model can take"),
     "infinite": ("201.5", "1e400", "data.csv:2: temperature: is no number that a model can take"),
@@ -89,13 +91,15 @@ def test_a_wrong_cell_is_told_with_line_and_column(tmp_path, name):
 
 
 WRONG_FILES: dict[str, tuple[str | bytes, str]] = {
-    "empty": ("", "data.csv:1: at: there is no such column"),
+    "empty": ("", "data.csv:1: is empty"),
+    "an empty line first": ("\n" + HEAD + GOOD, "data.csv:1: is empty, or begins with an empty line"),
     "only a head": (HEAD, "data.csv:1: has no rows"),
     "a column missing": ((HEAD + GOOD).replace("pressure", "presure"), "data.csv:1: pressure: there is no such column"),
     "a column unnamed": ((HEAD + GOOD).replace("pressure", "presure"), "presure: is not in the columns file; add it"),
     "a name twice": (HEAD.replace("remark", "machine") + GOOD, "machine: this name stands twice"),
     "semicolons": ((HEAD + GOOD).replace(",", ";"), "has one column; say what stands between the cells"),
     "not UTF-8": ((HEAD + GOOD).replace("late", "spät").encode("latin-1"), "data.csv:3: is not UTF-8"),
+    "not UTF-8 behind a byte order mark": (b"\xef\xbb\xbf" + HEAD.encode() + b"\xff", "UTF-8 (byte 0xff)"),
     "one class": ((HEAD + GOOD).replace("flash", "burr"), "defect: has the same value in every row"),
     "free text as the answer": (
         HEAD + "".join(f"2026-11-20T06:00:00Z,M1,201,80,,piece {at}\n" for at in range(60)),
