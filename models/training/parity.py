@@ -55,6 +55,8 @@ def gate(graph: bytes, table: Table, expected: NDArray[Any], output: str = OUTPU
         (found,) = session.run([output], {INPUT: table})
     except Exception as error:  # noqa: BLE001  # onnxruntime's exceptions have no other common base
         raise ModelUnfit(f"the graph cannot be run: {str(error)[:300]}; nothing is written") from None
+    if not isinstance(found, np.ndarray):
+        raise ModelUnfit(f"the graph gives {type(found).__name__}s, not a table; convert it with zipmap=False")
     answer: NDArray[np.float32] = found
     if answer.shape != expected.shape:
         raise ModelUnfit(f"the graph gives {answer.shape}, expected is {expected.shape}; nothing is written")

@@ -15,6 +15,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    VotingClassifier,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -30,6 +31,7 @@ TABLE = RANDOM.normal(size=(600, COLUMNS)).astype(np.float32)
 CLASSES = (TABLE[:, 0] + TABLE[:, 1] * TABLE[:, 2] > RANDOM.normal(0, 0.5, 600)).astype(int) + (TABLE[:, 3] > 1)
 HOLED = np.where(RANDOM.random(TABLE.shape) < 0.2, np.float32("nan"), TABLE)
 CODES = np.column_stack([RANDOM.integers(0, 12, 600), TABLE[:, 1:]]).astype(np.float32)
+EPOCH = np.column_stack([1.7e9 + RANDOM.uniform(0, 3600, 600), TABLE[:, 1:]])
 OF_CODES = np.isin(CODES[:, 0], (1, 4, 6, 11)).astype(int)
 
 
@@ -63,6 +65,7 @@ WRONG = {
     "extra trees with missing values": (ExtraTreesClassifier(10, random_state=1), HOLED, CLASSES),
     "boosting with categories": (boosted(categorical_features=[0]), CODES, OF_CODES),
     "boosted counts": (HistGradientBoostingRegressor(loss="poisson", max_iter=10), TABLE, np.exp(TABLE[:, 0])),
+    "seconds since 1970": (scaled(), EPOCH, (EPOCH[:, 0] > EPOCH[:, 0].mean()).astype(int)),
 }
 
 
@@ -88,6 +91,7 @@ def test_thresholds_of_64_bits_are_refused(missing):
 
 
 BROKEN = {
+    "a vote": VotingClassifier([("linear", scaled()), ("boosting", boosted())], voting="soft"),
     "a calibrated temperature": calibrated(boosted(), "temperature"),
     "quantiles to a normal": make_pipeline(
         QuantileTransformer(n_quantiles=50, output_distribution="normal"), LogisticRegression()
@@ -104,6 +108,14 @@ def test_a_conversion_that_fails_is_a_clear_refusal(name):
     """While it is written or when it is first run."""
     with pytest.raises(ModelUnfit, match="cannot be"):
         compared(BROKEN[name], HOLED if "indicators" in name else TABLE)
+
+
+def test_a_list_of_dictionaries_is_refused():
+    """What the converter writes where nothing is said: the agent takes tables."""
+    fitted = scaled().fit(TABLE, CLASSES)
+    proto = graph.convert(fitted, COLUMNS)
+    with pytest.raises(ModelUnfit, match="gives lists, not a table"):
+        parity.gate(proto.SerializeToString(), TABLE, fitted.predict_proba(TABLE), proto.graph.output[1].name)
 
 
 EXACT = {

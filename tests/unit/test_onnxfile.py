@@ -42,7 +42,20 @@ def test_a_flat_graph_of_known_operators_is_allowed():
 
 @pytest.mark.parametrize(
     "name",
-    ["Slice", "Loop", "If", "Scan", "Expand", "Tile", "ConstantOfShape", "Range", "RandomNormal", "NonZero", "Resize"],
+    [
+        "Slice",
+        "Loop",
+        "If",
+        "Scan",
+        "Expand",
+        "Tile",
+        "ConstantOfShape",
+        "Range",
+        "RandomNormal",
+        "NonZero",
+        "Resize",
+        "TfIdfVectorizer",
+    ],
 )
 def test_operators_without_an_end_of_their_own_are_refused(name):
     """Loops, branches, chance, and what makes much out of little."""
