@@ -32,7 +32,7 @@ def command(*, place: Place, json: bool) -> None:
       gatepost shortages --json
     """
     if place.shortages is None:
-        raise NotFound(f"nothing is forecast: {place.file} has no section `shortages`; docs/workflows/shortage.md")
+        raise NotFound(f"nothing is forecast: {place.file} has no section `shortages`; add `shortages: {{}}`")
     found = shown(place.look(kept), now(), place.unit_table())
     if json:
         show.data(found)

@@ -7,6 +7,7 @@ is said. Quantiles of the model follow its outcomes by adaptive conformal infere
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Protocol
 
@@ -128,14 +129,24 @@ def _learnt(learnt: Learnt, one: Seen, slots: int, slot: int, model: Forecasts, 
     for each in over:
         start = len(one.usage) - (slot - each.slot)
         outcome = sum(one.usage[start : start + slots]) / each.unit
-        offsets = offsets.learn(each.told, outcome)
+        offsets = moved(offsets, each.told, outcome)
         below = [have + (outcome <= value) for have, value in zip(below, each.told, strict=True)]
         count += 1
         if count >= MOST:
             below, count = [have // 2 for have in below], count // 2
     waiting = [each for each in learnt.waiting if each not in over and each.slot < slot]
-    moved = [_short(each) for each in offsets.offsets]
-    return Learnt(model=learnt.model, offsets=moved, waiting=waiting, outcomes=count, below=below)
+    kept = [_short(each) for each in offsets.offsets]
+    return Learnt(model=learnt.model, offsets=kept, waiting=waiting, outcomes=count, below=below)
+
+
+def moved(offsets: QuantileOffsets, told: Sequence[float], outcome: float) -> QuantileOffsets:
+    """After an outcome. Where nothing was used and nothing was foreseen a quantile is no surprise, and stays.
+
+    Else a line that stands still every night would pull down what is said of its mornings.
+    """
+    learnt = offsets.learn(told, outcome)
+    each = zip(offsets.offsets, learnt.offsets, told, strict=True)
+    return replace(learnt, offsets=tuple([old if value == outcome == 0 else new for old, new, value in each]))
 
 
 def _outlook(one: Seen, learnt: Sequence[Learnt], model: Forecasts, slot: int, zone: tzinfo) -> Outlook:
@@ -147,7 +158,7 @@ def _outlook(one: Seen, learnt: Sequence[Learnt], model: Forecasts, slot: int, z
             used = [max(pair) for pair in zip(used, horizons[-1].used, strict=True)]
         if isinstance(answer, Forecast):
             size = unit(one.usage, slots)
-            told = [_short(each) for each in _offsets(taught).forecast(answer.values)]
+            told = [_short(max(0.0, each)) for each in _offsets(taught).forecast(answer.values)]
             taught = taught.model_copy(update={"waiting": [*taught.waiting, Waiting(slot=slot, unit=size, told=told)]})
         short = shortage(QUANTILES, used, one.stock, one.safety) if used and one.stock is not None else None
         horizons.append(Horizon(slots=slots, used=used, by=by, why=why, short=short, learnt=taught))

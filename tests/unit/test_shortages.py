@@ -19,8 +19,9 @@ from agent.features.shortage_forecast import DAY, FEATURES, HISTORY, QUANTILES
 from agent.ports import Kind
 from agent.scoring import registry
 from agent.scoring.inference import Absent, Model
+from agent.scoring.recalibration import QuantileOffsets
 from agent.shortages.looking import KEY
-from agent.shortages.outlook import GAP, PROFILE, Kept, Learnt, Left, Outlook, begin_of, outlooks
+from agent.shortages.outlook import GAP, PROFILE, Kept, Learnt, Left, Outlook, begin_of, moved, outlooks
 from agent.shortages.telling import shown
 from agent.shortages.used import OFTEN, LeftOut, Place, Seen, Used, without_returns
 from agent.store import inbox, issues
@@ -234,6 +235,16 @@ def test_nobody_learns_from_what_was_not_seen(model):
     assert after(1, Absent("m", ModelUnfit("none"))).offsets == known.offsets
     other = outlooks(kept, [seen(SERIES[AT + 20 - HISTORY : AT + 20])], _Named(model), MONDAY + AT + 20, UTC)
     assert other[0].horizons[0].learnt.outcomes == 0
+
+
+def test_a_line_that_stands_still_teaches_nothing():
+    """Where no use was foreseen and none came no quantile moves; one that foresaw some does, and after use all do."""
+    offsets = QuantileOffsets(QUANTILES, 0.1)
+    told = [0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.4]
+    still = moved(offsets, told, 0.0).offsets
+    assert [one == 0 for one in still] == [True] * 5 + [False] * 2
+    assert all(one < 0 for one in still[5:])
+    assert all(one > 0 for one in moved(offsets, told, 0.5).offsets)
 
 
 class _Named:
