@@ -115,8 +115,8 @@ def _looked_over(
     """With what the model says of it."""
     payload, case = draft.payload, found.case
     material = facts.materials[payload["material"]]
-    if not material.material_type:
-        why = f"{material.material} has no material_type in the master data; add it to materials.csv"
+    if missing := [name for name in ("material_type", "price") if not getattr(material, name)]:
+        why = f"{material.material} has no {' and no '.join(missing)} in the master data; add it to materials.csv"
         return found._replace(look=look, answer=ModelUnfit(why))
     told = features.features(
         case.movement,

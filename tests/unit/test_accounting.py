@@ -5,29 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.authority import Mode, Rule, decide
+from agent.configuration.settings import Drift
 from agent.errors import BadPayload, ModelUnfit
 from agent.facts import Facts
 from agent.features.posting_classification import NAMES
+from agent.figures import Decided as Counts
 from agent.judging import record
 from agent.judging.accounting import Accounted, accounted, corrected
 from agent.judging.rules import DRIFTED, SecondLook
 from agent.masterdata import accounts
 from agent.masterdata.accounts import LEAST
+from agent.oversight.doubt import Doubt
 from agent.oversight.explaining import explained
 from agent.oversight.replay import Versions, replay
 from agent.ports import Proposal, Route
 from agent.scores import Classified
+from agent.scoring.drift import State
 from agent.scoring.inference import Absent, Model
 from agent.store import decisions
 from agent.store.decisions import Decided
 from agent.store.encode import encode
 from tests.trained import KEYS, ROOT
+from tests.unit.test_judge import rules_of
 from tests.unit.test_replay import AT
 from tests.unit.test_workflow_scrap import FACTS, proposed, report, sure
 
@@ -148,13 +154,28 @@ def test_while_what_it_is_asked_has_drifted_it_doubts_sooner(look: SecondLook):
     assert drifted.asking(drifted=False) == look
 
 
+def test_an_alarm_of_its_drift_is_what_makes_it_doubt_sooner(look: SecondLook):
+    """Until all is as before; another version begins anew."""
+    assert isinstance(look.model, Model)
+    rules = replace(rules_of(), second_look=look)
+    doubt = Doubt(None, lambda: AT, Drift, lambda: rules, lambda _: None)  # type: ignore[arg-type]  # nothing is written
+    for state, least in (
+        (State(sha256=look.model.digest, raised=True), DRIFTED),
+        (State(sha256="", raised=True), LEAST),
+    ):
+        doubt.states = {look.model.name: state}
+        after = doubt.applied(rules).second_look
+        assert after is not None
+        assert after.least == least
+
+
 def test_where_it_has_no_say_a_person_looks(look: SecondLook):
     """No version fits, a number is out of range, or the material's type is not told: never passed as if it agreed."""
     absent = SecondLook(NAME, Absent(NAME, ModelUnfit("no version fits")))
-    untold = KNOWN.with_facts([replace(FACTS.materials["BODY-55"], material_type="")])
+    untold = KNOWN.with_facts([replace(FACTS.materials["BODY-55"], material_type="", price=Decimal(0))])
     for facts, asked, why in (
         (KNOWN, absent, "no version fits"),
-        (untold, look, "BODY-55 has no material_type in the master data; add it to materials.csv"),
+        (untold, look, "BODY-55 has no material_type and no price in the master data; add it to materials.csv"),
     ):
         proposal, found = looked_at(facts, asked)
         (held,) = proposal.holds
@@ -204,6 +225,10 @@ def test_both_answers_of_a_decision_are_found():
     assert decisions.asked({"score": 1}) == ({"score": 1},)
     both = {"score": 1, "account": {"score": 2}}
     assert [one["score"] for one in decisions.asked(both)] == [1, 2]
+    told = {"score": {"model": "a/1", "confidence": 0.9}, "account": {"score": {"model": "b/1", "confidence": 0.8}}}
+    counted = Counts()
+    counted.note("line", "posted", told)
+    assert set(counted.scores) == {("a/1",), ("b/1",)}
 
 
 # ── what a person corrects ──────────────────────────────────────────────────────────────────────────────────

@@ -43,18 +43,21 @@ export function heldOne(main, id) {
   };
 }
 
-/** What the model says when it is asked again, closely; the posting is shown without waiting for it. */
+/** What the models say when they are asked again, closely; the posting is shown without waiting for it. */
 async function closely(place, event) {
   const told = await look(`/v1/decisions/${event}/reasons`).catch((error) => ({ model: "", reasons: [], problem: error.message }));
-  if (told.model === null) return;
-  fill(place, h("section.card", h("h2", "What the model says"),
-    told.problem ? h("p.hint", told.problem) : h("ul", told.reasons.map((text) => h("li", text))),
-    told.model && h("p.quiet", `${told.model}: ${(told.confidence * 100).toFixed(0)} % sure that it is ${told.said ?? "normal"}`)));
+  const answers = [told, told.account].filter((one) => one && one.model !== null);
+  if (answers.length > 0) fill(place, h("section.card", h("h2", "What the model says"), answers.flatMap(answer)));
 }
 
 /** Whether a posting keeps a lot from use, so that somebody is to say what becomes of it. */
 const keeps = ({ kind, payload, state }) => ["acknowledged", "simulated"].includes(state) && Boolean(payload.lot)
   && ((kind === "stock_transfer" && payload.movement === "344") || (kind === "batch_status" && payload.restricted === true));
+
+const answer = (told) => [
+  told.problem ? h("p.hint", told.problem) : h("ul", told.reasons.map((text) => h("li", text))),
+  told.model && h("p.quiet", `${told.model}: ${(told.confidence * 100).toFixed(0)} % sure that it is ${told.said ?? "normal"}`),
+];
 
 function buttons(one) {
   const back = one.state === "acknowledged" && one.kind !== "reversal" && may("reverse");

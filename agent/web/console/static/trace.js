@@ -38,16 +38,20 @@ const arrived = (event) => event && h("section.card", h("h2", `Event ${event.id}
 
 function step(row) {
   const { detail } = row;
-  const score = detail.score;
+  const score = detail.score, account = detail.account?.movement && detail.account;
   return h("li", { class: row.alarm ? "alarm" : null },
     h("div.when", moment(row.at), h("small", ` #${row.seq}`)),
     h("div", h("b", field(row.action)), " ", h("span.quiet", `by ${row.actor}${row.posting ? `, posting ${row.posting}` : ""}`),
       (detail.reasons ?? []).length > 0 && h("ul", detail.reasons.map((text) => h("li", text))),
       detail.said && typeof detail.said === "object" && pairs(Object.entries(detail.said)),
-      score && h("p.quiet", `${score.model} gave ${(score.confidence * 100).toFixed(score.confidence < 0.01 ? 2 : 1)} %`),
+      score && gave(score),
+      account && h("p.quiet", `account ${account.account || "none: no rule fits"}`),
+      account?.score && gave(account.score),
       pairs(Object.entries(detail).filter(([name, value]) => !QUIET.has(name) && value !== null && value !== "" && typeof value !== "object").map(([name, value]) => [field(name), String(value)])),
       h("details", h("summary", "record"), h("pre", JSON.stringify(detail, null, 2)))));
 }
+
+const gave = (score) => h("p.quiet", `${score.model} gave ${(score.confidence * 100).toFixed(score.confidence < 0.01 ? 2 : 1)} %${score.said ? ` to ${score.said}` : ""}`);
 
 /** The reversal of a posting, or what a reversal takes back. */
 const reversals = (one, takenBack) => takenBack.flatMap((back) => back.posting === one.id
