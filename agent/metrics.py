@@ -56,6 +56,7 @@ class Snapshot:
     model_fits: One = field(default_factory=_nothing)  # model, as workflows name it → 1, or 0: what asks it is held
     model_drift: One = field(default_factory=_nothing)  # model, as workflows name it → 0, 1 a warning, 2 an alarm
     held: int = 0
+    shortages: int = 0  # places
     # postings
     postings: One = field(default_factory=_nothing)  # state → rows
     posting_oldest_age: One = field(default_factory=_nothing)  # state → age
@@ -111,6 +112,8 @@ def _decisions(now: Snapshot) -> Iterator[Metric]:
     far = "How far what the model is asked has drifted: 1 a warning, 2 an alarm; the bar is raised then."
     yield _gauges("model_drift", far, "model", now.model_drift)
     yield _gauge("held", "Postings that wait for a person.", now.held)
+    short = "Materials that fall below their safety stock at a place within three hours, rather than not."
+    yield _gauge("shortages", short, now.shortages)
 
 
 def _postings(now: Snapshot) -> Iterator[Metric]:

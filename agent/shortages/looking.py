@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,7 @@ from agent.features.shortage_forecast import DAY, HISTORY
 from agent.people.desk import Desk
 from agent.ports import Clock
 from agent.scoring.inference import Absent, Model
-from agent.shortages.outlook import Kept, Left, outlooks
+from agent.shortages.outlook import Kept, Left, Outlook, likely, outlooks
 from agent.shortages.used import Used
 from agent.store import inbox, issues
 from agent.store.encode import to_us
@@ -82,6 +82,7 @@ class Shortages:
         self._reading: _Reading | None = None
         self._done = 0  # the slot that was forecast last
         self._trouble = ""  # of the model; it is told once
+        self.likely = 0  # places that run short, for metrics
 
     async def tick(self) -> None:
         """One piece where it is time for one: what decides events comes first."""
@@ -106,7 +107,10 @@ class Shortages:
         async with self._one:
             config = self._config()
             slot = to_us(self._clock()) // issues.SLOT_US
-            if config.shortages is None or slot == self._done:
+            if config.shortages is None:
+                self.likely = 0
+                return False
+            if slot == self._done:
                 return False
             if self._reading is None:
                 self._reading = await asyncio.to_thread(self._begin, slot)
@@ -149,6 +153,7 @@ class Shortages:
                 model.close()
         written = found.model_dump_json().encode()
         await self._desk.writer.run(lambda tx: inbox.put_checkpoints(tx, ((KEY, written),)))
+        self.likely = likely(found)
         await self._tell(model, config)
 
     def _found(self, slot: int, model: Model | Absent, retention_days: int) -> Kept:
@@ -156,7 +161,7 @@ class Shortages:
         before, begun, unbooked = self._desk.look(lambda at: (kept(at), issues.begun(at), issues.unbooked(at)))
         first = max(slot - HISTORY, slot - retention_days * DAY, slot if begun is None else begun)
         seen, left_out = self._used.seen(facts, unbooked, first=first, until=slot)
-        told = outlooks(before, seen, model, slot, facts.plant.zone)
+        told = list(_gently(outlooks(before, seen, model, slot, facts.plant.zone)))
         left = [Left(material=one.place.material, storage_location=one.place.storage_location, why=one.why)
                 for one in left_out]  # fmt: skip
         return Kept(
@@ -171,3 +176,12 @@ class Shortages:
             detail = {"why": model.unfit, "config": config.version}
             await self._desk.writer.run(lambda tx: tx.audit("model_refused", detail, alarm=True))
         self._trouble = model.unfit
+
+
+def _gently(each: Iterator[Outlook]) -> Iterator[Outlook]:
+    """After each place a rest as long as it took: what decides events shares the processor."""
+    began = time.monotonic()
+    for one in each:
+        yield one
+        time.sleep(time.monotonic() - began)
+        began = time.monotonic()

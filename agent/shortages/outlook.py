@@ -6,7 +6,7 @@ is said. Quantiles of the model follow its outcomes by adaptive conformal infere
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, Protocol
@@ -24,6 +24,7 @@ HORIZONS: Final = (8, 12)  # slots: two and three hours
 PROFILE: Final = "profile"
 GAP: Final = 4  # slots without a look: what was used meanwhile is not known so well that it could teach
 MOST: Final = 1000  # outcomes that are counted: older ones fade
+EVEN: Final = 0.5  # odds
 FINEST: Final = 5  # minutes: no moment is known better
 MIDDLE: Final = QUANTILES.index(0.5)
 _SLOT: Final = timedelta(minutes=SLOT_MINUTES)
@@ -89,6 +90,11 @@ class Kept(BaseModel):
     left_out: list[Left] = []
 
 
+def likely(kept: Kept) -> int:
+    """How many places have less than their safety stock within the longest horizon, rather than not."""
+    return sum((one.horizons[-1].short or 0.0) >= EVEN for one in kept.outlooks)
+
+
 class Forecasts(Protocol):
     """A model that tells quantiles."""
 
@@ -104,18 +110,16 @@ def begin_of(slot: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + slot * _SLOT
 
 
-def outlooks(before: Kept | None, seen: Iterable[Seen], model: Forecasts, slot: int, zone: tzinfo) -> list[Outlook]:
-    """What is to be expected from `slot` on, after the outcomes of what was told before were learnt."""
+def outlooks(before: Kept | None, seen: Iterable[Seen], model: Forecasts, slot: int, zone: tzinfo) -> Iterator[Outlook]:
+    """What is to be expected from `slot` on, after the outcomes of what was told before were learnt: place by place."""
     told = before.outlooks if before is not None else []
     known = {(one.material, one.storage_location, at.slots): at.learnt for one in told for at in one.horizons}
     gap = before is None or not 0 <= slot - before.slot <= GAP
-    found = []
     for one in seen:
         learnt = [
             _learnt(known.get((*one.place, slots), Learnt()), one, slots, slot, model, gap=gap) for slots in HORIZONS
         ]
-        found.append(_outlook(one, learnt, model, slot, zone))
-    return found
+        yield _outlook(one, learnt, model, slot, zone)
 
 
 def _learnt(learnt: Learnt, one: Seen, slots: int, slot: int, model: Forecasts, *, gap: bool) -> Learnt:

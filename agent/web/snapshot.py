@@ -73,6 +73,7 @@ def _counted(agent: Agent) -> dict[str, Any]:
     events = {(source, "stored"): float(n) for source, n in dict(intake.stored).items()}
     events |= {(source, state): float(n) for (source, state), n in dict(seen.events).items() if state in KEPT_BACK}
     return {
+        "shortages": agent.shortages.likely,
         "model_fits": {name: float(not one.unfit) for name, one in process.rules.models.items()},
         "model_drift": {name: agent.doubt.severity(one.name) for name, one in process.rules.models.items()},
         "events_total": events,

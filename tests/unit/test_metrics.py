@@ -30,6 +30,7 @@ PROMISED = [
     "gatepost_lanes_blocked",
     "gatepost_quarantined{reason}",
     "gatepost_held",
+    "gatepost_shortages",
     "gatepost_decisions_total{workflow,route}",
     "gatepost_model_score_count{model}",
     "gatepost_model_fits{model}",

@@ -21,7 +21,7 @@ from agent.scoring import registry
 from agent.scoring.inference import Absent, Model
 from agent.scoring.recalibration import QuantileOffsets
 from agent.shortages.looking import KEY
-from agent.shortages.outlook import GAP, PROFILE, Kept, Learnt, Left, Outlook, begin_of, moved, outlooks
+from agent.shortages.outlook import GAP, PROFILE, Kept, Learnt, Left, Outlook, begin_of, likely, moved, outlooks
 from agent.shortages.telling import shown
 from agent.shortages.used import OFTEN, LeftOut, Place, Seen, Used, without_returns
 from agent.store import inbox, issues
@@ -226,15 +226,15 @@ def test_nobody_learns_from_what_was_not_seen(model):
 
     def after(gap: int, asked: Any) -> Learnt:
         at = AT + 19 + gap
-        return outlooks(kept, [seen(SERIES[at - HISTORY : at])], asked, MONDAY + at, UTC)[0].horizons[0].learnt
+        (found,) = outlooks(kept, [seen(SERIES[at - HISTORY : at])], asked, MONDAY + at, UTC)
+        return found.horizons[0].learnt
 
     known = last.horizons[0].learnt
     assert (known.outcomes, after(1, model).outcomes) == (12, 13)
     assert after(0, model) == known  # a restart within the same quarter
     assert (after(GAP + 1, model).outcomes, len(after(GAP + 1, model).waiting)) == (12, 1)
     assert after(1, Absent("m", ModelUnfit("none"))).offsets == known.offsets
-    other = outlooks(kept, [seen(SERIES[AT + 20 - HISTORY : AT + 20])], _Named(model), MONDAY + AT + 20, UTC)
-    assert other[0].horizons[0].learnt.outcomes == 0
+    assert after(1, _Named(model)).outcomes == 0
 
 
 def test_a_line_that_stands_still_teaches_nothing():
@@ -264,6 +264,7 @@ def test_the_likeliest_shortage_is_shown_first():
     assert (found["items"][0]["horizons"][1]["at_most"], found["stale"]) == (7.0, False)
     assert shown(Kept(slot=slot), begin_of(slot) + 4 * QUARTER, FACTS.units)["stale"]
     assert shown(None, begin_of(slot), FACTS.units)["items"] == []
+    assert likely(Kept(slot=slot, outlooks=[fine, short])) == 1
 
 
 def _told(material: str, short: float) -> Outlook:
