@@ -21,9 +21,11 @@ from pathlib import Path
 from simulators.ask import ask
 from simulators.broker import Broker, BrokerError, broker_program
 from simulators.children import Child, ChildDied, log_tail
+from simulators.own_config import at_ports
 from simulators.people import PEOPLE, SIGNING, with_gateway
 from simulators.plan import ROOT, Plan, parser, plan_of
 from simulators.scenario import Bench as Ports
+from simulators.scenario import load
 from simulators.stories.stage import Stage, StoryError, player, staged
 from simulators.ticker import LOOK, Ticker, many, progress, tell, totals, unconnected
 
@@ -260,10 +262,9 @@ def _point_the_way(plan: Plan, ticker: Ticker) -> None:
     if plan.agent_config:
         _tell_where_people_decide(plan, ticker)
         token = f'"Authorization: Bearer $(cat {_short(plan.data / "operator.token")})"'
-        ticker.say(
-            "bench",
-            "ask the agent     .venv/bin/gatepost status     (also: approvals list, trace ID of a report, --help)",
-        )
+        own = f" --config {_short(plan.agent_config)}" if plan.ports != load().bench else ""
+        also = "(also: approvals list, trace ID of a report, --help)"
+        ticker.say("bench", f"ask the agent     .venv/bin/gatepost status{own}     {also}")
         ticker.say("bench", f"ask its API       curl -H {token} http://127.0.0.1:{plan.ports.api}/v1/status")
     ticker.say("bench", "pull a cable      .venv/bin/python -m simulators.outage --help")
     if plan.line_serves:
@@ -350,9 +351,11 @@ def _prepare(plan: Plan, password: str) -> None:
 
 
 def _with_gateway(plan: Plan, ticker: Ticker) -> Plan:
-    """The plan with the bench gateway, where there is an agent whose configuration leaves room for it."""
+    """The plan with a configuration at its ports, and the bench gateway where the configuration leaves room for it."""
     if plan.agent_config is None:
         return plan
+    plan = replace(plan, agent_config=at_ports(plan.agent_config, plan.data, load().bench, plan.ports))
+    assert plan.agent_config is not None
     config = with_gateway(plan.agent_config, plan.data, plan.keys.token)
     if config is None:
         ticker.say("bench", "without the bench gateway: the configuration has tokens or rights of its own, or no api")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from simulators.own_config import text_of
+
 SIGNING = "GATEPOST_SECRET_GATEWAY_SIGNING"  # by which the agent looks up what signs for the gateway
 
 
@@ -65,18 +67,11 @@ def with_gateway(config: Path, folder: Path, token: str) -> Path | None:
     None where it has tokens or rights of its own, or no API: then it stays as it is.
     """
     try:
-        text = config.read_text(encoding="utf-8")
+        text = text_of(config)
     except OSError:
         return None  # the agent says what is wrong with it
     if not re.search(r"^api:", text, re.M) or re.search(r"^(rights|  tokens):", text, re.M):
         return None
-    beside = config.resolve().parent
-
-    def absolute(found: re.Match[str]) -> str:
-        path = beside / found[2]
-        return f"{found[1]}{path.resolve()}" if path.exists() else found[0]
-
-    text = re.sub(r"^( *\w+: )([\w./-]+)(?= |$)", absolute, text, flags=re.M)
     known = {
         "name": "bench-gateway",
         "sha256": sha256(token.encode()).hexdigest(),

@@ -134,6 +134,6 @@ def parser(what: str) -> argparse.ArgumentParser:
         type=port_number,
         metavar="N",
         help="broker on N, SAP on N+1, API on N+2, metrics on N+3, OPC UA on N+4, its faults on N+5, "
-        "bench gateway on N+6; as --agent-config must say too",
+        "bench gateway on N+6, in the agent's configuration too; with --data of its own, beside another bench",
     )
     return parser

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from simulators.bench import MARK
 from simulators.plan import parser
@@ -180,24 +179,6 @@ async def test_the_line_may_finish_and_the_rest_goes_on(start, tmp_path):
     assert await bench.end() == 0
 
 
-def for_a_story(folder: Path, ports: int) -> Path:
-    """The bench's configuration at other ports."""
-    text = (ROOT / "edge_config" / "agent.yaml").read_text(encoding="utf-8")
-    for number, at in (("18830", ports), ("18800", ports + 1), ("18080", ports + 2), ("18090", ports + 3)):
-        text = text.replace(f"127.0.0.1:{number}", f"127.0.0.1:{at}")
-    content = yaml.safe_load(text) | {
-        "secrets_dir": str(folder / "bench" / "secrets"),
-        "models": str(ROOT / "models"),
-    }
-    edge = {
-        name: str(ROOT / "edge_config" / content[name]) for name in ("mappings", "masterdata", "units", "model_keys")
-    }
-    content["accounts"]["table"] = str(ROOT / "edge_config" / "accounts.yaml")
-    file = folder / "agent.yaml"
-    file.write_text(yaml.safe_dump(content | edge), encoding="utf-8")
-    return file
-
-
 def test_a_story_is_known_however_its_name_is_written():
     """Capitals and an underscore are no mistake."""
     assert parser("").parse_args(["--story", "Order_Release"]).story == "order-release"
@@ -205,10 +186,7 @@ def test_a_story_is_known_however_its_name_is_written():
 
 async def test_a_story_is_told_from_its_beginning_to_its_end(start, tmp_path):
     """The scrap story: what it says happened is in SAP's books, once, in this order."""
-    ports = seven_free_ports()
-    file = for_a_story(tmp_path, ports)
-    options = ("--story", "scrap", "--pause", "0", "--agent-config", str(file))
-    bench = await start(tmp_path / "bench", *options, first_port=ports)
+    bench = await start(tmp_path / "bench", "--story", "scrap", "--pause", "0")
     await bench.until("THE END")
     books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
     moved = [
@@ -252,26 +230,9 @@ async def test_the_last_run_is_kept_once_and_a_strange_folder_is_never_touched(s
     assert not (data / "precious").exists()
 
 
-def moved(config: Path, folder: Path, first_port: int) -> Path:
-    """A shipped configuration with the ports of this bench, and with its neighbours where they are."""
-    text = config.read_text(encoding="utf-8")
-    for offset, port in enumerate((18830, 18800, 18080, 18090)):
-        text = text.replace(f":{port}", f":{first_port + offset}")
-    for key in ("mappings", "masterdata", "units", "models", "model_keys"):
-        text = re.sub(
-            rf"^({key}): (\S+)", lambda found: f"{found[1]}: {(config.parent / found[2]).resolve()}", text, flags=re.M
-        )
-    path = folder / config.name
-    path.write_text(text.replace("../var/bench", str(folder / "bench")), encoding="utf-8")
-    return path
-
-
 async def test_a_line_that_speaks_sparkplug_reaches_sap(start, tmp_path):
     """SOURCE=sparkplug with its shipped configuration: what the totalisers count is booked; people find the doors."""
-    first_port = seven_free_ports()
-    config = moved(ROOT / "edge_config" / "sparkplug.yaml", tmp_path, first_port)
-    options = ("--source", "sparkplug", "--agent-config", str(config), "--rate", "10", "--events", "20")
-    bench = await start(tmp_path / "bench", *options, first_port=first_port)
+    bench = await start(tmp_path / "bench", "--source", "sparkplug", "--rate", "10", "--events", "20")
     door = await bench.until("without Ignition")
     password = (await bench.until("log in as")).split()[-1]
     async with httpx.AsyncClient(base_url=re.findall(r"http:\S+", door)[0]) as client:
@@ -285,7 +246,7 @@ async def test_a_line_that_speaks_sparkplug_reaches_sap(start, tmp_path):
         missing -= {one for one in missing if one in line}
     bench.process.terminate()
     assert await bench.end() == 0
-    assert nobody_listens(first_port)
+    assert nobody_listens(bench.first_port)
 
 
 async def test_a_line_that_speaks_sparkplug_needs_no_agent(start, tmp_path):
@@ -298,9 +259,7 @@ async def test_a_line_that_speaks_sparkplug_needs_no_agent(start, tmp_path):
 
 async def test_the_story_of_backflush_ends_with_what_the_scales_saw(start, tmp_path):
     """Resin is issued lot by lot while consumption only advises, and what was too much goes back once."""
-    ports = seven_free_ports()
-    options = ("--story", "backflush", "--pause", "0", "--agent-config", str(for_a_story(tmp_path, ports)))
-    bench = await start(tmp_path / "bench", *options, first_port=ports)
+    bench = await start(tmp_path / "bench", "--story", "backflush", "--pause", "0")
     await bench.until("THE END")
     books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
     moved = [(item["Material"], item["GoodsMovementType"]) for one in books for item in one["items"]]
@@ -313,9 +272,7 @@ async def test_the_story_of_backflush_ends_with_what_the_scales_saw(start, tmp_p
 @pytest.mark.soak  # a minute; what it plays is tested part by part in test_reconciliation
 async def test_the_story_of_reconciliation_ends_with_books_that_are_right(start, tmp_path):
     """The second document of a lot is taken back, what was missing is issued, and the stock is what was counted."""
-    ports = seven_free_ports()
-    options = ("--story", "reconcile", "--pause", "0", "--agent-config", str(for_a_story(tmp_path, ports)))
-    bench = await start(tmp_path / "bench", *options, first_port=ports)
+    bench = await start(tmp_path / "bench", "--story", "reconcile", "--pause", "0")
     await bench.until("CONFLICT")
     await bench.until("THE END")
     books = [json.loads(line) for line in (bench.data / "sap-books.jsonl").read_text().splitlines()]
