@@ -110,7 +110,7 @@ def _rest(found: Mapping[str, Any]) -> Iterator[str]:
     for why, places in left.items():
         yield f"left out ({why}): {', '.join(places)}"
     if not found["items"] and not left:
-        yield "no material was used within two weeks: no goods issue is booked or on its way"
+        yield "until then no goods issue of the last two weeks is booked or on its way to the books"
 
 
 def _held(items: Sequence[Mapping[str, Any]]) -> Iterator[str]:

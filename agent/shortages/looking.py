@@ -31,6 +31,7 @@ log = logging.getLogger("gatepost")
 
 TICK_S: Final = 1.0
 REST: Final = 9  # after each piece it rests so many times as long as that took
+PAUSE_S: Final = 60.0  # after a failure at least
 KEY: Final = "shortages"  # of the checkpoint
 
 
@@ -88,14 +89,14 @@ class Shortages:
         """One piece where it is time for one: what decides events comes first."""
         if time.monotonic() < self._due:
             return
-        started = time.monotonic()
+        started, least = time.monotonic(), 0.0
         try:
             await self._look_once()
         except Exception:  # whatever it is, it may not end what decides
             log.exception("shortages cannot be forecast now; it is tried again")
-            self._reading, self._whole = None, 0
+            self._reading, self._whole, least = None, 0, PAUSE_S
         took = time.monotonic() - started
-        self._due = started + took + REST * took
+        self._due = started + took + max(REST * took, least)
 
     async def look(self) -> None:
         """What there is to do now; nothing where no shortages are configured."""
