@@ -38,7 +38,7 @@ def told(
         f"  in shadow: asked {asked['asked']} times, {asked['no_answer']} without an answer, {asked['ms']:.2g} ms each"
     )
     if isinstance(found, ClassComparison):
-        show.say(f"people named the class of {found.labels} reports")
+        show.say(f"the class is known of {found.labels} reports")
     else:
         both = f"{found.normal} normal, {found.wrong} wrong"
         show.say(f"people decided about {found.normal + found.wrong} reports: {both}")

@@ -22,7 +22,7 @@ from agent.commands.training import models
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.features import row
 from agent.features.row import Value
-from agent.oversight import contest
+from agent.oversight import contest, order_outcomes
 from agent.oversight.promotion import challenge as to_challenger
 from agent.oversight.rows import Rows, numbers_of
 from agent.scoring import registry
@@ -66,6 +66,11 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
       gatepost models train consumption_anomaly --data labels.csv --columns labels.yaml --key ~/keys/models.pem
     """
     manifest = _champion(place, name)
+    if order_outcomes.tells(manifest):
+        raise NotFound(
+            f"what {name} says is held against what became of the orders, and nobody labels them: nothing to export; "
+            f"`gatepost models compare {name}` counts those that are finished"
+        )
     known = Rows(place.models, registry.trusted(place.model_keys))
     with archive.readers(place.store.archive) as archives:
         found = place.look(lambda connection: people.labels(connection, name, archives=archives))
@@ -237,7 +242,8 @@ def compare(*, name: str, champion: str | None, challenger: str | None, place: P
     Without versions: the champion and the challenger. Both are taken at their word where they decided or were asked in
     shadow, and are asked now about the rest. A difference is the challenger's figure less the champion's; its interval
     holds 95 of 100 differences that chance would make of the same reports. Models that tell classes are held against
-    the classes that people named, over all and class by class. What the gate wants is set under `promotion`.
+    the classes that people named, that of orders against what became of them, over all and class by class. What the
+    gate wants is set under `promotion`.
 
     \b
     Examples:

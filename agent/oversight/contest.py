@@ -1,5 +1,7 @@
 """Champion against challenger on what this plant has on record: the same features, and what people decided since.
 
+Of orders counts what became of them (`order_outcomes`).
+
 What either said as it decided, or in shadow, is taken from the record; what it was not asked then, it is asked now.
 What people decided about reports of the time from which one of them has learnt does not count: it has seen the answers.
 """
@@ -17,6 +19,7 @@ import apsw
 from agent import authority
 from agent.configuration.settings import AuthorityMode, Promotion
 from agent.errors import ModelUnfit
+from agent.oversight import order_outcomes
 from agent.oversight.rows import Rows
 from agent.scores import Answer, Classified, Features
 from agent.scoring import class_comparison, comparison, paired
@@ -87,7 +90,10 @@ class _Record:
         """Raises ModelUnfit where one of both takes what is on no record."""
         name = champion.manifest.name
         latest = scored.newest(connection, name, MOST)
-        every = [one for one in labels.labels(connection, name, MOST) if one.tells]
+        if order_outcomes.tells(champion.manifest):
+            every = order_outcomes.labels(connection, latest)
+        else:
+            every = [one for one in labels.labels(connection, name, MOST) if one.tells]
         learnt_to = max(_learnt_to(champion), _learnt_to(challenger))
         decided = [one for one in every if one.scored.at_us > learnt_to]
         once = {one.event_id: one for one in (*latest, *(label.scored for label in decided))}

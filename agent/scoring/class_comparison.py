@@ -1,4 +1,4 @@
-"""Two versions of a model that tells classes, about the same reports and what people said they are, and the gate.
+"""Two versions of a model that tells classes, about the same reports and what these were, and the gate.
 
 Pure: what both said comes in. A class that a version does not know has the probability 0 of it. What stands at or above
 the bar is let pass by it; what else a workflow asks (as scrap does, of the conformal set) is not looked at here.
@@ -60,7 +60,7 @@ class Judged:
 
     unbiased: int
     accuracy: Difference
-    macro_f1: Difference  # over the classes that people named
+    macro_f1: Difference  # over the classes that cases were
     log_loss: Difference
     brier: Difference  # summed over the classes
     cost: Difference  # per report
@@ -71,7 +71,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class ClassComparison:
-    """What both said of all reports, and, where people named the class, who was right."""
+    """What both said of all reports, and, where the class is known, who was right."""
 
     reports: int
     agree: int  # the same class, on the same side of the bar
@@ -79,7 +79,7 @@ class ClassComparison:
     would_hold: tuple[int, ...]  # events that only the champion did let pass
     otherwise: tuple[int, ...]  # events on the same side of the bar, taken for another class
     no_answer: Share  # shares of the reports
-    judged: Judged | None  # None: nothing that a person named and both answered
+    judged: Judged | None  # None: no case whose class is known and which both answered
     classes: tuple[OfClass, ...]
     labels: int
     seen: int  # labels that do not count: one of both may have learnt from them
@@ -97,7 +97,7 @@ def compare(
     seen: int = 0,
     left_out: int = 0,
 ) -> ClassComparison:
-    """All figures. `reports` are the latest decisions, `labelled` those of which a person named the class.
+    """All figures. `reports` are the latest decisions, `labelled` those of which the class is known.
 
     `known` are the classes that one of both tells; `speed` is the champion's and the challenger's; `seen` is how many
     labels one of them has learnt from.
@@ -228,7 +228,7 @@ def _known(figures: Mapping[str, Figure | None]) -> dict[str, Figure]:
 
 
 def _macro_f1(truth: Table, taken: Table) -> Statistic:
-    """The mean F1 of the classes that people named; one that is not among those drawn says nothing."""
+    """The mean F1 of the classes that cases were; one that is not among those drawn says nothing."""
     there = truth.any(axis=0)
     truth, taken = truth[:, there], taken[:, there]
 
@@ -277,15 +277,12 @@ def _against(
 ) -> Iterator[str]:
     """Every reason not to promote: too little is known, or it is no better, worse somewhere, or slow."""
     if labels < gate.min_labels:
-        yield (
-            f"people have named the class of {labels} reports that neither has learnt from; {gate.min_labels} are "
-            "needed"
-        )
+        yield (f"the class is known of {labels} reports that neither has learnt from; {gate.min_labels} are needed")
     if few := [f"{one.labels} of {one.name}" for one in classes if one.labels < gate.min_of_class]:
         yield f"too few labels of a class: {', '.join(few)}; {gate.min_of_class} of each are needed"
     yield from paired.too_slow(speed, float(gate.max_p99_ms))
     if judged is None:
-        yield "there is nothing to judge by: both must have answered about reports of which a person named the class"
+        yield "there is nothing to judge by: both must have answered about reports of which the class is known"
         return
     if not (judged.brier.better or judged.cost.better):
         yield "neither its Brier score nor its cost is better than the champion's beyond chance"

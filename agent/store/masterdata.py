@@ -46,6 +46,14 @@ def current(connection: apsw.Connection, origin: str | None = None) -> list[Docu
     ]
 
 
+def versions(connection: apsw.Connection, kind: str, key: str) -> list[tuple[int, Mapping[str, Any]]]:
+    """Every version of one document, the oldest first, with the microsecond since when it is known."""
+    rows = connection.execute(
+        "SELECT received_us, document FROM masterdata WHERE kind = ? AND key = ? ORDER BY version", (kind, key)
+    )
+    return [(received_us, json.loads(document)) for received_us, document in rows]
+
+
 def undecided(connection: apsw.Connection, sources: Sequence[str], limit: int) -> list[int]:
     """The oldest events of these sources that wait for a decision; walks the backlog, so only for the start."""
     rows = connection.execute(

@@ -43,6 +43,7 @@ class Scored(NamedTuple):
     outputs: tuple[float, ...] = ()  # of classes: the probability of each, as the version that scored orders them
     unknown: Mapping[str, str] = MappingProxyType({})  # of classes: values of categories that this version did not know
     tells: str = CAUSE  # of classes: which field of a posting they are
+    order: str = ""  # that it was about
 
 
 def after(connection: apsw.Connection, model: str, seq: int, most: int) -> tuple[list[Scored], int]:
@@ -96,7 +97,8 @@ def _rows(connection: apsw.Connection, where: str, model: str, **values: int) ->
             proposed = detail.get("subject", {}) if part is detail else part
             outputs = tuple(map(float, score["outputs"])) if score.get("kind") == "classes" else ()
             taken_for, unknown = str(proposed.get(tells, "")), dict(score.get("unknown", {}))
-            yield Scored(seq, event_id, at_us, *told, *more, taken_for, outputs, unknown, tells)
+            order = str(detail.get("subject", {}).get("order", ""))
+            yield Scored(seq, event_id, at_us, *told, *more, taken_for, outputs, unknown, tells, order)
         except (AttributeError, KeyError, StopIteration, TypeError, ValueError):  # no release writes such a record
             continue
 

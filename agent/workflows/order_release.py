@@ -29,7 +29,7 @@ from agent.workflows.earliest import Earliest, earliest, endless
 from agent.workflows.said_before import Before
 
 ON_TIME: Final = "on time"  # the class of the model that counts
-_ONLY_ASKED: Final = "it asks for something else than the ERP's order: it is answered, nothing follows from it"
+ONLY_ASKED: Final = "it asks for something else than the ERP's order: it is answered, nothing follows from it"
 OVER: Final = ("completed", "closed", "locked", "deleted")  # statuses of orders that nobody can release
 _FORGOTTEN: Final = {"signature": "", "released": ""}  # of what was said before: an unlocked order is decided anew
 _NOTHING_NEW: Final = "as it was decided before: nothing new follows from it"
@@ -175,7 +175,7 @@ class OrderRelease:
         if not asked.known or asked.order.status != "created":
             return base, state
         if contradictions or self._asks_more(asked, verdict, facts):
-            return base._replace(reasons=(*base.reasons, _ONLY_ASKED)), state
+            return base._replace(reasons=(*base.reasons, ONLY_ASKED)), state
         before, content = Before.of(state, report), digest(asked.order)
         base = base._replace(withdraws=_lane(asked.order))
         now = {

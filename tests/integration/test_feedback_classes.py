@@ -141,7 +141,7 @@ async def test_from_corrected_causes_to_a_better_model_and_back(one: Bench):
     ran = await gatepost(one, "challenge", NAME, "2", "--reason", "trained on what we put right")
     assert ran.code == 0, ran.out
     ran = await gatepost(one, "promote", NAME, "2", "--reason", "it has learnt all of it")
-    assert "people have named the class of 0 reports that neither has learnt from" in ran.out
+    assert "the class is known of 0 reports that neither has learnt from" in ran.out
     assert "too few labels of a class: 0 of handling, 0 of machine" in " ".join(ran.out.split())
     await reported_and_judged(one, chance, 8)
     await until(lambda: _shadowed(one, 48))

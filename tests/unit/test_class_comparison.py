@@ -63,7 +63,7 @@ def test_the_better_one_passes():
 @pytest.mark.parametrize(
     ("cases", "gate", "speed", "why"),
     [
-        (labelled(90), GATE, FAST, "people have named the class of 90 reports that neither has learnt from; 100"),
+        (labelled(90), GATE, FAST, "the class is known of 90 reports that neither has learnt from; 100"),
         (
             [one for one in labelled(300) if one.told != "tool" or one.event_id < 12],
             GATE,

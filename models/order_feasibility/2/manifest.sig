@@ -1,1 +1,1 @@
-QssNq5GR52xTrxxCMki34yBokEvr3I8YsDNVWFmomeLDVYLJ3jAnhX5munxG4UKnV1wIvUjwMETWzt9Y0mZrBw==
+GeMYizu84ikcTFGjwpkLvpYI4nciB6sV+Zd/jYueyiTDPq/nW1y3ltATRub2LYlUvjNMyBQzde94SLc/7bDHDQ==
