@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import apsw
 import click
 
 from agent import assembly
@@ -25,7 +26,7 @@ from agent.parallel.figures import Asked, Comparison, People
 from agent.sap.connection import BasicAuth
 from agent.sap.session import SapSession
 from agent.store import archive
-from agent.store.done import happened
+from agent.store.done import happened, ours
 from agent.units import UnitTable
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -59,7 +60,7 @@ def compare(
     Agreement, money, minutes and misses, per workflow. People's part is what they approved, corrected, refused or
     took back, and, with --erp or --booked, what they booked in the ERP by themselves. It is the evidence for moving
     a workflow from advise to assist to auto; a person decides. --erp reads SAP page by page and changes nothing; what
-    the agent's own user booked is left out.
+    the agent booked is left out, by its number and by its user where that is known.
 
     \b
     Examples:
@@ -76,7 +77,9 @@ def compare(
         listed = [*(listed or ()), *_of_erp(place, erp, span, units)]
     with archive.readers(place.store.archive) as archives:
         found = place.look(
-            lambda live: comparisons(happened(live, *span, archives), units, listed, Asked(cases, share))
+            lambda live: comparisons(
+                happened(live, *span, archives), units, _of_others(listed, live, archives), Asked(cases, share)
+            )
         )
     found = [one for one in found if workflow in ("", one.workflow)]
     currency = place.plant.currency
@@ -112,6 +115,16 @@ def _of_erp(place: Place, name: str, span: tuple[datetime, datetime], units: Uni
             await session.close()
 
     return asyncio.run(read())
+
+
+def _of_others(
+    listed: Sequence[bookings.Booking] | None, live: apsw.Connection, archives: Sequence[apsw.Connection]
+) -> list[bookings.Booking] | None:
+    """Without what this agent booked itself, also before the span: its user in SAP is not always known."""
+    if listed is None:
+        return None
+    own = ours(live, (one.document for one in listed), archives)
+    return [one for one in listed if one.document not in own]
 
 
 def as_data(one: Comparison, currency: str) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -97,3 +97,15 @@ def _read_acts(connection: apsw.Connection, found: dict[int, list[Did]]) -> None
             detail = readable(raw)
             if posting is not None and (action != "refused" or detail.get("meaning") == "refuse"):
                 found.setdefault(posting, []).append(Did(action, from_us(at_us), actor, str(detail.get("reason", ""))))
+
+
+def ours(live: apsw.Connection, documents: Iterable[str], archives: Sequence[apsw.Connection] = ()) -> set[str]:
+    """Which of these documents of the ERP this agent booked, whenever and for whatever."""
+    asked = json.dumps(sorted(set(documents)))
+    return {
+        document
+        for file in (live, *archives)
+        for (document,) in file.execute(
+            "SELECT document FROM posting WHERE document IN (SELECT value FROM json_each(?))", (asked,)
+        )
+    }

@@ -62,6 +62,31 @@ async def test_what_people_booked_is_taken_from_sap(tmp_path: Path, monkeypatch:
         assert len(found["minutes_waited"]) == 2
 
 
+async def test_what_the_agent_booked_for_others_than_these_cases_is_not_peoples(tmp_path: Path):
+    """Its user is not known (a certificate, OAuth): a document of another day is left out by its number, too."""
+    async with plant(tmp_path) as line:
+        own = (await line.post()).document
+        assert own is not None
+        await line.reload(advising)
+        line.clock.start += timedelta(days=2)
+        body = line.report("1000101")
+        line.publish(body)
+        await until(lambda: line.event(body["id"]) is not None, "it is decided")
+    for document, order, people in ((own, "1000100", []), ("2026/77", "1000100", ["2026/77"])):
+        listed = tmp_path / "booked.csv"
+        listed.write_text(
+            "kind,document,order,about,quantity,unit,day\n"
+            f"goods_issue,{document},{order},RM-RESIN,9.6,KG,{START + timedelta(days=2):%Y-%m-%d}\n"
+        )
+        span = ("--from", f"{START + timedelta(days=1):%Y-%m-%d}", "--to", f"{START + timedelta(days=4):%Y-%m-%d}")
+        ran = await asyncio.to_thread(
+            gatepost_, tmp_path / "agent.yaml", "compare", *span, "--booked", str(listed), "--workflow", "consumption",
+            "--json",
+        )  # fmt: skip
+        (found,) = json.loads(ran.out)["workflows"]
+        assert found["by_people_alone"] == people
+
+
 async def test_only_a_target_that_keeps_books_is_read(tmp_path: Path):
     """Another name is told as such."""
     async with plant(tmp_path, running_agent=False):
