@@ -163,7 +163,7 @@ class Dispatch:
             if lanes.can_claim(self._reader, self.name, to_us(self._clock())):
                 claims = Claims([self])
                 if claims.reserve():
-                    await committed(self._writer.submit(claims.make), claims)
+                    await committed(self._writer.submit(claims.make, gives_way=True), claims)
                 else:
                     self._more = True
             await self._wait()
@@ -201,7 +201,7 @@ class Dispatch:
     async def _write(self, one: Posting, outcome: Outcome) -> Claimed:
         """Put the answer on disk; what no column can keep leaves a question to the ERP, not a lost posting."""
         try:
-            return await self._writer.run(lambda tx: self._settle(tx, outcome))
+            return await self._writer.submit(lambda tx: self._settle(tx, outcome), gives_way=True)
         except StoreError:
             raise  # the store itself is gone; the next start looks the posting up
         except Exception as error:  # whatever an answer of the ERP holds that no column takes
@@ -289,7 +289,7 @@ class Dispatch:
         until = time.monotonic() + seconds
         if self._taken > len(self._flying) and not self._writer.figures.trouble:
             with suppress(StoreError, TimeoutError):  # behind it what the commit under way claims is known
-                await asyncio.wait_for(self._writer.run(lambda tx: None), seconds)
+                await asyncio.wait_for(self._writer.submit(lambda tx: None, gives_way=True), seconds)
         if self._flying:
             _, late = await asyncio.wait(set(self._flying), timeout=max(0.0, until - time.monotonic()))
             for task in late:

@@ -50,8 +50,9 @@ log = logging.getLogger("gatepost.pipeline")
 FEW = 8  # events decided in the commit that stores them: a millisecond or two of the writer
 FEW_BYTES = 32 << 10  # of payload, all of them together
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
-SLICE = 32  # the same while somebody asks and waits for the answer
-PASS_S = 0.05  # how long a slice lets a question pass that is on its way to the disk
+SLICE = 16  # the same while somebody asks and waits for the answer
+GIVES_WAY = 1.0  # then the backlog rests after each slice, so many times as long as it took
+LONGEST_S = 0.25  # of such a rest
 NO_EVENTS = 0, 0  # first and last
 ALONE = 2  # lives that ended at a batch: from then on its events are decided one by one
 GIVEN_UP = 3  # lives that ended at one event
@@ -143,10 +144,13 @@ class Process:
     async def run(self) -> None:
         """Decide what is undecided, for ever; not before every target can say what it would refuse."""
         self._has_turn = self._turn.acquire()
+        self._writer.give_way_while(lambda: self.waiters.expected)
         self._follow_arrivals()
         for dispatch in self._dispatches.values():
             await dispatch.opened.wait()
         await self._orders_first()
+        self.rules.prepare()
+        self.waiters.foresee()
         try:
             while True:
                 await self._step()
@@ -179,13 +183,17 @@ class Process:
             await self.arrived.wait()
 
     async def _let_pass(self) -> None:
-        """Between two slices: what was asked meanwhile is decided in the commit that stores it, if it is not yet."""
+        """Between two slices: what is asked meanwhile is decided in the commit that stores it, or else at once."""
         await self._written()
         self._give_turn()
-        if self.waiters.any and not inbox.undecided_own(self._reader, 1):
-            self._more = True
+        now = time.monotonic()
+        until = now + min(LONGEST_S, GIVES_WAY * (now - self.busy_since)) if self.busy_since else now
+        self.busy_since = 0.0
+        while (left := until - time.monotonic()) > 0 and not inbox.undecided_own(self._reader, 1):
+            self._more |= self.arrived.is_set()
+            self.arrived.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.arrived.wait(), PASS_S)
+                await asyncio.wait_for(self.arrived.wait(), left)
 
     def _give_turn(self) -> None:
         """Also on the writer's thread, at the end of what a slice writes: the same commit may decide what is asked."""

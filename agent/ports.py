@@ -239,6 +239,14 @@ class Classifies(Protocol):
 
 
 @runtime_checkable
+class Prepares(Protocol):
+    """A workflow that works something out once for every snapshot of master data."""
+
+    def prepare(self, facts: Any) -> None:
+        """Do it now, so that nobody who asks waits for it."""
+
+
+@runtime_checkable
 class TakesAShare(Protocol):
     """A workflow that may take a part of what is reported, where another one takes the rest."""
 

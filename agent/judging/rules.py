@@ -13,7 +13,7 @@ from agent.facts import Facts
 from agent.isa95 import SegmentResponse
 from agent.mapping import Mappings
 from agent.masterdata.accounts import LEAST
-from agent.ports import Classifies, ErpTarget, Kind, TakesAShare, Workflow
+from agent.ports import Classifies, ErpTarget, Kind, Prepares, TakesAShare, Workflow
 from agent.scores import Classified, Features, Score
 
 DRIFTED: Final = 0.5  # in place of LEAST while what the model of the accounts is asked has drifted
@@ -109,6 +109,12 @@ class Rules:
             return own
         others = (one for one in self.assignments.values() if one.shares is not None and one.shares.takes(report))
         return next(others, None)
+
+    def prepare(self) -> None:
+        """What workflows work out of the master data, before the first report that needs it."""
+        for one in self.assignments.values():
+            if isinstance(one.workflow, Prepares):
+                one.workflow.prepare(self.facts)
 
     @property
     def four_eyes(self) -> frozenset[str]:

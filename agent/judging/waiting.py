@@ -35,9 +35,13 @@ class Waiters:
         """Whether somebody waits, or asked a moment ago and may ask again."""
         return self.any or time.monotonic() - self._asked_at < ASKED_S
 
+    def foresee(self) -> None:
+        """Somebody may ask at any moment: who waited for the agent to be there asks first of all."""
+        self._asked_at = time.monotonic()
+
     def expect(self, message_key: str) -> asyncio.Future[Verdict]:
         """The verdict about this message, once it is on disk. Whoever stops waiting says so by `forget`."""
-        self._asked_at = time.monotonic()
+        self.foresee()
         future = self._of.get(message_key)
         if future is None:
             future = self._of[message_key] = asyncio.get_running_loop().create_future()

@@ -23,10 +23,12 @@ class Entry:
     job: Job[Any]
     size: int = 0  # bytes of an arrival; 0: anything else
     then: Callable[[BaseException | None], None] | None = None
+    gives_way: bool = False  # to others, while somebody asks
     loop: asyncio.AbstractEventLoop | None = None
     future: asyncio.Future[Any] | None = None
     result: Any = None
     error: BaseException | None = None
+    took_s: float = 0.0
 
 
 Following: TypeAlias = Callable[[Transaction, bool], T]

@@ -14,7 +14,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from agent.store import audit as trail
 from agent.store import bulk, file
 from agent.store.encode import to_us
 from agent.store.jobs import Entry, Following, Job, following, hand_out
+from agent.store.queue import Queue
 from agent.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -67,8 +67,7 @@ class Writer:
         self._queue_bytes = queue_bytes
         self._reserve_bytes = reserve_bytes
         self._looked_at = 0.0
-        self._queue: deque[Entry] = deque()
-        self._queued = 0
+        self._queue = Queue()
         self._follower: tuple[Following[Any], Callable[[Any, BaseException | None], None]] | None = None
         self._changed = threading.Condition()
         self._stopping = False
@@ -129,12 +128,19 @@ class Writer:
         """Run `job` in the next commit; returns its result after COMMIT, raises what it raised."""
         return await self.submit(job)
 
-    def submit(self, job: Job[T]) -> asyncio.Future[T]:
-        """The same for who does not wait: the future is told on this loop, in the order of submissions."""
+    def submit(self, job: Job[T], *, gives_way: bool = False) -> asyncio.Future[T]:
+        """The same for who does not wait: the future is told on this loop, in the order of submissions.
+
+        `gives_way`: to others, while somebody asks (see `give_way_while`).
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._enqueue(Entry(job, loop=loop, future=future))
+        self._enqueue(Entry(job, gives_way=gives_way, loop=loop, future=future))
         return future
+
+    def give_way_while(self, asked: Callable[[], bool]) -> None:
+        """Arrivals of senders that can wait, and jobs that say so, get less of the writer while `asked()`."""
+        self._queue.asked = asked
 
     def put(
         self, job: Job[Any], size: int, then: Callable[[BaseException | None], None], timeout: float | None = None
@@ -147,12 +153,11 @@ class Writer:
         """
         with self._changed:
             if timeout != 0:
-                self._changed.wait_for(lambda: self._queued < ENOUGH or self.failed is not None, ENOUGH_S)
-            if self._queued and not self._changed.wait_for(lambda: self._has_room(size), timeout):
+                self._changed.wait_for(lambda: self._queue.bytes < ENOUGH or self.failed is not None, ENOUGH_S)
+            if self._queue.bytes and not self._changed.wait_for(lambda: self._has_room(size), timeout):
                 return False
             self._raise_if_failed()
-            self._queued += size
-            self._queue.append(Entry(job, size, then))
+            self._queue.add(Entry(job, size, then, gives_way=timeout != 0))
             self._changed.notify_all()
         return True
 
@@ -178,11 +183,12 @@ class Writer:
     def _enqueue(self, entry: Entry) -> None:
         with self._changed:
             self._raise_if_failed()
-            self._queue.append(entry)
+            self._queue.add(entry)
             self._changed.notify_all()
 
     def _has_room(self, size: int) -> bool:
-        return self._queued + size <= self._queue_bytes or self._queued == 0 or self.failed is not None
+        queued = self._queue.bytes
+        return queued + size <= self._queue_bytes or queued == 0 or self.failed is not None
 
     def _raise_if_failed(self) -> None:
         if self.failed is not None:
@@ -203,6 +209,7 @@ class Writer:
             try:
                 self.figures.busy_since = time.monotonic()
                 self._commit(entries)
+                self._queue.written(entries)
                 self.figures.busy_since = 0.0
             except BaseException as error:  # noqa: BLE001  # the writer must tell everybody who waits before it ends
                 self._fail(entries, error)
@@ -214,9 +221,10 @@ class Writer:
         """Everything queued, waiting for the first; a moment longer while arrivals pour in."""
         with self._changed:
             busy = bool(self._queue)
-            if busy and loaded and not self._stopping and not any(entry.future for entry in self._queue):
+            if busy and loaded and not self._stopping and self._queue.only_arrivals:
                 self._changed.wait(LINGER_S)
-            self._changed.wait_for(lambda: self._queue or self._stopping)
+            while not self._stopping and (due := self._queue.due_s) != 0:
+                self._changed.wait(due)
             while not (entries := self._admitted()) and not self._stopping:
                 self._changed.wait(LOOK_EVERY_S)
             self._changed.notify_all()
@@ -225,14 +233,7 @@ class Writer:
     def _admitted(self) -> list[Entry]:
         """What may be written now: below the reserve all but arrivals, so that decisions and the trail still fit."""
         self._look_around()
-        if self._stopping or not self.figures.short_of_space:
-            entries = list(self._queue)
-            self._queue.clear()
-            self._queued = 0
-        else:
-            entries = [one for one in self._queue if not one.size]
-            self._queue = deque(one for one in self._queue if one.size)
-        return entries
+        return self._queue.take_all() if self._stopping else self._queue.take(arrivals=not self.figures.short_of_space)
 
     def _look_around(self) -> None:
         """Every moment: is there room on the disk, and does the write-ahead log come back to its size."""
@@ -313,8 +314,10 @@ class Writer:
         connection = self._connection
         if apart:
             connection.execute("SAVEPOINT job")
+        began = time.perf_counter()
         try:
             entry.result, entry.error = entry.job(transaction), None
+            entry.took_s = time.perf_counter() - began
         except (*WAITING_ERRORS, *FATAL_ERRORS):
             raise
         except BaseException as error:  # one job's mistake must not lose the others' work
@@ -372,8 +375,7 @@ class Writer:
     def _fail(self, entries: list[Entry], error: BaseException) -> None:
         with self._changed:
             self.failed = error
-            entries = [*entries, *self._queue]
-            self._queue.clear()
+            entries = [*entries, *self._queue.take_all()]
             self._changed.notify_all()
         if not isinstance(error, StoreError) or isinstance(error, StoreCorrupt):
             log.critical("the store has stopped: %s", error)

@@ -22,7 +22,7 @@ from agent.isa95 import SegmentResponse
 from agent.masterdata.entities import Order
 from agent.ports import Draft, Proposal
 from agent.scores import Classified, Features
-from agent.workflows import oee, paces, presence, release_drafts, shop
+from agent.workflows import oee, paces, presence, receipts, release_drafts, shop, supply
 from agent.workflows.asked_order import asked_of
 from agent.workflows.constraints import BLOCKS, DELAYS, Asked, Constraint, Limits, Looked, found, open_operations
 from agent.workflows.earliest import Earliest, earliest, endless
@@ -122,6 +122,11 @@ class OrderRelease:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._limits = config.limits
+
+    def prepare(self, facts: Facts) -> None:
+        """Work out what every question about this snapshot needs."""
+        for derive in (shop.queues, supply.stocks_by_material, supply.reserved, receipts.by_material):
+            derive(facts)
 
     def state_keys(self, report: SegmentResponse) -> tuple[str, ...]:
         """What was said of the order last, and what is remembered of the OEE of work centres."""

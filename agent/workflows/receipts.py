@@ -32,7 +32,7 @@ def expected(material: str, unit: str, facts: Facts, now: datetime) -> list[Expe
     to = into(unit, facts.materials.get(material), facts)
     found = [
         Expected(converted(quantity, own, to), at, of, place)
-        for quantity, own, at, of, place in _known(facts).get(material, ())
+        for quantity, own, at, of, place in by_material(facts).get(material, ())
         if at > now
     ]
     return sorted(found, key=lambda one: (one.at, one.of))
@@ -61,7 +61,7 @@ def said(receipts: Sequence[Expected], unit: str, facts: Facts) -> str:
 Known = tuple[Decimal, str, datetime, str, str]  # quantity, unit, when, of what, where to
 
 
-def _known(facts: Facts) -> Mapping[str, Sequence[Known]]:
+def by_material(facts: Facts) -> Mapping[str, Sequence[Known]]:
     """By material, whatever the time; found once for this snapshot."""
     known: Mapping[str, Sequence[Known]] | None = facts.memo.get("receipts by material")
     if known is not None:

@@ -78,11 +78,14 @@ class Queue(NamedTuple):
 
 
 def queue_at(place: str, facts: Facts) -> Queue:
-    """What waits at a work centre; sorted and added up once for every question about this snapshot."""
+    """What waits at a work centre."""
+    return queues(facts).get(place, _NOTHING)
+
+
+def queues(facts: Facts) -> Mapping[str, Queue]:
+    """By work centre; sorted and added up once for every question about this snapshot."""
     known: Mapping[str, Queue] | None = facts.memo.get("queues at work centres")
-    if known is None:
-        known = facts.remember("queues at work centres", _queues(facts))
-    return known.get(place, _NOTHING)
+    return known if known is not None else facts.remember("queues at work centres", _queues(facts))
 
 
 def _queues(facts: Facts) -> Mapping[str, Queue]:

@@ -42,11 +42,11 @@ def supply_of(one: Component, facts: Facts) -> Supply:
             here += free
         elif not one.batch:
             elsewhere += free
-    claims = _reserved(facts).get((one.material, one.storage_location), ())
-    reserved = sum((converted(quantity, unit, to) for quantity, unit, _ in claims), ZERO)
-    taken = min(here, reserved)
+    claims = reserved(facts).get((one.material, one.storage_location), ())
+    claimed = sum((converted(quantity, unit, to) for quantity, unit, _ in claims), ZERO)
+    taken = min(here, claimed)
     by = tuple(dict.fromkeys(order for _, _, order in claims))
-    return Supply(here - taken, elsewhere, held, taken, by, max(ZERO, reserved - taken))
+    return Supply(here - taken, elsewhere, held, taken, by, max(ZERO, claimed - taken))
 
 
 def stocks_by_material(facts: Facts) -> Mapping[str, Sequence[Any]]:
@@ -60,7 +60,7 @@ def stocks_by_material(facts: Facts) -> Mapping[str, Sequence[Any]]:
     return facts.remember("stocks by material", by_material)
 
 
-def _reserved(facts: Facts) -> Mapping[tuple[str, str], Sequence[tuple[Decimal, str, str]]]:
+def reserved(facts: Facts) -> Mapping[tuple[str, str], Sequence[tuple[Decimal, str, str]]]:
     """What released orders still take: by material and place, quantity, unit and the order."""
     known: Mapping[tuple[str, str], Sequence[tuple[Decimal, str, str]]] | None = facts.memo.get("reserved")
     if known is not None:

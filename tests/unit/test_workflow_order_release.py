@@ -423,3 +423,16 @@ def test_the_shipped_model_takes_what_the_workflow_looks_at():
     assert isinstance(early, Classified)
     assert isinstance(late, Classified)
     assert early.probabilities[2] > late.probabilities[2]
+
+
+def test_what_every_question_needs_of_a_snapshot_is_worked_out_before_the_first():
+    """Nobody who asks waits until 3 000 orders are added up: what is derived later is of the moment that asks."""
+    facts = facts_of()
+    assert not facts.memo
+    FLOW.prepare(facts)
+    before = set(facts.memo)
+    assert before
+    proposed(facts)
+    later = set(facts.memo) - before
+    assert not later & {"queues at work centres", "stocks by material", "reserved", "receipts by material"}
+    assert before <= set(facts.memo)

@@ -12,6 +12,7 @@ import pytest
 
 from agent.errors import StoreCorrupt, StoreError, StoreLocked
 from agent.store import audit
+from agent.store import queue as queue_module
 from agent.store import writer as writer_module
 from agent.store.writer import LOOK_EVERY_S, Writer
 from tests.stores import Clock, arrive, opened, reading
@@ -168,6 +169,31 @@ def test_a_sender_that_can_wait_leaves_the_next_commit_small(tmp_path: Path, mon
     sender.join(60)
     writer.stop()
     assert commits["line"] == commits["question"] < commits["backlog"]
+
+
+def test_what_gives_way_is_written_behind_what_is_asked_and_lost_by_no_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It rests after its like was written, questions do not; told to stop, the writer writes it all the same."""
+    monkeypatch.setattr(queue_module, "LONGEST_S", 60)
+    monkeypatch.setattr(queue_module, "GIVES_WAY", 1e9)
+    commits: dict[str, int] = {}
+    with opened(tmp_path / "gp.db") as writer:
+        writer.give_way_while(lambda: True)
+
+        def put(name: str, timeout: float) -> threading.Event:
+            done = threading.Event()
+            job = lambda tx: commits.setdefault(name, writer.figures.commits)  # noqa: E731
+            assert writer.put(job, 1, lambda _: done.set(), timeout)
+            return done
+
+        assert put("backlog", 60).wait(60)
+        rests = put("more of it", 60)
+        for number in range(3):
+            assert put(f"question {number}", 0).wait(60)
+        assert not rests.is_set()
+    assert rests.is_set()
+    assert commits["backlog"] < commits["question 2"] < commits["more of it"]
 
 
 def test_a_job_that_was_refused_is_not_acknowledged(tmp_path: Path):
