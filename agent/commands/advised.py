@@ -36,6 +36,8 @@ def advised(
       gatepost advised --since "2026-11-20 06:00"
       gatepost advised --workflow consumption --json
     """
+    if since and until and since >= until:
+        raise click.UsageError(f"--until {until:%Y-%m-%d %H:%M} is not behind --since {since:%Y-%m-%d %H:%M}")
     found = place.look(
         lambda connection: found_in(connection, workflow=workflow, since=_utc(since), until=_utc(until), limit=limit)
     )

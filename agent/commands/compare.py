@@ -68,6 +68,8 @@ def compare(
       gatepost compare --from 2026-11-02 --to 2026-11-16 --erp s4 --html parallel.html
       gatepost compare --from 2026-11-02 --to 2026-11-16 --booked mb51.csv
     """
+    if since >= until:
+        raise click.UsageError(f"--to {until:%Y-%m-%d %H:%M} is not behind --from {since:%Y-%m-%d %H:%M}")
     if html is not None and html.exists():
         raise click.UsageError(f"{html} exists; name another file, or remove it")
     units = place.unit_table()
@@ -81,7 +83,8 @@ def compare(
                 happened(live, *span, archives), units, _of_others(listed, live, archives), Asked(cases, share)
             )
         )
-    found = [one for one in found if workflow in ("", one.workflow)]
+    others = [one.workflow for one in found if workflow not in ("", one.workflow)]
+    found = [one for one in found if one.workflow not in others]
     currency = place.plant.currency
     if html is not None:
         text = parallel_page.page(
@@ -92,7 +95,11 @@ def compare(
         show.data({"from": span[0].isoformat(), "to": span[1].isoformat(), "currency": currency,
                    "workflows": [as_data(one, currency) for one in found]})  # fmt: skip
         return
-    _tell(found, currency)
+    if workflow and others and not found:
+        told = f"{workflow} decided nothing in this time that would have been booked"
+        show.folded(f"{told}; others did: {', '.join(others)}")
+    else:
+        _tell(found, currency)
     if html is not None:
         show.say(f"written: {html}")
 

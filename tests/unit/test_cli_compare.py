@@ -93,7 +93,11 @@ def test_what_people_signed_is_held_against_what_auto_would_have_done(place: Pat
 
 
 def test_another_workflow_or_time_has_nothing(place: Path):
-    """Nothing is made up."""
+    """Nothing is made up; a name that decided nothing is told with those that did, and a time of no length."""
+    told = " ".join(compare(place, "--workflow", "tea").out.split())
+    assert told == "tea decided nothing in this time that would have been booked; others did: consumption"
+    ran = gatepost_(place, "compare", "--from", "2026-11-20", "--to", "2026-11-19")
+    assert (ran.code, "--to 2026-11-19 00:00 is not behind --from 2026-11-20 00:00" in ran.out) == (2, True)
     assert json.loads(compare(place, "--json", "--workflow", "tea").out)["workflows"] == []
     out = gatepost_(place, "compare", "--from", "2020-01-01", "--to", "2020-01-02").out
     assert "nothing was decided" in out
