@@ -33,7 +33,8 @@ def named(connection: apsw.Connection, name: str) -> list[Meaning]:
     ``event:NUMBER``, ``posting:NUMBER`` and ``finding:ID`` mean one thing only; a number alone is an event's before a
     posting's.
     """
-    found = list(dict.fromkeys(_meanings(connection, name))) or list(_parts_of_documents(connection, name))
+    found = list(dict.fromkeys(_meanings(connection, name)))
+    found = found or [*_in_quarantine(connection, name), *_parts_of_documents(connection, name)]
     if not found:
         raise NotFound(
             f"nothing is known as {name!r}: give an event's number, posting:NUMBER, a message id, the key or the "
@@ -97,6 +98,17 @@ def _findings(connection: apsw.Connection, id: str) -> Iterator[Meaning]:
     ):
         whole = key.removeprefix(findings.NAME)
         yield Meaning(f"finding {whole[:8]} of reconciliation, event {event}", f"finding:{whole}", event, None)
+
+
+def _in_quarantine(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
+    """A message that could not be read has no id yet: those that hold the name as a JSON string. The newest first."""
+    rows = connection.execute(
+        "SELECT id FROM event WHERE state = 'quarantined' AND instr(payload, CAST(? AS BLOB)) > 0 ORDER BY id DESC "
+        "LIMIT 10",
+        (json.dumps(name, ensure_ascii=False),),
+    )
+    for (event,) in rows:
+        yield Meaning(f"in the message of event {event}, which is in quarantine", f"event:{event}", event, None)
 
 
 def _parts_of_documents(connection: apsw.Connection, name: str) -> Iterator[Meaning]:
