@@ -191,7 +191,7 @@ class Scrap:
     def _reason(self, cause: str, report: SegmentResponse, facts: Facts) -> ScrapReason:
         """What the cause means in the ERP. Raises BadPayload."""
         if cause == UNKNOWN:
-            return ScrapReason(UNKNOWN, "")
+            return ScrapReason(UNKNOWN, "", text="a cause that nobody has told yet")
         known = facts.scrap_reason(cause, report.work_center)
         if known is None:
             raise BadPayload(

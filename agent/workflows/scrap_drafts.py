@@ -180,10 +180,11 @@ def said(
     blocked = f"; {shown(kept.rest, one.unit, facts.units)} that are left of the lot are blocked" if kept.rest else ""
     if kept.restricted:
         blocked = f"; batch {one.actual.lot} is put into restricted use"
+    code = f", reason {reason.reason}" if reason.reason else ", without a reason code"
     bearer = f"cost centre {reason.cost_center}" if reason.cost_center else f"order {order}"
     money = f"worth {one.value:.2f} {facts.plant.currency}" if one.value else "of no known value"
     return {
         "operator": f"{what} of {one.place.material.material}{lot} were scrapped at {report.work_center}: {cause}.",
         "planner": f"Order {order} has {what} less ({judged.severity} defect){blocked}.",
-        "accountant": f"Scrap {money} is charged to {bearer} for {cause}, reason {reason.reason or 'none'}.",
+        "accountant": f"Scrap {money} is charged to {bearer} for {cause}{code}.",
     }

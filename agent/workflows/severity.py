@@ -49,7 +49,7 @@ def judged(share: Decimal | None, repeats: int, limits: Limits, of_cause: str = 
     if by_share and share is not None:
         why.append(f"{100 * share:.0f} % of the lot")
     if by_repeats:
-        why.append(f"the same defect for the {repeats}. time")
+        why.append(f"the same defect {repeats} times")
     severity = ORDER[worst]
     return Judged(severity, (f"{severity}: {', '.join(why)}",) if why else ())
 

@@ -212,6 +212,8 @@ def test_where_nobody_says_a_cause_a_person_must():
     proposal, _ = proposed(report())
     assert proposal.drafts[0].payload["cause"] == "unknown"
     assert proposal.holds == ("nobody says what caused it: correct the cause",)
+    told = proposal.said["accountant"]
+    assert told.endswith("is charged to order 1000110 for a cause that nobody has told yet, without a reason code.")
 
 
 # ── how bad ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,7 +225,7 @@ def test_the_same_defect_again_and_again_is_worse_than_one():
         report(id=f"S-{number}", lot=f"L{number}", occurred_at=AT + timedelta(hours=number)) for number in range(3)
     ]
     proposal, _ = proposed(report(lot="L9", occurred_at=AT + timedelta(hours=4)), sure(), after(*again))
-    assert "major: the same defect for the 4. time" in proposal.reasons
+    assert "major: the same defect 4 times" in proposal.reasons
     other = report(lot="L9", defect="0001", occurred_at=AT + timedelta(hours=4))
     later = report(lot="L9", occurred_at=AT + timedelta(days=7))
     for one in (other, later):
