@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import checkpoints
 from agent.commands import show
+from agent.commands.explaining import models
 from agent.commands.figures import meaning
-from agent.commands.models import NAME, folder_name, models
+from agent.commands.models import NAME, folder_name
 from agent.commands.place import Place, as_json, at_place
 from agent.durable import replace_durably
 from agent.errors import GatepostError, StoreError
