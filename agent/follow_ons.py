@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import apsw
 
+from agent.access.callers import Identity
 from agent.errors import BadPayload, Conflict
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
+from agent.judging.rules import Rules
 from agent.own_events import SOURCE, event_of
 from agent.people.desk import Act, Desk
 from agent.ports import Batch, Kind
@@ -22,7 +25,7 @@ from agent.store import approvals, inbox
 from agent.store import kept as lots
 from agent.store.transaction import Transaction
 from agent.workflows import follow_on
-from agent.workflows.scrap import FOLLOW_ON, lot_key
+from agent.workflows.scrap import FOLLOW_ON, Scrap, lot_key
 
 KIND: Final = FOLLOW_ON
 MOST: Final = 200  # postings that keep a lot from use that are looked at, the newest
@@ -126,6 +129,22 @@ def shown(one: Kept, facts: Facts, rework_share: Decimal) -> dict[str, Any]:
     }
 
 
+def workflow_of(rules: Rules) -> Scrap:
+    """Who decides about what is chosen. Raises Conflict where nobody does."""
+    assigned = rules.assignments.get(KIND)
+    if assigned is None or not isinstance(assigned.workflow, Scrap):
+        raise Conflict(f"no workflow reads reports of kind {KIND!r}: add it to the mapping of scrap")
+    return assigned.workflow
+
+
+def listed(connection: apsw.Connection, rules: Rules, caller: Identity) -> list[dict[str, Any]]:
+    """Lots of lines that this caller sees of which something is left to decide about; none where nobody decides."""
+    if KIND not in rules.assignments:
+        return []
+    share = workflow_of(rules).config.rework_share
+    return [shown(one, rules.facts, share) for one in waiting(connection) if caller.sees(one.line)]
+
+
 def chosen(one: Kept, choice: str, quantity: Decimal | None) -> Chosen:
     """The choice, of all that is kept where nobody says how much. Raises BadPayload."""
     if choice not in follow_on.CHOICES:
@@ -143,10 +162,10 @@ async def enter(desk: Desk, posting_id: int, choice: str, quantity: Decimal | No
     request = {"act": "follow_on", "posting": posting_id, "choice": choice, "quantity": str(quantity), "by": act.by}
 
     def job(tx: Transaction) -> Any:
-        def store() -> Any:
-            return _store(tx, chosen(kept(tx.connection, posting_id), choice, quantity), act, desk.now())
+        def entered() -> Any:
+            return store(tx, chosen(kept(tx.connection, posting_id), choice, quantity), act, desk.now())
 
-        return approvals.once(tx, act.key, request, store) if act.key else store()
+        return approvals.once(tx, act.key, request, entered) if act.key else entered()
 
     return await desk.act(job)
 
@@ -163,9 +182,12 @@ def report_of(wanted: Chosen, by: str, at: datetime) -> SegmentResponse:
     )  # fmt: skip
 
 
-def _store(tx: Transaction, wanted: Chosen, act: Act, at: datetime) -> Mapping[str, Any]:
+def store(
+    tx: Transaction, wanted: Chosen, act: Act, at: datetime, signed: Mapping[str, Any] = MappingProxyType({})
+) -> Mapping[str, Any]:
+    """The choice as a report, and on record: who, why, and what else is `signed`."""
     report = report_of(wanted, act.by, at)
     inbox.store(tx, Batch(SOURCE, (event_of(report),), at, lambda: None))
     detail = {"report": report.id, "choice": wanted.choice, "quantity": f"{wanted.quantity:f}", "reason": act.reason}
-    tx.audit("follow_on_entered", detail, actor=act.by, posting_id=wanted.kept.posting)
+    tx.audit("follow_on_entered", {**detail, **signed}, actor=act.by, posting_id=wanted.kept.posting)
     return {"report": report.id, "by": act.by}

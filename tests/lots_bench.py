@@ -35,13 +35,16 @@ def keep_lots(folder: Path, *lots: tuple[str, str, str]) -> None:
             writer.call(booked)
 
 
-def configured(folder: Path) -> dict[str, Any]:
-    """The sections of a configuration in which what becomes of a lot is decided and posted."""
+def configured(folder: Path, *others: str) -> dict[str, Any]:
+    """The sections of a configuration in which what becomes of a lot is decided and posted, beside other workflows."""
     place = folder / "maps"
     place.mkdir()
-    for name in ("consumption", "follow_on"):
-        shutil.copy(HOUSE / f"edge_config/mappings/{name}.yaml", place)
+    for name in ("consumption", "follow_on", *others):
+        if (file := HOUSE / f"edge_config/mappings/{name}.yaml").exists():
+            shutil.copy(file, place)
     targets = yaml.safe_load(write(folder, "").read_text())["targets"]
     targets[0]["order_service"] = "API_PRODUCTION_ORDER_2_SRV"
     targets[0]["postings"] |= {"scrap": "live", "stock_transfer": "live", "order_note": "live"}
-    return {"mappings": str(place), "targets": targets, "workflows": FLOWS, "authority": MODES}
+    more = {name: {"target": "s4"} for name in others}
+    modes = {name: {"mode": "assist"} for name in others}
+    return {"mappings": str(place), "targets": targets, "workflows": FLOWS | more, "authority": MODES | modes}

@@ -20,6 +20,7 @@ from tests.api_bench import HOUSE, Bench, free_port, until, weighing
 from tests.findings_bench import found
 from tests.gateway_bench import Gateway
 from tests.gateway_stage import ADDRESS, PATIENCE, Stage, plant, prove, stage
+from tests.lots_bench import configured, keep_lots
 from tests.palette import shrunk
 from tests.stories import SCORED
 
@@ -29,11 +30,10 @@ LARGEST: Final = 120_000  # bytes of a picture
 NO_STRIP: Final = ".bench { display: none !important }"  # the line that says that it is no Ignition: the page says it
 MOLD, ASSY = "plant/1710/molding/MOLD-02/consumption", "plant/1710/assembly/ASSY-05/consumption"
 SHOWN: Final = SCORED | {
-    "workflows": {**SCORED["workflows"], "confirmation": {"target": "s4"}, "reconciliation": {"target": "s4"}},
+    "workflows": {**SCORED["workflows"], "confirmation": {"target": "s4"}},
     "authority": {
         "consumption": {**SCORED["authority"]["consumption"], "max_value": 5000},
         "confirmation": {"mode": "auto"},
-        "reconciliation": {"mode": "assist"},
     },
 }
 
@@ -143,7 +143,7 @@ async def taken(scene: Stage, folder: Path, known: dict[str, int], only: str) ->
     """Every view in every theme and size, and three moments of a decision; or one view `only`."""
     pages = {
         "approvals": "/", "approval": f"/approval/{known['held']}", "orders": "/orders", "scrap": "/scrap",
-        "findings": "/findings", "trace": "/trace/MIX-01-000108", "health": "/health",
+        "lot": "/lot/1", "findings": "/findings", "trace": "/trace/MIX-01-000108", "health": "/health",
     }  # fmt: skip
     pages = {name: path for name, path in pages.items() if only in ("", name)}
     page = await scene.enter("anna")
@@ -213,7 +213,12 @@ def main() -> None:
 
 async def made(place: Path, folder: Path, only: str = "") -> None:
     """A plant in this place, and its pictures in this folder."""
-    async with plant(place, **SHOWN) as agent:
+    keep_lots(place, ("L-1127-03", "180", "major"), ("L-1127-08", "12", "critical"))
+    every = configured(place, "confirmation", "reconciliation")
+    every["workflows"] |= SHOWN["workflows"]
+    every["authority"] |= SHOWN["authority"]
+    models = {name: SHOWN[name] for name in ("models", "model_keys")}
+    async with plant(place, **every, **models) as agent:
         known = await a_shift(agent)
         async with stage(agent) as scene:
             await taken(scene, folder, known, only)

@@ -66,11 +66,13 @@ def board(
     drift: Mapping[str, str],
     lines: Lines,
     findings: Sequence[Mapping[str, Any]] | None = None,
+    lots: Sequence[Mapping[str, Any]] = (),
     sensitive: Collection[str] = (),
 ) -> dict[str, Any]:
     """The board as this caller may see it. `around` is what the loops know of sources, targets and readiness.
 
-    `findings` are lines of what reconciliation found and nobody has put right; None: it is not set up.
+    `findings` are lines of what reconciliation found and nobody has put right; None: it is not set up. `lots` are kept
+    from use, and somebody is to say what becomes of them.
 
     It is the same for every session of a gateway, so that its fields that are `sensitive` are masked for all.
 
@@ -100,6 +102,7 @@ def board(
         "approvals": veiled(shown, sensitive),
         "left_out": len(held) - len(shown),
         "findings": None if findings is None else veiled(list(findings[:MOST_FINDINGS]), sensitive),
+        "lots": veiled(list(lots), sensitive),
         "findings_left_out": max(0, len(findings or ()) - MOST_FINDINGS),
         "orders": veiled(_orders(connection, rules.facts, caller), sensitive),
     }

@@ -87,7 +87,7 @@ class Signatures:
             return challenges.issue(tx, _with_hash(asked, given))
 
         try:
-            return await self._committed(job)
+            return await self.committed(job)
         except GatepostError as error:
             detail = {"decision": asked.decision, "session_user": asked.session_user, "version": asked.version}
             await self.refused(error, caller, asked.posting_id, {"step": "challenge", **detail})
@@ -98,7 +98,7 @@ class Signatures:
     async def sign(self, asked: Signed, caller: Identity) -> Mapping[str, Any]:
         """Do what was signed. Raises NotFound, Conflict, BadPayload, SignatureRefused; each is on record."""
         try:
-            return await self._committed(lambda tx: self._sign(tx, asked, caller))
+            return await self.committed(lambda tx: self._sign(tx, asked, caller))
         except StoreError:  # nobody knows whether it counts: it may come yet, so nobody calls it refused
             raise
         except GatepostError as error:
@@ -107,8 +107,10 @@ class Signatures:
 
     def _sign(self, tx: Transaction, asked: Signed, caller: Identity) -> Mapping[str, Any]:
         if not asked.proven:
-            self._require_nonce(tx, asked, caller)
-            challenges.use(tx, asked.nonce)
+            wanted = Bound(
+                asked.posting_id, asked.version, asked.decision, asked.shown_sha256, asked.session_user, caller.name
+            )
+            spend(tx, asked.nonce, wanted)
         shown = self._record(tx, asked.posting_id, asked.version, caller)
         _require_shown(shown, asked.shown_sha256)
         posting = approvals.show(tx.connection, asked.posting_id)
@@ -130,27 +132,6 @@ class Signatures:
         now = approvals.show(tx.connection, answer["id"])
         said = _BECAME[asked.decision, answer["state"]].format(who=asked.signer.user, **{"supersedes": 0, **answer})
         return {"waits_for": None, **answer, "kind": kind.value, "version": now["version"], "message": said}
-
-    def _require_nonce(self, tx: Transaction, asked: Signed, caller: Identity) -> None:
-        known = challenges.find(tx.connection, asked.nonce)
-        if known is None or known.bound.bearer != caller.name:
-            raise SignatureRefused("nonce_unknown", "this nonce was not given to this gateway: challenge again")
-        if known.used_us is not None:
-            raise _as_it_is(
-                tx, asked.posting_id, "nonce_used", "this nonce was used: what is replayed counts for nothing"
-            )
-        if known.expires_us < tx.now_us:
-            raise SignatureRefused(
-                "nonce_expired", "more than five minutes have passed: look at it and challenge again"
-            )
-        wanted = Bound(
-            asked.posting_id, asked.version, asked.decision, asked.shown_sha256, asked.session_user, caller.name
-        )
-        if known.bound != wanted:
-            raise SignatureRefused(
-                "nonce_mismatch",
-                "this nonce was given for another posting, version, decision, session user or content: challenge again",
-            )
 
     def _record(self, tx: Transaction, posting_id: int, version: int, caller: Identity) -> Record:
         """What this posting shows, while it is held in this version. Raises NotFound, Conflict."""
@@ -241,7 +222,7 @@ class Signatures:
 
         key = f"{caller.name}:{asked.key}" if asked.key else ""
         try:
-            return await self._committed(
+            return await self.committed(
                 lambda tx: approvals.once(tx, key, request, lambda: job(tx)) if key else job(tx)
             )
         except NoRight as error:
@@ -263,10 +244,28 @@ class Signatures:
             why = {"error": code_of(error), "why": str(error), **detail}
             tx.audit("signature_refused", why, actor=caller.name, posting_id=posting_id, alarm=True)
 
-        await self._committed(job)
+        await self.committed(job)
 
-    async def _committed(self, job: Callable[[Transaction], T]) -> T:
+    async def committed(self, job: Callable[[Transaction], T]) -> T:
+        """The answer of an act once it is on disk. Raises StoreError where nobody knows."""
         return await approving.committed(self.desk.writer, self.desk.act(job), AGAIN)
+
+
+def spend(tx: Transaction, nonce: str, wanted: Bound) -> None:
+    """Use a nonce for exactly what it was given for. Raises SignatureRefused."""
+    known = challenges.find(tx.connection, nonce)
+    if known is None or known.bound.bearer != wanted.bearer:
+        raise SignatureRefused("nonce_unknown", "this nonce was not given to this gateway: challenge again")
+    if known.used_us is not None:
+        raise _as_it_is(tx, wanted.posting_id, "nonce_used", "this nonce was used: what is replayed counts for nothing")
+    if known.expires_us < tx.now_us:
+        raise SignatureRefused("nonce_expired", "more than five minutes have passed: look at it and challenge again")
+    if known.bound != wanted:
+        raise SignatureRefused(
+            "nonce_mismatch",
+            "this nonce was given for another posting, version, decision, session user or content: challenge again",
+        )
+    challenges.use(tx, nonce)
 
 
 def code_of(error: GatepostError) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import apsw
 from fastapi import Depends, Header, Query, Request
 
+from agent import follow_ons
 from agent.access.callers import Identity
 from agent.access.envelope import SignatureRefused, verify
 from agent.access.masking import veiled
@@ -64,7 +65,8 @@ async def board(
     def read(connection: apsw.Connection) -> dict[str, Any]:
         rules = agent.rules
         found = findings.of(connection, rules, caller)
-        return board_of(connection, rules, caller, known, drift, lines, found, fields)
+        lots = follow_ons.listed(connection, rules, caller)
+        return board_of(connection, rules, caller, known, drift, lines, found, lots, fields)
 
     found = await look(agent, read)
     now = agent.clock().isoformat()
@@ -173,14 +175,28 @@ async def _signed(
     agent: Agent, request: Request, asked: Signed, caller: Identity, timestamp: str, signature: str
 ) -> Mapping[str, Any]:
     """Verify the envelope, then do it. Raises SignatureRefused, which is on record."""
-    body, door = await request.body(), signatures(agent)
+    await opened(agent, request, caller, timestamp, signature, asked.posting_id, asked.nonce, told(asked))
+    return await signatures(agent).sign(asked, caller)
+
+
+async def opened(
+    agent: Agent,
+    request: Request,
+    caller: Identity,
+    timestamp: str,
+    signature: str,
+    posting_id: int,
+    nonce: str,
+    detail: Mapping[str, Any],
+) -> None:
+    """Verify the envelope around this body. Raises SignatureRefused, which is on record with `detail`."""
+    body = await request.body()
     try:
-        verify(_secret(agent, caller), timestamp, signature, asked.nonce, body, agent.clock())
+        verify(_secret(agent, caller), timestamp, signature, nonce, body, agent.clock())
     except SignatureRefused as error:
-        burnt = asked.nonce if error.code == "clock_off" else ""  # only who knows the secret can use up a nonce
-        await door.refused(error, caller, asked.posting_id, told(asked), burnt)
+        burnt = nonce if error.code == "clock_off" else ""  # only who knows the secret can use up a nonce
+        await signatures(agent).refused(error, caller, posting_id, detail, burnt)
         raise
-    return await door.sign(asked, caller)
 
 
 def _words(id: int, asked: models.Sign, changes: Mapping[str, str]) -> Signed:

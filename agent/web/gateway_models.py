@@ -230,6 +230,24 @@ class BoardFinding(Shown):
     proposal: BoardProposal | None
 
 
+class BoardLot(Shown):
+    """A lot that is kept from use for a defect, and of which something is left to decide about."""
+
+    posting: int = Field(description="What keeps it from use: for `/v1/follow-ons/{posting}`")
+    material: str
+    material_text: str
+    lot: str
+    order: str
+    work_center: str
+    since: str
+    left: str | None = Field(description="A decimal string; null: its whole batch is in restricted use")
+    unit: str
+    severity: str = Field(description="`minor`, `major` or `critical`")
+    suggested: str = Field(description="What is usual for such a defect: `scrap`, `rework` or `use_as_is`")
+    costs: dict[str, str | None]
+    currency: str
+
+
 class Board(Shown):
     """Everything that lives on a gateway's screens; while nothing changed only `version`, `now` and `unchanged`."""
 
@@ -246,6 +264,7 @@ class Board(Shown):
         description="Those first that cannot go on, then the most valuable, at most 100; null: reconciliation is not "
         "set up",
     )
+    lots: list[BoardLot] | None = Field(default=None, description="The newest first, at most 200")
     findings_left_out: int | None = Field(default=None, description="How many more are open")
 
 

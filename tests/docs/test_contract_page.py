@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from agent.web import follow_ons
 from agent.web import gateway_models as models
 
 PAGE = Path("docs/ignition/contract.md").read_text()
@@ -16,11 +17,15 @@ ANSWERS: dict[str, Any] = {
     "board": models.Board,
     "challenge": models.Given,
     "signed": models.SignedAnswer,
+    "lot": follow_ons.FollowOn,
+    "chosen": follow_ons.Chosen,
 }
 ASKED: dict[str, Any] = {
     "challenge-request": models.Challenge,
     "sign-request": models.Sign,
     "correct-request": models.Correct,
+    "choice-challenge": follow_ons.Challenge,
+    "choice": follow_ons.SignedChoice,
 }
 
 
@@ -39,6 +44,8 @@ def test_every_printed_body_has_its_shape():
         (models.BoardCounts, printed["counts"]),
         (models.BoardApproval, printed["approvals"][0]),
         (models.BoardOrder, printed["orders"][0]),
+        (models.BoardLot, printed["lots"][0]),
+        (follow_ons.FollowOn, json.loads(PRINTED["lot"])),
         (models.BoardFinding, printed["findings"][0]),
         (models.BoardProposal, printed["findings"][0]["proposal"]),
         (models.Record, {"supersedes", "signers", "signed_by", *json.loads(PRINTED["approval"])["record"]}),
@@ -49,7 +56,7 @@ def test_every_printed_body_has_its_shape():
 
 def test_every_refusal_is_on_the_page():
     """Each code with which a signature can be refused is explained."""
-    made = "access/envelope.py", "people/signatures.py", "web/gateway.py"
+    made = "access/envelope.py", "people/signatures.py", "people/choosing.py", "web/gateway.py"
     sources = "".join(Path(f"agent/{name}").read_text() for name in made)
     codes = set(re.findall(r'(?:SignatureRefused\(|posting_id, )\s*"(\w+)"', sources))
     assert {"signature_wrong", "nonce_used", "no_right", "erp_would_refuse"} <= codes

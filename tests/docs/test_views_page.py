@@ -21,7 +21,7 @@ def test_every_page_of_the_project_is_shown_in_every_size_and_theme():
     pages = {
         one["viewPath"].rpartition("/")[2].lower() for one in json.loads(Path(CONFIG).read_text())["pages"].values()
     }
-    assert len(pages) == 7
+    assert len(pages) == 8
     for name, size, theme in product(pages, SIZES, THEMES):
         picture = PICTURES / f"ignition-{name}-{size}-{theme}.png"
         assert f"../pictures/{picture.name}" in PAGE, picture

@@ -116,6 +116,14 @@ def test_what_is_read_of_a_posting_is_described(api: dict[str, Any]):
     assert unknown(api, answer(api, "get", "/v1/approvals/{id}"), seen) == set()
 
 
+def test_what_is_read_of_a_lot_is_described(api: dict[str, Any]):
+    """All that the Lot view shows."""
+    seen: set[str] = set()
+    gatepost.lot.shown(noted(json.loads(PRINTED["lot"]), "lot", seen), 1795183262000)
+    assert len(seen) > 15
+    assert unknown(api, answer(api, "get", "/v1/follow-ons/{id}"), seen) == set()
+
+
 def test_what_is_read_of_a_trace_is_described(api: dict[str, Any]):
     """All that the Trace view shows."""
     seen: set[str] = set()
@@ -129,16 +137,19 @@ def body(api: dict[str, Any], path: str) -> dict[str, Any]:
     return next(iter(schemas(api, asked)))
 
 
-@pytest.mark.parametrize("decision", ["approve", "correct"])
+@pytest.mark.parametrize("decision", ["approve", "correct", "rework"])
 def test_what_is_signed_is_what_the_agent_takes(api: dict[str, Any], decision: str):
     """Every field is known, and none that must be there is missing."""
     wanted = {"reason": "r", "comment": "c", "field": "quantity", "value": "1"}
-    asked = {"version": 1, "decision": decision, "session_user": "panel"}
+    of_lot = decision in gatepost.words.CHOICES
+    what = {"choice": decision, "quantity": "1"} if of_lot else {"version": 1, "decision": decision}
+    asked = {**what, "session_user": "panel"}
     given = {"nonce": "n" * 43, "shown_sha256": "0" * 64}
     content = gatepost.signing.content(wanted, asked, given)
     signer = {"user": "anna", "full_name": "Anna Berg", "roles": ["Supervisor"]}
     whole = gatepost.signing.signed(content, signer, "default", "line3", 1795183262000)
-    schema = body(api, "/v1/approvals/{id}/" + ("correct" if decision == "correct" else "sign"))
+    path = "/v1/follow-ons/{id}/" if of_lot else "/v1/approvals/{id}/"
+    schema = body(api, path + ("correct" if decision == "correct" else "sign"))
     assert set(whole) - set(schema["properties"]) == set()
     assert set(schema["required"]) - set(whole) == set()
     person = next(iter(schemas(api, schema["properties"]["signer"])))
@@ -153,5 +164,5 @@ def test_every_address_is_the_agents(api: dict[str, Any]):
         for method, path in re.findall(r'gateway\.(get|post)\("([^"]+)"', text)
     }
     known = {(method, re.sub(r"\{name(:path)?\}", "", path)) for path, some in api["paths"].items() for method in some}
-    assert len(asked) == 6
+    assert len(asked) == 9
     assert asked - known == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -43,10 +44,13 @@ def finding(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def board(*approvals: dict[str, Any], findings: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def board(
+    *approvals: dict[str, Any], findings: list[dict[str, Any]] | None = None, lots: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     return {
         "version": "v1", "now": "2026-11-20T14:10:09.120000+00:00", "unchanged": False, "left_out": 0, "orders": [],
-        "health": {"sources": [], "targets": [], "models": []}, "approvals": list(approvals), "findings": findings,
+        "health": {"sources": [], "targets": [], "models": []}, "approvals": list(approvals),
+        "findings": findings, "lots": list(lots),
     }  # fmt: skip
 
 
@@ -141,6 +145,32 @@ def test_findings_are_filtered_and_an_empty_list_says_why():
     assert found(reconciles=False)["said"].startswith("Nobody compares")
     table = Dataset(*gatepost.board.tables(board(findings=list(two)))["Board/Findings"])
     assert [one["label"] for one in gatepost.queue.choices(table, "location", "All")] == ["All", "171A", "172B"]
+
+
+LOT = {
+    "posting": 14, "material": "BODY-55", "material_text": "Valve body 55", "lot": "L-2", "order": "1000110",
+    "work_center": "MOLD-02", "since": "2026-11-20T13:10:00.000000+00:00", "left": "180", "unit": "PC",
+    "severity": "major", "suggested": "rework", "currency": "EUR", "storage_location": "171A", "quantity": "200",
+    "costs": {"scrap": "414.00", "rework": "124.20", "use_as_is": "0.00"}, "decided": True, "may": True,
+    "shown_sha256": "0" * 64,
+}  # fmt: skip
+BATCH = {**LOT, "left": None, "quantity": None, "costs": dict.fromkeys(("scrap", "rework", "use_as_is"))}
+
+
+def test_a_lot_says_how_bad_it_is_what_is_left_and_what_each_choice_costs():
+    """In the list and when it is opened; of a whole batch nobody knows the cost."""
+    lots = [Dataset(*gatepost.board.tables(board(lots=[one]))["Board/Lots"]) for one in (LOT, BATCH)]
+    (row,), (batch,) = [gatepost.queue.lots(one) for one in lots]
+    assert (row["left"], row["usual"], row["since"]) == ("180 PC", "Rework, costs 124.20 EUR", "1 h")
+    assert row["severity"] == {"value": "MAJOR", "style": {"classes": "Gatepost/Risk/Medium"}}
+    assert (batch["left"], batch["usual"]) == ("the whole batch", "Rework")
+    now = words.moment("2026-11-20T14:10:00.000000+00:00")
+    it = gatepost.lot.shown(LOT, now)
+    assert (it["left"], it["figure"], it["open"]) == ("180 PC", "180", True)
+    assert it["costs"] == {"scrap": "414.00 EUR", "rework": "124.20 EUR", "use_as_is": "nothing"}
+    assert {"name": "Kept from use", "value": "for 1 h"} in it["facts"]
+    assert gatepost.lot.shown({**LOT, "left": "0.000"}, now)["open"] is False
+    assert gatepost.lot.shown(BATCH, now)["costs"]["scrap"] == "price times quantity"
 
 
 @given(some.lists(some.integers(0, 59), min_size=1), some.integers(0, 59), some.integers(0, 59))

@@ -21,6 +21,7 @@ from simulators.gateway.sessions import Page
 from tests.api_bench import Bench, bench, free_port, until
 from tests.findings_bench import found
 from tests.gateway_bench import RIGHTS, SECRET, held, tokens
+from tests.lots_bench import configured, keep_lots
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOLDER = Path(__file__).resolve().parents[2] / "ignition_project"
@@ -36,11 +37,10 @@ async def plant(tmp_path_factory) -> AsyncIterator[Bench]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(value)
         path.chmod(0o600)
-    flows = ("consumption", "confirmation", "reconciliation")
-    every = {name: {"mode": "assist"} for name in flows}
+    keep_lots(folder, ("L-1", "12", "critical"), ("L-2", "180", "major"))
     api = {"tokens": tokens(), "rate_per_second": 2000}
-    work = {name: {"target": "s4"} for name in flows}
-    async with bench(folder, api=api, rights=RIGHTS, workflows=work, authority=every) as one:
+    every = configured(folder, "confirmation", "reconciliation")
+    async with bench(folder, api=api, rights=RIGHTS, **every) as one:
         yield one
 
 
@@ -119,7 +119,7 @@ async def test_every_page_is_drawn_and_stays_readable_without_the_agent(plant: B
     """No binding and no script fails; with the agent away a banner says since when, and nothing can be pressed."""
     id = await held(plant, "page-1", quantity=26)
     await beside(poll, gateway)
-    paths = ["/", f"/approval/{id}", "/approval/none", "/orders", "/scrap", "/findings", "/trace",
+    paths = ["/", f"/approval/{id}", "/approval/none", "/orders", "/scrap", "/lot/1", "/findings", "/trace",
              "/trace/page-1", "/health"]  # fmt: skip
     screens = [await beside(Screen, gateway, "anna", path) for path in paths]
     here = {one.path: await beside(one.look) for one in screens}
@@ -258,6 +258,31 @@ async def test_a_finding_leads_to_its_signature_in_one_press(plant: Bench, gatew
     await beside(screen.press, "Look")
     assert screen.page.path == f"/approval/{listed[0]['id']}"
     assert (await beside(screen.look))["Amount"]["props"]["text"] == "0.585 KG"
+
+
+async def test_what_becomes_of_a_lot_is_chosen_by_a_signature(plant: Bench, gateway: Gateway):
+    """From the list to the costs, to the choice: it is on record, its draft waits, and the lot is off the list."""
+    await beside(poll, gateway)
+    scrap = await beside(Screen, gateway, "anna", "/scrap")
+    row = (await beside(scrap.look))["Lots"]["props"]["data"][0]
+    assert (row["lot"], row["left"], row["usual"]) == ("L-2", "180 PC", "Rework, costs 124.20 EUR")
+    screen = await beside(Screen, gateway, "anna", f"/lot/{row['id']}")
+    shown = await beside(screen.look)
+    assert (shown["Title"]["props"]["text"], shown["Amount"]["props"]["text"]) == ("Lot L-2", "180 PC")
+    assert shown["Cost"]["props"]["text"] == "costs nothing"
+    await beside(screen.press, "Rework")
+    assert "Choose a reason first." in texts(await beside(screen.press, "Sign"))
+    screen.choose("Reason", "value", "Can be mended")
+    screen.choose("Value", "text", "180")
+    await beside(screen.press, "Sign")
+    shown = await beside(screen.prove, "anna")
+    assert (
+        shown["Said"]["props"]["text"]
+        == "rework is chosen by anna for 180 PC of lot L-2: its draft waits for a signature"
+    )
+    assert shown["Rework"]["props"]["enabled"] is False
+    await beside(poll, gateway)
+    assert [one["lot"] for one in (await beside(scrap.look))["Lots"]["props"]["data"]] == ["L-1"]
 
 
 async def test_the_queue_is_filtered_in_the_session(plant: Bench, gateway: Gateway):

@@ -41,6 +41,22 @@ def correct(id, body, headers):
 	return _read(gatepost.gateway.post("/v1/approvals/%d/correct" % id, body, headers))
 
 
+def lot(id, roles):
+	"""A lot that a posting keeps from use, as somebody with these roles may see it, and what may become of it."""
+	query = "&".join(["roles=" + quoted(one) for one in roles])
+	return _read(gatepost.gateway.get("/v1/follow-ons/%d?%s" % (id, query)))
+
+
+def lot_challenge(id, body):
+	"""A nonce for one choice."""
+	return _read(gatepost.gateway.post("/v1/follow-ons/%d/challenge" % id, body, {}))
+
+
+def lot_sign(id, body, headers):
+	"""Choose what becomes of it, signed."""
+	return _read(gatepost.gateway.post("/v1/follow-ons/%d/sign" % id, body, headers))
+
+
 def trace(name):
 	"""The whole life of what has this name."""
 	return _read(gatepost.gateway.get("/v1/trace/" + quoted(name)))

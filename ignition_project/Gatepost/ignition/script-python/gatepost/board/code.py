@@ -8,6 +8,7 @@ FINDINGS = [
 	"id", "event", "posting", "risk", "cause", "material", "text", "location", "batch", "order", "quantity", "sense",
 	"worth", "age", "evidence", "state", "proposal",
 ]
+LOTS = ["id", "since", "lot", "order", "material", "left", "severity", "usual"]
 SOURCES = ["name", "state", "trouble"]
 TARGETS = ["name", "state", "trouble", "in_the_air"]
 MINUTE = 60000  # milliseconds
@@ -23,6 +24,7 @@ def tables(board):
 		"Board/Approvals": (APPROVALS, [_approval(one, now, words) for one in board["approvals"]]),
 		"Board/Orders": (ORDERS, [_order(one, now, words) for one in board["orders"]]),
 		"Board/Findings": (FINDINGS, [_finding(one, now, words) for one in board["findings"] or []]),
+		"Board/Lots": (LOTS, [_lot(one, now, words) for one in board["lots"]]),
 		"Board/Sources": (SOURCES, [_source(one) for one in health["sources"]]),
 		"Board/Targets": (TARGETS, [_target(one) for one in health["targets"]]),
 		"Board/Models": (MODELS, [[one["workflow"], one["model"], one["drift"] or "as trained"] for one in health["models"]]),
@@ -87,6 +89,16 @@ def _proposed(one, words):
 	if one["takes_back"]:
 		return u"take back document %s" % one["takes_back"]
 	return u"%s %s" % (words.kind(one["kind"]).lower(), words.amount(one["quantity"], one["unit"]))
+
+
+def _lot(one, now, words):
+	usual, cost = one["suggested"], one["costs"][one["suggested"]]
+	told = u"%s, costs %s" % (words.CHOICES[usual], words.money(cost, one["currency"])) if cost else words.CHOICES[usual]
+	return [
+		one["posting"], words.age((now - words.moment(one["since"])) // 1000), one["lot"], one["order"],
+		u"%s  %s" % (one["material_text"], one["material"]), words.amount(one["left"], one["unit"]) or "the whole batch",
+		one["severity"], told,
+	]
 
 
 def _source(one):

@@ -1,6 +1,7 @@
 # What a session sees of the queue: filtered and dressed. Pure, and no wider than the rows that the tag holds.
 
 STATES = {"stuck": "stuck: the ERP refused the correction, or may have booked it"}
+SEVERITY = {"critical": "Gatepost/Risk/High", "major": "Gatepost/Risk/Medium", "minor": "Gatepost/Risk/Low"}
 DRESS = {"high": "Gatepost/Risk/High", "medium": "Gatepost/Risk/Medium", "low": "Gatepost/Risk/Low"}
 
 
@@ -71,6 +72,11 @@ def scrap(table):
 		_dressed(one) for one in rows(table)
 		if one["kind"] == "Scrap" or one["kind"] == "Confirmation" and "scrap without a reason" in one["reason"].lower()
 	]
+
+
+def lots(table):
+	"""Lots that are kept from use, dressed by how bad the defect is."""
+	return [_cell(dict(one, severity=one["severity"].upper()), "severity", SEVERITY.get(one["severity"], "")) for one in rows(table)]
 
 
 def stated(table):

@@ -7,19 +7,22 @@ MINUTES = 4  # the nonce is good for five
 def begin(session_user, session_id, page_id, wanted):
 	"""Ask for a nonce and open the challenge. Empty, or why not, in words for whoever stands there.
 
-	`wanted` has id, version, shown_sha256, decision, reason, comment, and for a correction field and value.
+	`wanted` has id, shown_sha256, decision, reason, comment; for a posting its version, for a correction field and value,
+	for what becomes of a lot how much of it as value.
 	"""
 	wrong = missing(wanted)
 	if wrong:
 		return wrong
-	asked = {
-		"version": wanted["version"],
-		"decision": wanted["decision"],
-		"session_user": session_user or "",
-		"shown_sha256": wanted["shown_sha256"],
-	}
+	words = gatepost.words
+	of_lot = wanted["decision"] in words.CHOICES
+	asked = {"session_user": session_user or "", "shown_sha256": wanted["shown_sha256"]}
+	if of_lot:
+		asked.update({"choice": wanted["decision"], "quantity": words.figure(wanted["value"]) or None})
+	else:
+		asked.update({"version": wanted["version"], "decision": wanted["decision"]})
+	ask = gatepost.agent.lot_challenge if of_lot else gatepost.agent.challenge
 	try:
-		given = gatepost.agent.challenge(int(wanted["id"]), gatepost.envelope.body(asked))
+		given = ask(int(wanted["id"]), gatepost.envelope.body(asked))
 	except gatepost.gateway.Unreachable:
 		return "The agent does not answer. Nothing was signed; try again when it is back."
 	except gatepost.agent.Refused as error:
@@ -44,18 +47,16 @@ def content(wanted, asked, given):
 	"""What is signed, without who signs and when. Pure."""
 	words = gatepost.words
 	comment = words.one_line(wanted["comment"])
-	found = {
+	found = dict(asked)
+	found.update({
 		"nonce": given["nonce"],
-		"version": asked["version"],
-		"decision": asked["decision"],
 		"shown_sha256": given["shown_sha256"],
-		"meaning": words.MEANINGS[asked["decision"]],
+		"meaning": words.MEANINGS[asked.get("choice") or asked["decision"]],
 		"reason": comment if wanted["reason"] == words.OTHER else wanted["reason"],
 		"comment": "" if wanted["reason"] == words.OTHER else comment,
-		"session_user": asked["session_user"],
-	}
-	if asked["decision"] == "correct":
-		found["changes"] = {wanted["field"]: words.one_line(wanted["value"]).replace(",", ".")}
+	})
+	if asked.get("decision") == "correct":
+		found["changes"] = {wanted["field"]: words.figure(wanted["value"])}
 	return found
 
 
@@ -73,9 +74,10 @@ def complete(session_id, idp, payload, result):
 
 def signed(content, signer, idp, gateway_name, now_ms):
 	"""The whole content with its signer. Pure; fields one by one, since a payload may be an object of Ignition's."""
-	names = ["nonce", "version", "decision", "shown_sha256", "meaning", "reason", "comment", "session_user"]
-	found = dict([(name, content[name]) for name in names])
-	if found["decision"] == "correct":
+	own = ["choice", "quantity"] if "choice" in content.keys() else ["version", "decision"]
+	names = ["nonce", "shown_sha256", "meaning", "reason", "comment", "session_user"]
+	found = dict([(name, content[name]) for name in own + names])
+	if found.get("decision") == "correct":
 		found["changes"] = dict([(field, content["changes"][field]) for field in content["changes"].keys()])
 	found["signer"] = {
 		"user": signer["user"],
@@ -111,9 +113,10 @@ def _send(idp, payload, signer):
 	whole = signed(payload["content"], signer, idp, gateway.name(), now_ms)
 	text = gatepost.envelope.body(whole)
 	headers = gatepost.envelope.headers(text, whole["nonce"], gateway.secret("gatepost-signing"), now_ms)
-	post = gatepost.agent.correct if whole["decision"] == "correct" else gatepost.agent.sign
+	agent, decision = gatepost.agent, whole.get("choice") or whole["decision"]
+	post = agent.lot_sign if "choice" in whole else agent.correct if decision == "correct" else agent.sign
 	done = post(int(payload["id"]), text, headers)
-	gateway.note("gatepost " + whole["decision"], "posting %d" % payload["id"], done["message"], signer["user"])
+	gateway.note("gatepost " + decision, "posting %d" % payload["id"], done["message"], signer["user"])
 	return {"ok": True, "text": done["message"]}
 
 

@@ -14,10 +14,19 @@ MEANINGS = {
 	"refuse": "I refuse this posting; it shall not be booked",
 	"correct": "I correct this posting and approve it with my figures",
 }
+CHOICES = {"scrap": "Scrap", "rework": "Rework", "use_as_is": "Use as it is"}
+MEANINGS.update({
+	"scrap": "I choose that so much of this lot is scrapped",
+	"rework": "I choose that so much of this lot is reworked",
+	"use_as_is": "I choose that so much of this lot is used as it is",
+})
 OTHER = "Other: see comment"
 REASONS = {
 	"approve": ["Measured again, it is right", "Start-up or rework explains it", "Agreed with the shift lead", OTHER],
 	"refuse": ["Scale or counter was wrong", "Reported twice", "Wrong order or material", OTHER],
+	"scrap": ["Cannot be used", "Agreed with quality", OTHER],
+	"rework": ["Can be mended", "Agreed with quality", OTHER],
+	"use_as_is": ["The defect does not matter here", "Agreed with the customer", OTHER],
 	"correct": ["Scale was not tared", "Counted by hand", "Reason was missing", "Looked at the piece", OTHER],
 }
 FIELDS = {"quantity": "Quantity", "yield": "Yield", "scrap": "Scrap", "rework": "Rework", "scrap_reason": "Scrap reason", "cause": "Cause", "account": "G/L account"}
@@ -86,6 +95,11 @@ def reasons(decision):
 def one_line(text):
 	"""Text from a field in one line, as it is signed."""
 	return u" ".join((u"%s" % (text or "")).split())
+
+
+def figure(text):
+	"""A number or a code as somebody typed it, with a point for a decimal comma."""
+	return one_line(text).replace(",", ".")
 
 
 def number(text):
