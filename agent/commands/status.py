@@ -36,7 +36,7 @@ MEANING_OF_POSTINGS = {
     "doubtful": "look into the ERP: gatepost deadletter list",
     "dead": "refused by the ERP: gatepost deadletter list",
     "acknowledged": "booked with a document, or delivered",
-    "refused": "never posted: a person decided so",
+    "refused": "never posted: refused by a person, withdrawn, or not decided about in time",
     "simulated": "dry-run: nothing was sent",
     "superseded": "replaced by a correction",
 }

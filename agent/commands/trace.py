@@ -55,9 +55,14 @@ BECAME = {
     "doubtful": "may be booked or not: a person must look into the ERP (doubtful)",
     "dead": "is NOT booked: the ERP refused it (dead)",
     "acknowledged": "is booked (acknowledged)",
-    "refused": "is NOT booked and never will be: a person decided so (refused)",
+    "refused": "is NOT booked and never will be (refused)",
     "simulated": "was a dry run, nothing was sent (simulated)",
     "superseded": "was replaced by a correction (superseded)",
+}
+ENDED = {  # action of the trail: why it was refused
+    "refused": "a person decided so",
+    "withdrawn": "what it is about was decided otherwise since",
+    "expired": "nobody decided about it in time",
 }
 
 DELIVERED = "was delivered (acknowledged)"
@@ -181,7 +186,8 @@ def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
     """The lines of one trace, oldest first."""
     event = found["event"]
     if event is not None:
-        yield from _arrival(event, found["postings"], found["taken_back"])
+        ended = {one["posting"]: ENDED[one["action"]] for one in found["history"] if one["action"] in ENDED}
+        yield from _arrival(event, found["postings"], found["taken_back"], ended)
     behind = _behind(found["postings"])
     for one in found["history"]:
         yield from _step(one, shown, behind)
@@ -194,9 +200,15 @@ def timeline(found: Mapping[str, Any], shown: Shown) -> Iterator[str]:
 
 
 def _arrival(
-    event: Mapping[str, Any], postings: Sequence[Mapping[str, Any]], taken_back: Sequence[Mapping[str, Any]]
+    event: Mapping[str, Any],
+    postings: Sequence[Mapping[str, Any]],
+    taken_back: Sequence[Mapping[str, Any]],
+    ended: Mapping[int, str],
 ) -> Iterator[str]:
-    """What arrived, and how far it has come: an event is decided, its postings are booked or not."""
+    """What arrived, and how far it has come: an event is decided, its postings are booked or not.
+
+    `ended` says why a posting never will be.
+    """
     if event.get("archived"):
         yield f"event {event['id']} has been archived: its row is in the folder of archive files"
         return
@@ -206,7 +218,8 @@ def _arrival(
         became = (
             DELIVERED if posting["kind"] in TOLD and posting["state"] == "acknowledged" else BECAME[posting["state"]]
         )
-        yield f"posting {posting['id']} {became}{document}{''.join(_back(posting['id'], taken_back))}"
+        why = f": {ended[posting['id']]}" if posting["state"] == "refused" and posting["id"] in ended else ""
+        yield f"posting {posting['id']} {became}{why}{document}{''.join(_back(posting['id'], taken_back))}"
     yield ""
     yield f"{show.moment(event['received_at'])}  arrived from {event['source']} on {event['topic']}"
     if event["message"]:

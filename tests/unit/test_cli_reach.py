@@ -6,16 +6,13 @@ import fcntl
 import socket
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from agent import cli
 from agent.errors import ConfigError, Finding, GatepostError, StoreCorrupt
-from agent.store import inbox
-from tests import stores
-from tests.command_line import filled, folder, gatepost_
+from tests.command_line import filled, gatepost_
 
 
 @pytest.fixture
@@ -89,15 +86,3 @@ def test_looking_and_acting_need_no_secret(tmp_path):
     for words in (("trace", "A-1"), ("approvals", "list"), ("deadletter", "replay", "2", "--reason", "mended")):
         ran = gatepost_(config, *words)
         assert ran.code == 0, ran.out
-
-
-def test_a_message_in_quarantine_is_found_by_what_its_sender_calls_it(tmp_path):
-    """It has no id before it can be read; whoever looks for it knows no other name."""
-    config = folder(tmp_path)
-    with stores.opened(tmp_path / "data" / "gatepost.db", stores.Clock(datetime.now(UTC))) as writer:
-        stores.arrive(writer, b'{"id": "S-1", "quantity": -4}', b'{"id": "S-10", "quantity": -4}')
-        why = [inbox.Settlement(number, "quarantined", reason="$.quantity: -4 is below 0") for number in (1, 2)]
-        writer.call(lambda tx: inbox.settle(tx, why))
-    out = gatepost_(config, "trace", "S-1").out
-    assert out.startswith("S-1 is in the message of event 1, which is in quarantine\n")
-    assert "event 1: in quarantine, nothing was posted: $.quantity: -4 is below 0" in out
