@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import apsw
 import click
 import yaml
 
@@ -27,7 +28,7 @@ from agent.oversight.promotion import challenge as to_challenger
 from agent.oversight.rows import Rows, numbers_of
 from agent.scoring import registry
 from agent.scoring.modelfiles import Manifest
-from agent.store import archive, shadow
+from agent.store import archive, scored, shadow
 from agent.store import labels as people
 from agent.store.encode import from_us
 from agent.store.labels import Label
@@ -56,9 +57,9 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     """Write what people decided about reports that the model NAME has scored, with what it saw at that time.
 
     A row per report: approved is normal; refused, corrected or taken back is wrong. Of a model that tells classes the
-    label is the class that was approved, or that a person put in its place. The columns file that `gatepost
-    models train` wants is written beside it, under the same name with .yaml, where there is none. Archives are read,
-    too.
+    label is the class that was approved, or that a person put in its place; of the model of orders, what became of
+    each that is finished. The columns file that `gatepost models train` wants is written beside it, under the same
+    name with .yaml, where there is none. Archives are read, too.
 
     \b
     Example:
@@ -66,14 +67,9 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
       gatepost models train consumption_anomaly --data labels.csv --columns labels.yaml --key ~/keys/models.pem
     """
     manifest = _champion(place, name)
-    if order_outcomes.tells(manifest):
-        raise NotFound(
-            f"what {name} says is held against what became of the orders, and nobody labels them: nothing to export; "
-            f"`gatepost models compare {name}` counts those that are finished"
-        )
     known = Rows(place.models, registry.trusted(place.model_keys))
     with archive.readers(place.store.archive) as archives:
-        found = place.look(lambda connection: people.labels(connection, name, archives=archives))
+        found = place.look(lambda connection: _labels(connection, manifest, archives))
     telling = [one for one in found if one.tells]
     fitting = ((one, _values(one.scored, manifest, known)) for one in telling)
     rows = [(one, values) for one, values in fitting if values is not None]
@@ -82,10 +78,7 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
         raise Conflict(f"{out} is there already; name another file")
     if not rows:
         raise NotFound(
-            f"people have decided about no report that {name} has scored; approve or refuse what is held "
-            "(`gatepost approvals list`), then export"
-            if not found
-            else f"nothing to export: of what people decided, {'; '.join(left_out)}"
+            f"nothing to export: of what people decided, {'; '.join(left_out)}" if found else _nothing(manifest)
         )
     described = out.with_suffix(".yaml")
     kept = described.exists()
@@ -100,14 +93,34 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     wrong = sum(not one.normal for one, _ in rows)
     unbiased = sum(contest.unbiased(one.scored) for one, _ in rows)
     right, other = ("as it said", "another class") if manifest.kind == "classes" else ("normal", "wrong")
-    show.say(
-        f"{len(rows)} reports in {out}: {len(rows) - wrong} {right}, {wrong} {other}; {unbiased} of them were shown to"
-    )
-    show.say(
-        f"a person whatever their score was. {described} {'is kept as it was' if kept else 'says what the columns are'}"
-    )
+    counted = f"{len(rows) - wrong} {right}, {wrong} {other}"
+    beside = f"{described} {'is kept as it was' if kept else 'says what the columns are'}"
+    if order_outcomes.tells(manifest):
+        show.say(f"{len(rows)} finished orders in {out}: {counted}")
+        show.say(beside)
+    else:
+        show.say(f"{len(rows)} reports in {out}: {counted}; {unbiased} of them were shown to")
+        show.say(f"a person whatever their score was. {beside}")
     for one in left_out:
         show.folded(one)
+
+
+def _labels(live: apsw.Connection, manifest: Manifest, archives: Sequence[apsw.Connection]) -> list[Label]:
+    """What people decided, or what became of orders."""
+    if order_outcomes.tells(manifest):
+        every = (one for file in (*archives, live) for one in scored.every(file, manifest.name))
+        return order_outcomes.labels(live, every)
+    return people.labels(live, manifest.name, archives=archives)
+
+
+def _nothing(manifest: Manifest) -> str:
+    """Why there is no label, and what brings some."""
+    if order_outcomes.tells(manifest):
+        return f"no order is finished about which {manifest.name} was asked before its release"
+    return (
+        f"people have decided about no report that {manifest.name} has scored; approve or refuse what is held "
+        "(`gatepost approvals list`), then export"
+    )
 
 
 def _left_out(refused: int, unfit: int) -> list[str]:
@@ -147,20 +160,20 @@ def _sheet(rows: Sequence[Row], manifest: Manifest, *, with_names: bool) -> list
     names = [*numbers_of(manifest), *manifest.categories]
     table: list[list[Any]] = [[TIME, *names, LABEL, *_beside(with_names=with_names)]]
     for one, values in rows:
-        scored = one.scored
+        said = one.scored
         features = [_cell(values[name]) for name in names]
         told: list[Any] = [
-            scored.event_id,
+            said.event_id,
             one.how,
             from_us(one.at_us).isoformat(),
-            "yes" if contest.unbiased(scored) else "no",
-            scored.model,
-            repr(scored.said),
-            harmless("; ".join(scored.reasons)),
+            "yes" if contest.unbiased(said) else "no",
+            said.model,
+            repr(said.said),
+            harmless("; ".join(said.reasons)),
         ]
         told += [harmless(one.by), harmless(one.why)] if with_names else []
         label = one.told if manifest.kind == "classes" else "normal" if one.normal else "wrong"
-        table.append([from_us(scored.at_us).isoformat(), *features, label, *told])
+        table.append([from_us(said.at_us).isoformat(), *features, label, *told])
     return table
 
 
@@ -178,14 +191,26 @@ def _columns(rows: Sequence[Row], manifest: Manifest, *, with_names: bool) -> di
     for name in numbers_of(manifest):
         one = features[name]
         seen = [value for _, values in rows if isinstance(value := values[name], float)]
-        told = {"text": one.text, "unit": one.unit, "scale": one.scale if one.scale != "plain" else ""}
+        told = {
+            "text": one.text,
+            "unit": one.unit,
+            "scale": one.scale if one.scale != "plain" else "",
+            "more": one.more,
+        }
         limits = {"least": min([one.least, *seen]), "most": max([one.most, *seen])}
         numbers[name] = {key: value for key, value in told.items() if value} | limits
-    ignored = _beside(with_names=with_names)
+    bound = any(one.more for one in features.values())
+    found: dict[str, Any] = {"target": LABEL, "time": TIME}
+    if manifest.kind != "classes":
+        found["positive"] = "normal"
+    elif bound:
+        found["order"] = list(manifest.classes)
+    if bound:
+        found["learner"] = "boosting"
+    found["numbers"] = numbers
     if manifest.kind == "classes":
-        categories: dict[str, Any] = {name: {} for name in manifest.categories}
-        return {"target": LABEL, "time": TIME, "numbers": numbers, "categories": categories, "ignore": ignored}
-    return {"target": LABEL, "positive": "normal", "time": TIME, "numbers": numbers, "ignore": ignored}
+        found["categories"] = {name: {} for name in manifest.categories}
+    return found | {"ignore": _beside(with_names=with_names)}
 
 
 # ── challenge ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -34,6 +34,9 @@ class Input(Told):
     text: str = ""  # what people read about it; empty: not told
     unit: str = ""  # in which people read it
     scale: Literal["plain", "log"] = "plain"  # log: people read its exponential
+    more: Literal["", "raises", "lowers"] = (
+        ""  # raises: more of it never makes a lower class likelier; lowers: a higher
+    )
     null: Literal["refused", "allowed"] = "refused"  # allowed: the graph takes NaN for a value that is missing
 
 

@@ -99,5 +99,6 @@ def _number(name: str, told: Number, values: Table) -> Input:
         text=told.text or name,
         unit=told.unit,
         scale=told.scale,
+        more=told.more,
         null="allowed" if len(known) < len(values) else "refused",
     )

@@ -22,6 +22,8 @@ from agent.store.labels import Label
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
 from agent.workflows.order_release import ONLY_ASKED
+from models.order_feasibility.train import COLUMNS
+from models.training import columns, table
 from tests.command_line import folder, gatepost_
 from tests.stores import START, Clock, arrive, opened, reading
 from tests.trained import KEYS, ROOT, trust
@@ -135,23 +137,50 @@ def test_of_what_is_not_known_nothing_is_said(writer: Writer, clock: Clock, due:
     assert found(writer) == []
 
 
-def test_two_versions_are_compared_on_what_became_of_orders(tmp_path: Path, writer: Writer, clock: Clock):
-    """`gatepost models compare` needs nobody's label for them: it has figures, and the gate counts what is known."""
+@pytest.fixture
+def place(tmp_path: Path, writer: Writer) -> Path:
+    """The configuration of a plant with the shipped versions."""
     shutil.copytree(ROOT / "models" / NAME, tmp_path / "models" / NAME)
     trust(tmp_path / "keys")
     workflows = f"workflows:\n  order_release: {{target: s4, model: {NAME}}}\n"
-    config = folder(tmp_path, f"models: models\nmodel_keys: keys\n{workflows}")
-    for number in range(1, 13):
-        told(writer, f"{number}")
-        asked(writer, number, f"{number}", row=number)
+    return folder(tmp_path, f"models: models\nmodel_keys: keys\n{workflows}")
+
+
+def finished(writer: Writer, clock: Clock, number: int, ended: float) -> None:
+    """An order of which the model was asked a day and more before it was finished, so many hours after START."""
+    clock.now = START + timedelta(seconds=number)
+    told(writer, f"{number}")
+    asked(writer, number, f"{number}", row=number)
     clock.forward(hours=40)
-    for number in range(1, 12):  # the last one is not finished
-        told(writer, f"{number}", "completed", DUE, (5, 6), (7, 31 if number % 2 else 29))
-    ran = gatepost_(config, "models", "compare", NAME, "2", "3", "--json")
+    told(writer, f"{number}", "completed", DUE, (5, 6), (7, ended))
+
+
+def test_two_versions_are_compared_on_what_became_of_orders(place: Path, writer: Writer, clock: Clock):
+    """`gatepost models compare` needs nobody's label for them: it has figures, and the gate counts what is known."""
+    for number in range(1, 12):
+        finished(writer, clock, number, ended=31 if number % 2 else 29)
+    asked(writer, 12, "12")  # nobody tells what became of it
+    ran = gatepost_(place, "models", "compare", NAME, "2", "3", "--json")
     assert ran.code == 0, ran.out
     answer = json.loads(ran.out)
     assert answer["labels"] == 11
     assert answer["judged"] is not None
     assert any("the class is known of 11 reports" in one for one in answer["against"])
-    ran = gatepost_(config, "models", "export-labels", NAME, "--out", str(tmp_path / "labels.csv"))
-    assert f"`gatepost models compare {NAME}` counts those that are finished" in " ".join(ran.out.split())
+
+
+def test_they_are_exported_with_what_physics_says(tmp_path: Path, place: Path, writer: Writer, clock: Clock):
+    """A row per finished order; who trains on it gets a version for which more work is never better, as this one is."""
+    sheet = tmp_path / "labels.csv"
+    ran = gatepost_(place, "models", "export-labels", NAME, "--out", str(sheet))
+    assert f"no order is finished about which {NAME} was asked before its release" in " ".join(ran.out.split())
+    for number in range(1, 4):
+        finished(writer, clock, number, ended=31 if number == 1 else 29)
+    ran = gatepost_(place, "models", "export-labels", NAME, "--out", str(sheet))
+    assert f"3 finished orders in {sheet}" in ran.out
+    described = columns.read(str(sheet.with_suffix(".yaml")))
+    data = table.read(sheet, described)
+    assert data.target == ("late finish", "on time", "on time")
+    assert described.order == VERSION.manifest.classes
+    assert {name: one.more for name, one in described.numbers.items()} == {
+        name: one.more for name, one in COLUMNS.numbers.items()
+    }
