@@ -33,6 +33,7 @@ from agent.workflows.backflush_issue import Pace, apart, draft, due, shortened
 from agent.workflows.backflush_unbooked import unbooked
 from agent.workflows.deviation import cause, deviation
 from agent.workflows.orders import (
+    as_much,
     into,
     order_holds,
     order_of,
@@ -256,13 +257,14 @@ class Backflush:
         account, lot = books.account(place), _lot(report, place, facts)
         covers = lot if lot is not None else max(ZERO, books.made.by(at) - account.measured_pieces(books.made))
         batch = (use.actual.lot or account.batch) if place.need.material.batch_managed else ""
-        fingerprint = f"{use.actual.quantity.value!s} {use.actual.lot} {lot!s} {report.work_center}"
+        quantity = Fraction(use.actual.quantity.value) * Fraction(*place.need.into_unit[use.actual.quantity.unit])
+        fingerprint = as_much(quantity, use.actual.lot, lot, report.work_center)
         seen = Seen(
             report=report,
             place=place,
             use=_comparable(use, place, covers),
             at=at,
-            quantity=Fraction(use.actual.quantity.value) * Fraction(*place.need.into_unit[use.actual.quantity.unit]),
+            quantity=quantity,
             lot=lot,
             covers=covers,
             batch=batch,

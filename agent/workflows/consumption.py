@@ -20,6 +20,7 @@ from agent.shares import Shares, takes
 from agent.workflows import usual
 from agent.workflows.deviation import cause, deviation
 from agent.workflows.orders import (
+    as_much,
     converted,
     erp_quantity,
     remember,
@@ -116,7 +117,7 @@ class Consumption:
         used, last = Decimal(state.get("total", 0)), state.get("last", ())
         set_up = _set_up(use, state)
         doubts = [*deviation(report, use, quantity, facts, set_up), *_cumulated(need, used, quantity, facts)]
-        fingerprint = f"{actual.quantity.value!s} {actual.lot} {lot!s} {report.work_center}"
+        fingerprint = as_much(quantity, actual.lot, lot, report.work_center)
         at = report.occurred_at.timestamp()
         if reported_before(last, fingerprint, at, self._double_within(need)):
             doubts.append("the same was reported a moment ago under another id: a double report")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
 from typing import Any, Final
 
 from agent.errors import BadPayload
@@ -154,6 +155,11 @@ def shown(value: Decimal, unit: str, units: UnitTable) -> str:
     """A quantity for people: no padding zeros, and the unit as the ERP's users know it."""
     text = f"{value:f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {units.shown(unit)}"
+
+
+def as_much(quantity: Decimal | Fraction, batch: str, lot: Decimal | Fraction | None, work_center: str) -> str:
+    """The same for reports of as much, in the ERP's unit, for as large a lot, however their numbers are written."""
+    return f"{Fraction(quantity)} {batch} {'' if lot is None else Fraction(lot)} {work_center}"
 
 
 def reported_before(last: Sequence[Sequence[Any]], fingerprint: str, at: float, within: float) -> bool:

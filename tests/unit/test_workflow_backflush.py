@@ -185,7 +185,7 @@ def test_the_same_weight_a_moment_later_is_a_double_report():
     """It is held as a whole; refused, the books are as if it had never come."""
     line = Line(every_pieces=Decimal(0))
     line.produced("200")
-    line.measured("97.600", "100", at=1000)
+    line.measured("97.6", "100", at=1000)
     held = line.measured("97.600", "100", at=1004, refused=True)
     assert "the same was reported a moment ago under another id: a double report" in held.holds
     assert quantities(held) == {"RM-RESIN": "97.600"}

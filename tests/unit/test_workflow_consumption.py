@@ -313,6 +313,14 @@ def test_the_same_weight_under_another_id_is_a_double_report():
     assert holds(again._replace(occurred_at=AT + timedelta(minutes=5)), state=dict(state)) == ()
 
 
+@pytest.mark.parametrize(("quantity", "unit"), [("9.60", "KGM"), ("9600", "GRM"), ("0.0096", "TNE")])
+def test_the_same_weight_written_in_another_way_is_a_double_report(quantity, unit):
+    """A zero more, or another unit: it is as much all the same."""
+    _, (state, _) = FLOW.propose(report("9.6"), FACTS, None, [STARTED, {}])
+    again = report(quantity, unit, id="MIX-01-000002", occurred_at=AT + timedelta(seconds=5))
+    assert "a double report" in holds(again, state=dict(state))[0]
+
+
 def test_equal_counts_are_doubles_only_at_the_same_instant():
     """Twelve seals for every six valves is what a line does all day."""
     seals = report("12", "H87", lot="6", lot_unit="H87", material="PT-SEAL-20", order="1000120", work_center="ASSY-05")
