@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from agent.scores import Classified, Features, Score
 DRIFTED: Final = 0.5  # in place of LEAST while what the model of the accounts is asked has drifted
 OWN: Final = ""  # the role of a draft that goes to the workflow's own target
 _OFF: Final = "off"
+log = logging.getLogger("gatepost.judge")
 
 
 class Model(Protocol):
@@ -114,7 +116,10 @@ class Rules:
         """What workflows work out of the master data, before the first report that needs it."""
         for one in self.assignments.values():
             if isinstance(one.workflow, Prepares):
-                one.workflow.prepare(self.facts)
+                try:
+                    one.workflow.prepare(self.facts)
+                except Exception:  # what some entry holds is told to who asks about it, and ends nothing
+                    log.exception("workflow %s could not work out of the master data what it needs", one.workflow.name)
 
     @property
     def four_eyes(self) -> frozenset[str]:

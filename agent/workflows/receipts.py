@@ -6,7 +6,7 @@ Only what is still to come counts: whose date has passed is either in the stock 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -68,6 +68,8 @@ def by_material(facts: Facts) -> Mapping[str, Sequence[Known]]:
         return known
     found: dict[str, list[Known]] = {}
     for one in facts.receipts.values():
+        if _is_never(one.expected_at):
+            continue
         of, at = f"{one.text or 'receipt'} {one.receipt}", one.expected_at.astimezone(UTC)
         found.setdefault(one.material, []).append((one.quantity, one.unit, at, of, one.storage_location))
     for order in facts.orders.values():
@@ -77,7 +79,9 @@ def by_material(facts: Facts) -> Mapping[str, Sequence[Known]]:
 
 def _of_production(order: Order, facts: Facts) -> Iterator[Known]:
     """What a released order of this plant will still bring when it is due; its good ones so far are in the stock."""
-    if order.status != "released" or order.due is None or order.plant != facts.plant.site or not order.operations:
+    if order.status != "released" or order.plant != facts.plant.site or not order.operations:
+        return
+    if order.due is None or _is_never(order.due):
         return
     last = order.operations[-1]
     done = last.confirmed_yield + last.confirmed_scrap
@@ -88,3 +92,8 @@ def _of_production(order: Order, facts: Facts) -> Iterator[Known]:
         return
     if left > 0 and not last.confirmed:
         yield left, order.unit, order.due.astimezone(UTC), f"production order {order.order}", ""
+
+
+def _is_never(moment: datetime) -> bool:
+    """Whether it is an end of the calendar, as systems write what has no date: its time in UTC may not even exist."""
+    return moment.year in (MINYEAR, MAXYEAR)

@@ -129,3 +129,20 @@ async def test_an_order_becomes_known_while_the_report_that_waits_for_it_is_bein
         assert ends == ["posted"] * 4 + ["ignored"] + ["posted"] * 3
         in_order = [event for (event,) in reader.execute("SELECT event_id FROM posting ORDER BY id")]
         assert in_order == sorted(in_order)
+
+
+class Unprepared(Consumption):
+    """Fails at what the master data hold, as an entry of the year 9999 in the local time of Houston makes it."""
+
+    def prepare(self, facts: Any) -> None:
+        raise OverflowError("date value out of range")
+
+
+async def test_master_data_that_cannot_be_prepared_for_questions_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """It is logged with the name of the workflow, and what arrives is decided."""
+    monkeypatch.setitem(globals(), "Consumption", Unprepared)
+    async with decided(tmp_path, [report(1)]) as reader:
+        assert reader.execute("SELECT state FROM event").get == "posted"
+    assert "workflow consumption could not work out" in caplog.text

@@ -132,3 +132,15 @@ def test_the_release_sequence_waits_for_what_comes():
     (slot,) = shown(release_sequence(facts, "ASSY-05", AT, limits, effort=10))["orders"]
     assert datetime.fromisoformat(slot["begin"]) == LATER
     assert any("for PT-SPRING of purchase order 4500017/10" in one for one in slot["reasons"])
+
+
+@pytest.mark.parametrize("never", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"])
+def test_what_comes_at_an_end_of_the_calendar_is_not_expected(never: str):
+    """Systems write `never` so, and its time in UTC does not exist: it is left out, and the others are looked at."""
+    making = {
+        **ORDER, "order": "1000101", "material": "PT-SPRING", "status": "released", "components": [],
+        "operations": [{"operation": "0010", "work_center": "MOLD-02", "unit": "H87"}], "due": never,
+    }  # fmt: skip
+    purchase = receipt("400", AT, "4500017/10", expected_at=never)
+    answer = proposed(expecting(purchase, receipt("400", SOON, "4500018/10"), ("order", making))).answer
+    assert answer["earliest_start"] == SOON.isoformat()
