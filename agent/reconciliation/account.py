@@ -31,10 +31,11 @@ class Line(NamedTuple):
     money: float
 
     def record(self) -> dict[str, str]:
-        """For programs; quantities as decimal strings."""
+        """For programs; quantities as decimal strings with the three decimals of the ERP, whatever was converted."""
         return {
-            "material": self.material, "unit": self.unit, "expected": f"{self.expected:.3f}", "used": f"{self.used:f}",
-            "booked": f"{self.booked:f}", "off": f"{self.off:.3f}", "money": f"{self.money:.2f}",
+            "material": self.material, "unit": self.unit, "expected": f"{self.expected:.3f}",
+            "used": f"{self.used:.3f}", "booked": f"{self.booked:.3f}", "off": f"{self.off:.3f}",
+            "money": f"{self.money:.2f}",
         }  # fmt: skip
 
 
@@ -63,5 +64,5 @@ def _part(one: Line, found: str) -> str:
     share = f" ({one.off / one.expected:+.1%})".replace("%", " %") if one.expected else ""
     words = f"{abs(one.off):.4g} {one.unit} {'more' if one.off > 0 else 'less'} of {one.material}{share}"
     if one.booked != one.used:
-        words += f", of which the books have {plain(one.booked)} of {plain(one.used)} {one.unit}"
+        words += f", of which the books have {plain(round(one.booked, 3))} of {plain(round(one.used, 3))} {one.unit}"
     return f"{words}, {found}" if found else words
