@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -66,6 +67,9 @@ def shown(*, posting: int, place: Place, json: bool) -> None:
     show.say(
         f"{_much(found, 'quantity')} of lot {one.lot} of {one.material} are kept from use for a {one.severity} defect"
     )
+    if one.decided and not Decimal(found["left"] or 1):
+        show.say(f"somebody has chosen for all of it: gatepost trace posting:{posting}")
+        return
     for choice in CHOICES:
         cost = f"{found['costs'][choice]} {found['currency']}" if found["costs"][choice] else "price × quantity"
         usual = "   suggested" if choice == found["suggested"] else ""

@@ -60,6 +60,15 @@ def test_a_choice_becomes_a_report_on_record(config: Path):
     assert json.loads(detail)["reason"] == "can be polished"
 
 
+def test_where_nothing_is_left_to_choose_nobody_is_asked_to(config: Path):
+    """No list of choices that cost nothing, and no command that would be refused."""
+    gatepost_(config, "follow-on", "choose", "1", "rework", "--quantity", "20", "--reason", "can be polished")
+    assert "somebody has chosen before; left: 160 PC" in gatepost_(config, "follow-on", "show", "1").out
+    gatepost_(config, "follow-on", "choose", "1", "scrap", "--reason", "too deep")
+    told = gatepost_(config, "follow-on", "show", "1").out
+    assert told.endswith("for a critical defect\nsomebody has chosen for all of it: gatepost trace posting:1\n")
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
