@@ -96,10 +96,11 @@ def export_labels(*, name: str, out: Path, with_names: bool, place: Place) -> No
     counted = f"{len(rows) - wrong} {right}, {wrong} {other}"
     beside = f"{described} {'is kept as it was' if kept else 'says what the columns are'}"
     if order_outcomes.tells(manifest):
-        show.say(f"{len(rows)} finished orders in {out}: {counted}")
+        show.say(f"{len(rows)} finished {'order' if len(rows) == 1 else 'orders'} in {out}: {counted}")
         show.say(beside)
     else:
-        show.say(f"{len(rows)} reports in {out}: {counted}; {unbiased} of them were shown to")
+        reports = "report" if len(rows) == 1 else "reports"
+        show.say(f"{len(rows)} {reports} in {out}: {counted}; {unbiased} of them were shown to")
         show.say(f"a person whatever their score was. {beside}")
     for one in left_out:
         show.folded(one)
@@ -185,10 +186,16 @@ def _cell(value: Value) -> str:
 
 
 def _columns(rows: Sequence[Row], manifest: Manifest, *, with_names: bool) -> dict[str, Any]:
-    """The columns file for `gatepost models train`: the features in the order in which the workflow computes them."""
+    """The columns file for `gatepost models train`: the features in the order in which the workflow computes them.
+
+    A model of classes may do without an input: one that nobody measures here is named among what is not learnt from.
+    """
     numbers: dict[str, Any] = {}
     features = {one.name: one for one in manifest.features}
+    missing = _not_measured(rows, manifest)
     for name in numbers_of(manifest):
+        if name in missing:
+            continue
         one = features[name]
         seen = [value for _, values in rows if isinstance(value := values[name], float)]
         told = {
@@ -199,7 +206,7 @@ def _columns(rows: Sequence[Row], manifest: Manifest, *, with_names: bool) -> di
         }
         limits = {"least": min([one.least, *seen]), "most": max([one.most, *seen])}
         numbers[name] = {key: value for key, value in told.items() if value} | limits
-    bound = any(one.more for one in features.values())
+    bound = any(features[name].more for name in numbers)
     found: dict[str, Any] = {"target": LABEL, "time": TIME}
     if manifest.kind != "classes":
         found["positive"] = "normal"
@@ -210,7 +217,13 @@ def _columns(rows: Sequence[Row], manifest: Manifest, *, with_names: bool) -> di
     found["numbers"] = numbers
     if manifest.kind == "classes":
         found["categories"] = {name: {} for name in manifest.categories}
-    return found | {"ignore": _beside(with_names=with_names)}
+    return found | {"ignore": [*missing, *_beside(with_names=with_names)]}
+
+
+def _not_measured(rows: Sequence[Row], manifest: Manifest) -> list[str]:
+    if manifest.kind != "classes":
+        return []
+    return [name for name in numbers_of(manifest) if all(values[name] is None for _, values in rows)]
 
 
 # ── challenge ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -184,6 +184,8 @@ def test_the_labels_of_causes_are_what_training_of_causes_takes():
     described = feedback._columns([said], manifest, with_names=False)
     assert list(described["categories"]) == ["machine", "defect", "shift"]
     assert not [name for name in described["numbers"] if "=" in name]
+    assert "tool_used" not in described["numbers"]  # nobody measures it here: training would refuse an empty column
+    assert "tool_used" in described["ignore"]
 
 
 @given(st.lists(st.tuples(*[NUMBERS] * 5), min_size=1, max_size=5))
