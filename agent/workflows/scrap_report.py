@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from agent.digits import plain
 from agent.errors import BadPayload
 from agent.facts import Facts
 from agent.isa95 import MaterialActual, MaterialUse, SegmentResponse
@@ -157,5 +158,5 @@ def teller(report: SegmentResponse) -> str:
 
 
 def fingerprint(report: SegmentResponse, material: str, quantity: Decimal) -> str:
-    """The same for reports of as much (in the base unit) of the same defect of a lot."""
-    return " ".join((material, scrapped(report).lot, text(report, "defect"), str(quantity)))
+    """The same for reports of as much (in the base unit) of the same defect of a lot, however it is written."""
+    return " ".join((material, scrapped(report).lot, text(report, "defect"), plain(quantity)))

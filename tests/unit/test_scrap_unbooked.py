@@ -62,6 +62,15 @@ def test_a_corrected_quantity_is_in_the_histories_and_in_what_is_blocked():
     assert line.states[1] == other.states[1] | {"blocked": more["quantity"]}
 
 
+def test_who_reports_the_corrected_number_reports_the_same_defect():
+    """The camera told four, a person made three of it, and another one reports three: one defect."""
+    line = Line()
+    scrap = payload_of(line.take(report("4")), Kind.SCRAP)
+    line.hear(report("4"), Kind.SCRAP, scrap, "superseded", {**scrap, "quantity": "3.0"})
+    second = line.take(report("3", id="S-2"))
+    assert any("two reports of one defect" in why for why in second.holds)
+
+
 def test_what_a_person_refused_is_no_defect_that_was_seen_before():
     """Refused, as it was wrong, and reported anew: it is no second report, and nothing is blocked of the first."""
     line = Line()
