@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 
 from models.evaluation.overdue import overdue
-from models.evaluation.scms import CATEGORIES, CROWDS, NUMBERS, SCHEDULED, followed, history
+from models.evaluation.scms import CATEGORIES, CROWDS, NUMBERS, SCHEDULED, followed, history, usual
 
 FIRST = date(2010, 1, 1)
 
@@ -35,6 +35,18 @@ def test_history_knows_no_later_outcome():
     same = [day <= days[60] for day in days]
     assert np.array_equal(first[same], second[same])
     assert not np.array_equal(first[np.logical_not(same)], second[np.logical_not(same)])
+
+
+def test_the_usual_way_knows_no_later_outcome():
+    """It learns from the first rows; other outcomes from one day on change nothing of what it says until that day."""
+    rows, days = deliveries(120)
+    late = np.array([Random(number).random() < 0.3 for number in range(120)])
+    other = late.copy()
+    other[90:] = ~other[90:]
+    first, second = usual(rows, days, late, 60), usual(rows, days, other, 60)
+    same = [day <= days[90] for day in days[60:]]
+    assert np.array_equal(first[same], second[same])
+    assert not np.array_equal(first, second)
 
 
 def test_what_is_overdue_knows_no_later_arrival():
