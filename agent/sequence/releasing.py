@@ -62,11 +62,13 @@ def release_sequence(
     It is at the order `running`, or at the one of which pieces were confirmed last; `set_up_for` is the family that it
     is set up for now, where somebody knows: then only an order of this family can be running.
 
-    Raises NotFound for a work centre that nobody knows, and for a `running` order that is not open there.
+    Raises NotFound for a work centre or family that nobody knows, and for a `running` order that is not open there.
     """
     place = facts.work_center(work_center)
     if place is None:
         raise NotFound(f"work centre {work_center!r} is not known; known: {', '.join(sorted(facts.work_centers))}")
+    if set_up_for and set_up_for not in (families := _families(facts, place)):
+        raise NotFound(f"{set_up_for!r} is no set-up family of {work_center}; known: {', '.join(families) or 'none'}")
     there = staffed(facts, now)
     open_orders = sorted(_open(facts, work_center), key=_as_the_erp_goes)
     first = _running(open_orders, facts, work_center, running, set_up_for)
@@ -106,6 +108,12 @@ def _open(facts: Facts, work_center: str) -> Iterator[Order]:
     for order in facts.orders.values():
         if order.status in OPEN and _operations(order, work_center):
             yield order
+
+
+def _families(facts: Facts, place: WorkCenter) -> list[str]:
+    """What it can be set up for, by the routings and the times of its changes."""
+    made = {one.family for one in facts.routings.values() if one.work_center == place.work_center and one.family}
+    return sorted(made.union(*(_pair(change) for change in place.changes)))
 
 
 def _operations(order: Order, work_center: str) -> list[Operation]:

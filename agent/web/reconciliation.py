@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -23,19 +24,30 @@ from agent.web.looks import Reader
 from agent.web.models import Shown
 from agent.web.requests import Acts, Key, TheAgent, act_of, committed, everywhere, look, new_router
 
+
+def _day(text: str) -> str:
+    """Raises ValueError for what is no day of the calendar."""
+    if text:
+        try:
+            date.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{text} is no day of the calendar; write 2026-11-20") from None
+    return text
+
+
 router = new_router()
 Reporter = Annotated[Identity, Depends(Acts(Scope.INGEST))]
 Costs = Annotated[float, Query(ge=0, le=1e9, description="What counting one place costs, in the plant's currency")]
 Most = Annotated[int, Query(ge=1, le=1000, description="At most so many, the most valuable first")]
 Order = Annotated[str, Query(max_length=64, description="Only this order")]
+
 Day = Annotated[
     str,
     Query(
         pattern=r"^(\d{4}-\d{2}-\d{2})?$", description="Orders of this day, YYYY-MM-DD, as they stood when it was over"
     ),
+    AfterValidator(_day),
 ]
-
-
 Batch = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(readable)]
 
 

@@ -289,7 +289,8 @@ async def test_what_is_worth_counting_and_what_orders_took(plant: Bench):
     values = [one["value"] for one in (await plant.get("/v1/counts?costs=5&limit=3"))["items"]]
     assert values == sorted(values, reverse=True)
     assert (await plant.get("/v1/variance?order=NONE"))["items"] == []
-    assert (await plant.ask("GET", "/v1/variance?day=yesterday")).status_code == 422
+    for day in ("yesterday", "2026-13-01", "2026-02-30"):
+        assert (await plant.ask("GET", f"/v1/variance?day={day}")).status_code == 422
 
 
 async def test_a_count_that_is_entered_is_held_for_a_signature(tmp_path: Path):

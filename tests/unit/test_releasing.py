@@ -216,6 +216,8 @@ def test_somebody_may_say_which_order_the_machine_is_at():
     assert told(known, running="1")["orders"][0]["order"] == "1"
     assert told(known, set_up_for="blue")["machine"]["running"] == "2"
     assert told(known, set_up_for="red")["machine"]["running"] == ""
+    with pytest.raises(NotFound, match=r"'bleu' is no set-up family of W; known: .*blue, .*red"):
+        told(known, set_up_for="bleu")
     with pytest.raises(NotFound, match="order '9' is not open at W; open: 1, 2"):
         told(known, running="9")
 
