@@ -201,7 +201,7 @@ def one_hot(rows: Sequence[Row], cut: int) -> Values:
         for value, count in sorted(Counter(row[name] for row in rows[:cut]).items())
         if count >= RARE
     ]
-    return np.array(columns, np.float64).T
+    return np.array(columns, np.float64).reshape(-1, len(rows)).T
 
 
 def usual(rows: Sequence[Row], days: Sequence[date], late: NDArray[np.bool_], cut: int) -> Values:
