@@ -60,7 +60,10 @@ class Intake(Protocol):
     """The door to the store."""
 
     def put(self, batch: Batch, timeout: float | None = None) -> bool:
-        """Hand a batch over from any thread; blocks while the queue is full. False: still full after `timeout` s."""
+        """Hand a batch over from any thread; blocks while the queue is full. False: still full after `timeout` s.
+
+        Batches stay in order among those with 0, and among the others: those give way while somebody asks.
+        """
 
     def checkpoint(self, key: str) -> bytes | None:
         """The source state last committed under `key`."""

@@ -13,7 +13,7 @@ ASKED_S = 1.0  # for so long after a question the next one is expected
 
 
 class Waiters:
-    """Futures by message key. Used on the event loop alone, but for `any`."""
+    """Futures by message key. Used on the event loop alone, but for `any` and `expected`."""
 
     def __init__(self) -> None:
         self._of: dict[str, asyncio.Future[Verdict]] = {}
@@ -32,7 +32,7 @@ class Waiters:
 
     @property
     def expected(self) -> bool:
-        """Whether somebody waits, or asked a moment ago and may ask again."""
+        """Whether somebody waits, or asked a moment ago and may ask again. Asked from any thread."""
         return self.any or time.monotonic() - self._asked_at < ASKED_S
 
     def foresee(self) -> None:

@@ -171,6 +171,34 @@ def test_a_sender_that_can_wait_leaves_the_next_commit_small(tmp_path: Path, mon
     assert commits["line"] == commits["question"] < commits["backlog"]
 
 
+def test_an_answer_of_the_erp_does_not_stand_behind_a_session_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """While somebody asks, a sender that can wait holds back where one commit's worth of that time is queued."""
+    monkeypatch.setattr(writer_module, "ASKED_S", 60)
+    written: list[str] = []
+    writer = Writer(tmp_path / "gp.db", Clock())
+    writer._changed = door = Watched()
+    writer.give_way_while(lambda: True)
+
+    def put(name: str) -> None:
+        assert writer.put(lambda tx: written.append(name), queue_module.LITTLE, lambda _: None, 60)
+
+    async def answer() -> None:
+        waits = writer.submit(lambda tx: written.append("answer"), gives_way=True)
+        writer.start()
+        await waits
+
+    put("session")
+    sender = threading.Thread(target=put, args=("more of it",), name="sender")
+    sender.start()
+    assert door.waits.wait(60)
+    asyncio.run(answer())
+    sender.join(60)
+    writer.stop()
+    assert written == ["session", "answer", "more of it"]
+
+
 def test_what_gives_way_is_written_behind_what_is_asked_and_lost_by_no_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
