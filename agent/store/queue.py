@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -12,7 +12,9 @@ from agent.store.jobs import Entry
 
 GIVES_WAY: Final = 1.0  # while somebody asks: what gives way rests so many times as long as it took
 LONGEST_S: Final = 0.25  # of such a rest: behind a slow disk it would be minutes
-LITTLE: Final = 32 << 10  # bytes of arrivals that go together then: a few milliseconds
+LITTLE: Final = 32 << 10  # bytes of arrivals that go together then: a few milliseconds …
+QUICK_S: Final = 0.008  # … where a flush takes no longer; where it does, in proportion more
+MOST: Final = 16  # times as much
 A_JOB: Final = 8 << 10  # bytes of arrivals that take as long as any other job
 
 
@@ -25,6 +27,7 @@ class Queue:
     def __init__(self) -> None:
         self.asked: Callable[[], bool] = lambda: False  # called with the owner's lock held
         self.bytes = 0  # of arrivals
+        self.little = LITTLE  # so much of what gives way goes together
         self._jobs: deque[Entry] = deque()
         self._later: deque[Entry] = deque()
         self._rests_until = 0.0  # monotonic
@@ -56,7 +59,7 @@ class Queue:
         """What is to be written now; without `arrivals` these stay."""
         taken = _out_of(self._jobs, arrivals=arrivals)
         if not self._rest_s:
-            taken += _out_of(self._later, arrivals=arrivals, room=LITTLE if self.asked() else None)
+            taken += _out_of(self._later, arrivals=arrivals, room=self.little if self.asked() else None)
         self.bytes -= sum(one.size for one in taken)
         return taken
 
@@ -68,8 +71,13 @@ class Queue:
         self.bytes = 0
         return taken
 
-    def written(self, entries: Iterable[Entry]) -> None:
-        """Where some of these gave way, the next of them do again, for the time that these took."""
+    def written(self, entries: Sequence[Entry], seconds: float) -> None:
+        """A commit of these took so long. Where some of them gave way, the next do again, for the time that they took.
+
+        The slower the flush, the more shares the next: else what gives way had next to nothing of a slow disk.
+        """
+        flush = seconds - sum(one.took_s for one in entries)
+        self.little = round(LITTLE * min(MOST, max(1.0, flush / QUICK_S)))
         if took := sum(one.took_s for one in entries if one.gives_way):
             self._rests_until = time.monotonic() + min(LONGEST_S, GIVES_WAY * took)
 

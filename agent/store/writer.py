@@ -27,7 +27,7 @@ from agent.store import audit as trail
 from agent.store import bulk, file
 from agent.store.encode import to_us
 from agent.store.jobs import Entry, Following, Job, following, hand_out
-from agent.store.queue import LITTLE, Queue
+from agent.store.queue import Queue
 from agent.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class Writer:
         """
         with self._changed:
             if timeout != 0:
-                enough, most_s = (LITTLE, ASKED_S) if self._queue.asked() else (ENOUGH, ENOUGH_S)
+                enough, most_s = (self._queue.little, ASKED_S) if self._queue.asked() else (ENOUGH, ENOUGH_S)
                 self._changed.wait_for(lambda: self._queue.bytes < enough or self.failed is not None, most_s)
             if self._queue.bytes and not self._changed.wait_for(lambda: self._has_room(size), timeout):
                 return False
@@ -211,7 +211,7 @@ class Writer:
             try:
                 self.figures.busy_since = time.monotonic()
                 self._commit(entries)
-                self._queue.written(entries)
+                self._queue.written(entries, time.monotonic() - self.figures.busy_since)
                 self.figures.busy_since = 0.0
             except BaseException as error:  # noqa: BLE001  # the writer must tell everybody who waits before it ends
                 self._fail(entries, error)

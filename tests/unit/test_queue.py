@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.store import queue
 from agent.store.jobs import Entry
-from agent.store.queue import A_JOB, LITTLE, Queue
+from agent.store.queue import A_JOB, LITTLE, MOST, QUICK_S, Queue
 
 BULK = LITTLE + 1  # bytes: more than goes together
 
@@ -39,7 +39,7 @@ def test_where_nobody_asks_everything_is_taken():
     """Also after a commit with what gives way, and however much it is."""
     entries = [entry(BULK, gives_way=True), entry(BULK, gives_way=True), entry(gives_way=True), entry()]
     jobs = waiting(*entries, asked=False)
-    jobs.written([entry(gives_way=True, took_s=60)])
+    jobs.written([entry(gives_way=True, took_s=60)], 60)
     assert jobs.due_s == 0
     assert places(entries, jobs.take(arrivals=True)) == [3, 0, 1, 2]
     assert (len(jobs), jobs.bytes) == (0, 0)
@@ -50,7 +50,7 @@ def test_what_gives_way_rests_after_it_was_written():
     """While somebody asks: as long as it took; what does not give way is taken meanwhile."""
     first, second, question = entry(gives_way=True, took_s=30), entry(gives_way=True), entry(100)
     jobs = waiting(second)
-    jobs.written([first])
+    jobs.written([first], 30)
     assert jobs.due_s is not None
     assert 0 < jobs.due_s <= queue.LONGEST_S
     assert jobs.take(arrivals=True) == []
@@ -66,7 +66,7 @@ def test_its_turn_comes_also_while_somebody_goes_on_asking(monkeypatch: pytest.M
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     later, question = entry(gives_way=True), entry(100)
     jobs = waiting(later, question)
-    jobs.written([entry(gives_way=True, took_s=0.01)])
+    jobs.written([entry(gives_way=True, took_s=0.01)], 0.01)
     now[0] += 0.02
     assert jobs.take(arrivals=True) == [question, later]
 
@@ -84,11 +84,20 @@ def test_little_of_what_gives_way_goes_together_while_somebody_asks(sizes: tuple
     assert jobs.bytes == sum(sizes[taken:])
 
 
+@pytest.mark.parametrize(("flush_s", "times"), [(0.0, 1), (QUICK_S, 1), (3 * QUICK_S, 3), (60.0, MOST)])
+def test_more_goes_together_where_flushes_are_slow(flush_s: float, times: int):
+    """What the jobs themselves took does not count: it would grow by itself."""
+    entries = [entry(LITTLE, gives_way=True) for _ in range(MOST + 1)]
+    jobs = waiting(*entries)
+    jobs.written([entry(100, took_s=5)], 5 + flush_s)
+    assert len(jobs.take(arrivals=True)) == times
+
+
 def test_what_gave_nothing_way_lets_nothing_rest():
     """A commit of questions alone costs the others no time."""
     later = entry(gives_way=True)
     jobs = waiting(later)
-    jobs.written([entry(100, took_s=5)])
+    jobs.written([entry(100, took_s=5)], 5)
     assert jobs.take(arrivals=True) == [later]
 
 
