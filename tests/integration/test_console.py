@@ -408,6 +408,17 @@ async def _acknowledged(plant: Bench, id: int) -> dict[str, Any] | None:
     return one if one["state"] == "acknowledged" else None
 
 
+async def test_only_what_a_role_may_do_is_offered(plant, chromium):
+    """Who may only refuse sees no button for what would be refused after the password, and reads why."""
+    one = await held(plant, "X-29")
+    page, complaints = await at_the_console(plant, chromium, "olga")
+    await page.goto(f"{plant.url}/#/held/{one['id']}")
+    await expect(page.get_by_role("button", name="Refuse…")).to_be_visible()
+    await expect(page.locator("main")).to_contain_text("Your roles may refuse it, and not approve.")
+    assert await page.get_by_role("button", name="Approve…").count() == 0
+    assert complaints == []
+
+
 async def test_a_person_pauses_a_target_with_the_password_and_lets_it_go_on(plant, chromium):
     """A wrong password changes nothing and says so in the dialog; the right one stops it, and lets it go on again."""
     page, _ = await at_the_console(plant, chromium, "mia")

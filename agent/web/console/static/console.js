@@ -36,7 +36,7 @@ function frame() {
   fill(document.body,
     h("a.skip", { href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "skip to the page"),
     h("header", h("img", { src: "/console/mark.svg", alt: "", width: 28, height: 28 }),
-      h("strong", "Gatepost"), h("span.site", `plant ${me.about.site ?? ""}`),
+      h("strong", { title: `plant ${me.about.site ?? ""}` }, "Gatepost"), h("span.site", `plant ${me.about.site ?? ""}`),
       h("nav", { "aria-label": "pages" }, links),
       h("span.who", me.full_name || me.user, " ", theme, h("button.quiet", { type: "button", onclick: logOut }, "log out"))),
     banner, main, h("footer", `times of ${me.about.zone ?? "UTC"}`));
@@ -77,7 +77,10 @@ async function route() {
   if (!main.isConnected) frame();
   const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   const [page, title, list, one] = PAGES.find(([known]) => known === name) ?? PAGES[0];
-  for (const link of document.querySelectorAll("nav a")) link.toggleAttribute("aria-current", link.dataset.page === page);
+  for (const link of document.querySelectorAll("nav a")) {
+    link.toggleAttribute("aria-current", link.dataset.page === page);
+    if (link.dataset.page === page) link.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone they lie beside the screen
+  }
   document.title = `${title} · Gatepost`;
   fill(main, h("p.empty", "…"));
   const draw = rest.length && rest[0] ? one : list;

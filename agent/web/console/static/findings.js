@@ -47,7 +47,7 @@ const findingsOf = (items, every) => table([
 const countsOf = (items) => table([
   ["place", where], ["in the books", (one) => `${Number(one.in_books.toPrecision(6))} ${one.unit}`, "number"],
   ["off by", (one) => `± ${Number(one.off.toPrecision(4))} ${one.unit}`, "number"],
-  ["worth", (one) => `${one.value.toFixed(2)} ${me.about.currency}`, "number"], ["counted", (one) => (one.counted ? moment(one.since) : "never")],
+  ["worth", (one) => (one.value > 0 ? money(one.value, me.about.currency) : "less than it costs"), "number"], ["counted", (one) => (one.counted ? moment(one.since) : "never")],
   ["", (one) => may("ingest") && h("button.small", { type: "button", onclick: () => enter(one) }, "Enter a count…")],
 ], items, { empty: "The ERP has told no stock.", label: "worth counting" });
 

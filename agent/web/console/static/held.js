@@ -8,6 +8,7 @@ import { content, field, kind, unit } from "/console/words.js";
 
 export function held(main) {
   const list = h("div"), filter = h("input", { type: "search", placeholder: "line, order, material, reason", "aria-label": "filter" });
+  const together = h("span.quiet");
   let found = [];
   const draw = () => {
     const wanted = filter.value.trim().toLowerCase();
@@ -17,9 +18,10 @@ export function held(main) {
     }));
   };
   filter.addEventListener("input", draw);
-  fill(main, h("div.head", h("h1", "Held for a person"), filter), list);
-  return async () => {
-    const now = await everything("/v1/approvals");
+  fill(main, h("div.head", h("h1", "Held for a person"), together, filter), list);
+  return async (status) => {
+    const now = await everything("/v1/approvals"), more = status.postings.held - now.length;
+    fill(together, more > 0 && `${now.length} to decide about; ${more} more in their groups are decided with them`);
     if (JSON.stringify(now) !== JSON.stringify(found) || !list.hasChildNodes()) { found = now; draw(); }
     else ages(list, found);
   };
@@ -66,10 +68,12 @@ function buttons(one) {
     back && h("button.main.danger", { type: "button", onclick: () => takeBack(one) }, "Take back…"));
   if (one.state !== "held") return h("p.hint", `It is ${one.state.replaceAll("_", " ")} now${one.document ? `: document ${one.document}` : ""}.`);
   if (!may("approve")) return h("p.hint", "You may look at it, and not decide.");
+  const granted = (decision) => !one.allowed?.length || one.allowed.includes(decision); // none at all: rights say nothing, or are told when one signs
   return h("div.buttons",
-    h("button.main", { type: "button", onclick: () => decide(one, "approve") }, "Approve…"),
-    one.record?.correctable?.length > 0 && h("button.main.plain", { type: "button", onclick: () => decide(one, "correct") }, "Correct…"),
-    h("button.main.danger", { type: "button", onclick: () => decide(one, "refuse") }, "Refuse…"));
+    granted("approve") && h("button.main", { type: "button", onclick: () => decide(one, "approve") }, "Approve…"),
+    granted("correct") && one.record?.correctable?.length > 0 && h("button.main.plain", { type: "button", onclick: () => decide(one, "correct") }, "Correct…"),
+    granted("refuse") && h("button.main.danger", { type: "button", onclick: () => decide(one, "refuse") }, "Refuse…"),
+    !granted("approve") && h("p.quiet", `Your roles may ${one.allowed.join(" and ")} it, and not approve.`));
 }
 
 const takeBack = (one) => confirmAct({

@@ -8,17 +8,19 @@ import { age, content, field, kind, money, moment, unit } from "/console/words.j
 /** The columns that every list of postings has. */
 export const COLUMNS = [
   ["posting", (one) => String(one.id)],
-  ["age", (one) => age(one.created_at)],
+  ["age", (one) => age(one.created_at), "nowrap"],
   ["line", (one) => one.line],
   ["what", (one) => h("span", h("b", content(one)), h("br"), h("small", `${kind(one.kind)}, ${one.ordering_key.replace("/", " ")}`))],
   ["value", (one) => money(one.value, me.about.currency), "number"],
 ];
 
+const OVER = new Set(["refused", "superseded", "simulated"]); // nothing of it will ever be posted
+
 /** What it is about, in the words of the floor and of the ERP. */
 export function details(one) {
   const shown = Object.entries(one.payload).filter(([, value]) => value !== "" && value !== null);
   return [
-    one.record?.will_post?.length > 0 && h("section.card", h("h2", `What ${one.target} will get`), pairs(one.record.will_post.map(({ name, value }) => [name, value]))),
+    one.record?.will_post?.length > 0 && h("section.card", h("h2", `What ${one.target} ${one.document ? "got" : OVER.has(one.state) ? "would have got" : "will get"}`), pairs(one.record.will_post.map(({ name, value }) => [name, value]))),
     h("section.card", h("h2", "What is posted"), pairs([
       ["what", kind(one.kind)], ["to", one.target], ...shown.map(([name, value]) => [field(name), name === "unit" || name === "floor_unit" ? unit(value) : String(value)]),
       ["value", money(one.value, me.about.currency)],
@@ -37,7 +39,8 @@ export const sentences = (said) => Object.keys(said ?? {}).length > 0 && typeof 
   && h("section.card", h("h2", "In plain words"), pairs(Object.entries(said)));
 
 /** Why a person must look at it, and how far it is from what was expected. */
-export const reasons = (one) => h("section.card.reasons", h("h2", "Why it is held"),
+export const reasons = (one) => (one.reasons.length > 0 || one.confidence !== null) && h("section.card.reasons",
+  h("h2", one.state === "held" ? "Why it is held" : one.reasons.length ? "Why a person was asked" : "How usual it was"),
   h("ul", one.reasons.map((text) => h("li", text))),
   one.record?.expected?.quantity && bars([["expected", one.record.expected.quantity, "plain"], ["reported", one.record.quantity, "warn"]], one.record.unit),
   one.confidence !== null && h("p.quiet", `confidence ${(one.confidence * 100).toFixed(one.confidence < 0.01 ? 2 : 0)} %`));

@@ -38,7 +38,7 @@ export function content(posting) {
   const { payload } = posting;
   if (posting.kind === "reversal") return `take back ${payload.document}`;
   const parts = ["quantity", "yield", "scrap", "rework"].filter((name) => payload[name] && Number(payload[name]))
-    .map((name) => `${payload[name]} ${unit(payload.unit)}${name === "quantity" ? "" : ` ${name}`}`);
+    .map((name) => `${plain(String(payload[name]))} ${unit(payload.unit)}${name === "quantity" ? "" : ` ${name}`}`);
   const back = posting.kind === "goods_issue" && payload.movement ? "take back " : ""; // what was issued before
   if (!parts.length) return said(posting) || "nothing";
   return `${back}${parts.join(", ")}${payload.material ? ` of ${payload.material}` : ""}`;

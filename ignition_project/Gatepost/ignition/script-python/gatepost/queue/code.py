@@ -45,7 +45,7 @@ def findings(table, reconciles, material, place, words):
 		return {"rows": [], "said": "Nobody compares: reconciliation is not among the workflows of the agent's configuration."}
 	if every:
 		return {"rows": [], "said": "Nothing that is open fits these filters; without them there is more."}
-	return {"rows": [], "said": "Nothing is open: what was reported, booked and counted agrees, as far as it has come in."}
+	return {"rows": [], "said": "Nothing is open: what was reported, booked and counted agrees, as far as it has come in. What was put right is in the trace of its order."}
 
 
 def blocked(table):
