@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.store.jobs import Entry
 
-GIVES_WAY: Final = 1.0  # while somebody asks: what gives way rests so many times as long as it took
+GIVES_WAY: Final = 2.0  # while somebody asks: what gives way rests so many times as long as it took
 LONGEST_S: Final = 0.25  # of such a rest: behind a slow disk it would be minutes
 LITTLE: Final = 32 << 10  # bytes of arrivals that go together then: a few milliseconds …
 QUICK_S: Final = 0.008  # … where a flush takes no longer; where it does, in proportion more
