@@ -29,6 +29,7 @@ class Entry:
     result: Any = None
     error: BaseException | None = None
     took_s: float = 0.0
+    place: int = 0  # in the order of arrival
 
 
 Following: TypeAlias = Callable[[Transaction, bool], T]

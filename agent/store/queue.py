@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from agent.store.jobs import Entry
@@ -16,6 +17,7 @@ LITTLE: Final = 32 << 10  # bytes of arrivals that go together then: a few milli
 QUICK_S: Final = 0.008  # … where a flush takes no longer; where it does, in proportion more
 MOST: Final = 16  # times as much
 A_JOB: Final = 8 << 10  # bytes of arrivals that take as long as any other job
+_PLACE: Final = attrgetter("place")
 
 
 class Queue:
@@ -31,6 +33,7 @@ class Queue:
         self._jobs: deque[Entry] = deque()
         self._later: deque[Entry] = deque()
         self._rests_until = 0.0  # monotonic
+        self._places = 0
 
     def __len__(self) -> int:
         return len(self._jobs) + len(self._later)
@@ -40,6 +43,7 @@ class Queue:
 
     def add(self, entry: Entry) -> None:
         """To the end of its kind."""
+        entry.place = self._places = self._places + 1
         (self._later if entry.gives_way else self._jobs).append(entry)
         self.bytes += entry.size
 
@@ -56,16 +60,18 @@ class Queue:
         return not self.asked() and not any(one.future for one in self)
 
     def take(self, *, arrivals: bool) -> list[Entry]:
-        """What is to be written now; without `arrivals` these stay."""
+        """What is to be written now, as it came where nobody asks; without `arrivals` these stay."""
         taken = _out_of(self._jobs, arrivals=arrivals)
-        if not self._rest_s:
-            taken += _out_of(self._later, arrivals=arrivals, room=self.little if self.asked() else None)
+        if not self.asked():
+            taken = sorted((*taken, *_out_of(self._later, arrivals=arrivals)), key=_PLACE)
+        elif not self._rest_s:
+            taken += _out_of(self._later, arrivals=arrivals, room=self.little)
         self.bytes -= sum(one.size for one in taken)
         return taken
 
     def take_all(self) -> list[Entry]:
         """Whoever waits and whatever it is."""
-        taken = list(self)
+        taken = sorted(self, key=_PLACE)
         self._jobs.clear()
         self._later.clear()
         self.bytes = 0

@@ -35,13 +35,13 @@ def places(entries: Sequence[Entry], taken: Sequence[Entry]) -> list[int]:
     return [next(at for at, one in enumerate(entries) if one is found) for found in taken]
 
 
-def test_where_nobody_asks_everything_is_taken():
+def test_where_nobody_asks_everything_is_taken_as_it_came():
     """Also after a commit with what gives way, and however much it is."""
     entries = [entry(BULK, gives_way=True), entry(BULK, gives_way=True), entry(gives_way=True), entry()]
     jobs = waiting(*entries, asked=False)
     jobs.written([entry(gives_way=True, took_s=60)], 60)
     assert jobs.due_s == 0
-    assert places(entries, jobs.take(arrivals=True)) == [3, 0, 1, 2]
+    assert places(entries, jobs.take(arrivals=True)) == [0, 1, 2, 3]
     assert (len(jobs), jobs.bytes) == (0, 0)
     assert jobs.due_s is None
 
