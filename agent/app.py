@@ -32,6 +32,7 @@ from agent.masterdata.entities import Fact
 from agent.oversight import promotion
 from agent.oversight.doubt import EVERY_S as DOUBT_S
 from agent.oversight.doubt import Doubt
+from agent.oversight.past_use import Past
 from agent.oversight.promotion import Shelf
 from agent.oversight.shadow import Shadow
 from agent.people.desk import Act, Desk, lists
@@ -300,7 +301,8 @@ class Agent:
     async def _with_models(self, act: Callable[[Shelf], Awaitable[Mapping[str, Any]]]) -> Mapping[str, Any]:
         if (await self.fresh()).version != self.config.version:
             raise Conflict("the files of the configuration have changed since they were read; reload them first")
-        done = await act(assembly.shelf(self.config))
+        past = partial(Past, self.rules.facts, self.clock(), self.config.store.retention_days)
+        done = await act(replace(assembly.shelf(self.config), past=past))
         await self.reload(await self.fresh())
         return done
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 KEY = Ed25519PrivateKey.generate()
 KEYS = {**registry.trusted(ROOT / "edge_config" / "trust" / "models"), "test": KEY.public_key()}
 SHIPPED = registry.champion(ROOT / "models" / "consumption_anomaly")
+FORECASTS = registry.champion(ROOT / "models" / "shortage_forecast")
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
 
 
@@ -46,6 +48,21 @@ def copied(models: Path, version: str, data: bytes | None = None, **changes: Any
         told |= {"input": "x", "output": {"name": "y", "column": 1, "columns": 2}, "opsets": {"": 18, "ai.onnx.ml": 3}}
     files = {**first.files, **({"model.onnx": data} if data is not None else {})}
     return registry.write(models, Manifest.model_validate(told), files, KEY)
+
+
+def forecasts_moved(models: Path, version: str, off: float, **changes: Any) -> None:
+    """The shipped model of shortages as another version that says so much more of every quantile."""
+    first = registry.read(FORECASTS, KEYS)
+    proto = onnx.load_from_string(first.files["model.onnx"])
+    (last,) = (node for node in proto.graph.node if list(node.output) == ["quantiles"])
+    last.output[0] = "unmoved"
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([off], np.float32), "off"))
+    proto.graph.node.append(helper.make_node("Add", ["unmoved", "off"], ["quantiles"]))
+    parity = json.loads(first.files["parity.json"])
+    parity["outputs"] = [[value + off for value in row] for row in parity["outputs"]]
+    files = {"model.onnx": proto.SerializeToString(), "parity.json": json.dumps(parity).encode()}
+    told = first.manifest.model_dump() | {"version": version} | changes
+    registry.write(models, Manifest.model_validate(told), {**first.files, **files}, KEY)
 
 
 def trust(folder: Path) -> Path:

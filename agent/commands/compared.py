@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from typing import Final
 
 from agent.commands import show
 from agent.scoring import class_comparison, comparison
 from agent.scoring.class_comparison import ClassComparison
 from agent.scoring.comparison import Comparison
+from agent.scoring.forecast_comparison import ForecastComparison
 from agent.scoring.paired import Difference
 
 SHOWN: Final = 10  # events that are named
@@ -19,14 +21,35 @@ def told(
     name: str,
     champion: str,
     challenger: str,
-    found: Comparison | ClassComparison,
+    found: Comparison | ClassComparison | ForecastComparison,
     asked: dict[str, int | float],
     decides: str,
 ) -> None:
     """All of it; `asked` is how often the challenger was asked in shadow, `decides` the version that decides now."""
-    share = found.agree / found.reports if found.reports else 0.0
     roles = _roles(champion, challenger, decides)
-    show.say(f"{name}: {roles}; the latest {found.reports} reports of this plant")
+    if isinstance(found, ForecastComparison):
+        _forecasts(f"{name}: {roles}", champion, challenger, found)
+    else:
+        _reports(f"{name}: {roles}", champion, challenger, found, asked)
+    if not found.against:
+        do = "it decides already" if challenger == decides else f"gatepost models promote {name} {challenger}"
+        show.say(f"{challenger} passes the gate: {do}")
+        return
+    show.say(f"{challenger} does not pass the gate:")
+    for why in found.against:
+        show.folded(f"  - {why}")
+
+
+def _reports(
+    begin: str,
+    champion: str,
+    challenger: str,
+    found: Comparison | ClassComparison,
+    asked: dict[str, int | float],
+) -> None:
+    """About what workflows asked."""
+    share = found.agree / found.reports if found.reports else 0.0
+    show.say(f"{begin}; the latest {found.reports} reports of this plant")
     show.say(f"  they agree about {found.agree} ({share:.1%})")
     show.folded(f"  only {challenger} would let pass: {_named(found.would_post)}")
     show.folded(f"  only {challenger} would hold: {_named(found.would_hold)}")
@@ -48,13 +71,28 @@ def told(
         _classes(champion, challenger, found)
     elif found.judged is not None:
         _figures(champion, challenger, found.judged)
-    if not found.against:
-        do = "it decides already" if challenger == decides else f"gatepost models promote {name} {challenger}"
-        show.say(f"{challenger} passes the gate: {do}")
+
+
+def _forecasts(begin: str, champion: str, challenger: str, found: ForecastComparison) -> None:
+    """About what was used; losses are shares of the mean use."""
+    days = f"{found.days} {'day' if found.days == 1 else 'days'}"
+    places = f"{found.places} {'place' if found.places == 1 else 'places'}"
+    show.folded(f"{begin}; {found.forecasts} forecasts of {places} on {days}, made again by both")
+    if found.seen:
+        show.say(f"  {found.seen} earlier days do not count: one of the two has learnt from that time")
+    for version, share in ((champion, found.no_answer.champion), (challenger, found.no_answer.challenger)):
+        if share:
+            show.say(f"  {version} has no answer to {share:.1%}: there the profile forecasts")
+    one = found.judged
+    if one is None:
         return
-    show.say(f"{challenger} does not pass the gate:")
-    for why in found.against:
-        show.folded(f"  - {why}")
+    rows = [_row("pinball loss", one.pinball)]
+    for of in one.held:
+        words = f"held by the {of.quantile:.0%} quantile"
+        rows.append([words, f"{of.share.champion:.1%}", f"{of.share.challenger:.1%}", "", ""])
+    show.table(["figure", champion, challenger, HEAD, ""], rows)
+    losses = [[of.name, str(of.forecasts), *(f"{loss:.4f}" for loss in astuple(of.pinball))] for of in one.by_place]
+    show.table(["place", "forecasts", f"loss of {champion}", f"loss of {challenger}"], losses)
 
 
 def _roles(one: str, other: str, decides: str) -> str:

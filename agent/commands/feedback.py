@@ -27,6 +27,7 @@ from agent.oversight import contest, order_outcomes
 from agent.oversight.promotion import challenge as to_challenger
 from agent.oversight.rows import Rows, numbers_of
 from agent.scoring import registry
+from agent.scoring.forecast_comparison import ForecastComparison
 from agent.scoring.modelfiles import Manifest
 from agent.store import archive, scored, shadow
 from agent.store import labels as people
@@ -280,14 +281,16 @@ def compare(*, name: str, champion: str | None, challenger: str | None, place: P
     Without versions: the champion and the challenger. Both are taken at their word where they decided or were asked in
     shadow, and are asked now about the rest. A difference is the challenger's figure less the champion's; its interval
     holds 95 of 100 differences that chance would make of the same reports. Models that tell classes are held against
-    the classes that people named, that of orders against what became of them, over all and class by class. What the
-    gate wants is set under `promotion`.
+    the classes that people named, that of orders against what became of them, over all and class by class. Two that
+    forecast shortages make the forecasts of the last weeks again, held against what was used. What the gate wants is
+    set under `promotion`.
 
     \b
     Examples:
       gatepost models compare consumption_anomaly
       gatepost models compare scrap_classification
       gatepost models compare consumption_anomaly 1 3 --json
+      gatepost models compare shortage_forecast 1 2
     """
     if (champion is None) != (challenger is None):
         raise click.UsageError("name both versions, or none of them")
@@ -299,9 +302,10 @@ def compare(*, name: str, champion: str | None, challenger: str | None, place: P
     shelf = shelf_of(place)
     found = place.look(lambda connection: shelf.compare(connection, name, champion, challenger, place.promotion))
     asked = place.look(lambda connection: shadow.counted(connection, name, challenger))
+    forecasts = isinstance(found, ForecastComparison)
     if json:
-        passes = not found.against
-        show.data({"champion": champion, "challenger": challenger, "passes": passes, **asdict(found), "shadow": asked})
+        data = {"champion": champion, "challenger": challenger, "passes": not found.against, **asdict(found)}
+        show.data(data if forecasts else {**data, "shadow": asked})
         return
     compared.told(name, champion, challenger, found, asked, _deciding(place.models / name))
 

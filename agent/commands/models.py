@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ import click
 from agent import checkpoints
 from agent.commands import show
 from agent.commands.approvals import YES
-from agent.commands.place import Asked, Place, as_json, at_place, signed
+from agent.commands.facts import known
+from agent.commands.place import Asked, Place, as_json, at_place, now, signed
 from agent.commands.reach import Reach
 from agent.configuration.config import read_yaml
 from agent.errors import GatepostError, ModelUnfit, NotFound
 from agent.oversight import doubt
+from agent.oversight.past_use import Past
 from agent.oversight.promotion import Shelf
 from agent.oversight.promotion import promote as to_champion
 from agent.oversight.promotion import roll_back as to_previous
@@ -204,10 +206,11 @@ def shelf_of(place: Place) -> Shelf:
     for name, item in (workflows.mapping if workflows else {}).items():
         kind, model = item.get("kind"), item.get("model")
         flows.append((kind.text if kind else name, model.text if model else None))
-    return Shelf.of(
+    found = Shelf.of(
         place.models, place.model_keys, flows,
         accounts=looks.text if looks else None, shortages=place.shortages.model if place.shortages else None,
     )  # fmt: skip
+    return replace(found, past=lambda: Past(known(place), now(), place.store.retention_days))
 
 
 def tried(shelf: Shelf, name: str, version: str) -> None:
@@ -233,8 +236,8 @@ def promote(*, name: str, version: str, anyway: bool, yes: bool, place: Place, a
     """Let VERSION of the model NAME decide, after every check.
 
     A running agent takes it between two batches; without one the next start does. The version before stays for the
-    way back. What does not fit changes nothing. Where a workflow asks the model, VERSION must be better on what people
-    decided here (`gatepost models compare`).
+    way back. What does not fit changes nothing. Where the agent asks the model, VERSION must be better on what people
+    decided here, what became of orders, or what was used (`gatepost models compare`).
 
     \b
     Example:

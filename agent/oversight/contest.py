@@ -27,7 +27,7 @@ from agent.scoring.class_comparison import ClassComparison
 from agent.scoring.comparison import Comparison
 from agent.scoring.inference import DEADLINE_S, Model
 from agent.scoring.modelfiles import Manifest
-from agent.scoring.paired import Speed
+from agent.scoring.paired import Ask, Speed
 from agent.store import labels, scored, shadow
 from agent.store.encode import to_us
 from agent.store.labels import Label
@@ -51,13 +51,13 @@ def held(
     _check(champion.manifest, challenger.manifest)
     of = _Record.read(connection, champion, challenger, rows)
     said = [_said(connection, model, of.rows, rows) for model in (champion, challenger)]
-    speed = _speed(champion, of.rows, rows), _speed(challenger, of.rows, rows)
+    quick = _speed(champion, of.rows, rows), _speed(challenger, of.rows, rows)
     bar = champion.manifest.bars.get("auto", BAR)
     if champion.manifest.kind == "classes":
-        return _classes(of, champion, challenger, said, bar, speed, gate)
+        return _classes(of, champion, challenger, said, bar, quick, gate)
     reports = [_case(one, said, bar) for one in of.latest]
     labelled = [_case(label.scored, said, bar, label) for label in of.decided]
-    return comparison.compare(reports, labelled, speed, gate, seen=of.seen)
+    return comparison.compare(reports, labelled, quick, gate, seen=of.seen)
 
 
 def _check(champion: Manifest, challenger: Manifest) -> None:
@@ -65,11 +65,6 @@ def _check(champion: Manifest, challenger: Manifest) -> None:
     names = [f"{one.name}/{one.version}" for one in (champion, challenger)]
     if champion.kind != challenger.kind:
         raise ModelUnfit(f"{names[0]} gives {champion.kind}, {names[1]} {challenger.kind}: they cannot be compared")
-    if champion.kind == "quantiles":
-        raise ModelUnfit(
-            f"{names[0]} and {names[1]} forecast a number, about which nobody decides: hold them against each other "
-            "with `gatepost models evaluate --data`"
-        )
     named = [[one.name for one in manifest.features] for manifest in (champion, challenger)]
     if champion.kind == "probability" and named[0] != named[1]:
         raise ModelUnfit(f"{names[0]} and {names[1]} take different features; no row fits both")
@@ -94,8 +89,8 @@ class _Record:
             every = order_outcomes.labels(connection, latest)
         else:
             every = [one for one in labels.labels(connection, name, MOST) if one.tells]
-        learnt_to = max(_learnt_to(champion), _learnt_to(challenger))
-        decided = [one for one in every if one.scored.at_us > learnt_to]
+        seen_to = max(learnt_to(champion), learnt_to(challenger))
+        decided = [one for one in every if one.scored.at_us > seen_to]
         once = {one.event_id: one for one in (*latest, *(label.scored for label in decided))}
         unfit = dict(_unfit(once.values(), [model.manifest for model in (champion, challenger)], rows))
         if once and len(unfit) == len(once):
@@ -119,7 +114,7 @@ def _unfit(found: Iterable[Scored], manifests: Sequence[Manifest], rows: Rows) -
             yield one.event_id, error
 
 
-def _learnt_to(model: Model) -> int:
+def learnt_to(model: Model) -> int:
     """Until when its training data go, in microseconds; 0: they have no time, as those of a simulation."""
     told = model.manifest.trained.get("to")
     try:
@@ -145,7 +140,7 @@ def _classes(
     challenger: Model,
     said: Sequence[Answers],
     bar: float,
-    speed: tuple[Speed, Speed],
+    quick: tuple[Speed, Speed],
     gate: Promotion,
 ) -> ClassComparison:
     classes = [model.manifest.classes for model in (champion, challenger)]
@@ -163,7 +158,7 @@ def _classes(
         [case(one) for one in of.latest],
         [case(one.scored, one.told) for one in of.decided],
         [name for names in classes for name in names],
-        speed,
+        quick,
         gate,
         seen=of.seen,
         left_out=of.left_out,
@@ -204,11 +199,15 @@ def _asked(model: Model, rows: Sequence[Scored], known: Rows) -> Iterator[tuple[
 
 
 def _speed(model: Model, rows: Sequence[Scored], known: Rows) -> Speed:
-    """On this machine, now, without the time that other work on it takes; what the record says was measured with it."""
     if not rows:
         return Speed(0.0, 0.0)
     row = known.taken_by(model.manifest, rows[0])
-    once = paired.speed(lambda: model.answers([row]), time.thread_time, times=1, rounds=1)
+    return speed(lambda: model.answers([row]))
+
+
+def speed(ask: Ask) -> Speed:
+    """On this machine, now, without the time that other work on it takes; what the record says was measured with it."""
+    once = paired.speed(ask, time.thread_time, times=1, rounds=1)
     if once.p99 > DEADLINE_S * 1e3:  # it would be cut off at work: by how much does not matter
         return once
-    return paired.speed(lambda: model.answers([row]), time.thread_time)
+    return paired.speed(ask, time.thread_time)

@@ -21,12 +21,14 @@ import apsw
 from agent.configuration.settings import Promotion
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.features import posting_classification, shortage_forecast
-from agent.oversight import contest
+from agent.oversight import contest, past_use
+from agent.oversight.past_use import Past
 from agent.oversight.rows import Rows
 from agent.people.desk import Act, Desk
 from agent.scoring import registry
 from agent.scoring.class_comparison import ClassComparison
 from agent.scoring.comparison import Comparison
+from agent.scoring.forecast_comparison import ForecastComparison
 from agent.scoring.inference import DEADLINE_S, Model
 from agent.scoring.modelfiles import Approval
 from agent.store import shadow
@@ -34,7 +36,6 @@ from agent.store.transaction import Transaction
 from agent.workflows import WORKFLOWS
 
 COMPARING_S: Final = 2.0  # for a run that nobody waits for: cut off on a busy machine, a version would look worse
-QUANTILES: Final = "quantiles"  # the kind of model that no workflow asks, and no person judges
 LETS: Final = "lets this version decide"
 LETS_AGAIN: Final = "lets the version before decide again"
 
@@ -47,6 +48,7 @@ class Shelf:
     keys: Path
     features: Mapping[str, Sequence[str]]  # model → names of the features that its workflow computes
     kinds: Mapping[str, str] = field(default_factory=dict)  # model → what its workflow asks for
+    past: Callable[[], Past] | None = None  # for whoever compares forecasts
 
     @classmethod
     def of(
@@ -65,7 +67,7 @@ class Shelf:
         if accounts:
             features[accounts], kinds[accounts] = posting_classification.NAMES, "classes"
         if shortages:
-            features[shortages], kinds[shortages] = shortage_forecast.FEATURES, QUANTILES
+            features[shortages], kinds[shortages] = shortage_forecast.FEATURES, past_use.KIND
         return cls(models, keys, features, kinds)
 
     def load(
@@ -87,12 +89,15 @@ class Shelf:
 
     def compare(
         self, connection: apsw.Connection, name: str, champion: str, challenger: str, gate: Promotion
-    ) -> Comparison | ClassComparison:
+    ) -> Comparison | ClassComparison | ForecastComparison:
         """Two versions on what the store has on record. Raises ModelUnfit, NotFound."""
         with (
             closing(self.load(name, champion, explain_below=0.0, apart=True, deadline_s=COMPARING_S)) as one,
             closing(self.load(name, challenger, explain_below=0.0, apart=True, deadline_s=COMPARING_S)) as other,
         ):
+            if one.manifest.kind == other.manifest.kind == past_use.KIND:
+                assert self.past is not None  # noqa: S101  # whoever compares gives it
+                return past_use.held(connection, one, other, gate, self.past())
             return contest.held(connection, one, other, gate, self.rows())
 
     def rows(self) -> Rows:
@@ -159,12 +164,9 @@ def _approval(desk: Desk, act: Act, meaning: str) -> Approval:
 
 
 def _against(desk: Desk, shelf: Shelf, name: str, version: str, gate: Promotion) -> tuple[str, ...]:
-    """Why the gate does not let this version pass; nothing is asked of the first one, nor where no workflow asks it.
-
-    A forecast is right or wrong without a person's word, so there are no labels of it to compare by.
-    """
+    """Why the gate does not let this version pass; nothing is asked of the first one, nor where no workflow asks it."""
     folder = shelf.models / name
-    if name not in shelf.features or shelf.kinds[name] == QUANTILES or not (folder / registry.ALIASES).exists():
+    if name not in shelf.features or not (folder / registry.ALIASES).exists():
         return ()
     champion = registry.aliases(folder).champion
     if champion == version:

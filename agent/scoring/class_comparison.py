@@ -242,17 +242,7 @@ def _macro_f1(truth: Table, taken: Table) -> Statistic:
 
 def _share(parts: Numbers, wholes: Numbers) -> Figure | None:
     """Of either row the share that `parts` are of `wholes`; None where one of both has nothing to share."""
-    if not wholes.any(axis=1).all():
-        return None
-
-    def statistic(part: Numbers, whole: Numbers) -> Statistic:
-        def of(drawn: Numbers) -> Numbers:
-            base = drawn @ whole
-            return np.divide(drawn @ part, base, out=np.full_like(base, np.nan), where=base > 0)
-
-        return of
-
-    return Figure(statistic(parts[0], wholes[0]), statistic(parts[1], wholes[1]), more_is_better=True)
+    return paired.ratio(parts, wholes, more_is_better=True) if wholes.any(axis=1).all() else None
 
 
 def _recall(scored: _Scored, at: int) -> Figure | None:

@@ -81,6 +81,19 @@ def mean(of_each: Numbers, *, more_is_better: bool = False) -> Figure:
     return Figure(_mean(champion), _mean(challenger), more_is_better)
 
 
+def ratio(parts: Numbers, wholes: Numbers, *, more_is_better: bool = False) -> Figure:
+    """What `parts` are of `wholes`: of both the champion's row and the challenger's, one value per case."""
+
+    def statistic(part: Numbers, whole: Numbers) -> Statistic:
+        def of(drawn: Numbers) -> Numbers:
+            base = drawn @ whole
+            return np.divide(drawn @ part, base, out=np.full_like(base, np.nan), where=base > 0)
+
+        return of
+
+    return Figure(statistic(parts[0], wholes[0]), statistic(parts[1], wholes[1]), more_is_better)
+
+
 def differences(figures: Mapping[str, Figure], cases: int) -> dict[str, Difference]:
     """Of each of these figures of so many cases, all by the same draws."""
     once, found = np.ones((1, cases)), {name: list[Numbers]() for name in figures}

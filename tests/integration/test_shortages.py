@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from agent import assembly
+from agent.errors import Conflict
+from agent.people.desk import Act
 from agent.shortages.looking import Shortages
 from tests import stores
 from tests.api_bench import HOUSE, Bench, bench, until
 from tests.command_line import gatepost_
+from tests.trained import forecasts_moved, trust
 
 QUARTER = timedelta(minutes=15)
 DAYS = 15
@@ -101,3 +104,18 @@ async def test_nothing_is_forecast_unless_it_is_wanted(tmp_path: Path):
         assert (answer.status_code, "section `shortages`" in answer.text) == (404, True)
         ran = await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", "shortages")
         assert (ran.code, "has no section `shortages`" in ran.out) == (1, True)
+
+
+@pytest.mark.asyncio
+async def test_a_version_is_not_promoted_before_it_was_held_against_what_was_used(tmp_path: Path):
+    """The running agent makes the forecasts of its last days again: one or two of them are no evidence."""
+    history(tmp_path)
+    shutil.copytree(HOUSE / "models/shortage_forecast", tmp_path / "models/shortage_forecast")
+    forecasts_moved(tmp_path / "models", "2", 0.5)
+    more: dict[str, Any] = {"shortages": {}, "model_keys": str(trust(tmp_path / "keys"))}
+    act = Act("anna", "it seemed to be better")
+    async with bench(tmp_path, **more) as plant:
+        with pytest.raises(Conflict, match=r"of [12] days? that neither has learnt from .* fewer than 7"):
+            await plant.agent.promote("shortage_forecast", "2", act)
+        done = await plant.agent.promote("shortage_forecast", "2", act, anyway=True)
+        assert done["version"] == "2"
