@@ -92,7 +92,7 @@ tools:
 .PHONY: test
 test: check tools ## set up what the tests need, check, run the tests (TESTS=tests/unit for some of them)
 	@case "$(TESTS)" in tests|"tests "*) $(BIN)/python -m pytest -m "not soak and not e2e" $(ALONE);; esac
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%) -m "not soak and not e2e" $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ALONE:%=--ignore=%) -m "not soak and not e2e" $(TESTS)
 
 .PHONY: e2e
 e2e: $(VENV)/.dev tools ## exactly once, with kills and faults (SEED= EVENTS= KILLS=), writes build/e2e.json

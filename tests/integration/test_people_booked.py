@@ -16,6 +16,7 @@ from tests.integration.erp_calls import CONFIRMATIONS, MATERIAL_DOCUMENTS, confi
 from tests.plant import PASSWORD, START, Plant, plant, until
 
 DAY = f"{START:%Y-%m-%d}"
+NEXT = f"{START + timedelta(days=1):%Y-%m-%d}"
 GUID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
@@ -52,7 +53,7 @@ async def test_what_people_booked_is_taken_from_sap(tmp_path: Path, monkeypatch:
             line.publish(body)
             await until(lambda id=body["id"]: line.event(id) is not None, "it is decided")  # type: ignore[misc]
         await books(line)
-        span = ("--from", DAY, "--to", f"{START + timedelta(days=1):%Y-%m-%d}")
+        span = ("--from", DAY, "--to", NEXT)
         ran = await asyncio.to_thread(
             gatepost_, tmp_path / "agent.yaml", "compare", *span, "--erp", "s4", "--workflow", "consumption", "--json"
         )
@@ -91,6 +92,6 @@ async def test_only_a_target_that_keeps_books_is_read(tmp_path: Path):
     """Another name is told as such."""
     async with plant(tmp_path, running_agent=False):
         ran = await asyncio.to_thread(
-            gatepost_, tmp_path / "agent.yaml", "compare", "--from", DAY, "--to", DAY, "--erp", "ecc"
+            gatepost_, tmp_path / "agent.yaml", "compare", "--from", DAY, "--to", NEXT, "--erp", "ecc"
         )
         assert "there is no target 'ecc'" in ran.out

@@ -125,7 +125,7 @@ async def test_a_material_that_a_reload_brings_lets_in_its_report(line: Plant):
     body = line.report("1000110", material="RM-NEW")
     event = await quarantined(line, body)
     path = Path(line.agent.config.masterdata) / "materials.csv"
-    path.write_text(path.read_text(encoding="utf-8") + "RM-NEW,KG,New resin,1.00,,,,\n", encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8") + "RM-NEW,KG,New resin,1.00,,,,,,\n", encoding="utf-8")
     await line.reload(lambda content: None)
     await line.settled(body["id"], "held")
     assert replays(line)[-1] == (event.id, "agent", "material RM-NEW became known")

@@ -298,12 +298,13 @@ def test_the_list_for_people(tmp_path):
         kept.slot -= 9
         writer.call(lambda tx: inbox.put_checkpoints(tx, ((KEY, kept.model_dump_json().encode()),)))
         assert gatepost_(config, "shortages").out.startswith("OLD: forecast at ")
-    lines = told.splitlines()
-    assert [line.split()[0] for line in lines if " 171A " in line] == ["NOW", "SOON", "FINE"]
-    assert "below its safety stock now" in lines[3]
-    assert "below its safety stock likely from " in lines[5]
-    assert "4, at most 7" in lines[2]
-    assert "under 1 %" in lines[6]
+    of = {line.split()[0]: line for line in told.splitlines() if " 171A " in line}
+    assert list(of) == ["NOW", "SOON", "FINE"]
+    assert "4, at most 7" in of["NOW"]
+    assert "under 1 %" in of["FINE"]
+    first, second, third = (told.index(line) for line in of.values())
+    assert first < told.index("below its safety stock now") < second
+    assert second < told.index("below its safety stock likely from ") < third
     assert "forecast by profile: all" in told
     assert "of 200 forecasts of 3 h, 94 % held what they said at most, 95 % should" in told
     assert "left out (used too seldom): SPRING" in told
