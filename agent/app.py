@@ -83,7 +83,9 @@ class Agent:
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
         self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.tick)
-        self.shortages = Shortages(self.desk, clock, lambda: self.config, lambda: self.rules.facts, assembly.forecaster)
+        self.shortages = Shortages(
+            self.desk, clock, lambda: self.config, lambda: self.rules.facts, assembly.forecaster, self.doubt.follow
+        )
         self.housekeeping.jobs["shortages"] = (SHORTAGES_S, self.shortages.tick)
         self.unbooked = TellingUnbooked(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["unbooked"] = (UNBOOKED_S, self.unbooked.look)

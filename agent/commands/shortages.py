@@ -12,7 +12,7 @@ import click
 from agent.commands import show
 from agent.commands.place import Place, as_json, at_place, now
 from agent.errors import NotFound
-from agent.shortages.looking import kept
+from agent.shortages.looking import told
 from agent.shortages.telling import shown
 
 
@@ -33,7 +33,7 @@ def command(*, place: Place, json: bool) -> None:
     """
     if place.shortages is None:
         raise NotFound(f"nothing is forecast: {place.file} has no section `shortages`; add `shortages: {{}}`")
-    found = shown(place.look(kept), now(), place.unit_table())
+    found = shown(*place.look(told), now(), place.unit_table())
     if json:
         show.data(found)
         return
@@ -45,6 +45,8 @@ def command(*, place: Place, json: bool) -> None:
         show.folded(f"OLD: forecast at {show.moment(begin)}, and not since. Does the agent run? gatepost status")
     else:
         show.say(f"forecast of what is used from {show.moment(begin)} on")
+    if found["doubt"]:
+        show.folded(f"IN DOUBT: {found['doubt']}")
     if found["items"]:
         columns = ["material", "place", "stock", "safety", "use of the next 3 h", "short in 2 h", "in 3 h"]
         show.entries(columns, [(_cells(one), _below(one)) for one in found["items"]])

@@ -100,10 +100,9 @@ class Doubt:
 
     async def _follow(self, model: Model, bar: float, settings: Drift) -> None:
         rows = [row for row in self._rows[model.digest] if len(row.features) == len(model.manifest.features)]
-        state, at = self._state(model), self._clock().isoformat()
-        watched = Watched(model.manifest, model.reference)
+        at, watched = self._clock().isoformat(), Watched(model.manifest, model.reference)
 
-        def step(connection: apsw.Connection) -> State:
+        def step(connection: apsw.Connection, state: State) -> State:
             labels = drifts.outcomes(connection, model.name, model.digest, state.judged_after)
             cases = [_outcome(one, model.manifest) for one in labels]
             after = drift.heard(drift.step(state, rows, watched, settings, bar, at), cases, settings, at)
@@ -112,8 +111,13 @@ class Doubt:
                 return drift.recalibrated(after, cases, audit.read_head(connection).seq)
             return after
 
+        await self.follow(model, step)
+
+    async def follow(self, model: Model, step: Callable[[apsw.Connection, State], State]) -> None:
+        """Take the next step of this model. It is on record before it counts; a mistake of it ends nothing."""
+        state = self._state(model)
         try:
-            after = await asyncio.to_thread(self._desk.look, step)
+            after = await asyncio.to_thread(self._desk.look, lambda at: step(at, state))
         except Exception:  # whatever it is, it may not end what decides
             log.exception("drift of %s cannot be followed", model.name)
             return
@@ -209,6 +213,8 @@ def _tell(tx: Transaction, version: str, state: State, after: State, advice: str
     detail = {"model": version, "level": after.level, "bar_raised": after.raised, "figures": figures, "why": advice}
     if after.outcomes is not None:
         detail["outcomes"] = after.outcomes.model_dump(mode="json")
+    if after.held is not None:
+        detail["held"] = after.held.model_dump(mode="json")
     if after.shift != state.shift:
         moved = {"shift": after.shift, "before": state.shift, "why": "its odds are moved to what people found"}
         tx.audit("recalibrated", {**detail, **moved})
@@ -226,4 +232,4 @@ def _tell(tx: Transaction, version: str, state: State, after: State, advice: str
 
 def _settled(state: State) -> State:
     """What of a state is worth a commit."""
-    return state.model_copy(update={"figures": None, "outcomes": None})
+    return state.model_copy(update={"figures": None, "outcomes": None, "held": None})

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from agent.configuration.settings import Drift
 from agent.scoring.modelfiles import InputReference, Manifest, Reference
+from agent.scoring.outcomes import Held, Outcome, Outcomes, judged, shift, worst
 from agent.scoring.outcomes import Level as Level
-from agent.scoring.outcomes import Outcome, Outcomes, judged, shift, worst
 
 WARN: Final = 0.1
 ALARM: Final = 0.25
@@ -174,7 +174,7 @@ def psi(before: Sequence[float], now: Sequence[float]) -> float:
     return sum((other - one) * log(other / one) for one, other in pairs)
 
 
-def noise(bins: int, rows: int, rows_before: int) -> float:
+def noise(bins: int, rows: float, rows_before: float) -> float:
     """What chance makes of the PSI of two samples of one distribution: its mean and three of its standard deviations.
 
     It is distributed like chi-squared with bins − 1 degrees of freedom, times (1/rows + 1/rows before).
@@ -189,15 +189,23 @@ def level(value: float) -> Level:
 
 
 def measured(
-    rows: Sequence[Row], where: Columns, before: Mapping[str, Spread], rows_before: int, bar: float
+    rows: Sequence[Row],
+    where: Columns,
+    before: Mapping[str, Spread],
+    rows_before: int,
+    bar: float,
+    alike: float = 1.0,
 ) -> Figures:
-    """The figures of these rows, at least one, against how those of before lay. `bar` is the configuration's."""
+    """The figures of these rows, at least one, against how those of before lay. `bar` is the configuration's.
+
+    So many rows (`alike`) tell as much as one that depends on no other: chance makes more of them.
+    """
     found, far, missing = {}, 0.0, 0.0
     for name, at in where.items():
         spread = before[name]
         now = _shares(_counts(rows, at, spread.edges), len(rows))
         found[name] = psi(spread.shares, now)
-        far = max(far, found[name] - noise(len(now), len(rows), rows_before))
+        far = max(far, found[name] - noise(len(now), len(rows) / alike, rows_before / alike))
         missing = max(missing, now[-1])
     answers = [row.confidence for row in rows if row.confidence is not None]
     unanswered = 1 - len(answers) / len(rows)
@@ -232,6 +240,7 @@ class State(BaseModel):
     accepted: bool = False  # a person said that what comes now is right
     figures: Figures | None = None
     outcomes: Outcomes | None = None  # what people found since `judged_after`
+    held: Held | None = None  # of a model that forecasts: how often its limit held
     judged_after: int = 0  # rows of the trail: labels of decisions up to this one do not count
     shift: float = 0.0  # of the log-odds of what the model says, since a recalibration
 
@@ -247,6 +256,8 @@ class Watched:
 
     manifest: Manifest
     reference: Reference
+    alike: float = 1.0  # rows that tell as much as one that depends on no other
+    unlike: bool = False  # what it was trained on was of many places: no plant lies like that
 
 
 def step(state: State, rows: Sequence[Row], watched: Watched, settings: Drift, bar: float, at: str) -> State:
@@ -261,7 +272,8 @@ def step(state: State, rows: Sequence[Row], watched: Watched, settings: Drift, b
         if len(rows) < settings.rows:
             return state
         figures = _against_training(rows, where, watched, bar)
-        own = state.accepted or (settings.compare_with == "plant" and figures.level is not Level.GREEN)
+        elsewhere = watched.unlike or figures.level is not Level.GREEN
+        own = state.accepted or (settings.compare_with == "plant" and elsewhere)
         state = state.model_copy(update={"learning": False, "before": learnt(rows, where) if own else None})
         if own:
             known = {
@@ -276,12 +288,12 @@ def step(state: State, rows: Sequence[Row], watched: Watched, settings: Drift, b
         return state
     if state.before is None:
         return moved(state, _against_training(rows, where, watched, bar), at)
-    return moved(state, measured(rows, where, state.before, state.rows_before, bar), at)
+    return moved(state, measured(rows, where, state.before, state.rows_before, bar, watched.alike), at)
 
 
 def _against_training(rows: Sequence[Row], where: Columns, watched: Watched, bar: float) -> Figures:
     before = trained(watched.reference.inputs, watched.manifest, rows, where)
-    return measured(rows, where, before, watched.reference.rows, bar)
+    return measured(rows, where, before, watched.reference.rows, bar, watched.alike)
 
 
 def moved(state: State, figures: Figures, at: str) -> State:
@@ -294,13 +306,18 @@ def heard(state: State, cases: Sequence[Outcome], settings: Drift, at: str) -> S
     return _levelled(state.model_copy(update={"outcomes": judged(cases, settings.labels)}), at)
 
 
+def holding(state: State, held: Held | None, at: str) -> State:
+    """The state after what came of what was forecast."""
+    return _levelled(state.model_copy(update={"held": held}), at)
+
+
 def _levelled(state: State, at: str) -> State:
     """The worst of inputs and outcomes; the same level keeps its beginning.
 
     After a recalibration the bar stays up until what people found is known again.
     """
     found_by_people = state.outcomes.level if state.outcomes else Level.LEARNING
-    found = worst(state.inputs, found_by_people)
+    found = worst(state.inputs, found_by_people, state.held.level if state.held else Level.LEARNING)
     waiting = state.shift != 0 and found_by_people is Level.LEARNING
     raised = found is Level.ALARM or (state.raised and (waiting or found is not Level.GREEN))
     since = state.since if state.level is found else at
@@ -329,12 +346,18 @@ def advice(name: str, state: State, now: datetime) -> str:
         return ""
     said = [f"{name}: {worst_words(state)}"]
     if state.raised:
-        said.append("the bar is raised")
+        said.append("what it forecasts is in doubt" if state.held else "the bar is raised")
     said.append("look at the sensor, the product and the recipe first")
-    if state.raised:
+    missed = state.held is not None and state.held.level is Level.ALARM
+    if state.raised and not (missed and state.inputs in (Level.LEARNING, Level.GREEN)):
         said.append(f"if it is meant to be like that: `gatepost models accept-drift {name.partition('/')[0]}`")
+    if state.raised:
         if state.outcomes is not None and state.outcomes.level is Level.ALARM:
             said.append(_about_outcomes(state))
+        elif missed:
+            said.append(
+                "its quantiles followed what came, and it was not enough: train a version on the reports of today"
+            )
         elif now - datetime.fromisoformat(state.since) >= LONG:
             said.append("it has lasted for a day: train a version on the reports of today")
     return "; ".join(said)
@@ -354,6 +377,8 @@ def worst_words(state: State) -> str:
     said = [state.figures.worst] if state.figures is not None else []
     if state.outcomes is not None and state.outcomes.level in (Level.WARN, Level.ALARM):
         said.append(state.outcomes.words)
+    if state.held is not None and state.held.level in (Level.WARN, Level.ALARM):
+        said.append(state.held.words)
     return "; ".join(said)
 
 
@@ -366,6 +391,7 @@ def shown(states: Mapping[str, State], now: datetime) -> dict[str, dict[str, Any
             "bar_raised": state.raised,
             "figures": state.figures.model_dump(mode="json") if state.figures else None,
             "outcomes": state.outcomes.model_dump(mode="json") if state.outcomes else None,
+            "held": state.held.model_dump(mode="json") if state.held else None,
             "shift": state.shift,
             "what": advice(version, state, now),
         }

@@ -84,6 +84,32 @@ class Outcomes(BaseModel):
         return "; ".join(found)
 
 
+class Held(BaseModel):
+    """How often a limit that was told held: no more came than was said at most."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outcomes: int
+    share: Share
+    promised: Share
+    level: Level
+
+    @property
+    def words(self) -> str:
+        """What people are told."""
+        said = f"{self.share:.0%} held what they said at most, {self.promised:.0%} should"
+        return f"of {self.outcomes} forecasts {said}"
+
+
+def held(inside: int, outcomes: int, promised: float, alike: float) -> Held:
+    """The figures of these outcomes, of which so many (`alike`) tell as much as one that depends on no other."""
+    if not outcomes:
+        return Held(outcomes=0, share=1.0, promised=promised, level=Level.LEARNING)
+    share = inside / outcomes
+    level = _coverage_level(promised, share, outcomes / alike)
+    return Held(outcomes=outcomes, share=share, promised=promised, level=level)
+
+
 def judged(cases: Sequence[Outcome], least: int) -> Outcomes | None:
     """The figures of these cases; None without any. Below `least` of them the level is learning, whatever they say."""
     if not cases:
@@ -138,9 +164,12 @@ def _coverage_levels(cases: Sequence[Outcome], covered: dict[str, float]) -> lis
     for alpha, share in covered.items():
         promised = 1 - float(alpha)
         count = sum(any(name == alpha for name, _ in one.covered) for one in cases)
-        chance = SURE * sqrt(promised * (1 - promised) / count)
-        found.append(_band(promised - share - chance, WARN, ALARM))
+        found.append(_coverage_level(promised, share, count))
     return found
+
+
+def _coverage_level(promised: float, share: float, count: float) -> Level:
+    return _band(promised - share - SURE * sqrt(promised * (1 - promised) / count), WARN, ALARM)
 
 
 def _calibration_error(cases: Sequence[Outcome]) -> float:

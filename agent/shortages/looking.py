@@ -1,7 +1,8 @@
 """Shortages beside the loops: after each quarter of an hour it is forecast anew what runs short. It decides nothing.
 
 What was used is read from the store, in pieces and with rests: the last day each time, two weeks after a start and once
-a day. What is told, and what outcomes have taught so far, commit together.
+a day. What is told, and what outcomes have taught so far, commit together. Once a day, too, it is seen whether what the
+model is asked has drifted: by then its rows of the last week are kept, and nothing more is read for it.
 """
 
 from __future__ import annotations
@@ -9,22 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 
 from agent.configuration.config import Config
+from agent.configuration.settings import Drift
 from agent.errors import ModelUnfit
 from agent.facts import Facts
 from agent.features.shortage_forecast import DAY, HISTORY
 from agent.people.desk import Desk
 from agent.ports import Clock
+from agent.scoring.drift import State
 from agent.scoring.inference import Absent, Model
+from agent.shortages import drifting
 from agent.shortages.outlook import Kept, Left, Outlook, likely, outlooks
 from agent.shortages.used import Used
-from agent.store import inbox, issues
+from agent.store import audit, drifts, inbox, issues
 from agent.store.encode import to_us
 
 log = logging.getLogger("gatepost")
@@ -33,6 +37,8 @@ TICK_S: Final = 1.0
 REST: Final = 9  # after each piece it rests so many times as long as that took
 PAUSE_S: Final = 60.0  # after a failure at least
 KEY: Final = "shortages"  # of the checkpoint
+ASKED: Final = "shortages_asked"  # of the one with the rows of the last week
+Follow = Callable[[Model, Callable[[apsw.Connection, State], State]], Awaitable[None]]  # takes the next step of drift
 
 
 def kept(connection: apsw.Connection) -> Kept | None:
@@ -43,6 +49,27 @@ def kept(connection: apsw.Connection) -> Kept | None:
     except ValueError:
         log.warning("what was forecast of shortages cannot be read: it begins anew")
         return None
+
+
+def told(connection: apsw.Connection) -> tuple[Kept | None, Mapping[str, State]]:
+    """What the store has, and where each version stands."""
+    return kept(connection), drifts.kept(connection)
+
+
+def rows(connection: apsw.Connection) -> list[drifting.Asked]:
+    """What was asked in the last week; what another release kept otherwise is gathered anew."""
+    found = inbox.checkpoint(connection, ASKED)
+    try:
+        return drifting.ROWS.validate_json(found) if found else []
+    except ValueError:
+        return []
+
+
+class _Found(NamedTuple):
+    """What is told now; and the rows of the last week, where this is a time at which they are kept."""
+
+    kept: Kept
+    asked: list[drifting.Asked] | None
 
 
 @dataclass(slots=True)
@@ -61,7 +88,10 @@ class _Reading:
 
 
 class Shortages:
-    """One look after the other. `load` is the model of a configuration: it raises ModelUnfit where none fits."""
+    """One look after the other. `load` is the model of a configuration: it raises ModelUnfit where none fits.
+
+    `follow` takes the next step of the drift of a model, and tells of it.
+    """
 
     def __init__(
         self,
@@ -70,20 +100,24 @@ class Shortages:
         config: Callable[[], Config],
         facts: Callable[[], Facts],
         load: Callable[[Config], Model],
+        follow: Follow,
     ) -> None:
         self._desk = desk
         self._clock = clock
         self._config = config
         self._facts = facts
         self._load = load
+        self._follow = follow
         self._one = asyncio.Lock()  # at a time
         self._due = 0.0  # monotonic
         self._used = Used()
         self._whole = 0  # the slot at which two weeks were read last
+        self._watched = 0  # the slot at which drift was looked at last
         self._reading: _Reading | None = None
         self._done = 0  # the slot that was forecast last
         self._trouble = ""  # of the model; it is told once
         self.likely = 0  # places that run short, for metrics
+        self.model = ""  # name/version that was asked last, likewise
 
     async def tick(self) -> None:
         """One piece where it is time for one: what decides events comes first."""
@@ -109,7 +143,7 @@ class Shortages:
             config = self._config()
             slot = to_us(self._clock()) // issues.SLOT_US
             if config.shortages is None:
-                self.likely = 0
+                self.likely, self.model = 0, ""
                 return False
             if slot == self._done:
                 return False
@@ -128,6 +162,8 @@ class Shortages:
 
     def _begin(self, slot: int) -> _Reading:
         """Forget what is read again: a person may have approved, refused or taken back what is a day old."""
+        if not self._whole and (before := self._desk.look(kept)):  # a start: until it is asked again
+            self.model = before.model
         if slot - self._whole >= DAY:
             self._whole = slot
         since = slot - (HISTORY if self._whole == slot else DAY)
@@ -148,27 +184,42 @@ class Shortages:
         except ModelUnfit as error:
             model = Absent(config.shortages.model, error)
         try:
-            found = await asyncio.to_thread(self._found, slot, model, config.store.retention_days)
+            found, asked = await asyncio.to_thread(self._found, slot, model, config)
         finally:
             if isinstance(model, Model):
                 model.close()
-        written = found.model_dump_json().encode()
-        await self._desk.writer.run(lambda tx: inbox.put_checkpoints(tx, ((KEY, written),)))
-        self.likely = likely(found)
+        written = [(KEY, found.model_dump_json().encode())]
+        if asked is not None:
+            written.append((ASKED, drifting.ROWS.dump_json(asked)))
+        await self._desk.writer.run(lambda tx: inbox.put_checkpoints(tx, written))
+        self.likely, self.model = likely(found), found.model
         await self._tell(model, config)
+        if isinstance(model, Model) and slot - self._watched >= DAY:
+            await self._drift(model, found, config.drift)
+            self._watched = slot
 
-    def _found(self, slot: int, model: Model | Absent, retention_days: int) -> Kept:
+    def _found(self, slot: int, model: Model | Absent, config: Config) -> _Found:
         facts = self._facts()
         before, begun, unbooked = self._desk.look(lambda at: (kept(at), issues.begun(at), issues.unbooked(at)))
-        first = max(slot - HISTORY, slot - retention_days * DAY, slot if begun is None else begun)
+        first = max(slot - HISTORY, slot - config.store.retention_days * DAY, slot if begun is None else begun)
         seen, left_out = self._used.seen(facts, unbooked, first=first, until=slot)
-        told = list(_gently(outlooks(before, seen, model, slot, facts.plant.zone)))
+        each = list(_gently(outlooks(before, seen, model, slot, facts.plant.zone)))
         left = [Left(material=one.place.material, storage_location=one.place.storage_location, why=one.why)
                 for one in left_out]  # fmt: skip
-        return Kept(
-            slot=slot, model="" if model.unfit else model.name, stock_as_of=facts.orders_as_of, outlooks=told,
+        found = Kept(
+            slot=slot, model="" if model.unfit else model.name, stock_as_of=facts.orders_as_of, outlooks=each,
             left_out=left,
         )  # fmt: skip
+        if model.unfit or not drifting.due(slot):
+            return _Found(found, None)
+        earlier, head = self._desk.look(lambda at: (rows(at), audit.read_head(at).seq))
+        return _Found(found, drifting.asked(earlier, seen, found, head, facts.plant.zone, config.drift.rows))
+
+    async def _drift(self, model: Model, found: Kept, settings: Drift) -> None:
+        at, files = self._clock().isoformat(), (model.manifest, model.reference)
+        await self._follow(
+            model, lambda connection, state: drifting.step(state, rows(connection), found, files, settings, at)
+        )
 
     async def _tell(self, model: Model | Absent, config: Config) -> None:
         """Once: that no version fits, so that the profile says everything."""

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from agent.features.shortage_forecast import QUANTILES, SLOT_MINUTES
+from agent.scoring.drift import State, advice
 from agent.shortages.outlook import MIDDLE, Horizon, Kept, Outlook, begin_of
 from agent.units import UnitTable
 
 STALE: Final = timedelta(minutes=3 * SLOT_MINUTES)  # older than this, nobody forecasts any more
 
 
-def shown(kept: Kept | None, now: datetime, units: UnitTable) -> dict[str, Any]:
-    """The forecast with its age; quantities in `unit`, as people call it."""
+def shown(kept: Kept | None, states: Mapping[str, State], now: datetime, units: UnitTable) -> dict[str, Any]:
+    """The forecast with its age, and whether it is in doubt; quantities in `unit`, as people call it."""
     if kept is None:
-        nothing = {"forecast_from": None, "stale": False, "model": "", "stock_as_of": None}
+        nothing = {"forecast_from": None, "stale": False, "model": "", "drift": None, "doubt": "", "stock_as_of": None}
         return {**nothing, "items": [], "left_out": []}
-    until = begin_of(kept.slot)
+    until, state = begin_of(kept.slot), states.get(kept.model, State())
     items = [_shown(one, units) for one in sorted(kept.outlooks, key=_urgency)]
     return {
         "forecast_from": until.isoformat(),
         "stale": now - until > STALE,
         "model": kept.model,
+        "drift": state.level.value if kept.model else None,
+        "doubt": advice(kept.model, state, now) if state.raised else "",
         "stock_as_of": kept.stock_as_of.isoformat() if kept.stock_as_of else None,
         "items": items,
         "left_out": [one.model_dump() for one in kept.left_out],

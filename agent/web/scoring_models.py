@@ -45,6 +45,9 @@ class Drift(Shown):
     what: str = Field(description="What it means and what to do, in words; empty: nothing")
     figures: dict[str, Any] | None = Field(description="What was found in the newest reports; null: nothing yet")
     outcomes: dict[str, Any] | None = Field(description="What people found of what it said; null: nothing yet")
+    held: dict[str, Any] | None = Field(
+        description="Of a model that forecasts: how often no more came than it said at most; null: it forecasts nothing"
+    )
     shift: float = Field(description="By which its log-odds are moved since a recalibration; 0: as the graph says")
 
 

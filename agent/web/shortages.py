@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import AwareDatetime, Field
 
 from agent.access.masking import veiled
 from agent.errors import NotFound
 from agent.people.veil import covered
-from agent.shortages.looking import kept
+from agent.shortages.looking import told
 from agent.shortages.telling import shown
 from agent.web.looks import Reader
 from agent.web.models import Shown
@@ -57,6 +59,10 @@ class Shortages(Shown):
     forecast_from: AwareDatetime | None = Field(description="It is forecast from here on; null: not yet")
     stale: bool = Field(description="It is older than three quarters of an hour: nobody forecasts any more")
     model: str = Field(description="The version that was asked; empty: none fits")
+    drift: Literal["learning", "green", "warn", "alarm"] | None = Field(
+        description="How far what it is asked, and how often it holds, lie from what was; null: no version was asked"
+    )
+    doubt: str = Field(description="Why the forecast is in doubt and what to do, in words; empty: it is not")
     stock_as_of: AwareDatetime | None = Field(description="When the ERP was last heard")
     items: list[Shortage]
     left_out: list[NotForecast]
@@ -70,6 +76,6 @@ async def list_shortages(agent: TheAgent, caller: Reader) -> Shortages:
     """
     if agent.config.shortages is None:
         raise NotFound("nothing is forecast: the configuration has no section `shortages`")
-    found = shown(None if caller.lines else await look(agent, kept), agent.clock(), agent.rules.facts.units)
+    found = shown(*((None, {}) if caller.lines else await look(agent, told)), agent.clock(), agent.rules.facts.units)
     hidden = covered(agent.config, caller)
     return Shortages.model_validate({**found, **{part: veiled(found[part], hidden) for part in ("items", "left_out")}})

@@ -13,6 +13,7 @@ import apsw
 
 from agent import __version__, logs
 from agent.app import Agent
+from agent.judging.rules import Rules
 from agent.metrics import Snapshot
 from agent.selfcheck import clock_synchronised
 from agent.store import balance, lists
@@ -75,7 +76,7 @@ def _counted(agent: Agent) -> dict[str, Any]:
     return {
         "shortages": agent.shortages.likely,
         "model_fits": {name: float(not one.unfit) for name, one in process.rules.models.items()},
-        "model_drift": {name: agent.doubt.severity(one.name) for name, one in process.rules.models.items()},
+        "model_drift": _drift(agent, process.rules),
         "events_total": events,
         "decisions_total": dict(seen.decisions),
         "model_score": dict(seen.scores),
@@ -92,6 +93,14 @@ def _counted(agent: Agent) -> dict[str, Any]:
             for key, times in dict(one.figures.requests).items()
         },
     }
+
+
+def _drift(agent: Agent, rules: Rules) -> dict[str, float]:
+    """Of the models that workflows ask, and of the one that forecasts shortages, once it was asked."""
+    asked = {name: one.name for name, one in rules.models.items()}
+    if forecasts := agent.shortages.model:
+        asked[forecasts.partition("/")[0]] = forecasts
+    return {name: agent.doubt.severity(version) for name, version in asked.items()}
 
 
 KEPT_BACK = ("duplicate", "quarantined")

@@ -9,12 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from agent import assembly
 from agent.errors import Conflict
+from agent.features.shortage_forecast import DAY
 from agent.people.desk import Act
+from agent.shortages import drifting, looking
+from agent.shortages.drifting import EVERY
 from agent.shortages.looking import Shortages
+from agent.store import audit, inbox, issues
+from agent.store.encode import to_us
 from tests import stores
 from tests.api_bench import HOUSE, Bench, bench, until
 from tests.command_line import gatepost_
@@ -40,7 +46,7 @@ async def forecast(plant: Bench, later: int) -> dict[str, Any]:
     agent = plant.agent
     look = Shortages(
         agent.desk, lambda: agent.clock() + later * QUARTER, lambda: agent.config, lambda: agent.rules.facts,
-        assembly.forecaster,
+        assembly.forecaster, agent.doubt.follow,
     )  # fmt: skip
     await look.look()
     (one,) = (await plant.get("/v1/shortages"))["items"]
@@ -94,6 +100,54 @@ async def test_what_runs_short_is_forecast_and_shown(tmp_path: Path):
         sql = "SELECT alarm, detail FROM audit WHERE action = 'model_refused'"
         ((alarm, detail),) = plant.agent.desk.look(lambda reader: list(reader.execute(sql)))
         assert (alarm, "model.onnx" in detail) == (1, True)
+
+
+@pytest.mark.asyncio
+async def test_a_forecast_that_has_drifted_is_said_to_be_in_doubt(tmp_path: Path):
+    """The first week is the measure; another rhythm is one alarm, the list says so until a person accepts it."""
+    history(tmp_path)
+    shutil.copytree(HOUSE / "models/shortage_forecast", tmp_path / "models/shortage_forecast")
+    more: dict[str, Any] = {"shortages": {}, "model_keys": str(HOUSE / "edge_config/trust/models")}
+    async with bench(tmp_path, **more) as plant:
+        await alone(plant)
+        now = to_us(plant.agent.clock()) // issues.SLOT_US
+        await forecast(plant, EVERY - now % EVERY)
+        rows = plant.agent.desk.look(looking.rows)
+        assert {one.place for one in rows} == {RESIN}
+        assert rows[-1].said == pytest.approx(1, abs=0.5)  # of the mean use: it is used all the time
+
+        async def week(idle: float) -> dict[str, Any]:
+            """As if it had been asked like that for the last week, `idle` a share of each day."""
+            head = plant.agent.desk.look(audit.read_head).seq
+            row = rows[-1].model_copy(update={"seq": head, "inputs": [*rows[-1].inputs[:-1], idle]})
+            asked = [row.model_copy(update={"slot": now - n}) for n in range(0, 8 * DAY, EVERY)]
+            written = drifting.ROWS.dump_json(asked)
+            await plant.agent.writer.run(lambda tx: inbox.put_checkpoints(tx, ((looking.ASKED, written),)))
+            await forecast(plant, 1 if now % EVERY != EVERY - 1 else 2)  # no row of its own
+            return dict(await plant.get("/v1/shortages"))
+
+        found = await week(0.0)
+        assert (found["drift"], found["doubt"]) == ("green", "")
+        found = await week(0.6)
+        assert found["drift"] == "alarm"
+        assert "inputs are spread otherwise (PSI: share_idle" in found["doubt"]
+        assert "what it forecasts is in doubt" in found["doubt"]
+        assert (await week(0.6))["drift"] == "alarm"
+        told = {
+            one: await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", one) for one in ("shortages", "status")
+        }
+        assert "IN DOUBT: shortage_forecast/1: inputs" in told["shortages"].out
+        assert "drift   shortage_forecast/1: " in told["status"].out
+        async with httpx.AsyncClient() as client:
+            figures = (await client.get(plant.management + "/metrics")).text
+        assert 'gatepost_model_drift{model="shortage_forecast"} 2' in figures
+
+        await plant.agent.doubt.accept("shortage_forecast", Act("anna", "two shifts from now on"))
+        assert (await plant.get("/v1/shortages"))["doubt"] == ""
+        assert (await week(0.6))["drift"] == "green"
+        sql = "SELECT action, alarm FROM audit WHERE action LIKE 'drift%' ORDER BY seq"
+        trail = plant.agent.desk.look(lambda reader: list(reader.execute(sql)))
+        assert trail == [("drift_measure", 0), ("drift_alarm", 1), ("drift_accepted", 0), ("drift_measure", 0)]
 
 
 @pytest.mark.asyncio

@@ -258,12 +258,12 @@ def test_the_likeliest_shortage_is_shown_first():
     """With its figures by hour and its age; before any forecast there is nothing."""
     short, fine = (_told(material, chance) for material, chance in (("Z", 0.7), ("A", 0.1)))
     slot = MONDAY
-    found = shown(Kept(slot=slot, outlooks=[fine, short]), begin_of(slot) + 2 * QUARTER, FACTS.units)
+    found = shown(Kept(slot=slot, outlooks=[fine, short]), {}, begin_of(slot) + 2 * QUARTER, FACTS.units)
     assert [one["material"] for one in found["items"]] == ["Z", "A"]
     assert found["items"][0]["unit"] == "KG"
     assert (found["items"][0]["horizons"][1]["at_most"], found["stale"]) == (7.0, False)
-    assert shown(Kept(slot=slot), begin_of(slot) + 4 * QUARTER, FACTS.units)["stale"]
-    assert shown(None, begin_of(slot), FACTS.units)["items"] == []
+    assert shown(Kept(slot=slot), {}, begin_of(slot) + 4 * QUARTER, FACTS.units)["stale"]
+    assert shown(None, {}, begin_of(slot), FACTS.units)["items"] == []
     assert likely(Kept(slot=slot, outlooks=[fine, short])) == 1
 
 
