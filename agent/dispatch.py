@@ -173,10 +173,9 @@ class Dispatch:
         now = to_us(self._clock())
         due = lanes.next_due(self._reader, self.name, now)
         seconds = (due - now) / 1e6 + 0.001 if due is not None else None
-        try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 loses a cancellation that comes with it
+                await self._woken.wait()
 
     # one posting
 
@@ -289,7 +288,8 @@ class Dispatch:
         until = time.monotonic() + seconds
         if self._taken > len(self._flying) and not self._writer.figures.trouble:
             with suppress(StoreError, TimeoutError):  # behind it what the commit under way claims is known
-                await asyncio.wait_for(self._writer.submit(lambda tx: None, gives_way=True), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._writer.submit(lambda tx: None, gives_way=True)
         if self._flying:
             _, late = await asyncio.wait(set(self._flying), timeout=max(0.0, until - time.monotonic()))
             for task in late:

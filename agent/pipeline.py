@@ -193,7 +193,8 @@ class Process:
             self._more |= self.arrived.is_set()
             self.arrived.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.arrived.wait(), left)
+                async with asyncio.timeout(left):  # `wait_for` of Python 3.11 loses a cancellation that comes with it
+                    await self.arrived.wait()
 
     def _give_turn(self) -> None:
         """Also on the writer's thread, at the end of what a slice writes: the same commit may decide what is asked."""

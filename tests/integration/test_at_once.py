@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -244,6 +245,28 @@ async def test_a_slice_lets_a_question_pass(tmp_path: Path, monkeypatch: pytest.
         assert len(await one.settled(50)) == 50
         assert by_process["line"] == 40
         assert by_process["gatepost"] < 5, "now and then one comes in the moment in which a slice is handed over"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+async def test_a_stop_that_comes_with_an_arrival_or_an_answer_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+):
+    """Woken, and cancelled in the same moment or so many steps of the loop later: who rests or waits does not go on."""
+    monkeypatch.setattr(pipeline, "LONGEST_S", 600)
+    async with served(tmp_path) as one:
+        one.process.busy_since = time.monotonic() - 600
+        rests, waits = asyncio.create_task(one.process._let_pass()), asyncio.create_task(one.dispatch._wait())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        one.process.arrived.set()
+        one.dispatch.wake()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        rests.cancel()
+        waits.cancel()
+        await asyncio.wait({rests, waits}, timeout=5)
+        assert rests.done()
+        assert waits.done()
 
 
 async def test_what_cannot_be_decided_at_once_keeps_no_place_at_the_target(tmp_path: Path):
