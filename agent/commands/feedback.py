@@ -23,7 +23,7 @@ from agent.commands.training import models
 from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
 from agent.features import row
 from agent.features.row import Value
-from agent.oversight import contest, order_outcomes
+from agent.oversight import contest, order_outcomes, past_use
 from agent.oversight.promotion import challenge as to_challenger
 from agent.oversight.rows import Rows, numbers_of
 from agent.scoring import registry
@@ -241,7 +241,7 @@ def challenge(*, name: str, version: str | None, none: bool, yes: bool, place: P
     """Ask VERSION of the model NAME in shadow, about everything that the champion decides from now on.
 
     It sees the same features, behind the champion and without any effect; what it says is kept, for `gatepost models
-    compare`. With --none the shadow ends.
+    compare`. With --none the shadow ends. A model that forecasts is only named: comparing makes the forecasts anew.
 
     \b
     Examples:
@@ -253,7 +253,10 @@ def challenge(*, name: str, version: str | None, none: bool, yes: bool, place: P
     shelf = shelf_of(place)
     if version is not None:
         tried(shelf, name, version)
+    forecasts = shelf.kinds.get(name) == past_use.KIND
     what = f"{name}/{version} in shadow" if version else f"no version of {name} in shadow any more"
+    if forecasts:
+        what = f"{name}/{version} as challenger" if version else f"no challenger of {name} any more"
     if not yes and sys.stdin.isatty():
         click.confirm(f"Ask {what}, as {asked.by}?", abort=True)
     answer = Reach(place, asked).act(
@@ -263,6 +266,10 @@ def challenge(*, name: str, version: str | None, none: bool, yes: bool, place: P
     )
     by = answer.get("by", asked.by) if isinstance(answer, dict) else asked.by
     unasked = "" if name in shelf.features else "; no workflow of the configuration asks this model"
+    if forecasts and version:
+        unasked = (
+            f"; no shadow is needed: `gatepost models compare {name}` makes the forecasts of the last weeks by both"
+        )
     show.say(f"asked: {what} (by {by}: {asked.reason}){unasked}")
 
 

@@ -145,3 +145,12 @@ def test_only_a_model_of_shortages_is_compared_by_use(config: Path):
     forecasts_moved(config.parent / "models", "5", 0.0, quantiles=[0.04, *QUANTILES[1:]])
     ran = models(config, "compare", NAME, "1", "5")
     assert (ran.code, "shortage_forecast/5 does not take and tell what forecasts" in ran.out) == (1, True), ran.out
+
+
+def test_a_challenger_that_forecasts_is_named_and_no_shadow_is_claimed(config: Path):
+    """The command says where the comparison comes from; taken away it is named no more."""
+    said = " ".join(models(config, "challenge", NAME, "2", "--reason", "trained on October").out.split())
+    assert f"asked: {NAME}/2 as challenger (by " in said
+    assert f"no shadow is needed: `gatepost models compare {NAME}`" in said
+    said = models(config, "challenge", NAME, "--none", "--reason", "no better").out
+    assert f"asked: no challenger of {NAME} any more" in said
