@@ -41,6 +41,7 @@ from agent.masterdata.entities import Fact
 from agent.ports import Batch, Clock, Event, GivesReceipts, Receipt
 from agent.store import awaited, file, inbox, masterdata
 from agent.store.encode import to_us
+from agent.store.queue import rest_s
 from agent.store.transaction import Transaction
 from agent.store.underway import ARRIVALS, Underway
 from agent.store.writer import Writer
@@ -51,8 +52,6 @@ FEW = 8  # events decided in the commit that stores them: a millisecond or two o
 FEW_BYTES = 32 << 10  # of payload, all of them together
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
 SLICE = 16  # the same while somebody asks and waits for the answer
-GIVES_WAY = 2.0  # then the backlog rests after each slice, so many times as long as it took
-LONGEST_S = 0.25  # of such a rest
 NO_EVENTS = 0, 0  # first and last
 ALONE = 2  # lives that ended at a batch: from then on its events are decided one by one
 GIVEN_UP = 3  # lives that ended at one event
@@ -183,11 +182,11 @@ class Process:
             await self.arrived.wait()
 
     async def _let_pass(self) -> None:
-        """Between two slices: what is asked meanwhile is decided in the commit that stores it, or else at once."""
+        """Rest between two slices: what is asked meanwhile is decided in the commit that stores it, or else at once."""
         await self._written()
         self._give_turn()
         now = time.monotonic()
-        until = now + min(LONGEST_S, GIVES_WAY * (now - self.busy_since)) if self.busy_since else now
+        until = now + rest_s(now - self.busy_since) if self.busy_since else now
         self.busy_since = 0.0
         while (left := until - time.monotonic()) > 0 and not inbox.undecided_own(self._reader, 1):
             self._more |= self.arrived.is_set()

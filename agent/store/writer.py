@@ -36,7 +36,9 @@ log = logging.getLogger("gatepost.store")
 LINGER_S = 0.002  # under a load of arrivals only: let a few more of them share the commit
 ENOUGH = 512 << 10  # bytes of arrivals in one commit: with more of them, whoever asks meanwhile waits longer
 ENOUGH_S = 0.1  # how long a sender that can wait holds back at most: where flushes are slow, large commits are right
-ASKED_S = 1.0  # the same while somebody asks: answers of the ERP would stand behind all that goes little by little then
+HELD_BACK_S = (
+    1.0  # the same while somebody asks: answers of the ERP would stand behind all that goes little by little then
+)
 QUIET = 2  # jobs in one commit; where there are more, the writer has enough to do
 LOOK_EVERY_S = 0.25  # at free space and the size of the write-ahead log
 WAL_ALARM = 64 << 20  # bytes
@@ -154,7 +156,7 @@ class Writer:
         """
         with self._changed:
             if timeout != 0:
-                enough, most_s = (self._queue.little, ASKED_S) if self._queue.asked() else (ENOUGH, ENOUGH_S)
+                enough, most_s = (self._queue.little, HELD_BACK_S) if self._queue.asked() else (ENOUGH, ENOUGH_S)
                 self._changed.wait_for(lambda: self._queue.bytes < enough or self.failed is not None, most_s)
             if self._queue.bytes and not self._changed.wait_for(lambda: self._has_room(size), timeout):
                 return False

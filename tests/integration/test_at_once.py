@@ -21,7 +21,7 @@ from agent.isa95 import SegmentResponse
 from agent.judging.judgement import Verdict
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery, Event
-from agent.store import awaited, file, outbox, postings
+from agent.store import awaited, file, outbox, postings, queue
 from agent.store.keys import idempotency_key
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -230,7 +230,7 @@ async def test_a_slice_lets_a_question_pass(tmp_path: Path, monkeypatch: pytest.
     """A backlog is worked off while questions follow each other: they are decided in the commits that store them."""
     monkeypatch.setattr(pipeline, "SLICE", 2)
     monkeypatch.setattr(pipeline, "BATCH", 2)
-    monkeypatch.setattr(pipeline, "GIVES_WAY", 1e6)
+    monkeypatch.setattr(queue, "GIVES_WAY", 1e6)
     async with desk(tmp_path) as one:
         decide, by_process = one.process._decide, Counter[str]()
 
@@ -252,7 +252,7 @@ async def test_a_stop_that_comes_with_an_arrival_or_an_answer_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ):
     """Woken, and cancelled in the same moment or so many steps of the loop later: who rests or waits does not go on."""
-    monkeypatch.setattr(pipeline, "LONGEST_S", 600)
+    monkeypatch.setattr(queue, "LONGEST_S", 600)
     async with served(tmp_path) as one:
         one.process.busy_since = time.monotonic() - 600
         rests, waits = asyncio.create_task(one.process._let_pass()), asyncio.create_task(one.dispatch._wait())

@@ -175,7 +175,7 @@ def test_an_answer_of_the_erp_does_not_stand_behind_a_session_that_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """While somebody asks, a sender that can wait holds back where one commit's worth of that time is queued."""
-    monkeypatch.setattr(writer_module, "ASKED_S", 60)
+    monkeypatch.setattr(writer_module, "HELD_BACK_S", 60)
     written: list[str] = []
     writer = Writer(tmp_path / "gp.db", Clock())
     writer._changed = door = Watched()
