@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -67,14 +69,21 @@ async def alone(plant: Bench) -> None:
     await until(stocks)
 
 
+@asynccontextmanager
+async def forecasting(folder: Path) -> AsyncIterator[Bench]:
+    """A plant with a history of use, a model of its own, and a look at shortages only when it is asked for."""
+    history(folder)
+    shutil.copytree(HOUSE / "models/shortage_forecast", folder / "models/shortage_forecast")
+    more: dict[str, Any] = {"shortages": {}, "model_keys": str(HOUSE / "edge_config/trust/models")}
+    async with bench(folder, **more) as plant:
+        await alone(plant)
+        yield plant
+
+
 @pytest.mark.asyncio
 async def test_what_runs_short_is_forecast_and_shown(tmp_path: Path):
     """By the shipped model, to people and programs; a version that was tampered with leaves it to the profile."""
-    history(tmp_path)
-    shutil.copytree(HOUSE / "models/shortage_forecast", tmp_path / "models/shortage_forecast")
-    more: dict[str, Any] = {"shortages": {}, "model_keys": str(HOUSE / "edge_config/trust/models")}
-    async with bench(tmp_path, **more) as plant:
-        await alone(plant)
+    async with forecasting(tmp_path) as plant:
         one = await forecast(plant, 1)
         stocks = plant.agent.rules.facts.stocks.values()
         lies = [float(stock.quantity) for stock in stocks if (stock.material, stock.storage_location) == RESIN]
@@ -105,11 +114,7 @@ async def test_what_runs_short_is_forecast_and_shown(tmp_path: Path):
 @pytest.mark.asyncio
 async def test_a_forecast_that_has_drifted_is_said_to_be_in_doubt(tmp_path: Path):
     """The first week is the measure; another rhythm is one alarm, the list says so until a person accepts it."""
-    history(tmp_path)
-    shutil.copytree(HOUSE / "models/shortage_forecast", tmp_path / "models/shortage_forecast")
-    more: dict[str, Any] = {"shortages": {}, "model_keys": str(HOUSE / "edge_config/trust/models")}
-    async with bench(tmp_path, **more) as plant:
-        await alone(plant)
+    async with forecasting(tmp_path) as plant:
         now = to_us(plant.agent.clock()) // issues.SLOT_US
         await forecast(plant, EVERY - now % EVERY)
         rows = plant.agent.desk.look(looking.rows)
