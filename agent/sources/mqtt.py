@@ -224,14 +224,17 @@ class MqttSource:
             self._session.loop_write()
 
     def _send_stored(self, link: Link | None) -> None:
+        self._acknowledge(link)
+        if self._up_at is not None:
+            self.receipts.publish(self._session)
+
+    def _acknowledge(self, link: Link | None) -> None:
         """Cork the acknowledgements of what is committed; those of an older connection go nowhere."""
         while self._acks:
             owner, acks = self._acks.popleft()
             if owner is link and link is not None:
                 link.send(acks)
                 link.owed -= len(acks) // 4
-        if self._up_at is not None:
-            self.receipts.publish(self._session)
 
     def _deliver(self, intake: Intake, link: Link | None, arrivals: Arrivals) -> None:
         now = self._clock()
@@ -300,6 +303,7 @@ class MqttSource:
         link, self._link, self._up_at = self._link, None, None
         self._status["connected"] = False
         if link is not None and not link.closed:
+            self._acknowledge(link)  # what was committed since the last round need not come again
             self._session.disconnect()  # the session, and what is not acknowledged, stays at the broker
             link.close()
 

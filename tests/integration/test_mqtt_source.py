@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from agent.ports import Batch
 from agent.sources.mqtt import Pace
 from simulators.broker import free_port
-from tests.mqtt_bench import QUICK, Script, Shelf, mosquitto, publish, running, source, until
+from tests.mqtt_bench import DEADLINE, QUICK, Script, Shelf, mosquitto, publish, running, source, until
 
 V311_CONNACK, V311_SUBACK = b"\x20\x02\x01\x00", b"\x90\x03ID\x01"
 VERSIONS = pytest.mark.parametrize("version", ["3.1.1", "5"])
@@ -36,12 +38,39 @@ async def test_nothing_is_acknowledged_before_it_is_stored(tmp_path: Path, versi
             assert {(delivery.properties or {}).get("dup") for delivery in again.deliveries} == {"1"}
             await until(lambda: mqtt.status()["in_flight"] == 0)
             await publish(broker.port, [b"last"])
-            await until(lambda: again.payloads[-1] == b"last")
+            await until(lambda: again.payloads[-1] == b"last" and mqtt.status()["in_flight"] == 0)
         third = Shelf()
         async with running(source(broker.port, version=version), third):
             await publish(broker.port, [b"new"])
             await until(lambda: third.payloads)
         assert third.payloads == [b"new"]
+
+
+class LastMinute(Shelf):
+    """Commits only once the source has been told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+
+    def put(self, batch: Batch, timeout: float | None = None) -> bool:
+        if batch.deliveries:
+            self.told.wait(DEADLINE)
+        return super().put(batch, timeout)
+
+
+async def test_what_is_committed_while_it_stops_is_acknowledged(tmp_path: Path):
+    """A calm stop acknowledges what was committed in its last moment: it does not come again."""
+    async with mosquitto(tmp_path) as broker:
+        shelf = LastMinute()
+        async with running(source(broker.port), shelf):
+            await publish(broker.port, [b"last"])
+            asyncio.get_running_loop().call_later(0, shelf.told.set)  # runs after the cancellation below
+        third = Shelf()
+        async with running(source(broker.port), third):
+            await publish(broker.port, [b"new"])
+            await until(lambda: third.payloads)
+        assert (shelf.payloads, third.payloads) == ([b"last"], [b"new"])
 
 
 async def test_messages_sent_while_the_agent_is_away_arrive_in_order(tmp_path: Path):
