@@ -92,7 +92,8 @@ def seen(*, id: int, place: Place, asked: Asked) -> None:
 def reverse(*, document: str, yes: bool, place: Place, asked: Asked) -> None:
     """Take back a booked document, by a posting of its own that you sign.
 
-    DOCUMENT is as `gatepost trace` shows it. A document can be taken back once.
+    DOCUMENT is as `gatepost trace` shows it. A document is taken back once; where that came to nothing (refused, or a
+    dry run), it can be asked again.
 
     \b
     Example:

@@ -20,7 +20,6 @@ from agent.ports import REVERSIBLE, Clock, Kind
 from agent.store import approvals, audit, awaited, file, inbox, lists, notices, outbox, pauses, postings, reversals
 from agent.store.approvals import Signature, once
 from agent.store.jobs import Job
-from agent.store.keys import idempotency_key
 from agent.store.trace import trace
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -186,7 +185,10 @@ class Desk:
 
 
 def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
-    """The posting that takes back `document`; a document can be taken back once. Raises NotFound, Conflict."""
+    """The posting that takes back `document`; it is taken back once, and asked again where that came to nothing.
+
+    Raises NotFound, Conflict.
+    """
     rows: list[Any] = tx.execute("SELECT id FROM posting WHERE document = ? LIMIT 2", (document,)).fetchall()
     if not rows:
         raise NotFound(f"no posting of this agent booked document {document!r}; `gatepost trace` finds documents")
@@ -198,24 +200,34 @@ def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
         raise Conflict(f"{document} is itself a reversal; post the report again instead")
     if one.kind not in REVERSIBLE:
         raise Conflict(f"{document}: the {one.kind.value} of posting {one.id} has no reversal; mend it in the ERP")
-    key = idempotency_key(f"reversal:{one.idempotency_key}", "reverse", one.target)
-    done = tx.execute("SELECT posting_id FROM idempotency WHERE idempotency_key = ?", (key,)).fetchone()
-    other = done[0] if done is not None else reversals.of(tx.connection, one.idempotency_key)
-    if other is not None:
-        raise Conflict(f"{document} is already being taken back by posting {other}", by=tx.last_actor(other))
+    _refuse_under_way(tx, document, reversals.of(tx.connection, one.idempotency_key))
     payload = {
         "of_kind": one.kind.value, "document": document, "order": one.payload.get("order", ""),
         "posting_date": one.payload.get("posting_date", ""), "reason": act.reason, "of_key": one.idempotency_key,
     }  # fmt: skip
     new = postings.NewPosting(
         event_id=one.event_id, workflow="reverse", kind=Kind.REVERSAL, target=one.target, ordering_key=one.ordering_key,
-        line=original.line, idempotency_key=key, payload=payload, value=original.value, policy="signed",
+        line=original.line, idempotency_key=reversals.key_of_next(tx.connection, one.idempotency_key, one.target),
+        payload=payload, value=original.value, policy="signed",
     )  # fmt: skip
     posting_id, state = postings.add(tx, new)
     tx.execute("UPDATE posting SET approved = 1 WHERE id = ?", (posting_id,))
     detail = {"meaning": "reverse", "reason": act.reason, "document": document, "posting": posting_id}
     tx.audit("reversal_signed", detail, actor=act.by, event_id=one.event_id, posting_id=posting_id)
     return {"id": posting_id, "state": state, "document": document, "by": act.by}
+
+
+def _refuse_under_way(tx: Transaction, document: str, other: int | None) -> None:
+    """What one posting takes back no second one does. Raises Conflict."""
+    if other is None:
+        return
+    words = f"{document} is already being taken back by posting {other}"
+    if tx.execute("SELECT state FROM posting WHERE id = ?", (other,)).get == "dead":
+        words += (
+            f", which the ERP refused: `gatepost deadletter replay {other}` sends it again, and after `gatepost "
+            f"deadletter refuse {other}` it can be asked anew"
+        )
+    raise Conflict(words, by=tx.last_actor(other))
 
 
 def look(path: Path, at: Look[T]) -> T:

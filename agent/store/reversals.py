@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 from typing import Any, Final
 
 import apsw
+
+from agent.store.keys import idempotency_key
 
 _TAKES_BACK: Final = (
     "SELECT id FROM posting WHERE kind = 'reversal' AND json_extract(payload, '$.of_key') = ? "
@@ -24,6 +27,16 @@ def of(connection: apsw.Connection, key: str) -> int | None:
     """The posting that took back, or is about to take back, what was booked under this idempotency key."""
     row: Any = connection.execute(_TAKES_BACK, (key,)).fetchone()
     return int(row[0]) if row else None
+
+
+def key_of_next(connection: apsw.Connection, key: str, target: str) -> str:
+    """The idempotency key under which a person asks for it: of the first ask, or anew after those that came to nothing.
+
+    That none of these is booked says `of`, and the database (schema.VERSION_10) refuses a second one that is.
+    """
+    keys = (idempotency_key(f"reversal:{key}", "reverse", target, number) for number in count())
+    known = "SELECT 1 FROM idempotency WHERE idempotency_key = ?"
+    return next(one for one in keys if connection.execute(known, (one,)).fetchone() is None)
 
 
 def of_postings(connection: apsw.Connection, postings: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -276,7 +276,25 @@ VERSION_9 = """
 CREATE INDEX posting_keeps ON posting (id) WHERE kind = 'stock_transfer' OR kind = 'batch_status';
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9)
+VERSION_10 = """
+-- A document is taken back once: whoever asks again does so after the one before was refused or only simulated.
+CREATE TRIGGER taken_back_once_asked BEFORE INSERT ON posting
+WHEN new.kind = 'reversal' AND new.state <> 'held'
+AND EXISTS (SELECT 1 FROM posting WHERE kind = 'reversal'
+  AND json_extract(payload, '$.of_key') = json_extract(new.payload, '$.of_key')
+  AND state <> 'held' AND state <> 'refused' AND state <> 'superseded' AND state <> 'simulated')
+BEGIN SELECT raise(ABORT, 'a document is taken back once'); END;
+CREATE TRIGGER taken_back_once_signed BEFORE UPDATE OF state ON posting
+WHEN new.kind = 'reversal' AND old.state = 'held' AND new.state = 'ready'
+AND EXISTS (SELECT 1 FROM posting WHERE kind = 'reversal' AND id <> new.id
+  AND json_extract(payload, '$.of_key') = json_extract(new.payload, '$.of_key')
+  AND state <> 'held' AND state <> 'refused' AND state <> 'superseded' AND state <> 'simulated')
+BEGIN SELECT raise(ABORT, 'a document is taken back once'); END;
+"""
+
+MIGRATIONS = (
+    VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10,
+)  # fmt: skip
 """Each entry moves the file from version i to i + 1. Only additions: the release before can still read the file."""
 
 

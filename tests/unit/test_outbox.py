@@ -373,6 +373,61 @@ def test_a_document_that_two_postings_carry_is_not_taken_back(writer: Writer):
         writer.call(lambda tx: reverse(tx, "2026/1", Act("ann", "wrong batch")))
 
 
+def _ask(writer: Writer, by: str = "ann") -> int:
+    """Somebody takes the document back."""
+    return int(writer.call(lambda tx: reverse(tx, "2026/1", Act(by, "wrong batch")))["id"])
+
+
+def _refused(writer: Writer, asked: int) -> None:
+    writer.call(lambda tx: outbox.refuse(tx, asked, by="ben", reason="not so"))
+
+
+def _simulated(writer: Writer, asked: int) -> None:
+    assert claim(writer, admit=lambda _: outbox.Simulate()) == []
+
+
+def _dead_and_refused(writer: Writer, asked: int) -> None:
+    """SAP said no: while that can be sent again nobody asks anew."""
+    (sent,) = claim(writer)
+    writer.call(lambda tx: outbox.dead(tx, sent.posting, "the period is closed"))
+    with pytest.raises(Conflict, match=f"the ERP refused: `gatepost deadletter replay {asked}`"):
+        _ask(writer)
+    _refused(writer, asked)
+
+
+@pytest.mark.parametrize("came_to_nothing", [_refused, _simulated, _dead_and_refused])
+def test_a_reversal_that_came_to_nothing_is_asked_anew(writer: Writer, came_to_nothing):
+    """Refused by a person or the ERP, or a dry run: another one may be asked, and only one is ever booked."""
+    add(writer, posting(1))
+    _acknowledge(writer, claim(writer)[0], "2026/1")
+    first = _ask(writer)
+    with pytest.raises(Conflict, match=f"already being taken back by posting {first}"):
+        _ask(writer, "ben")
+    came_to_nothing(writer, first)
+    second = _ask(writer)
+    (sent,) = claim(writer)
+    assert sent.posting.id == second
+    _acknowledge(writer, sent, "2026/2")
+    with pytest.raises(Conflict, match=f"already being taken back by posting {second}"):
+        _ask(writer)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["signed", "asked"])
+def test_the_database_refuses_a_second_reversal_of_a_document(writer: Writer, held: bool):
+    """Whatever the code before it thinks: what another posting takes back joins no lane."""
+    back: dict[str, Any] = {
+        "kind": Kind.REVERSAL,
+        "payload": {"of_kind": "goods_issue", "document": "2026/1", "of_key": "K"},
+    }
+    add(writer, posting(1, **back))
+    other = posting(2, "order/2", reasons=("value",) if held else (), **back)
+    (second,) = add(writer, other) if held else (0,)
+    join = (lambda tx: outbox.approved(tx, second, {}, by="ann")) if held else (lambda tx: postings.add(tx, other))
+    with pytest.raises(apsw.ConstraintError, match="taken back once"):
+        writer.call(join)
+    assert len(claim(writer)) == 1
+
+
 def test_what_a_lookup_finds_was_sent_once(writer: Writer, clock: Clock):
     """Looking is no attempt: the number of tries is the number of times it was sent."""
     (one,) = add(writer, posting(1))
