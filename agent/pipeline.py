@@ -41,7 +41,6 @@ from agent.masterdata.entities import Fact
 from agent.ports import Batch, Clock, Event, GivesReceipts, Receipt
 from agent.store import awaited, file, inbox, masterdata
 from agent.store.encode import to_us
-from agent.store.queue import rest_s
 from agent.store.transaction import Transaction
 from agent.store.underway import ARRIVALS, Underway
 from agent.store.writer import Writer
@@ -51,7 +50,7 @@ log = logging.getLogger("gatepost.pipeline")
 FEW = 8  # events decided in the commit that stores them: a millisecond or two of the writer
 FEW_BYTES = 32 << 10  # of payload, all of them together
 BATCH = 512  # events decided per commit: some 15 milliseconds of the event loop
-SLICE = 16  # the same while somebody asks and waits for the answer
+SLICE = 8  # the same while somebody asks and waits for the answer: in a commit of their own, which gives way
 NO_EVENTS = 0, 0  # first and last
 ALONE = 2  # lives that ended at a batch: from then on its events are decided one by one
 GIVEN_UP = 3  # lives that ended at one event
@@ -159,10 +158,10 @@ class Process:
 
     async def _step(self) -> None:
         """Judge the next batch while the one before is being written; with nothing to judge, wait."""
-        if self.waiters.expected or (self._ahead and self._ahead.lends):
-            await self._let_pass()
         look = self._more or self.arrived.is_set()
         self.arrived.clear()
+        if look and self.waiters.expected and not self.look_again and await self._slice():
+            return
         self._has_turn = self._has_turn or self._turn.acquire(blocking=False)
         if not self._has_turn:
             self._more = True  # arrivals are being decided; then it is our turn
@@ -181,22 +180,30 @@ class Process:
             self._give_turn()
             await self.arrived.wait()
 
-    async def _let_pass(self) -> None:
-        """Rest between two slices: what is asked meanwhile is decided in the commit that stores it, or else at once."""
+    async def _slice(self) -> bool:
+        """While somebody asks: decide a few of what waits, in a commit that gives way. False: none waits, or it cannot.
+
+        Between two of them nobody has the turn, so what is asked is decided in the commit that stores it.
+        """
         await self._written()
-        self._give_turn()
-        now = time.monotonic()
-        until = now + rest_s(now - self.busy_since) if self.busy_since else now
         self.busy_since = 0.0
-        while (left := until - time.monotonic()) > 0 and not inbox.undecided_own(self._reader, 1):
-            self._more |= self.arrived.is_set()
-            self.arrived.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):  # `wait_for` of Python 3.11 loses a cancellation that comes with it
-                    await self.arrived.wait()
+        self._give_turn()
+        asked = bool(inbox.undecided_own(self._reader, 1))
+        if not (asked or inbox.undecided(self._reader, 1)):
+            return False
+        self._more = True
+        claims = Claims(self._dispatches.values())
+        try:
+            job = self._writer.submit(partial(self._decide_slice, claims), gives_way=not asked)
+            decided = await committed(job, claims)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001  # told of each event alone, where it is judged alone
+            return False
+        self._note(decided or ())
+        return decided is not None
 
     def _give_turn(self) -> None:
-        """Also on the writer's thread, at the end of what a slice writes: the same commit may decide what is asked."""
         if self._has_turn:
             self._has_turn = False
             self._turn.release()
@@ -233,11 +240,11 @@ class Process:
     def _patient_since(self) -> int:
         return to_us(self._clock() - self.rules.patience)
 
-    def _judge(self, events: Sequence[Event], memory: Memory | None = None) -> Judgement:
+    def _judge(self, events: Sequence[Event], memory: Memory, at: str | None = None) -> Judgement:
         today = self.rules.facts.plant.day(self._clock())
-        self._underway.begin(str(events[0].id) if memory is None else ARRIVALS)
+        self._underway.begin(at or str(events[0].id))
         try:
-            return judge(events, self.rules, memory or self, today, self.reconciled_us, self.live())
+            return judge(events, self.rules, memory, today, self.reconciled_us, self.live())
         finally:
             self._underway.end()
 
@@ -252,22 +259,24 @@ class Process:
             if await self._written():
                 await self._one_by_one(events)
         elif await self._written():
-            lends = self.waiters.expected and not judgement.learnt
-            commit = asyncio.create_task(self._commit(judgement, lends=lends))
-            self._ahead = _Ahead(events, judgement, commit, lends)
+            self._ahead = _Ahead(events, judgement, asyncio.create_task(self._commit(judgement)))
             await asyncio.sleep(0)  # it is on its way, and what the commit before claimed is sent
 
     def _judged(self, events: Sequence[Event]) -> Judgement | None:
         """None: one of them cannot be judged, or lives ended at this batch; each is judged alone."""
-        if self._underway.ended(str(events[0].id)) >= ALONE:
+        if self._lives_ended(events):
             return None
         try:
-            return self._judge(events)
+            return self._judge(events, self)
         except STORE:
             raise
         except Exception:  # whatever one event holds costs that event, never the batch
             log.exception("events %d to %d could not be judged, each is judged alone", events[0].id, events[-1].id)
             return None
+
+    def _lives_ended(self, events: Sequence[Event]) -> bool:
+        """At this batch, and more than once: each of them is judged alone."""
+        return self._underway.ended(str(events[0].id)) >= ALONE
 
     def _judged_alone(self, event: Event) -> Judgement:
         """Of what cannot be judged: that it goes into quarantine."""
@@ -276,7 +285,7 @@ class Process:
             why = f"the agent ended {ended} times while it decided about this"
             return Judgement([quarantined(event, "ended_the_agent", why)])
         try:
-            return self._judge([event])
+            return self._judge([event], self)
         except STORE:
             raise
         except Exception as error:  # as above: the line goes on, a person looks
@@ -319,14 +328,12 @@ class Process:
             if let_in:
                 return  # what waited comes before the next event
 
-    async def _commit(self, judgement: Judgement, *, lends: bool = False) -> int:
+    async def _commit(self, judgement: Judgement) -> int:
         claims, since = Claims(self._dispatches.values()), self._patient_since()
 
         def job(tx: Transaction) -> int:
             let_in = verdicts.write(tx, judgement, since)
             claims.make(tx)
-            if lends:
-                self._give_turn()
             return let_in
 
         let_in = await committed(self._writer.submit(job), claims)
@@ -342,7 +349,29 @@ class Process:
         if self.receipts:
             self._give_receipts(verdicts)
 
-    # in the commit that stores them
+    # on the writer's thread: in a commit of their own, and in the one that stores them
+
+    def _decide_slice(self, claims: Claims, tx: Transaction) -> Sequence[Verdict] | None:
+        """Decide a few events and write what became of them. None: what comes is nothing for this, `run` must do it.
+
+        May run again: see `Writer`.
+        """
+        if not self._turn.acquire(blocking=False):
+            return None
+        self.busy_since = time.monotonic()
+        try:
+            events = inbox.undecided_own(tx.connection, SLICE) or inbox.undecided(tx.connection, SLICE)
+            if not events:
+                return ()
+            if self._lives_ended(events) or any("masterdata" in one.properties for one in events):
+                return None
+            judgement = self._judge(events, verdicts.Inside(tx.connection))
+            verdicts.write(tx, judgement, self._patient_since())
+            claims.make(tx)
+            return judgement.verdicts
+        finally:
+            self.busy_since = 0.0
+            self._turn.release()
 
     def _follow_arrivals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -374,12 +403,12 @@ class Process:
         events = inbox.undecided(tx.connection, FEW + 1)
         self._at_once.left = not quiet or len(events) > FEW
         if self._at_once.left:
-            events = inbox.undecided_own(tx.connection, FEW + 1)
-        if not 0 < len(events) <= FEW or any(_stored_first(event.properties) for event in events):
+            events = inbox.undecided_own(tx.connection, FEW)  # where there are more: the others in the next commit
+        if not events or any(_stored_first(event.properties) for event in events):
             return False
         if sum([len(event.payload) for event in events]) > FEW_BYTES:
             return False
-        judgement = self._judge(events, verdicts.Inside(tx.connection))
+        judgement = self._judge(events, verdicts.Inside(tx.connection), ARRIVALS)
         verdicts.write(tx, judgement, self._patient_since())
         self._at_once.verdicts = judgement.verdicts
         self._at_once.claims.make(tx, len(events) + 1)  # one more shows whether others are due
@@ -425,7 +454,6 @@ class _Ahead(NamedTuple):
     events: Sequence[Event]
     judgement: Judgement
     commit: asyncio.Task[int]
-    lends: bool  # it gives the turn away: nothing is judged on top of it
 
     @property
     def ids(self) -> tuple[int, int]:

@@ -85,16 +85,11 @@ class Queue:
         flush = seconds - sum(one.took_s for one in entries)
         self.little = round(LITTLE * min(MOST, max(1.0, flush / QUICK_S)))
         if took := sum(one.took_s for one in entries if one.gives_way):
-            self._rests_until = time.monotonic() + rest_s(took)
+            self._rests_until = time.monotonic() + min(LONGEST_S, GIVES_WAY * took)
 
     @property
     def _rest_s(self) -> float:
         return max(0.0, self._rests_until - time.monotonic()) if self.asked() else 0.0
-
-
-def rest_s(took: float) -> float:
-    """How long what gives way rests after so many seconds of work."""
-    return min(LONGEST_S, GIVES_WAY * took)
 
 
 def _out_of(jobs: deque[Entry], *, arrivals: bool, room: int | None = None) -> list[Entry]:

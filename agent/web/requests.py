@@ -81,8 +81,8 @@ def new_router(route: type[APIRoute] = StrictRoute, *, in_schema: bool = True) -
     )
 
 
-def agent_of(request: Request) -> Agent:
-    """The agent behind this API."""
+async def agent_of(request: Request) -> Agent:
+    """The agent behind this API. Async, because FastAPI sends a plain function to a thread, and waits for it."""
     agent: Agent = request.app.state.agent
     return agent
 

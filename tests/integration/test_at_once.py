@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from agent.isa95 import SegmentResponse
 from agent.judging.judgement import Verdict
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery, Event
-from agent.store import awaited, file, outbox, postings, queue
+from agent.store import awaited, file, inbox, outbox, postings
 from agent.store.keys import idempotency_key
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -204,8 +202,13 @@ async def test_what_is_asked_is_decided_in_the_commit_that_stores_it_though_othe
 ):
     """Two full batches share its commit, and nothing takes what waits from disk: the question has its answer."""
     monkeypatch.setattr(pipeline, "FEW", 2)
+
+    async def nothing() -> bool:
+        return False
+
     async with desk(tmp_path) as one:
         monkeypatch.setattr(one.process, "_next", lambda: ())
+        monkeypatch.setattr(one.process, "_slice", nothing)
         async with busy(one.writer):
             one.put(*(report(number) for number in range(1, 5)))
             one.put(*(report(number) for number in range(5, 9)))
@@ -230,21 +233,21 @@ async def test_a_slice_lets_a_question_pass(tmp_path: Path, monkeypatch: pytest.
     """A backlog is worked off while questions follow each other: they are decided in the commits that store them."""
     monkeypatch.setattr(pipeline, "SLICE", 2)
     monkeypatch.setattr(pipeline, "BATCH", 2)
-    monkeypatch.setattr(queue, "GIVES_WAY", 1e6)
     async with desk(tmp_path) as one:
-        decide, by_process = one.process._decide, Counter[str]()
+        look, waited = inbox.undecided_own, list[int]()
 
-        async def counted(events: Sequence[Event]) -> None:
-            by_process.update(event.source for event in events)
-            await decide(events)
+        def looked(connection: apsw.Connection, *rest: Any) -> list[Event]:
+            found = look(connection, *rest)
+            if connection is one.reader:  # what is committed
+                waited.extend(event.id for event in found)
+            return found
 
-        monkeypatch.setattr(one.process, "_decide", counted)
+        monkeypatch.setattr(inbox, "undecided_own", looked)
         one.put(*(report(number) for number in range(1, 41)))
         for number in range(10):
             await asyncio.wait_for(one.ask(number), 60)
         assert len(await one.settled(50)) == 50
-        assert by_process["line"] == 40
-        assert by_process["gatepost"] < 5, "now and then one comes in the moment in which a slice is handed over"
+        assert len(set(waited)) < 5, "now and then one comes in the moment in which the process looks"
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
@@ -252,21 +255,19 @@ async def test_a_stop_that_comes_with_an_arrival_or_an_answer_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ):
     """Woken, and cancelled in the same moment or so many steps of the loop later: who rests or waits does not go on."""
-    monkeypatch.setattr(queue, "LONGEST_S", 600)
     async with served(tmp_path) as one:
-        one.process.busy_since = time.monotonic() - 600
-        rests, waits = asyncio.create_task(one.process._let_pass()), asyncio.create_task(one.dispatch._wait())
+        waits = asyncio.create_task(one.dispatch._wait())
         for _ in range(20):
             await asyncio.sleep(0)
         one.process.arrived.set()
         one.dispatch.wake()
         for _ in range(steps):
             await asyncio.sleep(0)
-        rests.cancel()
         waits.cancel()
-        await asyncio.wait({rests, waits}, timeout=5)
-        assert rests.done()
+        one.running[0].cancel()
+        await asyncio.wait({waits, one.running[0]}, timeout=5)
         assert waits.done()
+        assert one.running[0].done()
 
 
 async def test_what_cannot_be_decided_at_once_keeps_no_place_at_the_target(tmp_path: Path):

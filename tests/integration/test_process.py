@@ -15,6 +15,7 @@ import pytest
 
 from agent import mapping, pipeline
 from agent.authority import Mode, Rule
+from agent.judging import waiting
 from agent.judging.rules import OWN, Assignment, Door, Rules
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery
@@ -75,9 +76,12 @@ async def decided(folder: Path, deliveries: Iterable[Delivery], *refused: str) -
         yield reader
 
 
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["nobody asks", "somebody asks"])
+def small_batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of `run`, one judged while the one before is written, or slices that are decided in their commits."""
     monkeypatch.setattr(pipeline, "BATCH", BATCH)
+    monkeypatch.setattr(pipeline, "SLICE", BATCH)
+    monkeypatch.setattr(waiting, "ASKED_S", 0 if request.param == "nobody asks" else 1e9)
 
 
 async def test_totals_and_numbering_go_on_from_batch_to_batch(tmp_path: Path):

@@ -85,7 +85,7 @@ def open_paths() -> frozenset[str]:
     return frozenset(static()) | {"/console/login", "/console/logout", "/console/me"}
 
 
-def sessions_of(request: Request) -> Sessions:
+async def sessions_of(request: Request) -> Sessions:
     """Who is logged in."""
     sessions: Sessions = request.app.state.sessions
     return sessions
