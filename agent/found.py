@@ -19,17 +19,17 @@ from agent.workflows import corrections
 
 TOPIC: Final = f"{own_events.SOURCE}/reconciliation"  # of their events
 LATEST: Final = 2**62  # before it is every event
-WAITS, UNDER_WAY, STUCK = "waits for a person", "under way", "stuck"
-OPEN: Final = (WAITS, UNDER_WAY, STUCK)
+WAITS, UNDER_WAY, STUCK, ADVISED, PUT_RIGHT = "waits for a person", "under way", "stuck", "advised", "put right"
+OPEN: Final = (WAITS, UNDER_WAY, STUCK, ADVISED)
 _OF_POSTINGS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (  # the first that fits one of its postings
     (("dead", "doubtful"), STUCK),
     (("held",), WAITS),
     (("ready", "sending", "in_doubt"), UNDER_WAY),
     (("refused",), "refused"),
-    (("acknowledged",), "put right"),
+    (("acknowledged",), PUT_RIGHT),
     (("simulated",), "dry run"),
 )
-_OF_EVENTS: Final = {"advised": "advised", "undecided": UNDER_WAY}
+_OF_EVENTS: Final = {"advised": ADVISED, "undecided": UNDER_WAY}
 
 
 def listed(
@@ -66,6 +66,7 @@ def record(one: Finding, facts: Facts) -> dict[str, Any] | None:
         "correction": read.correction, "state": state, "open": state in OPEN, "decided": one.decided,
         "postings": [{name: posting[name] for name in ("id", "kind", "state", "document", "payload")}
                      for posting in one.postings],
+        "would_post": [{"kind": advice["kind"], "payload": advice["payload"]} for advice in one.advice],
     }  # fmt: skip
 
 
@@ -75,6 +76,8 @@ def state_of(one: Finding) -> str:
     told = next((words for known, words in _OF_POSTINGS if states & set(known)), "")
     if told == "refused" and one.decided is not None and one.decided["did"] == "withdrawn":
         return "withdrawn"
+    if one.state == ADVISED and one.decided is not None:
+        return PUT_RIGHT
     return told or _OF_EVENTS.get(one.state, "told, nothing to post")
 
 

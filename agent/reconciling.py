@@ -31,7 +31,7 @@ from agent.reconciliation.findings import Finding
 from agent.reconciliation.observed import Booked, InBooks, Level, Made, Material, Observation, Plan, Used
 from agent.reconciliation.state import Order, State
 from agent.reconciliation.step import step
-from agent.store import inbox, movements, outbox
+from agent.store import findings, inbox, movements, outbox
 from agent.store.transaction import Transaction
 from agent.workflows.reconciliation import Reconciliation
 
@@ -218,6 +218,7 @@ def _write(tx: Transaction, piece: Piece) -> None:
     for id, why in piece.by_hand.items():
         for _, event in inbox.known(tx.connection, [f"{KEY}:{KEY}/{id}"]).values():
             outbox.withdraw_proposed(tx, event, why)
+            findings.put_right(tx, event, why)
     for one in piece.closed:
         tx.audit("variance", one)
 

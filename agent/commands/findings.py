@@ -14,7 +14,10 @@ from agent.commands.facts import known
 from agent.commands.place import AT_MOST, Place, as_json, at_place
 from agent.units import UnitTable
 
-DID = {"approved": "approved", "refused": "refused", "corrected": "corrected and approved", "signed": "signed first"}
+DID = {
+    "approved": "approved", "refused": "refused", "corrected": "corrected and approved", "signed": "signed first",
+    "withdrawn": "withdrawn", "put_right": "put right by others, as seen",
+}  # fmt: skip
 
 
 @click.command("findings")
@@ -59,7 +62,9 @@ def told(one: Mapping[str, Any], units: UnitTable, currency: str) -> Iterator[st
         yield f"  {row['is']} {row['name']}" + (f", event {row['event']}" if row["event"] else "")
         yield from (f"    {_posting(posting, units)}" for posting in row["postings"])
     yield from (f"  proposed: {_posting(posting, units)}" for posting in one["postings"])
-    if not one["postings"]:
+    for advice in one["would_post"]:
+        yield f"  advised, and not written: {show.kind(advice)}: {show.content(advice, units)}"
+    if not one["postings"] and not one["would_post"]:
         yield "  proposed: nothing is to be posted"
     if one["decided"]:
         act = one["decided"]

@@ -8,8 +8,10 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from agent.ports import Event
+from agent.store import decisions
 from agent.store.approvals import SHOWN, shown
 from agent.store.encode import from_us
+from agent.store.transaction import Transaction
 
 NAME: Final = "reconciliation:reconciliation/"  # and the id of a finding: the message key of its event
 _BEHIND: Final = NAME[:-1] + chr(ord(NAME[-1]) + 1)  # the first key that is none
@@ -20,25 +22,40 @@ _EVENTS: Final = (
 _VERSIONS: Final = (  # of an event and its postings: as long as they are the same, so is what became of the finding
     "e.state || coalesce((SELECT group_concat(p.id || '/' || p.version) FROM posting p WHERE p.event_id = e.id), '')"
 )
+PUT_RIGHT: Final = "put_right"  # action of the trail: what was only advised was done by somebody else
+_ACT: Final = "SELECT actor, action, at_us, detail FROM audit WHERE"
+_DONE: Final = f"action = '{PUT_RIGHT}'"
 _OPEN: Final = (
     f"SELECT e.id, {_VERSIONS} FROM identity i JOIN event e ON e.id = i.event_id "  # noqa: S608  # own text
-    "WHERE i.message_key >= ? AND i.message_key < ? AND (e.state = 'undecided' OR EXISTS (SELECT 1 FROM posting p "
+    "WHERE i.message_key >= ? AND i.message_key < ? AND (e.state = 'undecided' OR e.state = 'advised' "
+    f"AND NOT EXISTS (SELECT 1 FROM audit a WHERE a.event_id = e.id AND a.{_DONE}) OR EXISTS (SELECT 1 FROM posting p "
     "WHERE p.event_id = e.id AND p.state NOT IN ('acknowledged', 'simulated', 'refused', 'superseded'))) ORDER BY e.id"
 )
+_OF_EVENT: Final = f"{_ACT} event_id = ? AND {_DONE} LIMIT 1"
 _PEOPLE: Final = (
-    "SELECT actor, action, at_us, detail FROM audit WHERE posting_id = ? "
+    f"{_ACT} posting_id = ? "
     "AND action IN ('approved', 'refused', 'corrected', 'signed', 'withdrawn') ORDER BY seq DESC LIMIT 1"
 )
 
 
 class Finding(NamedTuple):
-    """One of them. `postings` as people read them; `decided` is who did, what, when and why."""
+    """One of them. `postings` as people read them; `decided` is who did, what, when and why.
+
+    `advice` is what would be posted (kind, value and payload of each), where the workflow only advises.
+    """
 
     id: str
     event: Event
     state: str  # of the event
     postings: list[dict[str, Any]]
     decided: dict[str, str] | None
+    advice: tuple[dict[str, Any], ...] = ()
+
+
+def put_right(tx: Transaction, event: int, why: str) -> None:
+    """What was only advised by this event has been done by others: it is no longer open."""
+    if tx.execute("SELECT 1 FROM event WHERE id = ? AND state = 'advised'", (event,)).fetchone():
+        tx.audit(PUT_RIGHT, {"why": why}, event_id=event)
 
 
 def newest(connection: apsw.Connection, limit: int, before: int) -> list[Finding]:
@@ -69,12 +86,19 @@ def _finding(connection: apsw.Connection, row: Any) -> Finding:
     key, id, source, topic, payload, received, properties, state = row
     event = Event(id, source, topic, payload, from_us(received), json.loads(properties) if properties else {})
     postings = postings_of(connection, id)
-    acts = [act for one in postings if (act := _act(connection, one["id"])) is not None]
-    return Finding(key.removeprefix(NAME), event, state, postings, max(acts, key=lambda one: one["at"], default=None))
+    asked = [(_PEOPLE, one["id"]) for one in postings] + ([(_OF_EVENT, id)] if state == "advised" else [])
+    acts = [act for sql, about in asked if (act := _act(connection, sql, about)) is not None]
+    decided = max(acts, key=lambda one: one["at"], default=None)
+    return Finding(key.removeprefix(NAME), event, state, postings, decided, _advice(connection, id, state))
 
 
-def _act(connection: apsw.Connection, posting: int) -> dict[str, str] | None:
-    row: Any = connection.execute(_PEOPLE, (posting,)).fetchone()
+def _advice(connection: apsw.Connection, event: int, state: str) -> tuple[dict[str, Any], ...]:
+    decision = decisions.of_event(connection, event) if state == "advised" else None
+    return tuple(decision.detail.get("would_post", ())) if decision is not None else ()
+
+
+def _act(connection: apsw.Connection, sql: str, about: int) -> dict[str, str] | None:
+    row: Any = connection.execute(sql, (about,)).fetchone()
     if row is None:
         return None
     actor, action, at, detail = row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ def _line(connection: apsw.Connection, event: int, rules: Rules) -> dict[str, An
     told = found.record(one, facts) if one is not None else None
     if told is None or not told["open"]:
         return None
-    proposal = _proposal(told["postings"])
+    proposal = _proposal(told["postings"]) or next(_advised(told["would_post"]), None)
     return {
         **{name: told[name] for name in _SAME},
         "material_text": facts.materials[told["material"]].text,
@@ -72,10 +72,15 @@ def _proposal(postings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None
     return next(waits, None)
 
 
+def _advised(advice: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """What would put it right, like a posting that there is none of."""
+    return ({"id": None, "state": found.ADVISED, **one} for one in advice if one["kind"] != Kind.NOTIFICATION)
+
+
 def _risk(connection: apsw.Connection, state: str, proposal: Mapping[str, Any] | None, rules: Rules) -> str:
     if state == found.STUCK:
         return "high"
-    if state == found.UNDER_WAY or proposal is None:
+    if state in (found.UNDER_WAY, found.ADVISED) or proposal is None:
         return "low"
     return risk_of(approvals.show(connection, proposal["id"]), rules)
 

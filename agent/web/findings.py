@@ -37,11 +37,21 @@ class FindingPosting(Shown):
     payload: dict[str, Any]
 
 
+class FindingAdvice(Shown):
+    """What would put a finding right, where the workflow only advises: written nowhere, for nobody to sign."""
+
+    kind: str
+    payload: dict[str, Any]
+
+
 class DecidedBy(Shown):
     """The last that a person said of it."""
 
     by: str
-    did: str = Field(description="`approved`, `refused`, `corrected`, or `signed` where a second person must")
+    did: str = Field(
+        description="`approved`, `refused`, `corrected`, or `signed` where a second person must; the agent's own: "
+        "`withdrawn`, and `put_right` where others did what was only advised"
+    )
     at: AwareDatetime
     reason: str
 
@@ -68,10 +78,13 @@ class Finding(Shown):
     evidence: list[str]
     about: list[str] = Field(description="Reports and documents that show it")
     correction: str
-    state: str = Field(description="`waits for a person`, `under way`, `stuck`, `put right`, `refused`, `withdrawn`, …")
+    state: str = Field(
+        description="`waits for a person`, `under way`, `stuck`, `put right`, `refused`, `withdrawn`, `advised`, …"
+    )
     open: bool
     decided: DecidedBy | None
     postings: list[FindingPosting] = Field(description="What puts it right")
+    would_post: list[FindingAdvice] = Field(description="What would, where it was only `advised`")
 
 
 class Findings(Shown):

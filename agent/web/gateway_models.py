@@ -198,9 +198,9 @@ class BoardOrder(Shown):
 class BoardProposal(Shown):
     """The posting that puts a finding right, or the first of several."""
 
-    id: int
+    id: int | None = Field(description="null where the workflow only advises: there is nothing to sign")
     kind: str
-    state: str
+    state: str = Field(description="Of the posting; `advised` where there is none")
     quantity: str
     unit: str
     takes_back: str = Field(description="The document that it takes back; empty: none")
@@ -223,9 +223,9 @@ class BoardFinding(Shown):
     value: str
     currency: str
     evidence: list[str]
-    state: str = Field(description="`waits for a person`, `under way` or `stuck`")
+    state: str = Field(description="`waits for a person`, `under way`, `stuck` or `advised`")
     risk: Literal["high", "medium", "low"] = Field(
-        description="`high`: stuck, or its proposal is; `low`: under way; else that of its proposal"
+        description="`high`: stuck, or its proposal is; `low`: under way or only advised; else that of its proposal"
     )
     proposal: BoardProposal | None
 

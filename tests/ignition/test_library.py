@@ -124,6 +124,10 @@ def test_a_finding_says_what_is_wrong_how_much_and_what_puts_it_right():
     assert card["about"] == "order 1000100,  found 1 h ago,  waits for a person"
     assert (card["evidence"], card["proposal"]) == ("Made; not reported", "Proposed: goods issue 4.5 KG (posting 19)")
     assert (card["page"], card["button"]) == ("/approval/19", "Look and sign")
+    advice = {**finding()["proposal"], "id": None, "state": "advised"}
+    (card,) = found(finding(state="advised", risk="low", proposal=advice))["rows"]
+    assert card["proposal"] == "Advised, nothing is written: goods issue 4.5 KG"
+    assert (card["page"], card["button"]) == ("/trace/event:412", "Look")
     back = {"id": 20, "kind": "reversal", "state": "dead", "quantity": "", "unit": "", "takes_back": "2026/49"}
     (card,) = found(finding(state="stuck", risk="high", excess="96", proposal=back))["rows"]
     assert (card["sense"], card["proposal"]) == (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from agent.access.passwords import hashed
 from agent.access.tokens import Scope
 from agent.access.users import User
 from tests.api_bench import HOUSE, Bench, bench, until, write
+from tests.command_line import gatepost_
 from tests.findings_bench import found
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,11 +28,9 @@ THEFT, ISSUE = "0123456789abcdef0123", "fedcba98765432100123"
 expect.set_options(timeout=60_000)  # a busy machine is no defect
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def plant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
-    """A lot that was weighed and signed; a silo that lost something, and a lot of pigment that nobody reported."""
-    folder = tmp_path_factory.mktemp("plant")
-    place, scopes = folder / "maps", (Scope.READ, Scope.APPROVE, Scope.INGEST)
+def settings(folder: Path, mode: str) -> dict[str, Any]:
+    """What the bench is made of: reconciliation in this mode."""
+    place = folder / "maps"
     place.mkdir()
     for name in ("consumption", "confirmation", "stock_count"):
         shutil.copy(HOUSE / f"edge_config/mappings/{name}.yaml", place)
@@ -40,11 +41,19 @@ async def plant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
     flows: dict[str, Any] = {name: {"target": "s4"} for name in ("consumption", "confirmation")}
     flows["reconciliation"] = {"target": "s4", "mapping": ["reconciliation", "stock_count"]}
     changes = {name: written[name] for name in ("sources", "targets")}
+    modes = {"consumption": {"mode": "assist"}, "reconciliation": {"mode": mode}}
+    return {"mappings": str(place), "workflows": flows, "authority": modes, **changes}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    """A lot that was weighed and signed; a silo that lost something, and a lot of pigment that nobody reported."""
+    folder, scopes = tmp_path_factory.mktemp("plant"), (Scope.READ, Scope.APPROVE, Scope.INGEST)
+    made = settings(folder, "assist")
     (folder / "data").mkdir()
     anna = User(name="anna", full_name="Anna Berg", password=hashed(PASSWORD), scopes=scopes)
     users.write(folder / "data" / users.FILE, [anna])
-    modes = {name: {"mode": "assist"} for name in ("consumption", "reconciliation")}
-    async with bench(folder, mappings=str(place), workflows=flows, authority=modes, **changes) as one:
+    async with bench(folder, **made) as one:
         await one.agent.reconciling.look()  # what was before does not count
         await one.report("R-1")
         (held,) = await one.held(1)
@@ -97,6 +106,33 @@ async def test_the_board_has_what_is_open_the_most_valuable_first_as_the_caller_
         assert held[one["proposal"]["id"]] == one["proposal"]["kind"]
     assert (issue["proposal"]["kind"], issue["proposal"]["quantity"]) == ("goods_issue", "4.500")
     assert (await plant.get("/v1/board", "moulder"))["findings"] == []
+
+
+async def test_what_is_only_advised_stands_where_findings_are_shown(tmp_path: Path):
+    """Marked as advice, with what would put it right and nothing to sign: API, board, command line, trace."""
+    config = tmp_path / "agent.yaml"
+    async with bench(tmp_path, **settings(tmp_path, "advise")) as advising:
+        await found(advising, ISSUE, "missing report", "issue", "RM-PIGMENT", "-4.500", order="1000100", operation="10")
+        await until(lambda: _listed(advising))
+        (one,) = (await advising.get("/v1/findings?open=true"))["items"]
+        assert (one["state"], one["open"], one["postings"]) == ("advised", True, [])
+        assert [(advice["kind"], advice["payload"]["quantity"]) for advice in one["would_post"]] == [
+            ("goods_issue", "4.500")
+        ]
+        (line,) = (await advising.get("/v1/board"))["findings"]
+        assert (line["state"], line["risk"], line["proposal"]["id"]) == ("advised", "low", None)
+        assert (line["proposal"]["quantity"], line["proposal"]["state"]) == ("4.500", "advised")
+        listed, traced, advised = [
+            (await asyncio.to_thread(gatepost_, config, *words)).out
+            for words in (["findings"], ["trace", ISSUE[:8]], ["advised"])
+        ]
+        assert "missing report  advised" in listed
+        assert "advised, and not written: goods issue: 4.500 KG RM-PIGMENT" in traced
+        assert "goods issue: 4.500 KG RM-PIGMENT" in advised
+
+
+async def _listed(plant: Bench) -> bool:
+    return bool((await plant.get("/v1/board"))["findings"])
 
 
 async def pages(plant: Bench, limit: int) -> list[list[dict[str, Any]]]:

@@ -6,7 +6,7 @@ import { badge, fill, h, pairs, table } from "/console/dom.js";
 import { content, kind, moment, money } from "/console/words.js";
 
 const EVERY_MS = 6000; // between two questions: the agent looks every five seconds itself
-const MOODS = { "waits for a person": "warn", stuck: "bad", "under way": "plain", "put right": "good", refused: "plain", withdrawn: "plain" };
+const MOODS = { "waits for a person": "warn", stuck: "bad", "under way": "plain", "put right": "good", refused: "plain", withdrawn: "plain", advised: "plain" };
 const state = (one) => badge(one.state, MOODS[one.state] ?? "plain");
 const where = (one) => [one.material, one.storage_location && `at ${one.storage_location}`, one.batch && `batch ${one.batch}`].filter(Boolean).join(" ");
 
@@ -77,8 +77,9 @@ export function findingOne(main, id) {
         h("div",
           h("section.card.reasons", h("h2", "What shows it"), h("ul", one.evidence.map((text) => h("li", text))),
             one.rows.map((row) => h("p", `${row.is} `, row.event ? h("a", { href: `#/trace/event:${row.event}` }, row.name) : row.name, postingsOf(row.postings)))),
-          h("section.card", h("h2", "What puts it right"), one.postings.length ? postingsOf(one.postings) : h("p.quiet", "Nothing is to be posted."),
-            one.decided && h("p", `${one.decided.did} by ${one.decided.by} on ${moment(one.decided.at)}: ${one.decided.reason}`))),
+          h("section.card", h("h2", "What puts it right"), one.postings.length ? postingsOf(one.postings) : !one.would_post.length && h("p.quiet", "Nothing is to be posted."),
+            one.would_post.length > 0 && [h("p", "Only advised: nothing of it is written, and nobody can sign it."), h("ul", one.would_post.map((advice) => h("li", `${kind(advice.kind)}: ${content(advice)}`)))],
+            one.decided && h("p", `${one.decided.did.replace("_", " ")} by ${one.decided.by} on ${moment(one.decided.at)}: ${one.decided.reason}`))),
         h("div",
           h("section.card", h("h2", "What it is about"), pairs([
             ["order", one.order], ["work centre", one.work_center], ["began", moment(one.at)], ["found", moment(one.found_at)],

@@ -76,7 +76,7 @@ def _finding(one, now, words):
 	proposal, age = one["proposal"], words.age((now - words.moment(one["found_at"])) // 1000)
 	sense = "too little booked" if one["excess"].startswith("-") else "too much booked"
 	return [
-		one["id"], one["event"], proposal["id"] if proposal else 0, one["risk"], one["cause"], one["material"],
+		one["id"], one["event"], (proposal["id"] or 0) if proposal else 0, one["risk"], one["cause"], one["material"],
 		one["material_text"], one["storage_location"], one["batch"], one["order"],
 		words.amount(one["excess"].lstrip("-"), one["unit"]), sense if float(one["excess"]) else "",
 		words.money(one["value"], one["currency"]), age, u"; ".join(one["evidence"]), one["state"],

@@ -104,6 +104,8 @@ def _has(one, words):
 def _card(one):
 	waits, posting = one["state"] == "waits for a person", int(one["posting"])
 	proposal = u"%s: %s (posting %d)" % ("Proposed" if waits else "Correction", one["proposal"], posting) if posting else ""
+	if one["proposal"] and not posting:
+		proposal = u"Advised, nothing is written: %s" % one["proposal"]
 	batch = u", batch %s" % one["batch"] if one["batch"] else ""
 	at = u" at %s" % one["location"] if one["location"] else ""
 	about = [u"order " + one["order"] if one["order"] else "", u"found %s" % _ago(one["age"]), STATES.get(one["state"], one["state"])]
