@@ -385,7 +385,7 @@ def by_others(seen: Seen, facts: Facts, at: datetime, proposed: TakesBack) -> It
         operation = component.operation or (order.operations[0].operation if len(order.operations) == 1 else "")
         place = _place(name, component.storage_location, component.batch, facts)
         words = f"withdrawn {kept.told:f} by {at:%Y-%m-%dT%H:%M}"
-        one = Booked(words, at, order_key(number, operation), place, foreign)
+        one = Booked(words, at, order_key(number, operation), place, foreign, others=True)
         if fell and proposed(back := one._replace(quantity=-fell)):
             kept.others -= fell
             foreign += fell

@@ -190,6 +190,12 @@ def _booked_without(book: Booked, line: Line, material: Material) -> Finding:
     return _of(book, Cause.RECORDING, float(book.quantity), Correction.REVERSAL, evidence, (book.id,))
 
 
+def issued_twice(book: Booked, before: str, material: Material) -> Finding:
+    """A person signed the issue of what was missing, and it had been put right otherwise by then."""
+    evidence = (f"{plain(book.quantity)} {material.unit} were issued by {book.id} for what was missing", before)
+    return _of(book, Cause.DOUBLE, float(book.quantity), Correction.REVERSAL, evidence, (book.id,))
+
+
 def _twins(one: Booked, other: Booked, step: Decimal) -> bool:
     return abs(one.quantity - other.quantity) <= step and abs(one.at - other.at) <= TWIN
 

@@ -48,6 +48,7 @@ class Booked(NamedTuple):
     quantity: Decimal
     corrects: str = ""  # id of the finding that it puts right
     takes_back: str = ""  # id of the booking that it takes back
+    others: bool = False  # booked it, not this agent
 
 
 class Corrected(NamedTuple):

@@ -5,7 +5,9 @@ None of it is a discrepancy itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from itertools import combinations
 from typing import Final
 
 from agent.digits import plain
@@ -14,6 +16,7 @@ from agent.reconciliation.findings import Correction, Finding
 from agent.reconciliation.observed import Booked, Corrected, Material, Scrapped
 from agent.reconciliation.state import Order, Told
 
+ALIKE: Final = Decimal("0.15")  # of a quantity that is missing: who books about so much books that
 OF_ORDERS: Final = (Correction.REVERSAL, Correction.ISSUE)  # what changes the books of an order
 
 
@@ -48,8 +51,10 @@ def told(order: Order, finding: Finding) -> None:
 
 def corrected(order: Order, one: Booked) -> None:
     """A correction is booked: in the books, and in what counts as used where that was told wrongly, too."""
-    total = order.total(one.place.material)
-    lines.taken_back(order.line(one.place.material), one.takes_back)
+    total, line = order.total(one.place.material), order.line(one.place.material)
+    lines.taken_back(line, one.takes_back)
+    if one.quantity > 0:  # as much once more is a second one
+        line.booked = [*line.booked, one][-lines.KEPT :]
     total.booked += one.quantity
     found = order.told.get(one.corrects)
     if found is None:
@@ -60,6 +65,13 @@ def corrected(order: Order, one: Booked) -> None:
         total.used += one.quantity
         total.expected += found.expected * (found.signed - before)  # taking back and issuing anew are one
     _name(order, one.corrects, found, put_right=found.signed)
+
+
+def done_before(order: Order, one: Booked) -> str:
+    """What had put the finding right before this agent issued what it missed; "" where nothing had."""
+    found = order.told.get(one.corrects)
+    late = found is not None and not found.whole and not one.others and one.quantity > 0
+    return found.by_hand if found is not None and late else ""
 
 
 def by_hand(order: Order, one: Booked, material: Material) -> Booked:
@@ -74,6 +86,49 @@ def by_hand(order: Order, one: Booked, material: Material) -> Booked:
     amount = f"{plain(-one.quantity)} {material.unit} of {found.material}"
     found.by_hand = found.by_hand or f"{amount} were taken back in the ERP by others: {one.id}"
     return one._replace(corrects=id)
+
+
+def shares(order: Order, one: Booked, material: Material) -> list[Booked]:
+    """What others booked, in parts: what findings miss in the books, and the rest as a booking of its own."""
+    if not one.others or one.corrects:
+        return [one]
+    told = ((id, _missed(found)) for id, found in order.told.items() if found.material == one.place.material)
+    missed = {id: quantity for id, quantity in told if quantity}
+    waiting = (use.quantity for use in order.line(one.place.material).uses)
+    ids, rest, parts = _covered(missed, one.quantity, material.step, waiting), one.quantity, []
+    for id in ids:
+        about = id == ids[-1] and rest <= missed[id] * (1 + ALIKE)
+        part = rest if about else missed[id]
+        rest -= part
+        amount = f"{plain(part)} {material.unit} of {order.told[id].material}"
+        order.told[id].by_hand = f"{amount} were booked in the ERP by others: {one.id}"
+        parts.append(one._replace(quantity=part, corrects=id))
+    return [*parts, one._replace(quantity=rest)] if rest else parts
+
+
+def _missed(found: Told) -> Decimal:
+    """How much its correction would issue of what is not in the books; 0 where it would not, or somebody has."""
+    closed = found.whole or found.booked or found.by_hand
+    return Decimal(0) if closed else max(Decimal(f"{-found.excess:.6f}"), Decimal(0))
+
+
+def _covered(missed: dict[str, Decimal], booked: Decimal, step: Decimal, waiting: Iterable[Decimal]) -> Sequence[str]:
+    """Which findings miss what is booked: those that make it up, else the oldest for which it is enough.
+
+    Not where it is as much as one of the reports that are `waiting` for their booking.
+    """
+    for number in (1, 2, len(missed)):
+        for ids in combinations(missed, number):
+            if ids and abs(sum(missed[id] for id in ids) - booked) <= step * number:
+                return ids
+    if any(abs(quantity - booked) <= step for quantity in waiting):
+        return ()
+    enough = []
+    for id, quantity in missed.items():
+        if booked >= quantity * (1 - ALIKE):
+            enough.append(id)
+            booked -= quantity
+    return enough
 
 
 def proposed(order: Order, one: Booked, step: Decimal) -> str:
@@ -125,11 +180,14 @@ def _named(finding: str) -> str:
     return f" (finding {finding[:8]})"
 
 
-def came_after_all(order: Order, material: str, made: str) -> None:
+def came_after_all(order: Order, material: str, made: str, report: str) -> None:
     """The report of a lot that was told to be missing: it counts, and what was made up for it does not."""
     total = order.total(material)
-    for found in order.told.values():
+    for id, found in order.told.items():
         if found.misreported and found.material == material and made in found.about:
+            if _missed(found):
+                found.by_hand = f"its report came after all: {report}"
+                _name(order, id, found, put_right=True)
             total.used -= found.booked
             total.expected -= found.expected if found.signed else 0.0
             found.misreported, found.booked = False, Decimal(0)

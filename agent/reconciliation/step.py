@@ -136,21 +136,28 @@ def _take(look: _Look, one: Observation) -> None:
 
 def _booked(look: _Look, order: Order, one: Booked) -> None:
     one = putright.by_hand(order, one, look.materials[one.place.material])
-    if one.corrects:
-        _corrected(look, one)
-        return
-    putright.taken_back(order, one.takes_back)
-    order.line(one.place.material).books.append(one)
-    order.total(one.place.material).booked += one.quantity
-    _off_books(look, one.place, one.at, float(one.quantity))
+    for part in putright.shares(order, one, look.materials[one.place.material]):
+        if part.corrects:
+            _corrected(look, part)
+            continue
+        putright.taken_back(order, part.takes_back)
+        order.line(part.place.material).books.append(part)
+        order.total(part.place.material).booked += part.quantity
+        _off_books(look, part.place, part.at, float(part.quantity))
 
 
 def _corrected(look: _Look, one: Booked) -> None:
     """What was found is put right by so much: that explains itself, and leaves no doubt about its place."""
     _off_books(look, one.place, one.at, float(one.quantity))
     moved_at(look.state, one.place, one.at).doubt += float(one.quantity)
-    if (order := look.state.orders.get(one.order)) is not None:
-        putright.corrected(order, one)
+    order = look.state.orders.get(one.order)
+    if order is None:
+        return
+    if words := putright.done_before(order, one):  # signed before anybody saw that
+        order.total(one.place.material).booked += one.quantity
+        look.findings.append(lines.issued_twice(one, words, look.materials[one.place.material]))
+        return
+    putright.corrected(order, one)
 
 
 def _said(look: _Look, order: Order, one: Corrected) -> None:
@@ -203,7 +210,7 @@ def _used(look: _Look, one: Used) -> None:
     absent = next((made for made in line.absent if lines.of_lot(one, made)), None)
     if absent is not None:  # it was told to be missing, and came after all
         line.absent.remove(absent)
-        putright.came_after_all(order, one.place.material, absent.id)
+        putright.came_after_all(order, one.place.material, absent.id, one.id)
     elif one.expected > 0:
         line.lots.append(one)
     else:

@@ -119,8 +119,10 @@ def _signed_once(
 def _decided(tx: Transaction, posting_id: int, state: str, version: int) -> Conflict:
     """Somebody was first: who, when, and what became of it."""
     act = tx.last_act(posting_id, of_a_person=True)
-    document: Any = tx.execute("SELECT document FROM posting WHERE id = ?", (posting_id,)).get
+    about: Any = tx.execute("SELECT document, error FROM posting WHERE id = ?", (posting_id,)).fetchone()
+    document, error = about
     now = f"it is {state} now" + (f", document {document}" if document else "")
+    now += f": {error}" if state == "refused" and error else ""  # why the agent withdrew it
     told = f"posting {posting_id} waits for nobody"
     if act and act.actor != AGENT:
         told = f"posting {posting_id} was already decided by {act.actor}: {_what(act)} on {_when(act)}"

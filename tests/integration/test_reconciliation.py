@@ -25,21 +25,23 @@ from agent.reconciliation.observed import Material, Place
 from agent.store import corrections, inbox, movements
 from agent.store.approvals import Signature
 from tests.command_line import gatepost_
-from tests.integration.erp_calls import MATERIAL_DOCUMENTS, connected
+from tests.integration.erp_calls import MATERIAL_DOCUMENTS, connected, goods_issue
 from tests.plant import PERSON, Plant, plant, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WAIT = 60  # minutes that anything may be late
 
 
+def soon(content: dict[str, Any]) -> None:
+    """Nothing is late for long, and stock is told."""
+    content["workflows"]["reconciliation"]["options"] = {"wait_minutes": WAIT}
+    content["workflows"]["consumption"]["options"] = {"double_report_seconds": 0}
+    content["authority"]["consumption"]["audit_sample"] = 0
+    next(one for one in content["sources"] if one["kind"] == "erp_orders")["stock"] = True
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plant]:
-    def soon(content: dict[str, Any]) -> None:
-        content["workflows"]["reconciliation"]["options"] = {"wait_minutes": WAIT}
-        content["workflows"]["consumption"]["options"] = {"double_report_seconds": 0}
-        content["authority"]["consumption"]["audit_sample"] = 0
-        next(one for one in content["sources"] if one["kind"] == "erp_orders")["stock"] = True
-
     async with plant(tmp_path_factory.mktemp("line"), change=soon) as made:
         await made.agent.reconciling.look()  # what was before does not count
         yield made
@@ -61,10 +63,10 @@ async def found(line: Plant, before: int) -> list[int]:
     return findings(line, before)
 
 
-def known(line: Plant) -> bool:
-    """Whether the agent knows how much resin SAP has booked for the order."""
-    component = line.agent.rules.facts.orders["1000100"].component("RM-RESIN")
-    in_sap = line.sap.erp.ledger.orders["1000100"].components["1"]
+def known(line: Plant, item: str = "1", material: str = "RM-RESIN") -> bool:
+    """Whether the agent knows how much of a component SAP has booked for the order."""
+    component = line.agent.rules.facts.orders["1000100"].component(material)
+    in_sap = line.sap.erp.ledger.orders["1000100"].components[item]
     return component is not None and component.withdrawn == in_sap.withdrawn
 
 
@@ -223,6 +225,66 @@ async def test_what_a_person_takes_back_otherwise_is_not_to_be_signed_any_more(l
     assert await found(line, event) == []
     resin = account_of(line, "RM-RESIN")
     assert resin["used"] == resin["booked"]
+
+
+async def missing(line: Plant, resin: float) -> tuple[int, Decimal]:
+    """A lot of which the pigment scale said nothing: the event of the finding, and how much of it is missing."""
+    before = line.last_event()
+    await line.post(quantity=resin, batch="B1")
+    line.publish(line.confirmation(), "confirmation")
+    (event,) = await found(line, before)
+    facts = line.agent.rules.facts
+    (one,) = [one for one in line.agent.desk.look(lambda reader: found_.listed(reader, facts)) if one["event"] == event]
+    return event, -Decimal(one["excess"])
+
+
+async def booked_in_sap(line: Plant, quantity: Decimal) -> None:
+    """Somebody books the pigment there, and the agent has seen it for so long that it believes it."""
+    async with connected(line.sap) as sap:
+        body = goods_issue(f"HAND-{quantity}", quantity=f"{quantity:f}", Material="RM-PIGMENT", ReservationItem="0002")
+        answer = await sap.post(MATERIAL_DOCUMENTS, "A_MaterialDocumentHeader", body)
+        assert answer.status_code == 201, answer.text
+    await until(lambda: known(line, "2", "RM-PIGMENT"), "the agent knows what SAP has booked")
+    await line.agent.reconciling.look()
+    line.clock.start += timedelta(minutes=1)
+    await line.agent.reconciling.look()
+
+
+async def test_what_others_book_of_what_was_missing_is_not_issued_a_second_time(line: Plant):
+    """SAP shows it booked: the issue that waited is withdrawn, cannot be signed, and nothing is found of it again."""
+    event, quantity = await missing(line, 9.634)
+    ((id, kind, state, version, *_),) = postings(line, event)
+    assert (kind, state) == ("goods_issue", "held")
+    await booked_in_sap(line, quantity)
+    assert f"{quantity.normalize():f} KG of RM-PIGMENT were booked in the ERP by others" in withdrawn(line, event)
+    with pytest.raises(Conflict, match=r"it is refused now: .* booked in the ERP by others"):
+        await approve(line, id, version)
+    assert await found(line, event) == []
+    pigment = account_of(line, "RM-PIGMENT")
+    assert pigment["used"] == pigment["booked"]
+    traced = await asyncio.to_thread(gatepost_, line.folder / "agent.yaml", "trace", f"event:{event}")
+    assert "withdrawn by agent on " in traced.out
+
+
+def advising(content: dict[str, Any]) -> None:
+    soon(content)
+    content["authority"]["reconciliation"] = {"mode": "advise"}
+
+
+async def test_what_was_only_advised_is_open_until_others_did_it(line: Plant):
+    """Under `advise` nobody can sign it: it leaves the list of what is open when SAP shows it booked."""
+    facts = line.agent.rules.facts
+    await line.reload(advising)
+    event, quantity = await missing(line, 9.641)
+    assert postings(line, event) == []
+    await booked_in_sap(line, quantity)
+    assert line.agent.desk.look(lambda reader: found_.listed(reader, facts, only_open=True)) == []
+    one = next(
+        one for one in line.agent.desk.look(lambda reader: found_.listed(reader, facts)) if one["event"] == event
+    )
+    assert (one["state"], one["decided"]["did"]) == ("put right", "put_right")
+    assert "booked in the ERP by others" in one["decided"]["reason"]
+    await line.reload(soon)
 
 
 async def test_a_taken_back_document_is_not_taken_back_twice(line: Plant):

@@ -28,7 +28,7 @@ WRONG: list[Observation] = [PLAN, LOT, BOOKED._replace(quantity=Decimal("961.0")
 
 def others(quantity: str) -> Booked:
     """What the ERP told of others."""
-    return Booked("withdrawn by 09:00", MONDAY, "1", RESIN, Decimal(quantity))
+    return Booked("withdrawn by 09:00", MONDAY, "1", RESIN, Decimal(quantity), others=True)
 
 
 def seen(*looks: list[Observation]) -> tuple[list[Finding], State]:
@@ -85,6 +85,70 @@ def test_what_was_taken_back_of_something_else_leaves_the_correction_waiting(cam
     """Another document, or another amount: the finding is still to be put right."""
     (found,), state = seen(DOUBLE, [came])
     assert state.orders["1"].told[found.id].by_hand == ""
+
+
+MISSING: list[Observation] = [PLAN, LOT, MADE]
+SMALL = LOT._replace(id="small", quantity=Decimal("48.2"), expected=48.0, lot=Decimal(50))
+TWO: list[Observation] = [*MISSING, SMALL, MADE._replace(id="m2", quantity=Decimal(50))]
+
+
+def still_to_sign(state: State) -> list[str]:
+    """The reports whose additional issue a person may still sign."""
+    return [one.about[0] for one in state.orders["1"].told.values() if one.excess < 0 and not one.by_hand]
+
+
+@pytest.mark.parametrize(
+    ("came", "looks", "left", "books"),
+    [
+        (MISSING, [[others("96.1")]], [], 96.1),
+        (MISSING, [[others("95")]], [], 95.0),
+        (MISSING, [[others("50")]], ["first"], 50.0),
+        (TWO, [[others("144.3")]], [], 144.3),
+        (TWO, [[others("48.2")]], ["first"], 48.2),
+        (TWO, [[others("96.1")], [others("48.2")]], [], 144.3),
+        ([PLAN, MADE], [[others("96")]], [], 96.0),
+    ],
+    ids=["as much", "about as much", "too little", "both at once", "one of two", "one after the other", "never told"],
+)
+def test_what_others_book_of_what_is_missing_is_not_issued_once_more(came, looks, left, books):
+    """The issue that was proposed for it cannot be signed any more, and nothing is odd about what they booked."""
+    found, state = seen(came, *looks)
+    assert still_to_sign(state) == left
+    assert account(state)[2] == books
+    assert {one.cause for one in found} == (
+        {"missing report"} if books != 50.0 else {"missing report", "recording error"}
+    )
+    if came is MISSING and not left:
+        (told,) = state.orders["1"].told.values()
+        assert told.by_hand.endswith("KG of RESIN were booked in the ERP by others: withdrawn by 09:00")
+        assert account(state)[3].startswith("missing report put right")
+
+
+def test_what_is_more_than_what_is_missing_is_found_for_the_rest():
+    """They booked another 50 with it, which nothing explains: the rest alone is odd."""
+    found, state = seen(MISSING, [others("146.1")])
+    assert still_to_sign(state) == []
+    assert [(one.cause, one.excess) for one in found] == [("missing report", -96.1), ("recording error", 50.0)]
+
+
+@pytest.mark.parametrize("theirs_first", [True, False])
+def test_an_issue_that_was_signed_while_others_booked_it_is_found_and_taken_back(theirs_first):
+    """Whoever was first: what is in the books twice is a finding, and its correction takes one back."""
+    (missing,), _ = seen(MISSING)
+    own = Booked("4900000009", MONDAY, "1", RESIN, LOT.quantity, corrects=missing.id)
+    looks: list[list[Observation]] = [[others("96.1")], [own]] if theirs_first else [[own], [others("96.1")]]
+    (_, twice), state = seen(MISSING, *looks)
+    assert (twice.cause, twice.correction, twice.excess) == ("double report", "reversal", 96.1)
+    assert own.id in twice.about
+    assert account(state)[1:3] == (96.1, 192.2)
+
+
+def test_a_report_that_comes_after_all_takes_its_issue_away():
+    """A lot was told to be missing, and the scale sends its report late: that one is booked, and no second one."""
+    (missing, *rest), state = seen([PLAN, MADE], [LOT, BOOKED])
+    assert rest == []
+    assert state.orders["1"].told[missing.id].by_hand == "its report came after all: first"
+    assert account(state)[1:3] == (96.1, 96.1)
 
 
 @pytest.mark.parametrize("proposed", [True, False])
