@@ -75,7 +75,8 @@ def gather(place: Place) -> dict[str, Any]:
         coming = forecast(connection, now(), used=used, free=free)
         alarms = lists.history(connection, limit=ALARMS, alarms_only=True)
         drift = shown(drifts.kept(connection), now())
-        return {**lists.overview(connection), "forecast": asdict(coming), "alarms": alarms, "drift": drift}
+        told = {**lists.overview(connection), "waiting": lists.waiting(connection)}
+        return {**told, "forecast": asdict(coming), "alarms": alarms, "drift": drift}
 
     found = place.look(read)
     running = _running(place) if owner else {}
@@ -233,7 +234,8 @@ def connection(one: dict[str, Any]) -> str:
 
 def _states(found: dict[str, Any]) -> None:
     at = now()
-    for part, meaning, total in (("events", MEANING, "received"), ("postings", MEANING_OF_POSTINGS, "created")):
+    what = MEANING_OF_POSTINGS | {"held": _held(found["waiting"]["to_decide"], found["postings"]["held"])}
+    for part, meaning, total in (("events", MEANING, "received"), ("postings", what, "created")):
         aged = {"undecided"} if part == "events" else meaning
         rows = [
             [
@@ -247,6 +249,15 @@ def _states(found: dict[str, Any]) -> None:
         ]
         show.say("")
         show.table([part, f"{found[part][total]} {total}", "oldest", ""], rows)
+
+
+def _held(decisions: int, held: int) -> str:
+    """What follows in a group is decided with its first, and waits for no person once that is approved."""
+    if decisions == held:
+        return MEANING_OF_POSTINGS["held"]
+    if not decisions:
+        return "wait for those before them in their group"
+    return f"need {decisions} decision{'s' if decisions > 1 else ''}: gatepost approvals list"
 
 
 def _detail(one: dict[str, Any]) -> str:

@@ -58,13 +58,14 @@ def _workflow(one: Comparison, currency: str, units: UnitTable) -> str:
 
 
 def _headline(one: Comparison, currency: str) -> str:
-    same, low = one.agreement, one.agreement.bounds[0]
+    same = one.agreement
+    surely = f"; chance apart {same.bounds[0]:.1%}" if same.of else ""  # of none there is nothing to be sure of
     wrong = sum((case.value for case in one.misses), start=one.money([]))
     shown = [
         (str(len(one.cases)), "cases"),
         (
             f"{same.share:.1%}" if same.of else "–",
-            f"the same of {same.of} by itself and judged; chance apart {low:.1%}",
+            f"the same of {same.of} by itself and judged{surely}",
         ),
         (str(len(one.misses)), "would have been posted wrongly"),
         (f"{wrong:,.2f}".replace(",", "\u202f"), f"{currency} wrongly posted"),

@@ -11,6 +11,7 @@ import apsw
 from agent.errors import NotFound
 from agent.store import balance, groups
 from agent.store.approvals import SHOWN, shown, with_group
+from agent.store.became import became
 from agent.store.encode import from_us
 from agent.store.pauses import pauses
 
@@ -38,6 +39,21 @@ def to_decide(
     """What is held, oldest first, a group as one: what follows its first is decided with it."""
     which = f"{_of('held')} AND reasons <> '{groups.ONLY_FOLLOWS}'"
     return _listed(connection, which, (after, limit, _json(lines)))
+
+
+def waiting(connection: apsw.Connection, *, lines: Collection[str] = ()) -> dict[str, int]:
+    """How many entries the lists of what needs a person have: postings of `lines` only, where any are given.
+
+    `to_decide` is what `to_decide` lists: what follows in a group is no entry of its own.
+    """
+    held, dead = connection.execute(
+        f"SELECT count(*) FILTER (WHERE state = 'held' AND reasons <> '{groups.ONLY_FOLLOWS}'), "  # noqa: S608
+        "count(*) FILTER (WHERE state IN ('dead', 'doubtful')) FROM posting INDEXED BY posting_state "
+        f"WHERE state <> 'acknowledged' AND state IN ('held', 'dead', 'doubtful') AND {ON_LINES.replace('?3', '?1')}",
+        (_json(lines),),
+    ).get
+    quarantined = 0 if lines else balance.running(connection)[0].by_state["quarantined"]  # it belongs to no line
+    return {"to_decide": held, "dead": dead, "quarantined": quarantined}
 
 
 def _listed(connection: apsw.Connection, which: str, given: tuple[int, int, str | None]) -> list[dict[str, Any]]:
@@ -87,7 +103,7 @@ def quarantine_codes(connection: apsw.Connection) -> dict[str, int]:
 def recent_events(
     connection: apsw.Connection, *, after: int = 0, limit: int = 100, lines: Collection[str] = ()
 ) -> list[dict[str, Any]]:
-    """What arrived behind event `after`, oldest first; without `after` the newest.
+    """What arrived behind event `after` and what it became, oldest first; without `after` the newest.
 
     With `lines` only what made postings of these lines.
     """
@@ -108,6 +124,8 @@ def recent_events(
             (after, limit, *ours),
         )
     ]  # fmt: skip
+    now = became(connection, [row["id"] for row in rows])
+    rows = [{**row, "became": now.get(row["id"], row["state"])} for row in rows]
     return rows if after else rows[::-1]
 
 

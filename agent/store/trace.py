@@ -9,6 +9,7 @@ import apsw
 
 from agent.store import reversals
 from agent.store.approvals import show
+from agent.store.became import became
 from agent.store.encode import from_us
 from agent.store.named import named
 
@@ -53,6 +54,7 @@ def _event(connection: apsw.Connection, event_id: int) -> dict[str, Any] | None:
         "properties": json.loads(row[4]) if row[4] else {},
         "received_at": from_us(row[5]).isoformat(),
         "state": row[6],
+        "became": became(connection, [event_id]).get(event_id, row[6]),
         "message": row[7],
         "reason": row[8],
         "settled_at": from_us(row[9]).isoformat() if row[9] else None,

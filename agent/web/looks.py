@@ -44,7 +44,7 @@ Line = Annotated[str, Query(max_length=128, description="Only postings of this l
 @router.get("/v1/status", tags=["state"])
 async def status(agent: TheAgent, caller: Reader) -> models.Status:
     """The state of the whole for one screen: what arrived, what waits and since when, what is blocked or paused."""
-    found = await look(agent, lambda _: agent.status())
+    found = await look(agent, lambda at: {**agent.status(), "waiting": lists.waiting(at, lines=caller.lines)})
     found["blocked_lanes"] = [one for one in found["blocked_lanes"] if caller.sees(one["line"])]
     return models.Status(**found)
 

@@ -128,7 +128,11 @@ class RecentEvent(Shown):
     id: int
     source: str
     topic: str
-    state: str
+    state: str = Field(description="What was decided about it; it stays so, whatever its postings become")
+    became: str = Field(
+        description="Of its postings the state that a person sees first, what is open before what has ended; without "
+        "postings its own state"
+    )
     reason: str | None
     message: str | None = Field(description="The identity of the message, by which a repetition is recognised")
     received_at: str
@@ -176,7 +180,7 @@ class HistoryPoint(Shown):
 
     at: AwareDatetime
     waiting: int = Field(description="Ready, being sent, or looked up")
-    held: int
+    held: int = Field(description="Held for a decision; a group is one")
     dead: int = Field(description="Dead or doubtful")
     acknowledged: int = Field(description="Since the beginning")
 
@@ -281,6 +285,10 @@ class Status(Shown):
     events: dict[str, int] = Field(description="Received, and by state: they add up")
     postings: dict[str, int] = Field(description="Created, and by state: they add up")
     balance: dict[str, int] = Field(description="Anything but 0 is a loss or a double")
+    waiting: dict[str, int] = Field(
+        description="How many entries the lists have for whoever asks: `to_decide` (a group is one), `dead` letters, "
+        "`quarantined`"
+    )
     oldest: dict[str, str] = Field(description="State → when its oldest open entry came")
     blocked_lanes: list[dict[str, Any]] = Field(description="Ordering keys that wait behind a dead or doubtful posting")
     paused: list[dict[str, Any]]

@@ -354,3 +354,24 @@ def test_a_booked_member_is_archived_only_with_its_group(writer: Writer, tmp_pat
         archive.archive(writer, live, tmp_path / "archive", later, timedelta(days=90))
         assert live.execute("SELECT count(*) FROM posting").get == 0
         assert live.execute("SELECT count(*) FROM member").get == 0
+
+
+def test_what_waits_is_counted_as_it_is_listed(writer: Writer, tmp_path: Path):
+    """A group is one entry, also in the counts; of a line only its own; a dead member is a dead letter of its own."""
+    ids = group(writer, "scrap is 10 % of the lot")
+    alone = add(writer, posting(9, "order/9", line="filling", reasons=("look",)))[0]
+
+    def waiting(**asked: Any) -> dict[str, int]:
+        with reading(tmp_path / "gp.db") as connection:
+            told = lists.waiting(connection, **asked)
+            assert told["to_decide"] == len(lists.to_decide(connection, **asked))
+            return told
+
+    assert waiting() == {"to_decide": 2, "dead": 0, "quarantined": 0}
+    assert waiting(lines=["filling"])["to_decide"] == 1
+    decide(writer, ids[0], ANN)
+    assert waiting()["to_decide"] == 1
+    (first,) = claim(writer)
+    writer.call(lambda tx: outbox.dead(tx, first.posting, "locked"))
+    writer.call(lambda tx: outbox.refuse(tx, alone, by="ann", reason="no"))
+    assert waiting() == {"to_decide": 0, "dead": 1, "quarantined": 0}

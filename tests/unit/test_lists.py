@@ -9,7 +9,8 @@ from typing import Any
 import apsw
 import pytest
 
-from agent.store import balance, inbox, lists, outbox, postings
+from agent.store import balance, inbox, lists, outbox, postings, trace
+from agent.store.became import became
 from agent.store.writer import Writer
 from tests.stores import arrive, claim, drain, opened, posting, reading
 
@@ -107,3 +108,30 @@ def test_a_quiet_line_costs_no_more_than_a_busy_one(writer: Writer, path: Path, 
         plan = _plans(connection, lambda at: lists.recent_events(at, after=after, lines=["quiet"]))
     assert plan[0] == "SEARCH posting USING COVERING INDEX posting_line (line=? AND event_id>?)"
     assert plan[1].startswith("SEARCH event USING INTEGER PRIMARY KEY")
+
+
+def test_an_event_becomes_what_its_postings_are(writer: Writer, path: Path):
+    """It stays as it was decided; what still stands open says more than what is booked, and of a group the worst."""
+    _reported(writer, "mixing", "filling")
+    writer.call(lambda tx: postings.add(tx, posting(9, "order/9", event_id=1, line="mixing", reasons=("look",))))
+    arrive(writer, b"nothing to post")
+    writer.call(lambda tx: inbox.settle(tx, [inbox.Settlement(3, "ignored", "consumption:3")]))
+
+    def seen() -> list[tuple[str, str]]:
+        with reading(path) as connection:
+            told = [(one["state"], one["became"]) for one in lists.recent_events(connection)]
+            assert trace.trace(connection, "1")["event"]["became"] == told[0][1]
+            return told
+
+    assert seen() == [("posted", "held"), ("posted", "ready"), ("ignored", "ignored")]
+    writer.call(lambda tx: outbox.refuse(tx, 3, by="Ann", reason="no"))
+    assert drain(writer, 2) == 2
+    assert seen() == [("posted", "acknowledged"), ("posted", "acknowledged"), ("ignored", "ignored")]
+
+
+def test_what_became_of_events_is_found_by_them(writer: Writer, path: Path):
+    """Not by walking all postings."""
+    _reported(writer, "mixing")
+    with reading(path) as connection:
+        plan = _plans(connection, lambda at: became(at, [1]))
+    assert plan == ["SEARCH posting USING INDEX posting_event (event_id=?)"]

@@ -17,6 +17,7 @@ from agent.errors import ConfigError
 from agent.oversight.parallel_cases import alone
 from agent.parallel.bookings import Booking, match, read
 from agent.parallel.figures import Asked, Case, Comparison, People, Posted, Share
+from agent.parallel.page import page
 from tests.unit.test_workflow_consumption import FACTS
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -195,6 +196,14 @@ def test_few_cases_are_no_evidence_however_well_they_went(right: int, wrong: int
     assert found.enough is enough
     assert found.verdict().startswith("Ready for auto:" if enough else "Not ready yet for auto:")
     assert ("auto" in found.verdict()) is True
+
+
+def test_of_nothing_judged_no_share_is_told():
+    """Neither a share nor what is sure of it: 0.0 % would be a verdict."""
+    told = page([compared(case(1), mode="assist")], "this week", "1710", "EUR", UNITS)
+    assert "the same of 0 by itself and judged<" in told
+    assert "0.0%" not in told
+    assert "chance apart 20.7%" in page([compared(case(1, people=People.SAME), mode="assist")], "", "", "EUR", UNITS)
 
 
 @given(st.integers(0, 500), st.integers(0, 500))

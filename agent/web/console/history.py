@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from agent.app import Agent
 from agent.errors import GatepostError
-from agent.store import balance
+from agent.store import balance, lists
 
 EVERY_S: Final = 10.0
 KEPT: Final = 361  # an hour, both ends
@@ -21,7 +21,7 @@ class Point(NamedTuple):
 
     at: datetime
     waiting: int  # ready, being sent, or looked up
-    held: int
+    held: int  # that somebody has to decide about, a group as one
     dead: int  # or doubtful
     acknowledged: int  # since the beginning
 
@@ -41,12 +41,12 @@ class History:
             await asyncio.sleep(EVERY_S)
 
     def _look(self) -> Point:
-        _, postings = self._agent.desk.look(balance.running)
+        (_, postings), asked = self._agent.desk.look(lambda at: (balance.running(at), lists.waiting(at)))
         state = postings.by_state
         return Point(
             self._agent.clock(),
             state["ready"] + state["sending"] + state["in_doubt"],
-            state["held"],
+            asked["to_decide"],
             state["dead"] + state["doubtful"],
             state["acknowledged"],
         )

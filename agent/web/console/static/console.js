@@ -19,7 +19,7 @@ const PAGES = [
   ["quarantine", "Quarantine", quarantine, quarantineOne], ["findings", "Findings", findings, findingOne], ["lots", "Lots", lots, lotOne], ["trace", "Trace", trace, trace], ["models", "Models", models],
   ["audit", "Audit", audit],
 ];
-const COUNTS = { held: (at) => at.postings.held, dead: (at) => at.postings.dead + at.postings.doubtful, quarantine: (at) => at.events.quarantined };
+const COUNTS = { held: (at) => at.waiting.to_decide, dead: (at) => at.waiting.dead, quarantine: (at) => at.waiting.quarantined };
 
 const main = h("main", { id: "main", tabindex: "-1" });
 const banner = h("div.banner", { role: "alert", hidden: true });

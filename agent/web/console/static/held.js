@@ -20,7 +20,7 @@ export function held(main) {
   filter.addEventListener("input", draw);
   fill(main, h("div.head", h("h1", "Held for a person"), together, filter), list);
   return async (status) => {
-    const now = await everything("/v1/approvals"), more = status.postings.held - now.length;
+    const now = await everything("/v1/approvals"), more = me.lines.length ? 0 : status.postings.held - now.length;
     fill(together, more > 0 && `${now.length} to decide about; ${more} more in their groups are decided with them`);
     if (JSON.stringify(now) !== JSON.stringify(found) || !list.hasChildNodes()) { found = now; draw(); }
     else ages(list, found);

@@ -23,14 +23,14 @@ export function overview(main) {
 }
 
 function tilesOf(status, health) {
-  const { postings, events, oldest } = status;
+  const { postings, oldest, waiting: mine } = status;
   const waiting = postings.ready + postings.sending + postings.in_doubt;
   const lost = status.balance.events || status.balance.postings;
   return [
     tile("Agent", health.ready ? "ready" : "not ready", health.ready ? "good" : "bad", health.why_not ?? (health.stuck.length ? `stuck: ${health.stuck.join(", ")}` : `since ${moment(status.agent.started_at)}`)),
-    tile("Held for a person", postings.held, postings.held ? "warn" : "good", postings.held ? `oldest ${age(oldest.held)}` : "nobody is waited for", "#/held"),
-    tile("Dead or doubtful", postings.dead + postings.doubtful, postings.dead + postings.doubtful ? "bad" : "good", postings.dead || postings.doubtful ? "their orders stand still" : "none", "#/dead"),
-    tile("Quarantine", events.quarantined, events.quarantined ? "warn" : "good", events.quarantined ? "not read, kept" : "everything could be read", "#/quarantine"),
+    tile("Held for a person", mine.to_decide, mine.to_decide ? "warn" : "good", mine.to_decide ? `oldest ${age(oldest.held)}` : "nobody is waited for", "#/held"),
+    tile("Dead or doubtful", mine.dead, mine.dead ? "bad" : "good", mine.dead ? "their orders stand still" : "none", "#/dead"),
+    tile("Quarantine", mine.quarantined, mine.quarantined ? "warn" : "good", mine.quarantined ? "not read, kept" : "everything could be read", "#/quarantine"),
     tile("To be sent", waiting, status.oldest.ready && Date.now() - Date.parse(status.oldest.ready) > 60000 ? "warn" : "good", status.oldest.ready ? `oldest ${age(status.oldest.ready)}` : `${postings.acknowledged} acknowledged in all`),
     tile("Balance", lost ? "off" : "0", lost ? "bad" : "good", lost ? "something is missing: gatepost status" : "nothing lost, nothing doubled"),
   ];
@@ -94,6 +94,6 @@ function storeOf(status, health) {
 
 const recentOf = (events) => table([
   ["event", (one) => String(one.id)], ["at", (one) => moment(one.received_at).slice(11), "time"], ["message", (one) => (one.message ?? one.topic).replace(/^event:/, "")],
-  ["became", (one) => badge(one.state)],
+  ["became", (one) => badge(one.became)],
 ], events.toReversed(), { empty: "nothing yet", href: (one) => `#/trace/${one.id}`, label: "recent events" });
 

@@ -21,14 +21,15 @@ export function quarantineOne(main, id) {
   let state = "";
   return async () => {
     const { event } = await look(`/v1/trace/${id}`);
-    if (event.state === state) return;
-    state = event.state;
+    const now = event.became ?? event.state;
+    if (now === state) return;
+    state = now;
     fill(main, h("div.head", h("h1", `Event ${event.id}`), h("span.site", event.source), h("a", { href: "#/quarantine" }, "all of the quarantine")),
       state === "quarantined" && may("replay")
         ? h("div.buttons",
           h("button.main", { type: "button", onclick: () => again(id) }, "Read it again…"),
           h("button.main.danger", { type: "button", onclick: () => keep(id) }, "Keep it here…"))
-        : h("p.hint", state === "quarantined" ? "You may look at it, and not decide." : `It is ${state} now: `, state !== "quarantined" && h("a", { href: `#/trace/${id}` }, "trace it")),
+        : h("p.hint", state === "quarantined" ? "You may look at it, and not decide." : `It is ${state.replaceAll("_", " ")} now: `, state !== "quarantined" && h("a", { href: `#/trace/${id}` }, "trace it")),
       h("div.columns",
         h("section.card.reasons", h("h2", "Why"), h("p", event.reason ?? ""), pairs([["topic", h("code", event.topic)], ["arrived", moment(event.received_at)], ["message", event.message]])),
         h("section.card", h("h2", "What arrived"), h("pre", pretty(event.payload)))));

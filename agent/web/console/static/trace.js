@@ -32,7 +32,7 @@ export function trace(main, ...rest) {
 const findingOf = (event) => event?.topic === "gatepost/reconciliation"
   && h("p.hint", "It is a finding: ", h("a", { href: `#/findings/${event.message.split("/").at(-1)}` }, "its evidence, and what the books say now"));
 
-const arrived = (event) => event && h("section.card", h("h2", `Event ${event.id} `, badge(event.state)),
+const arrived = (event) => event && h("section.card", h("h2", `Event ${event.id} `, badge(event.became ?? event.state)),
   pairs([["from", event.source], ["topic", h("code", event.topic)], ["arrived", moment(event.received_at)], ["message", event.message], ["why", event.reason]]),
   h("details", h("summary", "what arrived"), h("pre", pretty(event.payload))));
 

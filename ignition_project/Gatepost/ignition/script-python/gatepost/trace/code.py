@@ -21,7 +21,7 @@ def shown(said):
 		"known": True,
 		"said": said["found_as"],
 		"also": u"; ".join([u"%s: %s" % (one["name"], one["means"]) for one in said["also"]]),
-		"arrived": _arrived(event),
+		"arrived": _arrived(event, words),
 		"history": [_row(one, words) for one in said["history"]],
 		"postings": [_posting(one, words) for one in said["postings"]],
 	}
@@ -31,9 +31,11 @@ def _nothing(text):
 	return {"known": False, "said": text, "also": "", "arrived": [], "history": [], "postings": []}
 
 
-def _arrived(event):
-	names = [("Source", "source"), ("Topic or node", "topic"), ("Report", "message"), ("State", "state")]
-	return [{"name": label, "value": event[name]} for label, name in names if event.get(name)]
+def _arrived(event, words):
+	names = [("Source", "source"), ("Topic or node", "topic"), ("Report", "message")]
+	found = [{"name": label, "value": event[name]} for label, name in names if event.get(name)]
+	state = words.state(event["became"]) if event.get("became") else ""
+	return found + ([{"name": "State", "value": state}] if state else [])
 
 
 def _row(one, words):
