@@ -357,10 +357,18 @@ class Agent:
 
     # ── what is shown ───────────────────────────────────────────────────────────────────────────────────
 
+    def models(self) -> dict[str, dict[str, str | None]]:
+        """By name which version of each model is asked, why none fits, and what is done meanwhile."""
+        asked = self.process.rules.models if self.process is not None else {}
+        found = {name: _model(one.name, one.unfit, "reports that need it are held") for name, one in asked.items()}
+        if forecast := self.config.shortages:
+            looked = self.shortages
+            found[forecast.model] = _model(looked.model, looked.unfit, "shortages are forecast by the profile")
+        return found
+
     def status(self) -> dict[str, Any]:
         """Everything /v1/status tells; reads the store."""
         figures = self.writer.figures
-        models = self.process.rules.models if self.process is not None else {}
         return {
             "agent": {
                 "ready": self.health.ready, "why_not": self.health.why_not, "config": self.config.version,
@@ -379,10 +387,14 @@ class Agent:
                 for name, one in self.dispatches.items()
             },
             "faces": {name: dict(status()) for name, status in list(self.faces.items())},
-            "models": {name: {"scores": one.name, "error": one.unfit or None} for name, one in models.items()},
+            "models": self.models(),
             "drift": shown(self.doubt.states, self.clock()),
             **self.desk.look(lists.overview),
         }  # fmt: skip
+
+
+def _model(scores: str, unfit: str, meanwhile: str) -> dict[str, str | None]:
+    return {"scores": scores, "error": unfit or None, "meanwhile": meanwhile if unfit else None}
 
 
 def _settle_in() -> None:

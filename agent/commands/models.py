@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -69,6 +69,7 @@ class Row:
     bytes: int = 0
     drift: str = ""  # level of drift; empty: it never scored here
     approved: Mapping[str, str] | None = None  # by whom, why and when it came to decide here; of the champion alone
+    asked_by: tuple[str, ...] = ()  # of the champion: workflows, and `accounts` or `shortages` of the configuration
     trouble: str = ""
 
 
@@ -76,7 +77,7 @@ class Row:
 @at_place
 @as_json
 def list_(*, place: Place, json: bool) -> None:
-    """List every version of every model: which decides, who signed it, what it was trained on.
+    """List every version of every model: which decides, what asks it, who signed it, what it was trained on, its drift.
 
     \b
     Example:
@@ -104,6 +105,8 @@ def list_(*, place: Place, json: bool) -> None:
 def _about(one: Row) -> Iterator[str]:
     """What a person wants to know of a version that fits."""
     yield f"trained on {one.trained_on}"
+    if one.part == "champion":
+        yield f"asked by {', '.join(one.asked_by) or 'nothing in this configuration'}"
     if one.drift:
         yield f"drift: {one.drift}"
     if one.approved:
@@ -112,7 +115,7 @@ def _about(one: Row) -> Iterator[str]:
 
 def rows_of(place: Place) -> Iterator[Row]:
     """Every version; what is wrong with one is told in its row."""
-    keys, states = registry.trusted(place.model_keys), _states(place)
+    keys, states, asking = registry.trusted(place.model_keys), _states(place), _asking(place)
     for name in registry.names(place.models):
         parts, approved = parts_of(place.models / name)
         for version in registry.versions(place.models, name):
@@ -127,7 +130,8 @@ def rows_of(place: Place) -> Iterator[Row]:
             state = states.get(f"{name}/{version}")
             drift = state.level.value if state else ""
             by = approved.model_dump() if approved and part == "champion" else None
-            yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size, drift, by)
+            asked_by = tuple(asking.get(name, ())) if part == "champion" else ()
+            yield Row(name, version, part, found.manifest.kind, found.signer, trained_on, size, drift, by, asked_by)
         if problem := _alias_problem(place.models / name):
             yield Row(name, "", "", trouble=problem)
 
@@ -198,18 +202,37 @@ def _alias_problem(folder: Path) -> str:
     )
 
 
-def shelf_of(place: Place) -> Shelf:
-    """The models of this place, and what the workflows of its configuration feed them with."""
-    tree = read_yaml(place.file)
-    workflows, looks = tree.get("workflows"), tree.get("accounts", "model")
-    flows = []
+def _flows(place: Place) -> Iterator[tuple[str, str, str | None]]:
+    """Name, kind and model of every workflow."""
+    workflows = read_yaml(place.file).get("workflows")
     for name, item in (workflows.mapping if workflows else {}).items():
         kind, model = item.get("kind"), item.get("model")
-        flows.append((kind.text if kind else name, model.text if model else None))
-    found = Shelf.of(
-        place.models, place.model_keys, flows,
-        accounts=looks.text if looks else None, shortages=place.shortages.model if place.shortages else None,
-    )  # fmt: skip
+        yield name, kind.text if kind else name, model.text if model else None
+
+
+def _beside(place: Place) -> dict[str, str | None]:
+    """The models that no workflow asks about its reports: of accounts, and of shortages."""
+    looks = read_yaml(place.file).get("accounts", "model")
+    return {
+        "accounts": looks.text if looks else None,
+        "shortages": place.shortages.model if place.shortages else None,
+    }
+
+
+def _asking(place: Place) -> Mapping[str, Sequence[str]]:
+    """Model → what asks it, as the configuration calls it."""
+    found: dict[str, list[str]] = {}
+    asked = [(name, model) for name, _, model in _flows(place)]
+    for name, model in (*asked, *_beside(place).items()):
+        if model:
+            found.setdefault(model, []).append(name)
+    return found
+
+
+def shelf_of(place: Place) -> Shelf:
+    """The models of this place, and what the workflows of its configuration feed them with."""
+    flows = [(kind, model) for _, kind, model in _flows(place)]
+    found = Shelf.of(place.models, place.model_keys, flows, **_beside(place))
     return replace(found, past=lambda: Past(known(place), now(), place.store.retention_days))
 
 

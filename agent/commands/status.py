@@ -191,7 +191,7 @@ def absent_models(models: dict[str, Any]) -> Iterator[str]:
     """One line for each model of which no version fits."""
     for name, one in models.items():
         if one["error"]:
-            yield f"model   {name}: {one['error']}; reports that need it are held"
+            yield f"model   {name}: {one['error']}; {one['meanwhile']}"
 
 
 def drifted(states: dict[str, Any]) -> Iterator[str]:

@@ -115,9 +115,9 @@ class Shortages:
         self._watched = 0  # the slot at which drift was looked at last
         self._reading: _Reading | None = None
         self._done = 0  # the slot that was forecast last
-        self._trouble = ""  # of the model; it is told once
         self.likely = 0  # places that run short, for metrics
         self.model = ""  # name/version that was asked last, likewise
+        self.unfit = ""  # why no version fits; it is told once
 
     async def tick(self) -> None:
         """One piece where it is time for one: what decides events comes first."""
@@ -143,7 +143,7 @@ class Shortages:
             config = self._config()
             slot = to_us(self._clock()) // issues.SLOT_US
             if config.shortages is None:
-                self.likely, self.model = 0, ""
+                self.likely, self.model, self.unfit = 0, "", ""
                 return False
             if slot == self._done:
                 return False
@@ -223,11 +223,11 @@ class Shortages:
 
     async def _tell(self, model: Model | Absent, config: Config) -> None:
         """Once: that no version fits, so that the profile says everything."""
-        if model.unfit and model.unfit != self._trouble:
+        if model.unfit and model.unfit != self.unfit:
             log.error("no version of model %s fits, shortages are forecast by the profile: %s", model.name, model.unfit)
             detail = {"why": model.unfit, "config": config.version}
             await self._desk.writer.run(lambda tx: tx.audit("model_refused", detail, alarm=True))
-        self._trouble = model.unfit
+        self.unfit = model.unfit
 
 
 def _gently(each: Iterator[Outlook]) -> Iterator[Outlook]:

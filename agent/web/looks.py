@@ -53,7 +53,6 @@ async def status(agent: TheAgent, caller: Reader) -> models.Status:
 async def health(agent: TheAgent, caller: Reader) -> models.Health:
     """Whether the agent takes in and decides, and what its housekeeping found. Independent of the ERP."""
     known, why = agent.health, unready(agent)
-    scoring = agent.rules.models.items()
     return models.Health(
         ready=not why,
         reason=why or None,
@@ -63,7 +62,10 @@ async def health(agent: TheAgent, caller: Reader) -> models.Health:
         chain_checked_at=known.chain_checked_at.isoformat() if known.chain_checked_at else None,
         damage=known.damage,
         balance_checked_at=known.balance_checked_at.isoformat() if known.balance_checked_at else None,
-        problems=[*known.problems, *(f"model {name}: {one.unfit}" for name, one in scoring if one.unfit)],
+        problems=[
+            *known.problems,
+            *(f"model {name}: {one['error']}" for name, one in agent.models().items() if one["error"]),
+        ],
     )
 
 
@@ -216,7 +218,9 @@ async def list_models(agent: TheAgent, caller: Reader) -> scoring_models.Models:
 
 
 def _asking(config: Config, model: str) -> list[str]:
-    """The workflows that ask this model: about their reports, or about the accounts of their postings."""
+    """What asks this model: workflows about their reports or the accounts of their postings, and the forecast."""
+    if config.shortages is not None and config.shortages.model == model:
+        return ["shortages"]
     looks = config.accounts is not None and config.accounts.model == model
     flows = config.workflows.items()
     return [name for name, one in flows if one.model == model or (looks and Kind.SCRAP in POSTS.get(one.kind, ()))]

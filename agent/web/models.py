@@ -277,7 +277,7 @@ class Status(Shown):
     targets: dict[str, dict[str, Any]]
     faces: dict[str, dict[str, Any]] = Field(description="The OPC UA server and the Sparkplug node, where configured")
     models: dict[str, dict[str, Any]] = Field(
-        description="By name: which version `scores`; `error`: why none fits, and then what asks it is held"
+        description="By name: which version `scores`; `error`: why none fits, and `meanwhile`: what is done without it"
     )
     drift: dict[str, dict[str, Any]] = Field(
         description="By `name/version`: `level` of drift, `since`, `bar_raised`, `figures`, and in words `what` to do"

@@ -55,9 +55,11 @@ class Model(Shown):
     """One configured model."""
 
     name: str
-    scores: str = Field(description="The version that scores now, `name/version`; empty: none fits")
+    scores: str = Field(
+        description="The version that scores now, `name/version`; empty: none fits, or none was asked yet"
+    )
     error: str | None = Field(description="Why none fits")
-    workflows: list[str] = Field(description="Who asks it")
+    workflows: list[str] = Field(description="Who asks it: workflows, or `shortages`, the forecast of what runs short")
     champion: str | None = Field(default=None, description="The version that shall score, as the aliases say")
     challenger: str | None = None
     previous: str | None = Field(default=None, description="The version before, for the way back")

@@ -95,6 +95,12 @@ async def test_what_runs_short_is_forecast_and_shown(tmp_path: Path):
         assert 0 <= soon["short"] <= later["short"] <= 1
         assert (await plant.get("/v1/shortages", "mixer"))["items"] == []  # stock belongs to no line
 
+        listed = {one["name"]: one for one in (await plant.get("/v1/models"))["items"]}["shortage_forecast"]
+        assert (listed["scores"], listed["workflows"]) == ("shortage_forecast/1", ["shortages"])
+        assert (listed["champion"], listed["drift"]["level"]) == ("1", "learning")
+        told = (await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", "models", "list")).out
+        assert "asked by shortages" in " ".join(told.split())
+
         told = (await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", "shortages")).out
         assert "RM-RESIN  171A " in told
         assert "forecast by shortage_forecast/1: all" in told

@@ -163,7 +163,11 @@ def test_status_says_what_the_faces_do(capsys):
 def test_status_says_which_model_is_missed_and_why():
     """A model of which no version fits is a line of its own; one that scores is none."""
     told = {
-        "consumption_anomaly": {"scores": "consumption_anomaly", "error": "manifest.json is not signed"},
+        "consumption_anomaly": {
+            "scores": "consumption_anomaly",
+            "error": "manifest.json is not signed",
+            "meanwhile": "reports that need it are held",
+        },
         "other": {"scores": "other/2", "error": None},
     }
     (line,) = status.absent_models(told)

@@ -73,6 +73,7 @@ def test_every_version_is_listed_with_who_signed_it(config):
     assert ran.code == 0
     assert "champion" in ran.out
     assert "trained on simulators.line" in ran.out
+    assert "asked by consumption" in ran.out
     rows = json.loads(models(config, "list", "--json").out)
     assert [(one["version"], one["part"], one["signed_by"]) for one in rows] == [
         ("1", "champion", "test"),

@@ -7,7 +7,7 @@ import { moment } from "/console/words.js";
 
 export function models(main) {
   const list = h("div.cards");
-  fill(main, h("h1", "Models"), h("p.quiet", "A model only says how usual a report is, or what it is like. What may be posted without a person is decided by the rules in the configuration."), list);
+  fill(main, h("h1", "Models"), h("p.quiet", "A model only says how usual a report is, what it is like, or how much will be used. What may be posted without a person is decided by the rules in the configuration."), list);
   let seen = "";
   return async () => {
     const found = await look("/v1/models");
@@ -22,7 +22,7 @@ const MOODS = { green: "good", warn: "warn", alarm: "bad" };
 
 const card = (one) => h("section.card", { "aria-label": one.name }, h("h2", one.name, " ", one.drift && badge(one.drift.level, MOODS[one.drift.level])),
   pairs([
-    ["scores", one.scores ? one.scores : badge("none fits", "bad")], ["why", one.error], ["for", one.workflows.join(", ")],
+    ["scores", one.scores || (one.error ? badge("none fits", "bad") : "not asked yet")], ["why", one.error], ["asked by", one.workflows.join(", ").replaceAll("_", " ")],
     ["let decide by", one.approved ? `${one.approved.by}: ${one.approved.reason}` : null],
     ["in its shadow", one.challenger], ["version before", one.previous], ...drift(one.drift),
   ]),
@@ -31,9 +31,10 @@ const card = (one) => h("section.card", { "aria-label": one.name }, h("h2", one.
 
 // How its inputs lie, and since when; what to do about it where there is something to do.
 const drift = (one) => one ? [
-  ["inputs", one.level === "learning" ? "too few reports yet to tell" : one.what || "as before"], ["since", one.since && moment(one.since)],
+  ["inputs", one.level === "learning" ? "too little was asked yet to tell" : one.what || "as before"], ["since", one.since && moment(one.since)],
   ["the bar", one.bar_raised ? "raised: more is held than the configuration asks for" : null],
-  ["looked at", one.figures ? `${one.figures.rows} reports, mean score ${one.figures.mean.toFixed(3)}, ${(100 * one.figures.abstained).toFixed(1)} % below the bar` : null],
+  ["looked at", one.figures && one.held ? `${one.figures.rows} forecasts of a whole week` : one.figures ? `${one.figures.rows} reports, mean score ${one.figures.mean.toFixed(3)}, ${(100 * one.figures.abstained).toFixed(1)} % below the bar` : null],
+  ["forecasts", one.held?.outcomes ? `of ${one.held.outcomes} ${percent(one.held.share)} held what they said at most, ${percent(one.held.promised)} should` : null],
   ["people's decisions", one.outcomes ? `${Math.round(one.outcomes.labels * (1 - one.outcomes.observed))} of ${one.outcomes.labels} decided otherwise than proposed (${(100 - 100 * one.outcomes.observed).toFixed(1)} %), the model expected ${(100 - 100 * one.outcomes.said).toFixed(1)} %` : null],
   ["recalibrated", one.shift ? `its odds are moved by ${one.shift.toFixed(2)} to what people found` : null],
 ] : [];
