@@ -15,6 +15,7 @@ from agent.masterdata.entities import DefectCode, Material, Order
 from agent.workflows.orders import Into, erp_quantity, into, material_of, order_holds, order_of, subject_of
 
 ZERO: Final = Decimal(0)
+MOST: Final = 10  # storage locations that a reason names
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def found(report: SegmentResponse, facts: Facts) -> Found:
     """What it says. Raises BadPayload for what cannot be, or is not known."""
     actual = scrapped(report)
     material = actual.material or order_of(report, facts).material
-    key = ("scrap", report.order, material, report.operation, report.work_center)
-    place: Place = facts.memo.get(key) or facts.remember(key, _place(report, material, facts))
+    key = ("scrap", report.order, material, report.operation, report.work_center, actual.storage_location)
+    place: Place = facts.memo.get(key) or facts.remember(key, _place(report, material, actual.storage_location, facts))
     quantity, lost = erp_quantity(actual.quantity, place.into_unit)
     return Found(
         place,
@@ -91,7 +92,7 @@ def scrapped(report: SegmentResponse) -> MaterialActual:
     return found[0]
 
 
-def _place(report: SegmentResponse, name: str, facts: Facts) -> Place:
+def _place(report: SegmentResponse, name: str, location: str, facts: Facts) -> Place:
     order, material = order_of(report, facts), material_of(name, facts)
     operation = order.operation(report.operation)
     return Place(
@@ -99,8 +100,22 @@ def _place(report: SegmentResponse, name: str, facts: Facts) -> Place:
         operation=operation.operation if operation else report.operation,
         material=material,
         into_unit=into(material.base_unit, material, facts),
-        holds=tuple(order_holds(report, order, facts)),
+        holds=(*order_holds(report, order, facts), *_unknown_location(location, facts)),
         subject=subject_of(report, order, name, facts),
+    )
+
+
+def _unknown_location(location: str, facts: Facts) -> tuple[str, ...]:
+    """Where nothing lies and nothing is taken from: the ERP would refuse it. Nothing is said where no stock is told."""
+    known = {one.storage_location for one in facts.stocks.values()}
+    known |= {part.storage_location for order in facts.orders.values() for part in order.components} if known else set()
+    known |= {one.storage_location for one in facts.receipts.values()} if known else set()
+    if not location or not known or location in known:
+        return ()
+    named = ", ".join(sorted(known - {""})[:MOST])
+    return (
+        f"storage location {location!r} is not among those that stock, orders and receipts name ({named}): refuse "
+        "this, mend the sender and report it again; or approve it, where the ERP has that location",
     )
 
 

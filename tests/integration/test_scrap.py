@@ -18,6 +18,7 @@ from agent.errors import Conflict
 from agent.people.approving import Asked
 from agent.people.desk import Act
 from agent.store import approvals, inbox, labels
+from agent.store.approvals import Signature
 from agent.web.gateway import signatures
 from agent.workflows.scrap import lot_key
 from simulators.scenario import load as scenario
@@ -36,6 +37,7 @@ def careful(content: dict[str, Any]) -> None:
     """The bench's own rule for scrap."""
     content["authority"]["scrap"] = {"mode": "auto", "min_confidence": 0.76, "audit_sample": 0}
     (line,) = (one for one in content["sources"] if one["kind"] == "mqtt")
+    next(one for one in content["sources"] if one["kind"] == "erp_orders")["stock"] = True
     channels = {"panel": {"kind": "mqtt", "brokers": [*line["brokers"]]}}
     content["targets"].append({
         "name": "people", "kind": "notify", "postings": {"notification": "live"}, "otherwise": "quality",
@@ -223,6 +225,19 @@ async def test_a_defect_code_that_is_added_lets_its_report_in(floor: Plant):
     told = "SELECT json_extract(detail, '$.score.unknown') FROM audit WHERE action = 'decided' AND event_id = ?"
     assert event is not None
     assert floor.rows(told, event.id)[-1] == ('{"defect":"0816"}',)  # for the next training
+
+
+async def test_scrap_at_a_storage_location_that_sap_does_not_have_waits_for_a_person(floor: Plant):
+    """It is no dead letter: held with the location and those that are known, and refused it leaves nothing behind."""
+    before = len(floor.sap.erp.books.documents)
+    await until(lambda: floor.agent.rules.facts.stocks, "the stock is known")
+    first, *_ = await postings(floor, report(floor, "S-17", 3, "L17", location="17lA"), "held", "acknowledged")
+    assert first["state"] == "held"  # who must know has been told beside it
+    assert any(one.startswith("storage location '17lA' is not among those that") for one in first["reasons"])
+    refuse = Signature("quality", "refuse", "mistyped at the terminal")
+    await floor.agent.desk.decide(first["id"], first["version"], refuse)
+    await postings(floor, report(floor, "S-18", 3, "L18", lot_stock=0), "acknowledged")
+    assert [one for one in floor.sap.erp.books.documents[before:] if "L17" in str(one)] == []
 
 
 @pytest.mark.parametrize(

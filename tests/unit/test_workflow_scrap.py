@@ -19,7 +19,7 @@ from agent.errors import BadPayload
 from agent.facts import Facts, Plant
 from agent.isa95 import MaterialActual, MaterialUse, Quantity, SegmentResponse
 from agent.masterdata import files as masterfiles
-from agent.masterdata.entities import DefectCode, ScrapReason
+from agent.masterdata.entities import DefectCode, ScrapReason, Stock
 from agent.ports import Proposal, Route
 from agent.scores import Classified
 from agent.scoring.inference import Model
@@ -124,6 +124,19 @@ def test_a_large_share_blocks_the_rest_of_the_lot_and_tells_people():
     assert any("rework is suggested; cost: scrap 414.00 EUR, rework 124.20 EUR, use as is 0.00 EUR" in one
                for one in proposal.reasons)  # fmt: skip
     assert states[1]["blocked"] == "180"
+
+
+def test_an_unknown_storage_location_waits_for_a_person_with_those_that_are_known():
+    """The ERP would refuse it. Where no stock is told nobody knows which there are, and nothing is said."""
+    (actual,) = report().material_actuals
+    elsewhere = report(material_actuals=(actual._replace(storage_location="17lA"),))
+    told = FACTS.with_facts([Stock("BODY-55", place, Decimal(9), "H87") for place in ("171A", "171B")])
+    (hold,) = FLOW.propose(elsewhere, told, sure(), [{}, {}])[0].holds
+    assert hold.startswith(
+        "storage location '17lA' is not among those that stock, orders and receipts name (171A, 171B)"
+    )
+    assert FLOW.propose(report(), told, sure(), [{}, {}])[0].holds == ()
+    assert FLOW.propose(elsewhere, FACTS, sure(), [{}, {}])[0].holds == ()
 
 
 def test_what_is_left_of_a_lot_is_blocked_once_without_a_person():
