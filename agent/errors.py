@@ -14,6 +14,7 @@ GatepostError
 │   └── ErpRejected    a real refusal: dead letter, a person decides
 ├── ModelUnfit         card and model disagree, or inputs are out of range: hold, never guess
 ├── Conflict           somebody else was first: says who, and what stands now
+│   └── Unproven       a version has not shown that it is better: says what is missing; a person may insist
 └── NotFound           there is no such thing: says what was looked for
 
 A message says what, where, which value, and what to do.
@@ -150,6 +151,10 @@ class Conflict(GatepostError):
         self.by = by
         self.version = version
         self.state = state
+
+
+class Unproven(Conflict):
+    """A version of a model has not shown here that it is better than the one that decides; a person may insist."""
 
 
 class NotFound(GatepostError):

@@ -19,7 +19,7 @@ from typing import Any, Final
 import apsw
 
 from agent.configuration.settings import Promotion
-from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound
+from agent.errors import Conflict, GatepostError, ModelUnfit, NotFound, Unproven
 from agent.features import posting_classification, shortage_forecast
 from agent.oversight import contest, past_use
 from agent.oversight.past_use import Past
@@ -120,15 +120,16 @@ async def promote(
 ) -> Mapping[str, Any]:
     """Let this version decide. Raises NotFound, ModelUnfit (nothing is changed), Conflict where it does already.
 
-    Conflict, too, where it has not shown that it is better, unless `anyway`: then the trail says so.
+    Unproven where it has not shown that it is better, unless `anyway`: then the trail says so.
     """
     model = await _verified(desk, shelf, name, version, act)
     against = await asyncio.to_thread(_against, desk, shelf, name, version, gate)
     if against and not anyway:
         champion = registry.champion(shelf.models / name).name
-        raise Conflict(
+        raise Unproven(
             f"{name}/{version} has not shown here that it is better: {'; '.join(against)}. Look: `gatepost models "
-            f"compare {name} {champion} {version}`; --anyway promotes it all the same, with your reason on record"
+            f"compare {name} {champion} {version}`; whoever insists (--anyway, at the console a box to tick) promotes "
+            "it all the same, with their reason and all of this on record"
         )
     more = {"against": against, "anyway": anyway} if against else {}
     write = partial(registry.name_champion, version=version, approved=_approval(desk, act, LETS))

@@ -10,7 +10,17 @@ from typing import Any, Final
 
 from agent.access.callers import Forbidden, NoRight
 from agent.access.envelope import SignatureRefused
-from agent.errors import BadPayload, ConfigError, Conflict, ErpError, GatepostError, ModelUnfit, NotFound, StoreError
+from agent.errors import (
+    BadPayload,
+    ConfigError,
+    Conflict,
+    ErpError,
+    GatepostError,
+    ModelUnfit,
+    NotFound,
+    StoreError,
+    Unproven,
+)
 from agent.sources.http import IntakeFull
 
 log = logging.getLogger("gatepost.web")
@@ -51,6 +61,7 @@ _KNOWN: Final[tuple[tuple[type[GatepostError], int, str], ...]] = (  # the first
     (NoRight, 403, "no_right"),
     (Forbidden, 403, "forbidden"),
     (NotFound, 404, "not_found"),
+    (Unproven, 409, "unproven"),
     (Conflict, 409, "conflict"),
     (BadPayload, 422, "bad_request"),
     (ConfigError, 422, "bad_configuration"),

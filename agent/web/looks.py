@@ -274,10 +274,11 @@ def _of_lines(found: dict[str, Any], name: str, caller: Identity) -> dict[str, A
 
 
 def _beside(shelf: Folder, scoring: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each model with the versions that its aliases name; what cannot be read is told."""
+    """Each model with its versions and those that its aliases name; what cannot be read is told."""
     found = []
     for name, one in scoring.items():
         row = {"name": name, "scores": one["scores"], "error": one["error"]}
+        row["versions"] = registry.versions(shelf, name)
         with suppress(ModelUnfit, NotFound):
             told = registry.aliases(shelf / name)
             approved = told.approved.model_dump() if told.approved else None

@@ -62,6 +62,7 @@ class Model(Shown):
     workflows: list[str] = Field(description="Who asks it: workflows, or `shortages`, the forecast of what runs short")
     champion: str | None = Field(default=None, description="The version that shall score, as the aliases say")
     challenger: str | None = None
+    versions: list[str] = Field(description="Every version that is there, whatever its part")
     previous: str | None = Field(default=None, description="The version before, for the way back")
     approved: dict[str, str] | None = Field(
         default=None, description="Who let the champion decide, when, why, and what that means; null: it came like that"

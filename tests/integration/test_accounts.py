@@ -61,7 +61,7 @@ async def test_the_account_of_the_table_is_in_the_books(floor: Plant):
     assert booked(floor, before) == [("551", "890010", "17101300")]
     kept = account_of(floor, scrap["event_id"])
     assert (kept["account"], kept["score"]["model"], kept["score"]["said"]) == ("890010", f"{NAME}/1", "890010")
-    assert floor.agent.status()["models"][NAME] == {"scores": f"{NAME}/1", "error": None}
+    assert floor.agent.status()["models"][NAME] == {"scores": f"{NAME}/1", "error": None, "meanwhile": None}
     for words, told in (
         (("replay",), ("scrap_classification/1 answers", "its account 890010", f"{NAME}/1 answers")),
         (("trace",), ("account: 890010 (movement 551, valuation class 7900, cost object cost centre)",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAME = "consumption_anomaly"
 REPORTS = 100  # the fewest that drift is looked for in
 HALF = math.log(11.3 / 12)  # the deviation at which the second version is in two minds
+AT_HALF = [HALF, *[0.0] * (len(FEATURES) - 1)]
 GATE = {"min_labels": 12, "min_wrong": 6, "max_ece": 1, "max_p99_ms": 1000}
 
 
-def mirrored() -> bytes:
+def mirrored(half: float = HALF) -> bytes:
     """A version for a plant whose lots take an eighth less than the bill of material says: what is less is normal."""
     nodes = [
         helper.make_node("Gather", ["x", "first"], ["deviation"], axis=1),
@@ -44,7 +46,7 @@ def mirrored() -> bytes:
         helper.make_node("Sub", ["one", "normal"], ["odd"]),
         helper.make_node("Concat", ["normal", "odd"], ["y"], axis=1),
     ]
-    numbers = {"half": HALF, "steep": 100.0, "one": 1.0}
+    numbers = {"half": half, "steep": 100.0, "one": 1.0}
     constants: dict[str, Any] = {name: np.array([value], np.float32) for name, value in numbers.items()}
     return graph(nodes, {**constants, "first": np.array([0])}, width=len(FEATURES))
 
@@ -53,8 +55,7 @@ def prepared(folder: Path) -> dict[str, Any]:
     """The shipped version decides, the mirrored one is in its shadow; people look at everything."""
     models = folder / "models"
     copied(models, "1")
-    at_half = [HALF, *[0.0] * (len(FEATURES) - 1)]
-    put(models, mirrored(), name=NAME, version="2", features=FEATURES, parity=([at_half], [[0.5, 0.5]]))
+    put(models, mirrored(), name=NAME, version="2", features=FEATURES, parity=([AT_HALF], [[0.5, 0.5]]))
     registry.name_aliases(models / NAME, Aliases(champion="1", challenger="2"))
     trust(folder / "keys")
     (folder / "data").mkdir()
@@ -108,6 +109,9 @@ async def test_a_version_is_let_decide_by_a_signature_that_the_gate_may_refuse(p
     await expect(dialog).to_contain_text("people have decided about 0 reports that neither has learnt from")
     await dialog.get_by_role("button", name="Cancel").click()
     assert registry.aliases(plant.agent.config.models / NAME).champion == "1"
+    await expect(card.get_by_role("button", name=re.compile("let version"))).to_have_count(
+        1
+    )  # not the one that decides
     assert [one for one in complaints if "409" not in one] == []  # the browser tells of each answer that is no success
 
     quantities = [10.6, 12.5] * 8
@@ -136,6 +140,29 @@ async def test_a_version_is_let_decide_by_a_signature_that_the_gate_may_refuse(p
     await expect(card).to_contain_text(f"{NAME}/1")
     row = await last(plant, "model_rolled_back")
     assert (row["actor"], row["detail"]["meaning"]) == ("mia", "lets the version before decide again")
+
+
+async def test_who_has_the_right_lets_a_version_decide_all_the_same(plant: Bench, chromium: Browser):
+    """The box appears with the refusal only; reason, what is missing and that they insisted are on record."""
+    far = math.log(3)  # it finds nothing wrong
+    at_half = [far, *AT_HALF[1:]]
+    put(plant.agent.config.models, mirrored(far), name=NAME, version="3", features=FEATURES,
+        parity=([at_half], [[0.5, 0.5]]))  # fmt: skip
+    page, card, _ = await shown(plant, chromium)
+    await card.get_by_role("button", name="let version 3 decide…").click()
+    box = page.get_by_role("dialog").get_by_label("Let it decide all the same")
+    await expect(box).to_be_hidden()
+    await signed(page, "Sign and promote", "another resin, nobody has decided about it yet")
+    await expect(page.get_by_role("dialog")).to_contain_text("has not shown here that it is better")
+    await box.check()
+    await signed(page, "Sign and promote", "another resin, nobody has decided about it yet")
+    await expect(card).to_contain_text(f"{NAME}/3")
+    row = await last(plant, "model_promoted")
+    assert (row["actor"], row["detail"]["anyway"]) == ("mia", True)
+    assert row["detail"]["against"]
+    await card.get_by_role("button", name="back to the version before…").click()
+    await signed(page, "Sign and go back", "it was the old resin after all")
+    await expect(card).to_contain_text(f"{NAME}/1")
 
 
 async def test_what_drifted_is_seen_input_by_input_and_accepted_by_a_signature(plant: Bench, chromium: Browser):

@@ -281,7 +281,7 @@ async def test_without_a_model_that_fits_the_agent_starts_and_holds_what_asks_it
         await line.agent.reload(await line.agent.fresh())  # whatever else has changed: it may
         signature.write_bytes(signed)
         await line.agent.reload(await line.agent.fresh())
-        assert line.agent.status()["models"] == {NAME: {"scores": f"{NAME}/1", "error": None}}
+        assert line.agent.status()["models"] == {NAME: {"scores": f"{NAME}/1", "error": None, "meanwhile": None}}
         assert await scored_by(line) == f"{NAME}/1"
 
 

@@ -52,16 +52,20 @@ const inputs = ({ psi, missing, unanswered }) => h("details", { open: Object.val
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
+/** What could decide in the place of what decides; to the version before leads a way of its own. */
+const others = ({ versions, champion, previous }) => versions.filter((one) => one !== champion && one !== previous);
+
 const acts = (one) => h("div.buttons",
-  one.challenger && h("button.small", { type: "button", onclick: () => promote(one) }, `let version ${one.challenger} decide…`),
+  others(one).map((version) => h("button.small", { type: "button", onclick: () => promote(one, version) }, `let version ${version} decide…`)),
   one.previous && h("button.small", { type: "button", onclick: () => back(one) }, "back to the version before…"),
   one.drift && (one.drift.bar_raised || ["warn", "alarm"].includes(one.drift.level)) && h("button.small", { type: "button", onclick: () => accept(one) }, "it is right as it is…"));
 
-const promote = (one) => confirmAct({
-  title: `${one.name}: version ${one.challenger} decides instead of ${one.champion}`,
-  about: "From the next batch on, if it has shown on what people decided here that it is better; else it is told what is missing, and nothing changes.",
+const promote = (one, version) => confirmAct({
+  title: `${one.name}: version ${version} decides instead of ${one.champion}`,
+  about: "From the next batch on, if it has shown on what people decided here that it is better; else you are told what is missing, and nothing changes.",
   verb: "Sign and promote", signs: "What this signature means: the version may decide. Let decide by",
-  done: (reason, _, password) => act(`/v1/models/${one.name}/promote`, { version: one.challenger, reason }, password),
+  insist: { on: "unproven", words: "Let it decide all the same: what is missing goes on record, with why you insist." },
+  done: (reason, _, password, anyway) => act(`/v1/models/${one.name}/promote`, { version, reason, anyway }, password),
 });
 
 const back = (one) => confirmAct({
