@@ -24,6 +24,7 @@ from agent.sap.guarded import Guarded
 from agent.sap.lookup import DOCUMENTS, Lookup, document_kind, document_number
 from agent.sap.metadata import Metadata, drift, read_metadata
 from agent.sap.session import SapSession, not_authorised, unavailable
+from agent.sap.standing import taken_back
 from agent.sap.verdict import AlreadyPosted, booked, success_details, warnings
 from agent.sap.words import said
 from agent.strict.schema import Settings
@@ -300,6 +301,10 @@ class SapS4:
             return await self._remember(self._guarded.bring_about(posting))
         if posting.wire is None:
             raise ValueError(f"posting {posting.id} was not frozen before it was sent")
+        if posting.kind is Kind.REVERSAL:
+            asked = taken_back(posting, self._lookup, self.session, self.rules)
+            if (done := await self._remember(asked)) is not None:
+                return done
         service, method, path, headers, body = thaw(posting.wire)
         answer = await self._remember(self.session.write(service, method, path, headers, body))
         try:

@@ -133,7 +133,7 @@ def _covered(missed: dict[str, Decimal], booked: Decimal, step: Decimal, waiting
 
 def proposed(order: Order, one: Booked, step: Decimal) -> str:
     """Id of the finding whose correction others did by this booking; "" where it is none."""
-    if one.corrects or one.takes_back:
+    if one.corrects or not one.others:
         return ""
     mine = ((id, found) for id, found in order.told.items() if found.material == one.place.material)
     return next((id for id, found in mine if _does(found, float(one.quantity), float(step))), "")

@@ -119,7 +119,7 @@ class Lookup:
         return _only(posting, kind, found, f"reversal of {original}")
 
     async def _is_reversed(self, numbers: tuple[str, str]) -> bool:
-        path = f"{self._rules.services[Kind.CONFIRMATION]}/{_entity(Kind.CONFIRMATION, numbers)}"
+        path = f"{self._rules.services[Kind.CONFIRMATION]}/{entity_path(Kind.CONFIRMATION, numbers)}"
         answer = await self._read(f"{path}?{query(select='ConfirmationGroup,ConfirmationCount,IsReversed')}")
         return answer.status != 404 and entity(answer).get("IsReversed") is True
 
@@ -144,7 +144,7 @@ class Lookup:
 
     async def _items(self, kind: Kind, document: str, select: str) -> list[Row]:
         first, _, second = document.partition("/")
-        path = f"{self._rules.services[kind]}/{_entity(kind, (first, second))}/{DOCUMENTS[kind].items}"
+        path = f"{self._rules.services[kind]}/{entity_path(kind, (first, second))}/{DOCUMENTS[kind].items}"
         return await self._list(f"{path}?{query(select=select)}")
 
     async def _list(self, path: str) -> list[Row]:
@@ -157,7 +157,8 @@ class Lookup:
         return answer
 
 
-def _entity(kind: Kind, numbers: tuple[str, str]) -> str:
+def entity_path(kind: Kind, numbers: tuple[str, str]) -> str:
+    """The address of one document in its service."""
     entity_set, keys = DOCUMENTS[kind][:2]
     named = (f"{name}={quote(string_literal(number), safe=_QUOTE)}" for name, number in zip(keys, numbers, strict=True))
     return f"{entity_set}({','.join(named)})"

@@ -227,6 +227,27 @@ async def test_what_a_person_takes_back_otherwise_is_not_to_be_signed_any_more(l
     assert resin["used"] == resin["booked"]
 
 
+async def test_what_went_back_in_sap_just_now_is_not_taken_back_on_top(line: Plant):
+    """Somebody books 262 there, and a person signs before the agent has seen that: SAP is asked, nothing is sent."""
+    event, document = await double(line, 9.651)
+    ((id, _, _, version, *_),) = postings(line, event)
+    async with connected(line.sap) as sap:
+        back = goods_issue("BY-HAND", quantity="9.651", GoodsMovementType="262")
+        assert (await sap.post(MATERIAL_DOCUMENTS, "A_MaterialDocumentHeader", back)).status_code == 201
+    before = len(line.sap.erp.books.documents)
+    await approve(line, id, version)
+    await until(lambda: postings(line, event)[0][2] == "dead", "it is given to a person")
+    ((error,),) = line.rows("SELECT error FROM posting WHERE id = ?", id)
+    assert error.startswith(f"TAKEN_BACK: {document} does not stand any more")
+    assert len(line.sap.erp.books.documents) == before
+    await line.agent.desk.give_up(id, PERSON)
+    await until(lambda: known(line), "the agent knows what SAP has booked")
+    line.clock.start += timedelta(minutes=1)
+    assert await found(line, event) == []
+    resin = account_of(line, "RM-RESIN")
+    assert resin["used"] == resin["booked"]
+
+
 async def missing(line: Plant, resin: float) -> tuple[int, Decimal]:
     """A lot of which the pigment scale said nothing: the event of the finding, and how much of it is missing."""
     before = line.last_event()

@@ -180,6 +180,59 @@ async def test_reversal_is_booked_once_and_found(kind: Kind, payload: dict[str, 
         assert first.document == original.document
 
 
+def taking_back(kind: Kind, original: Acknowledgement, attempts: int = 0) -> Posting:
+    content = {"of_kind": kind.value, "document": original.document, "posting_date": "2026-11-20", "order": ORDER}
+    return posting(Kind.REVERSAL, content, "9999999999999999")._replace(attempts=attempts)
+
+
+@pytest.mark.parametrize(("kind", "payload"), [(Kind.GOODS_ISSUE, issue()), (Kind.CONFIRMATION, confirmation())])
+async def test_what_somebody_took_back_in_sap_is_not_taken_back_on_top(kind: Kind, payload: dict[str, Any]):
+    """SAP is asked before a reversal is sent: it stops, and says by what; replayed, that counts as its document."""
+    async with bench() as (sap, target):
+        original = await post(target, kind, payload)
+        content = {"of_kind": kind.value, "document": original.document, "posting_date": "2026-11-20"}
+        theirs = await post(target, Kind.REVERSAL, content, "8888888888888888")
+        calls = len(sap.erp.books.documents)
+        with pytest.raises(ErpRejected, match=f"{original.document} does not stand any more") as told:
+            await target.post(frozen(target, taking_back(kind, original)))
+        assert told.value.code == "TAKEN_BACK"
+        answer = await target.post(frozen(target, taking_back(kind, original, attempts=1)))
+        assert (answer.found, answer.document) == (
+            True,
+            theirs.document if kind is Kind.GOODS_ISSUE else original.document,
+        )
+        assert len(booked(sap)) == calls
+
+
+@pytest.mark.parametrize(("quantity", "first"), [("12.5", False), ("12.4", False), ("12.5", True)])
+async def test_an_issue_that_went_back_by_hand_without_its_number_is_not_cancelled_on_top(quantity: str, first: bool):
+    """SAP does not see that 262 of as much took it back: a person looks. Another amount, or earlier, it is not."""
+    async with bench() as (sap, target):
+        if first:
+            await post(target, Kind.GOODS_ISSUE, issue(), "AAAAAAAAAAAAAAAA")
+            await post(target, Kind.GOODS_ISSUE, issue(movement="262"), "BBBBBBBBBBBBBBBB")
+        original = await post(target, Kind.GOODS_ISSUE, issue())
+        if not first:
+            back = await post(target, Kind.GOODS_ISSUE, issue(movement="262", quantity=quantity), "BBBBBBBBBBBBBBBB")
+        before, reversal = len(booked(sap)), taking_back(Kind.GOODS_ISSUE, original)
+        if first or quantity == "12.4":
+            await target.post(frozen(target, reversal))
+        else:
+            with pytest.raises(ErpRejected, match=f"taken back in SAP by {back.document}, so nothing was sent"):
+                await target.post(frozen(target, reversal))
+            assert len(booked(sap)) == before
+            await target.post(frozen(target, reversal._replace(attempts=1)))  # somebody has looked: it was another one
+        assert len(booked(sap)) == before + 1
+
+
+async def test_a_document_that_sap_does_not_have_is_refused_by_it():
+    """Nobody can look whether it stands: the reversal is sent, and SAP says what it thinks of it."""
+    async with bench() as (_, target):
+        with pytest.raises(ErpRejected) as told:
+            await target.post(frozen(target, taking_back(Kind.GOODS_ISSUE, Acknowledgement("2026/4911111111"))))
+        assert told.value.code != "TAKEN_BACK"
+
+
 async def test_a_confirmation_that_somebody_else_reversed_is_found_with_a_warning():
     """The effect is there, so the reversal is not posted again; whose document it is, a person may look up."""
     async with bench() as (sap, target):

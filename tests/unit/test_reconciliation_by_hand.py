@@ -80,6 +80,16 @@ def test_a_wrong_number_that_others_put_right_in_the_erp_is_no_second_finding(lo
     assert "put right" in account(state)[3]
 
 
+def test_what_this_agent_books_next_is_not_put_in_the_place_of_what_others_took_back():
+    """Only what others book after it may be; a lot that takes a little less is reported and booked as any other."""
+    at = MONDAY + timedelta(hours=10)
+    next_ = LOT._replace(id="next", at=at, quantity=Decimal("95.9"))
+    booked = BOOKED._replace(id="4900000005", at=at, quantity=next_.quantity)
+    (found,), state = seen(DOUBLE, [others("-96.1")], [next_, booked, MADE._replace(id="m2", at=at)])
+    assert found.cause == "double report"
+    assert account(state)[1:3] == (192.0, 192.0)
+
+
 @pytest.mark.parametrize("came", [others("-50"), BACK._replace(takes_back="4900000077", quantity=Decimal(-50))])
 def test_what_was_taken_back_of_something_else_leaves_the_correction_waiting(came):
     """Another document, or another amount: the finding is still to be put right."""
