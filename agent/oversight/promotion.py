@@ -38,6 +38,8 @@ from agent.workflows import WORKFLOWS
 COMPARING_S: Final = 2.0  # for a run that nobody waits for: cut off on a busy machine, a version would look worse
 LETS: Final = "lets this version decide"
 LETS_AGAIN: Final = "lets the version before decide again"
+ASKS_IN_SHADOW: Final = "asks this version in shadow"
+NAMES_ONLY: Final = "names this version as the challenger; forecasts are made again to compare, none is asked in shadow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class Shelf:
 
     models: Path
     keys: Path
-    features: Mapping[str, Sequence[str]]  # model → names of the features that its workflow computes
-    kinds: Mapping[str, str] = field(default_factory=dict)  # model → what its workflow asks for
+    features: Mapping[str, Sequence[str]]  # model → names of the features that it is asked with
+    kinds: Mapping[str, str] = field(default_factory=dict)  # model → what it is asked for
     past: Callable[[], Past] | None = None  # for whoever compares forecasts
 
     @classmethod
@@ -155,7 +157,8 @@ async def challenge(desk: Desk, shelf: Shelf, name: str, version: str | None, ac
         change = _Change("challenger_removed", write, "ends the shadow", part="challenger")
     else:
         begun = partial(shadow.begin, model=name, version=version)
-        change = _Change("challenger_named", write, "asks this version in shadow", part="challenger", also=begun)
+        meaning = NAMES_ONLY if shelf.kinds.get(name) == past_use.KIND else ASKS_IN_SHADOW
+        change = _Change("challenger_named", write, meaning, part="challenger", also=begun)
     return await _named(desk, shelf.models / name, model, act, change)
 
 

@@ -114,8 +114,8 @@ class Model:
     ) -> Model:
         """The model of a version's folder, after every check. Raises ModelUnfit naming the file and what to do.
 
-        `keys` are those that may have signed it. `features` are the names that the workflow computes, `kind` is what
-        it asks for; they must be the manifest's. Reasons for people are given for scores below `explain_below`.
+        `keys` are those that may have signed it. `features` are the names that are computed for it, `kind` is what it
+        is asked for; they must be the manifest's. Reasons for people are given for scores below `explain_below`.
         `apart`: what it needs at work is not taken from what all models may have together, so it is to be asked about
         no more than `proven` rows at once.
         """
@@ -366,8 +366,8 @@ def _check_fit(manifest: Manifest, features: Sequence[str] | None, kind: str | N
         features = [name for name in names if name.partition("=")[0] in inputs] if features is not None else None
     if features is not None and list(features) != names:
         raise ModelUnfit(
-            f"{folder / registry.MANIFEST}: the model takes {', '.join(names)}, the workflow computes "
+            f"{folder / registry.MANIFEST}: the model takes {', '.join(names)}, this agent computes "
             f"{', '.join(features)}; train the model with this version of the agent"
         )
     if kind is not None and kind != manifest.kind:
-        raise ModelUnfit(f"{folder / registry.MANIFEST}: the model gives {manifest.kind}, the workflow asks for {kind}")
+        raise ModelUnfit(f"{folder / registry.MANIFEST}: the model gives {manifest.kind}, it is asked for {kind} here")

@@ -237,7 +237,7 @@ def of_other_features(models: Path) -> None:
         (memory_hungry, "wants more memory|was cut off at its deadline"),
         (of_another_shape, "takes .* the manifest says"),
         (answering_nan, "computes something else here"),
-        (of_other_features, "the workflow computes deviation"),
+        (of_other_features, "this agent computes deviation"),
     ],
 )
 async def test_an_unfit_version_is_refused_and_the_champion_goes_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from agent import checkpoints
 from agent.commands.place import login
 from agent.scoring import modelfiles, registry
 from tests.command_line import Ran, filled, folder, gatepost_
-from tests.trained import KEY, copied, trust
+from tests.trained import KEY, copied, forecasts_moved, trust
 
 HOUSE = Path(__file__).resolve().parents[2]
 NAME = "consumption_anomaly"
@@ -178,6 +179,20 @@ def test_a_challenger_is_named_by_a_signed_act_and_taken_away(config):
     assert '"challenger_removed"' in trail.read_text()
 
 
+def test_a_challenger_that_forecasts_is_said_to_be_named_only(tmp_path):
+    """Nobody asks it in shadow: neither the answer nor the trail says that somebody does."""
+    shutil.copytree(HOUSE / "models/shortage_forecast", tmp_path / "models/shortage_forecast")
+    forecasts_moved(tmp_path / "models", "9", 0.5)
+    trust(tmp_path / "keys")
+    config = filled(tmp_path, "models: models\nmodel_keys: keys\nshortages: {}\n")
+    ran = models(config, "challenge", "shortage_forecast", "9", "--reason", "x")
+    assert ran.code == 0, ran.out
+    assert "asked: shortage_forecast/9 as challenger" in ran.out
+    assert registry.aliases(tmp_path / "models/shortage_forecast").challenger == "9"
+    assert gatepost_(config, "export", "audit", str(trail := tmp_path / "trail.jsonl")).code == 0
+    assert "none is asked in shadow" in trail.read_text()
+
+
 def test_an_unfit_challenger_is_not_named(config):
     """The same checks as at a promotion."""
     spoil(config)
@@ -268,7 +283,7 @@ def test_a_model_for_another_workflow_is_not_promoted(config):
     registry.write(config.parent / "models", changed, files, KEY)
     ran = models(config, "promote", NAME, "2", "--reason", "x")
     assert ran.code == 1
-    assert "the workflow computes deviation" in ran.out
+    assert "this agent computes deviation" in ran.out
 
 
 @pytest.mark.parametrize(

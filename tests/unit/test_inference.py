@@ -190,7 +190,7 @@ def test_a_file_outside_of_the_folder_is_refused(folder):
 
 def test_other_features_than_the_workflow_computes_are_refused(folder):
     """A model of another version of the agent is not fed with the wrong columns."""
-    with pytest.raises(ModelUnfit, match="the workflow computes distance, deviation"):
+    with pytest.raises(ModelUnfit, match="this agent computes distance, deviation"):
         Model.load(folder, KEYS, ("distance", "deviation", *FEATURES[2:]))
 
 
@@ -329,7 +329,7 @@ def test_a_missing_value_is_taken_where_the_manifest_allows_it(tmp_path):
 def test_a_model_of_another_kind_than_the_workflow_asks_for_is_refused(loaded, tmp_path):
     """A forecast is no probability."""
     model = loaded(kind="quantiles", quantiles=(0.1, 0.9))
-    with pytest.raises(ModelUnfit, match="the model gives quantiles, the workflow asks for probability"):
+    with pytest.raises(ModelUnfit, match="the model gives quantiles, it is asked for probability here"):
         Model.load(tmp_path / "test" / "1", KEYS, kind="probability")
     with pytest.raises(ValueError, match="gives quantiles, not classes"):
         model.classify([(1.0, 2.0)])
