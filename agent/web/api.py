@@ -32,6 +32,7 @@ from agent.web import (
     sequence,
     shortages,
     trail,
+    unfit,
 )
 from agent.web.answers import Answer, Refused, answer
 from agent.web.auth import Doorkeeper
@@ -42,6 +43,7 @@ from agent.web.console.sessions import Sessions, cookie_of
 from agent.web.limits import Application, Gate, Limits, Scope, TokenBuckets
 from agent.web.page import STYLE_HASH, page
 from agent.web.probes import PATHS, Probes
+from agent.web.requests import body_of
 
 REFUSALS_PER_S: Final = 0.1  # audit rows for refused acts, per client
 PAGES: Final = (
@@ -120,7 +122,7 @@ def _add_docs(api: FastAPI) -> None:
 async def _refuse(request: Request, error: Exception) -> Response:
     """The one handler of all errors inside the routes."""
     if isinstance(error, RequestValidationError):
-        told = _unfit(error)
+        told = _unfit(request, error)
     elif isinstance(error, HTTPException):
         told = _of_http(error)
     else:
@@ -130,14 +132,10 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return Response(told.encoded(), told.status, headers=dict(told.headers), media_type="application/problem+json")
 
 
-def _unfit(error: RequestValidationError) -> Answer:
-    """Which fields are wrong, without repeating what was sent."""
-    fields = [
-        {"field": ".".join(map(str, one["loc"])), "message": one["msg"].removeprefix("Value error, ")}
-        for one in error.errors()[:20]
-    ]
-    message = "; ".join(f"{one['field']}: {one['message']}" for one in fields)
-    return Answer(422, {"error": "bad_request", "message": message, "fields": fields})
+def _unfit(request: Request, error: RequestValidationError) -> Answer:
+    """Which fields are wrong, and how."""
+    found = unfit.fields(error.errors(), body_of(request.scope["route"]))
+    return Answer(422, {"error": "bad_request", "message": unfit.sentence(found), "fields": found})
 
 
 def _of_http(error: HTTPException) -> Answer:

@@ -10,10 +10,12 @@ import apsw
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 
 from agent.access.callers import Identity
 from agent.access.tokens import Scope
 from agent.app import Agent
+from agent.errors import BadPayload
 from agent.people import approving
 from agent.people.desk import Act
 from agent.strict import strictjson
@@ -58,6 +60,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler
+        body = body_of(self)
 
         async def read(request: Request) -> Response:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -65,10 +68,22 @@ class StrictRoute(APIRoute):
                 message = f"send the body as Content-Type application/json, not {kind[:60]!r}"
                 raise Refused(415, "unsupported_media_type", message)
             strict = StrictRequest(request.scope, request.receive)
-            strict.state.strict = strictjson.read(await strict.body())
+            try:
+                strict.state.strict = strictjson.read(await strict.body())
+            except BadPayload as error:
+                takes = ", ".join(name for name, one in body.model_fields.items() if one.is_required()) if body else ""
+                wanted = f"one JSON object{f' with {takes}' if takes else ''}"
+                message = f"the body cannot be read: {error}; send {wanted}"
+                raise BadPayload(message, reason=error.reason) from None
             return await handler(strict)
 
         return read
+
+
+def body_of(route: APIRoute) -> type[BaseModel] | None:
+    """What the body of this route is read as; None: it takes none, or any object."""
+    kind = route.body_field.field_info.annotation if route.body_field is not None else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def new_router(route: type[APIRoute] = StrictRoute, *, in_schema: bool = True) -> APIRouter:

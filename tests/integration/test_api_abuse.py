@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from fastapi.routing import APIRoute
 
+from agent.web.api import routes
 from agent.web.protocol import Protocol
+from agent.web.requests import body_of
 from tests.api_bench import CONSUMPTION, Bench, bench
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,6 +85,59 @@ async def test_abuse_gets_its_clear_error_and_the_next_request_goes_through(plan
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert "server" not in answer.headers
     assert (await plant.get("/v1/health"))["ready"] is True
+
+
+def bodies() -> list[tuple[str, str, tuple[str, ...]]]:
+    """Method, path and the names of the fields of every route that takes a body."""
+    found = []
+    for route in routes(None, docs=False).routes:
+        if isinstance(route, APIRoute) and route.body_field is not None:
+            path = re.sub(r"{name(:path)?}", "consumption_anomaly", re.sub(r"{(?!name)\w+(:path)?}", "1", route.path))
+            model = body_of(route)
+            found += [
+                (method, path, tuple(model.model_fields) if model else ()) for method in sorted(route.methods or ())
+            ]
+    return found
+
+
+@pytest.mark.parametrize(("method", "path", "names"), bodies(), ids=lambda one: one if isinstance(one, str) else "")
+async def test_a_wrong_body_is_told_in_words_of_our_own(plant: Bench, method: str, path: str, names: tuple[str, ...]):
+    """Which field, what it has, what is expected: at every route that takes a body, and nothing of a library."""
+    token = (plant.agent.config.store.path.parent / "operator.token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    wrong = [b"", b"null", b"[]", b"{", b'{"reason":NaN}']
+    if names:
+        each: tuple[Any, ...] = ({"a": 1}, [], None, -5, "", "\u202e", 1.5, "x" * 2000)
+        wrong += [b"{}", b'{"bogus":1}', *(json.dumps(dict.fromkeys(names, value)).encode() for value in each)]
+    for body in wrong:
+        answer = await plant.client.request(method, path, headers=headers, content=body)
+        told = answer.json()
+        if answer.status_code == 401 and path.startswith("/console/"):
+            continue  # text is text: nobody is called so
+        assert (answer.status_code, told["error"]) == (422, "bad_request"), (body, answer.text)
+        assert not re.search(r"Input|should|Field required|valid|pattern|Extra", answer.text), answer.text
+        assert told.get("fields") or told["message"].startswith("the body cannot be read: "), answer.text
+        assert len(answer.content) < 8192
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("/v1/resume", {"reason": "on", "scope": "targets", "key": "s4"},
+         "scope: must be 'target', 'line' or 'order', not \"targets\""),
+        ("/v1/resume", {"reason": "on", "scope": "line", "kei": "x"}, "kei: is not taken here; did you mean 'key'?"),
+        ("/v1/resume", {"scope": "line", "key": "x"}, "reason: is missing: Why, in the words of whoever acts"),
+        ("/v1/counts", {"quantity": "12,5"}, 'with a decimal point, such as "12.5", not "12,5"'),
+        ("/v1/feasibility/check", {"quantity": 1.23456}, "quantity: must have at most 3 decimals, not 1.23456"),
+        ("/console/login", {"user": "anna", "password": ["a secret"]}, "password: must be text"),
+    ],
+)  # fmt: skip
+async def test_a_wrong_field_says_what_it_has_and_what_is_expected(plant: Bench, path: str, body: Any, told: str):
+    """Never a password."""
+    answer = await plant.ask("POST", path, "scale" if "v1/resume" not in path else "anna", json=body)
+    assert answer.status_code == 422
+    assert told in answer.json()["message"]
+    assert "secret" not in answer.text
 
 
 async def spoken(url: str, *pieces: bytes, wait: float = 10.0) -> bytes:
