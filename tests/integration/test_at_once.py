@@ -16,6 +16,7 @@ import pytest
 from agent import own_events, pipeline
 from agent.dispatch import ALL_FREE, Dispatch
 from agent.isa95 import SegmentResponse
+from agent.judging import waiting
 from agent.judging.judgement import Verdict
 from agent.pipeline import Intake, Process
 from agent.ports import Batch, Delivery, Event
@@ -306,7 +307,7 @@ async def test_a_commit_that_runs_twice_keeps_no_place_at_the_target(tmp_path: P
         assert one.dispatch._taken == 0
 
 
-@pytest.mark.parametrize("claimed_by", ["the commit that stores it", "the process", "the dispatch"])
+@pytest.mark.parametrize("claimed_by", ["the commit that stores it", "a slice", "the process", "the dispatch"])
 async def test_a_calm_stop_waits_for_what_is_claimed_by_the_commit_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed_by: str
 ):
@@ -318,8 +319,9 @@ async def test_a_calm_stop_waits_for_what_is_claimed_by_the_commit_under_way(
         gate.wait(60)
         return outbox.Send(b"{}")
 
-    if claimed_by == "the process":
+    if claimed_by in ("a slice", "the process"):
         monkeypatch.setattr(pipeline, "FEW", 0)
+        monkeypatch.setattr(waiting, "ASKED_S", 1e9 if claimed_by == "a slice" else 0)
     async with served(tmp_path, admit=admit) as one:
         if claimed_by == "the dispatch":
             await one.writer.run(lambda tx: postings.add(tx, posting(1, target="narrow")))
