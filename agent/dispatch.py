@@ -63,6 +63,10 @@ class Claims:
             self.reserve(most)
         self._claimed = [dispatch.claim(tx, places) for dispatch, places in self._places or ()]
 
+    def nothing(self) -> None:
+        """Claim nothing this time: what an earlier attempt of the commit claimed was rolled back with it."""
+        self._claimed = [Claimed() for _ in self._places or ()]
+
     def launch(self, *, committed: bool) -> None:
         """After the commit, on the loop: send what was claimed, and give the other places back."""
         places = self._places or ()

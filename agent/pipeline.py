@@ -354,8 +354,9 @@ class Process:
     def _decide_slice(self, claims: Claims, tx: Transaction) -> Sequence[Verdict] | None:
         """Decide a few events and write what became of them. None: what comes is nothing for this, `run` must do it.
 
-        May run again: see `Writer`.
+        May run again (see `Writer`), and then the turn may be with arrivals that share the commit.
         """
+        claims.nothing()
         if not self._turn.acquire(blocking=False):
             return None
         self.busy_since = time.monotonic()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from agent.isa95 import SegmentResponse
 from agent.judging import waiting
 from agent.judging.judgement import Verdict
 from agent.pipeline import Intake, Process
-from agent.ports import Batch, Delivery, Event
+from agent.ports import Acknowledgement, Batch, Delivery, Event, Posting
 from agent.store import awaited, file, inbox, outbox, postings
 from agent.store.keys import idempotency_key
 from agent.store.transaction import Transaction
@@ -304,6 +305,57 @@ async def test_a_commit_that_runs_twice_keeps_no_place_at_the_target(tmp_path: P
         await until(lambda: one.reader.execute("SELECT state FROM posting").get == "acknowledged", "it is posted")
         await until(lambda: not one.dispatch.in_the_air, "nothing is in the air")
         assert refused == [2]
+        assert one.dispatch._taken == 0
+
+
+async def test_a_slice_that_is_written_again_sends_only_what_is_claimed_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The disk is full when a slice, its claims and arrivals are committed: what that attempt claimed is not sent."""
+    monkeypatch.setattr(pipeline, "FEW", 0)  # the process decides, in slices
+    monkeypatch.setattr(waiting, "ASKED_S", 60.0)
+    async with served(tmp_path) as one:
+        submit, write, post = one.writer.submit, one.writer._write_tally, one.dispatch.target.post
+        refused, sent = list[int](), list[str | None]()
+        shared = list[asyncio.Future[None]]()
+
+        def with_an_arrival(job: Any, *, gives_way: bool = False) -> asyncio.Future[Any]:
+            if isinstance(job, partial) and not shared:
+                gate, begun = threading.Event(), threading.Event()
+
+                def hold(tx: Transaction) -> None:
+                    begun.set()
+                    gate.wait(60)
+
+                shared.append(submit(hold))
+                begun.wait(60)
+                one.put(report(2))
+                found = submit(job, gives_way=gives_way)
+                gate.set()
+                return found
+            return submit(job, gives_way=gives_way)
+
+        def full(counts: dict[str, int], sequence: int) -> None:
+            if one.dispatch._taken and not refused:
+                refused.append(one.dispatch._taken)
+                raise apsw.FullError
+            write(counts, sequence)
+
+        async def posted(posting: Posting) -> Acknowledgement:
+            sent.append(one.reader.execute("SELECT state FROM posting WHERE id = ?", (posting.id,)).get)
+            return await post(posting)
+
+        monkeypatch.setattr(one.writer, "submit", with_an_arrival)
+        monkeypatch.setattr(one.writer, "_write_tally", full)
+        monkeypatch.setattr(one.dispatch.target, "post", posted)
+        one.process.waiters.foresee()
+        one.put(report(1))
+        assert await one.settled(2) == ["posted"] * 2
+        booked = "SELECT count(*) FROM posting WHERE state = 'acknowledged'"
+        await until(lambda: one.reader.execute(booked).get == 2, "both are booked")
+        await until(lambda: not one.dispatch.in_the_air, "nothing is in the air")
+        assert refused
+        assert sent == ["sending"] * 2
         assert one.dispatch._taken == 0
 
 
