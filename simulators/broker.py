@@ -7,7 +7,9 @@ its last save: up to AUTOSAVE_SECONDS. A stop by SIGTERM saves first and loses n
 from __future__ import annotations
 
 import asyncio
+import functools
 import getpass
+import itertools
 import os
 import random
 import shutil
@@ -15,7 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -159,16 +161,25 @@ def mosquitto_conf(folder: Path, port: int, settings: Mapping[str, str]) -> str:
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on now.
 
-    Out of a range that no connection is given by itself, and by chance: two who ask at once hardly get the same.
+    Out of a range that no connection is given by itself. A process gets none twice before it has had them all, and
+    begins anywhere: two who ask at once hardly get the same.
     """
-    while True:
-        port = random.randrange(*PORTS)
+    for port in _ports():
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:  # somebody has it
                 continue
             return port
+    raise AssertionError("a circle has no end")
+
+
+@functools.cache
+def _ports() -> Iterator[int]:
+    """All of them in a circle, from a place that chance picks."""
+    low, high = PORTS
+    first = random.randrange(low, high)
+    return itertools.cycle((*range(first, high), *range(low, first)))
 
 
 def find_mosquitto() -> Path | None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from simulators.bench import MARK
+from simulators.broker import PORTS
 from simulators.plan import parser
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 def seven_free_ports() -> int:
     """The first of seven neighbouring ports that are all free."""
-    for first in range(21000, 32000, 7):
+    for first in range(19_000, PORTS[0], 7):  # beside those that `free_port` gives to others
         sockets = [socket.socket() for _ in range(7)]
         try:
             for offset, one in enumerate(sockets):
