@@ -164,7 +164,7 @@ class Shortages:
         """Forget what is read again: a person may have approved, refused or taken back what is a day old."""
         if not self._whole and (before := self._desk.look(kept)):  # a start: until it is asked again
             self.model = before.model
-        if slot - self._whole >= DAY:
+        if _over(slot, self._whole):
             self._whole = slot
         since = slot - (HISTORY if self._whole == slot else DAY)
         self._used.forget(before=slot - HISTORY, since=since)
@@ -194,7 +194,7 @@ class Shortages:
         await self._desk.writer.run(lambda tx: inbox.put_checkpoints(tx, written))
         self.likely, self.model = likely(found), found.model
         await self._tell(model, config)
-        if isinstance(model, Model) and slot - self._watched >= DAY:
+        if isinstance(model, Model) and _over(slot, self._watched):
             await self._drift(model, found, config.drift)
             self._watched = slot
 
@@ -228,6 +228,11 @@ class Shortages:
             detail = {"why": model.unfit, "config": config.version}
             await self._desk.writer.run(lambda tx: tx.audit("model_refused", detail, alarm=True))
         self.unfit = model.unfit
+
+
+def _over(slot: int, since: int) -> bool:
+    """Whether a day has passed; also where the clock was ahead, and what was read by it is not of these days."""
+    return not 0 <= slot - since < DAY
 
 
 def _gently(each: Iterator[Outlook]) -> Iterator[Outlook]:

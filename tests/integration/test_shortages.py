@@ -162,6 +162,22 @@ async def test_a_forecast_that_has_drifted_is_said_to_be_in_doubt(tmp_path: Path
 
 
 @pytest.mark.asyncio
+async def test_a_clock_that_was_ahead_leaves_the_forecast_as_it_was(tmp_path: Path):
+    """A look with a clock a month ahead forgets what was used; once the clock is right two weeks are read again."""
+    async with forecasting(tmp_path) as plant:
+        agent, ahead = plant.agent, [timedelta(0)]
+        look = Shortages(
+            agent.desk, lambda: agent.clock() + ahead[0], lambda: agent.config, lambda: agent.rules.facts,
+            assembly.forecaster, agent.doubt.follow,
+        )  # fmt: skip
+        for ahead[0] in (QUARTER, timedelta(days=30), 2 * QUARTER):
+            await look.look()
+        (one,) = (await plant.get("/v1/shortages"))["items"]
+        after_a_start = await forecast(plant, 2)
+        assert [at["likely"] for at in one["horizons"]] == [at["likely"] for at in after_a_start["horizons"]]
+
+
+@pytest.mark.asyncio
 async def test_nothing_is_forecast_unless_it_is_wanted(tmp_path: Path):
     """Without the section both faces say that it is absent."""
     async with bench(tmp_path) as plant:
