@@ -1,20 +1,26 @@
 """Shortage forecast on a real series: energy of a steel works in quarters of an hour, a stand-in for line-side use.
 
 Learnt from the first three quarters of what is there, judged on the last; quantiles are adapted while it goes on, each
-outcome when its hours are over. Without the data: simulated line-side use.
+outcome when its hours are over. Without the data: simulated line-side use. Beside it the shipped version on simulated
+materials that it has not seen. Of both: where it says that so many of a hundred stocks run short, how many did?
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from agent.features.shortage_forecast import QUANTILES
+from agent.features.shortage_forecast import FEATURES, QUANTILES
+from agent.scoring import registry
+from agent.scoring.inference import Model
 from agent.scoring.shortage import exceeds
 from models.evaluation.figures import Figure, dataset
 from models.shortage_forecast.quantiles import Rows, Values, adapted, fit, joined, naive, pinball, rows
@@ -24,6 +30,14 @@ HORIZONS: Final = {"2 h": 8, "3 h": 12}
 LEARNT: Final = 0.75
 RUNNING_SHORT: Final = 0.87  # the use of so many of the rows learnt from is in stock: 13 % would run short
 BLOCKS: Final = 5  # of the judged part, for the spread
+UNSEEN: Final = range(101, 117)  # seeds of materials that no version has learnt from
+WEEKS: Final = 6  # of each: two are history
+STOCKS: Final = (1 / 3, 2.5)  # times the mean use of the hours: what may lie there
+EACH: Final = 4  # stocks by forecast
+START: Final = datetime(2026, 1, 5)  # noqa: DTZ001  # a Monday, in the plant's local time
+BANDS: Final = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+ENOUGH: Final = 300  # forecasts in a band: fewer are no evidence
+HOUSE: Final = Path(__file__).parents[2]
 
 
 def measure(data: Path | None, folder: Path) -> list[Figure]:
@@ -32,7 +46,7 @@ def measure(data: Path | None, folder: Path) -> list[Figure]:
     if place:
         series, start, name = *energy(place), "UCI Steel Industry Energy Consumption (DAEWOO, 2018)"
     else:
-        series, start, name = usage(1, 30), datetime(2026, 1, 5), "simulated line-side use"  # noqa: DTZ001  # local
+        series, start, name = usage(1, 30), START, "simulated line-side use"
     parts = {words: rows(series, start, slots) for words, slots in HORIZONS.items()}
     cut = int(len(series) * LEARNT)
     model = fit(joined([part.of(part.at + HORIZONS[words] <= cut) for words, part in parts.items()]))
@@ -42,8 +56,67 @@ def measure(data: Path | None, folder: Path) -> list[Figure]:
         known, fresh = part.of(part.at + HORIZONS[words] <= cut), part.of(part.at >= cut)
         protocol = f"{name}, {len(series)} slots, first {LEARNT:.0%} learnt, {len(fresh.used)} forecasts on the rest"
         said = model.shares(fresh.features)
-        found += _figures(words, known, fresh, said, adapted(said, fresh, HORIZONS[words]), protocol, goal)
+        told = adapted(said, fresh, HORIZONS[words])
+        found += _figures(words, known, fresh, said, told, protocol, goal)
+        found += _of_bands(f"shortage {words}", [(told / fresh.unit[:, None], fresh.used / fresh.unit)], protocol)
+    for words, slots in HORIZONS.items():
+        protocol = f"shipped version, {len(UNSEEN)} unseen simulated materials of {WEEKS} weeks"
+        found += _of_bands(f"shortage {words}, simulated", [shipped(seed, slots) for seed in UNSEEN], protocol, 0.05)
     return found
+
+
+class Band(NamedTuple):
+    """Forecasts with a chance from `least` on to `most`: how many, what they said on average, what came."""
+
+    least: float
+    most: float
+    stocks: int
+    said: float
+    came: float
+
+
+def shipped(seed: int, slots: int, every: int = 1) -> tuple[Values, Values]:
+    """What the shipped version would have said of an unseen material, and what was used: shares of the unit."""
+    part = rows(usage(seed, WEEKS), START, slots, every)
+    folder = registry.champion(HOUSE / "models" / "shortage_forecast")
+    with closing(Model.load(folder, registry.trusted(HOUSE / "edge_config/trust/models"), FEATURES)) as model:
+        told = np.concatenate([model.run(some) for some in np.array_split(part.features, len(part.used) // 256 + 1)])
+    return adapted(told.astype(np.float64), part, slots) / part.unit[:, None], part.used / part.unit
+
+
+def bands(parts: Sequence[tuple[Values, Values]]) -> list[Band]:
+    """By what was said: of stocks that are drawn evenly within STOCKS, how many ran short."""
+    random = np.random.default_rng(1)
+    chances, came = [], []
+    for told, used in parts:
+        for row, outcome in zip(told.tolist(), used, strict=True):
+            stocks = random.uniform(*STOCKS, EACH)
+            chances += [exceeds(QUANTILES, row, stock) for stock in stocks]
+            came += (outcome > stocks).tolist()
+    chance, short = np.array(chances), np.array(came)
+    found = []
+    for least, most in pairwise(BANDS):
+        within = (chance >= least) & ((chance < most) | (most == 1))
+        if within.any():
+            said, happened = float(chance[within].mean()), float(short[within].mean())
+            found.append(Band(least, most, int(within.sum()), said, happened))
+    return found
+
+
+def _of_bands(
+    name: str, parts: Sequence[tuple[Values, Values]], protocol: str, goal: float | None = None
+) -> list[Figure]:
+    """What came in each band; and by how much the worst with enough forecasts is off."""
+    found = bands(parts)
+    figures = [
+        Figure(
+            f"{name}: ran short where {one.least:.0%} to {one.most:.0%} is said", one.came,
+            protocol=f"said {one.said:.3f} on average, {one.stocks} stocks; {protocol}",
+        )
+        for one in found
+    ]  # fmt: skip
+    worst = max(abs(one.came - one.said) for one in found if one.stocks >= ENOUGH)
+    return [*figures, Figure(f"{name}: worst band, off by", worst, goal, at_least=False, protocol=protocol)]
 
 
 def energy(place: Path) -> tuple[list[float], datetime]:

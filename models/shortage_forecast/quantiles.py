@@ -1,4 +1,4 @@
-"""Quantiles of the use of the next hours: rows of a series, boosted trees for each quantile, one graph for all."""
+"""Quantiles of the use of the next hours: rows of a series, boosted trees for each of them, one graph for all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,21 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from agent.features.shortage_forecast import FEATURES, HISTORY, QUANTILES, SLOT_MINUTES, features, unit
 from agent.scoring.recalibration import QuantileOffsets
 from agent.scoring.shortage import STEP
+from agent.shortages.outlook import moved
 from models.training import graph
 
 OUTPUT: Final = "quantiles"
+PARTS: Final = 5  # of the time: what deviates in each is told by a mean of the others
+TREES: Final[Mapping[str, Any]] = {
+    "learning_rate": 0.12,
+    "max_iter": 75,
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 30,
+    "l2_regularization": 0.0,
+    "max_features": 0.5,
+    "early_stopping": False,
+    "random_state": 7,
+}
 
 Values = NDArray[np.float64]
 
@@ -56,48 +68,57 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Forecaster:
-    """One fitted model per quantile."""
+    """The mean, and for each quantile how far it lies from that."""
 
+    mean: HistGradientBoostingRegressor
     members: tuple[HistGradientBoostingRegressor, ...]
 
     def shares(self, table: NDArray[np.float32]) -> Values:
         """One column per quantile, in units; quantiles may cross, whoever serves sorts them."""
-        return np.column_stack([member.predict(table) for member in self.members])
+        mean = self.mean.predict(table)
+        return np.column_stack([mean + member.predict(table) for member in self.members])
 
     def graph(self, told: Mapping[str, str]) -> bytes:
         """All quantiles in one ONNX graph. Raises ModelUnfit."""
         nodes: list[onnx.NodeProto] = []
         constants: list[onnx.TensorProto] = []
         answers = []
-        for at, member in enumerate(self.members):
+        for at, member in enumerate((self.mean, *self.members)):
             proto = graph.convert(member, len(FEATURES))
             part = compose.add_prefix_graph(proto.graph, f"q{at}_", rename_inputs=False)
             nodes += part.node
             constants += part.initializer
             answers.append(part.output[0].name)
-        nodes.append(helper.make_node("Concat", answers, [OUTPUT], axis=1))
+        mean, *deviations = answers
+        nodes.append(helper.make_node("Concat", deviations, ["deviations"], axis=1))
+        nodes.append(helper.make_node("Add", ["deviations", mean], [OUTPUT]))
         return graph.assemble(nodes, constants, len(FEATURES), len(self.members), told, output=OUTPUT)
 
 
 def fit(known: Rows, quantiles: Sequence[float] = QUANTILES) -> Forecaster:
-    """Fit each quantile of the use over its unit."""
-    return Forecaster(
-        tuple(
-            HistGradientBoostingRegressor(
-                loss="quantile",
-                quantile=quantile,
-                learning_rate=0.12,
-                max_iter=75,
-                max_leaf_nodes=15,
-                min_samples_leaf=30,
-                l2_regularization=1.0,
-                max_features=0.5,
-                early_stopping=False,
-                random_state=7,
-            ).fit(known.features, (known.used / known.unit).astype(np.float32))
-            for quantile in quantiles
-        )
-    )
+    """Fit the mean of the use over its unit, and each quantile of what deviates from it.
+
+    Trees of a quantile alone begin at that of all rows and come only slowly from there: as nothing is used in a quarter
+    of the rows, low quantiles of a busy hour would stay far too low. What deviates is told by means that were fitted
+    without that part of the time: from a mean that has seen its rows they deviate less than the next ones will.
+    """
+    shares = known.used / known.unit
+    ends = np.quantile(known.at, np.linspace(0, 1, PARTS + 1)[1:-1])
+    part = np.searchsorted(ends, known.at, side="right")
+    deviations = np.empty_like(shares)
+    for one in range(PARTS):
+        unseen = part == one
+        mean = _mean(known.features[~unseen], shares[~unseen])
+        deviations[unseen] = shares[unseen] - mean.predict(known.features[unseen])
+    members = [
+        HistGradientBoostingRegressor(loss="quantile", quantile=quantile, **TREES).fit(known.features, deviations)
+        for quantile in quantiles
+    ]
+    return Forecaster(_mean(known.features, shares), tuple(members))
+
+
+def _mean(table: NDArray[np.float32], shares: Values) -> HistGradientBoostingRegressor:
+    return HistGradientBoostingRegressor(loss="squared_error", **TREES).fit(table, shares)
 
 
 def adapted(shares: Values, fresh: Rows, horizon: int, quantiles: Sequence[float] = QUANTILES) -> Values:
@@ -106,10 +127,10 @@ def adapted(shares: Values, fresh: Rows, horizon: int, quantiles: Sequence[float
     said, waiting = np.empty_like(shares), 0
     for row in range(len(shares)):
         while fresh.at[waiting] + horizon <= fresh.at[row]:
-            offsets = offsets.learn(said[waiting], fresh.used[waiting] / fresh.unit[waiting])
+            offsets = moved(offsets, said[waiting].tolist(), fresh.used[waiting] / fresh.unit[waiting])
             waiting += 1
-        said[row] = offsets.forecast(shares[row])
-    return np.maximum(said, 0.0) * fresh.unit[:, None]
+        said[row] = np.maximum(offsets.forecast(shares[row]), 0.0)
+    return said * fresh.unit[:, None]
 
 
 def pinball(said: Values, used: Values, quantiles: Sequence[float] = QUANTILES) -> float:

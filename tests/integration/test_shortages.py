@@ -90,24 +90,24 @@ async def test_what_runs_short_is_forecast_and_shown(tmp_path: Path):
         assert (one["material"], one["storage_location"], one["unit"]) == (*RESIN, "KG")
         assert one["stock"] == pytest.approx(sum(lies))
         soon, later = one["horizons"]
-        assert [(at["by"], at["why"]) for at in (soon, later)] == [("shortage_forecast/1", "")] * 2
+        assert [(at["by"], at["why"]) for at in (soon, later)] == [("shortage_forecast/2", "")] * 2
         assert soon["likely"] < later["likely"] < later["at_most"]
         assert 0 <= soon["short"] <= later["short"] <= 1
         assert (await plant.get("/v1/shortages", "mixer"))["items"] == []  # stock belongs to no line
 
         listed = {one["name"]: one for one in (await plant.get("/v1/models"))["items"]}["shortage_forecast"]
-        assert (listed["scores"], listed["workflows"]) == ("shortage_forecast/1", ["shortages"])
-        assert (listed["champion"], listed["drift"]["level"]) == ("1", "learning")
+        assert (listed["scores"], listed["workflows"]) == ("shortage_forecast/2", ["shortages"])
+        assert (listed["champion"], listed["drift"]["level"]) == ("2", "learning")
         told = (await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", "models", "list")).out
         assert "asked by shortages" in " ".join(told.split())
 
         told = (await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", "shortages")).out
         assert "RM-RESIN  171A " in told
-        assert "forecast by shortage_forecast/1: all" in told
+        assert "forecast by shortage_forecast/2: all" in told
         ran = await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", "shortages", "--json")
         assert json.loads(ran.out)["items"] == [one]
 
-        graph = tmp_path / "models/shortage_forecast/1/model.onnx"
+        graph = tmp_path / "models/shortage_forecast/2/model.onnx"
         graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
         one = await forecast(plant, 2)
         assert one["horizons"][0]["by"] == "profile"
@@ -147,8 +147,8 @@ async def test_a_forecast_that_has_drifted_is_said_to_be_in_doubt(tmp_path: Path
         told = {
             one: await asyncio.to_thread(gatepost_, tmp_path / "agent.yaml", one) for one in ("shortages", "status")
         }
-        assert "IN DOUBT: shortage_forecast/1: inputs" in told["shortages"].out
-        assert "drift   shortage_forecast/1: " in told["status"].out
+        assert "IN DOUBT: shortage_forecast/2: inputs" in told["shortages"].out
+        assert "drift   shortage_forecast/2: " in told["status"].out
         async with httpx.AsyncClient() as client:
             figures = (await client.get(plant.management + "/metrics")).text
         assert 'gatepost_model_drift{model="shortage_forecast"} 2' in figures
@@ -192,11 +192,11 @@ async def test_a_version_is_not_promoted_before_it_was_held_against_what_was_use
     """The running agent makes the forecasts of its last days again: one or two of them are no evidence."""
     history(tmp_path)
     shutil.copytree(HOUSE / "models/shortage_forecast", tmp_path / "models/shortage_forecast")
-    forecasts_moved(tmp_path / "models", "2", 0.5)
+    forecasts_moved(tmp_path / "models", "3", 0.5)
     more: dict[str, Any] = {"shortages": {}, "model_keys": str(trust(tmp_path / "keys"))}
     act = Act("anna", "it seemed to be better")
     async with bench(tmp_path, **more) as plant:
         with pytest.raises(Conflict, match=r"of [12] days? that neither has learnt from .* fewer than 7"):
-            await plant.agent.promote("shortage_forecast", "2", act)
-        done = await plant.agent.promote("shortage_forecast", "2", act, anyway=True)
-        assert done["version"] == "2"
+            await plant.agent.promote("shortage_forecast", "3", act)
+        done = await plant.agent.promote("shortage_forecast", "3", act, anyway=True)
+        assert done["version"] == "3"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from agent.shortages.used import Place, Seen
 from models.shortage_forecast.simulate import usage
 from tests import stores
 from tests.command_line import Ran, folder, gatepost_
-from tests.trained import FORECASTS, forecasts_moved, trust
+from tests.trained import forecasts_moved, trust
 
 NAME = "shortage_forecast"
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -31,7 +30,7 @@ UNIT = "RM-RESIN", "171A"
 
 def plant(place: Path, told: Sequence[float]) -> Path:
     """A plant that used this of resin up to now, with the shipped version."""
-    shutil.copytree(FORECASTS, place / "models" / NAME / "1")
+    forecasts_moved(place / "models", "1", 0.0)
     registry.name_champion(place / "models" / NAME, "1")
     trust(place / "keys")
     (place / "masterdata").mkdir()

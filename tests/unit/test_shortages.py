@@ -144,7 +144,7 @@ def test_the_model_says_how_likely_it_runs_short(model):
     """Two weeks of use are asked of the model; more stock is less likely to run short, and later."""
     found = [foreseen(SERIES[:AT], model, stock=stock, safety=20.0) for stock in (20.0, 60.0, 200.0, 1000.0, 1e6)]
     for one in found:
-        assert [at.by for at in one.horizons] == ["shortage_forecast/1"] * 2
+        assert [at.by for at in one.horizons] == ["shortage_forecast/2"] * 2
         soon, later = (at.used for at in one.horizons)
         assert all(a <= b for a, b in zip(soon, later, strict=True))  # more hours never take less
     for part in (0, 1):
