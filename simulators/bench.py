@@ -127,7 +127,7 @@ async def _start_programs(
 async def _add_people(plan: Plan, environment: Mapping[str, str]) -> None:
     """The people of the bench may log in at the console, too."""
     for name, person in PEOPLE.items():
-        command = ["-m", "agent", "user", "add", name, "--full-name", f"{name.capitalize()} of the bench"]
+        command = ["-m", "agent", "user", "add", name, "--full-name", f"{person.role} of the bench"]
         command += [part for scope in person.scopes for part in ("--scope", scope)]
         command += ["--role", person.role] if plan.gateway else []  # a configuration of one's own has roles of its own
         command += ["--password-stdin", "--config", str(plan.agent_config)]
@@ -170,7 +170,7 @@ def _gateway(plan: Plan, environment: Mapping[str, str]) -> Child:
     ]
     module += ["--port", str(plan.ports.gateway), "--password-file", str(plan.gateway["password"])]
     module += [f"--secret=gatepost-{name}={plan.gateway[name]}" for name in ("token", "signing")]
-    module += [f"--user={name}:{name.capitalize()}:of the bench:{one.role}" for name, one in PEOPLE.items()]
+    module += [f"--user={name}:{one.role}:of the bench:{one.role}" for name, one in PEOPLE.items()]
     module += [f"--value=Gatepost/Settings/Address=http://127.0.0.1:{plan.ports.api}"]
     module += ["--value=Gatepost/Settings/GatewayName=bench-gateway"]
     return _child("bench gateway", "gateway", module, plan, environment)

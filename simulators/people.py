@@ -28,12 +28,19 @@ PEOPLE: Mapping[str, Person] = {
     "supervisor": Person(("read", "approve", "replay", "pause", "ingest"), "Supervisor"),
     "manager": Person(("read", "approve", "replay", "pause", "reverse", "ingest"), "Manager"),
     "worker": Person(("read", "approve", "ingest"), "Operator"),
+    "quality": Person(("read", "approve", "ingest"), "Quality"),
+    "it": Person(("read", "replay", "pause", "admin"), "IT"),
+    "auditor": Person(("read",), "Auditor"),
 }
+ALL = "MM", "PP", "QM"
 SIGNS = ["approve", "refuse", "correct", "replay", "pause"]
 RIGHTS = (
-    {"role": "Manager", "modules": ["MM", "PP", "QM"], "actions": [*SIGNS, "reverse", "read_sensitive"]},
-    {"role": "Supervisor", "modules": ["MM", "PP", "QM"], "actions": SIGNS, "max_value": "5000"},
+    {"role": "Manager", "modules": [*ALL], "actions": [*SIGNS, "reverse", "read_sensitive"]},
+    {"role": "Supervisor", "modules": [*ALL], "actions": [*SIGNS], "max_value": "5000"},
     {"role": "Operator", "modules": ["MM"], "actions": ["refuse"]},
+    {"role": "Quality", "modules": ["MM", "QM"], "actions": ["approve", "refuse", "correct"], "max_value": "2000"},
+    {"role": "IT", "modules": [*ALL], "actions": ["replay", "pause", "promote"]},
+    {"role": "Auditor", "modules": [*ALL], "actions": ["read_sensitive"]},
 )
 
 

@@ -110,8 +110,10 @@ async def _reworked(stage: Stage, blocked: dict[str, Any]) -> str:
     usual = asked["suggested"].replace("_", " ")
     stage.tell(f"For a {asked['severity']} defect {usual} is usual. It costs, in {asked['currency']}: {costs}.")
     await stage.next("Quality chooses rework:")
-    stage.say(f'  .venv/bin/gatepost follow-on choose {number} rework --by worker --reason "scratches can be polished"')
-    choice = {"choice": "rework", "reason": "scratches can be polished", "on_behalf_of": "worker"}
+    stage.say(
+        f'  .venv/bin/gatepost follow-on choose {number} rework --by quality --reason "scratches can be polished"'
+    )
+    choice = {"choice": "rework", "reason": "scratches can be polished", "on_behalf_of": "quality"}
     report = str((await stage.ask("POST", f"/v1/follow-ons/{number}", choice))["report"])
     stage.reported(f"{report} entered")
     name = f"follow_on:{report}"

@@ -408,6 +408,14 @@ async def _acknowledged(plant: Bench, id: int) -> dict[str, Any] | None:
     return one if one["state"] == "acknowledged" else None
 
 
+async def test_the_page_offers_no_act_that_no_role_grants(plant):
+    """`admin` holds every scope, and a role that only refuses or sends again no other act."""
+    offered = {name: set((await login(plant, name)).json()["scopes"]) for name in ("mia", "olga", "vera")}
+    assert offered["mia"] == {"read", "replay", "pause", "reverse", "ingest", "gateway", "admin"}
+    assert offered["olga"] == {"read", "approve", "ingest", "gateway"}  # it may refuse
+    assert offered["vera"] == {"read"}
+
+
 async def test_only_what_a_role_may_do_is_offered(plant, chromium):
     """Who may only refuse sees no button for what would be refused after the password, and reads why."""
     one = await held(plant, "X-29")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent import __version__
+from agent.access.rights import Action, Right
 from agent.access.tokens import Scope
 from agent.access.users import User
 from agent.app import Agent
@@ -34,6 +35,10 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
 )
+ACTS: Final = {  # scope → what people do by it, as `rights` name it; others are no matter of rights
+    Scope.APPROVE: (Action.APPROVE, Action.REFUSE, Action.CORRECT), Scope.REPLAY: (Action.REPLAY,),
+    Scope.PAUSE: (Action.PAUSE,), Scope.REVERSE: (Action.REVERSE,), Scope.ADMIN: (Action.PROMOTE,),
+}  # fmt: skip
 MEANINGS: Final = {"approve": "approved", "refuse": "refused", "correct": "corrected and approved"}
 router = new_router(in_schema=False)
 
@@ -193,17 +198,25 @@ async def _on_record(agent: Agent, action: str, name: str, address: str) -> Asyn
 
 
 def _me(session: Session, user: User, agent: Agent) -> dict[str, Any]:
-    scopes = [one.value for one in (Scope if Scope.ADMIN in user.scopes else user.scopes)]
+    scopes = _offered(user, agent.config.rights)
     return {
         "user": user.name, "full_name": user.full_name, "scopes": scopes, "lines": list(user.lines),
         "roles": list(user.roles), "page": session.page, "about": _about(agent),
     }  # fmt: skip
 
 
+def _offered(user: User, rights: Sequence[Right]) -> list[str]:
+    """The scopes of whom the page offers the acts: where there are rights, those alone of which a role grants any."""
+    held = list(Scope) if Scope.ADMIN in user.scopes else user.scopes
+    granted = {action for right in rights if right.role in user.roles for action in right.actions}
+    return [one.value for one in held if not rights or one not in ACTS or not granted.isdisjoint(ACTS[one])]
+
+
 def _about(agent: Agent) -> dict[str, Any]:
     plant = agent.config.plant
     table = agent.process.rules.facts.units if agent.process else None
     return {
+        "rights": bool(agent.config.rights),
         "version": __version__, "site": plant.site, "zone": plant.time_zone, "currency": plant.currency,
         "units": {code: table.shown(code) for code in table.sap} if table else {},
     }  # fmt: skip

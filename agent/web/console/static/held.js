@@ -21,7 +21,7 @@ export function held(main) {
   fill(main, h("div.head", h("h1", "Held for a person"), together, filter), list);
   return async (status) => {
     const now = await everything("/v1/approvals"), more = me.lines.length ? 0 : status.postings.held - now.length;
-    fill(together, more > 0 && `${now.length} to decide about; ${more} more in their groups are decided with them`);
+    fill(together, more > 0 && `${now.length} to decide about; what follows in a group (${more}) is decided with it`);
     if (JSON.stringify(now) !== JSON.stringify(found) || !list.hasChildNodes()) { found = now; draw(); }
     else ages(list, found);
   };
@@ -68,7 +68,8 @@ function buttons(one) {
     back && h("button.main.danger", { type: "button", onclick: () => takeBack(one) }, "Take back…"));
   if (one.state !== "held") return h("p.hint", `It is ${one.state.replaceAll("_", " ")} now${one.document ? `: document ${one.document}` : ""}.`);
   if (!may("approve")) return h("p.hint", "You may look at it, and not decide.");
-  const granted = (decision) => !one.allowed?.length || one.allowed.includes(decision); // none at all: rights say nothing, or are told when one signs
+  const granted = (decision) => !me.about.rights || one.allowed.includes(decision);
+  if (!["approve", "refuse", "correct"].some(granted)) return h("p.hint", "You may look at it, and not decide: it takes a role that may, for this kind of posting and this value.");
   return h("div.buttons",
     granted("approve") && h("button.main", { type: "button", onclick: () => decide(one, "approve") }, "Approve…"),
     granted("correct") && one.record?.correctable?.length > 0 && h("button.main.plain", { type: "button", onclick: () => decide(one, "correct") }, "Correct…"),
