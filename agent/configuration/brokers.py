@@ -79,6 +79,8 @@ class BrokerConnection(Settings):
         """TLS that trusts this CA alone and checks the host name; None for mqtt://. Raises OSError: unreadable file."""
         if not self.endpoints[0].tls:
             return None
+        for file in filter(None, (self.ca_file, self.cert_file, self.key_file)):
+            file.open("rb").close()  # an error that names the file: TLS names none
         context = ssl.create_default_context(cafile=self.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.cert_file is not None:

@@ -15,10 +15,12 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.errors import SourceLost
 from agent.sources.mqtt_config import Broker, MqttConfig
+from agent.sources.mqtt_retry import refusal
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _DROPPED = "$SYS/broker/publish/messages/dropped"
@@ -144,11 +146,11 @@ class _Probe:
         self.session_present = False
         self.counted: Counter[str] = Counter()
         self.last: dict[str, bytes] = {}
-        self._where, self._seconds, self._forget = broker, seconds, forget
+        self._broker, self._seconds, self._forget = broker, seconds, forget
         self._expiry = config.session_expiry_s
         self._version5 = config.version == "5"
         self._clean = clean
-        self._refused = ""
+        self._refused: ReasonCode | None = None
         self._connected, self._granted = False, list[int]()
         self._changed = threading.Condition()
         self._client = _Client(
@@ -169,11 +171,16 @@ class _Probe:
         options: dict[str, Any] = {}
         if self._version5:
             options = {"clean_start": self._clean, "properties": self._lives(PacketTypes.CONNECT, self._expiry)}
-        self._client.connect(self._where.host, self._where.port, **options)
+        self._client.connect(self._broker.host, self._broker.port, **options)
         self._client.loop_start()
-        if not self.wait(lambda: self._connected or bool(self._refused), self._seconds) or self._refused:
+        if (
+            not self.wait(lambda: self._connected or self._refused is not None, self._seconds)
+            or self._refused is not None
+        ):
             self._client.loop_stop()
-            raise SourceLost(f"{self._where}: {self._refused or f'no answer within {self._seconds:.0f} s'}")
+            if self._refused is not None:
+                raise refusal(f"it refuses the connection: {self._refused}", self._refused)
+            raise SourceLost(f"no answer within {self._seconds:.0f} s")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -217,7 +224,7 @@ class _Probe:
         with self._changed:
             self.said = vars(properties) if self._version5 else {}
             self.session_present = flags.session_present
-            self._connected, self._refused = not reason.is_failure, str(reason) if reason.is_failure else ""
+            self._connected, self._refused = not reason.is_failure, reason if reason.is_failure else None
             self._changed.notify_all()
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:

@@ -110,4 +110,6 @@ def plain(error: OSError, config: BrokerConnection) -> str:
         return f"its certificate is refused: {reason}; check ca_file {config.ca_file} and the host name"
     if isinstance(error, ssl.SSLError):
         return f"no TLS connection: {error.reason or error}; check the certificates and that this is the TLS port"
+    if error.filename is not None:
+        return f"{error.filename} cannot be read: {error.strerror}; check ca_file, cert_file and key_file"
     return f"{error.strerror or error}; check host, port and network"

@@ -61,7 +61,7 @@ async def test_the_prescribed_broker_lacks_nothing(tmp_path: Path, passwords: Pa
         assert missing_broker_settings(mqtt, mqtt.endpoints[0], facts) == []
         assert facts == BrokerFacts(anonymous=False, session_kept=True, queued=1500, dropped=0)
         wrong = config(broker.port, user="gatepost", password=Secret("mqtt", "wrong"), version=version)
-        with pytest.raises(SourceLost, match="Not authorized"):
+        with pytest.raises(SourceLost, match="Not authorized; check user, password and the access list"):
             await asyncio.to_thread(observe_broker, wrong, wrong.endpoints[0])
 
 

@@ -49,6 +49,8 @@ async def test_a_broker_that_lets_us_in_and_nobody_else_lacks_nothing(tmp_path: 
         other = Authority(tmp_path / "other", "other").folder / "ca.pem"
         (said,) = await seen(ours.model_copy(update={"ca_file": other}))
         assert "its certificate is refused" in said
+        (said,) = await seen(ours.model_copy(update={"ca_file": tmp_path / "ca.pem"}))
+        assert f"{tmp_path / 'ca.pem'} cannot be read: No such file or directory; check ca_file" in said
 
 
 async def test_each_broker_that_is_open_or_away_is_named(tmp_path: Path):
