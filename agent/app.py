@@ -36,7 +36,7 @@ from agent.oversight.past_use import Past
 from agent.oversight.promotion import Shelf
 from agent.oversight.shadow import Shadow
 from agent.people.desk import Act, Desk, lists
-from agent.people.telling import Telling
+from agent.people.telling import STUCK_S, Telling
 from agent.pipeline import Intake, Process
 from agent.ports import Clock, GivesReceipts, Source
 from agent.reconciling import TICK_S as RECONCILE_S
@@ -92,6 +92,7 @@ class Agent:
         self.telling = Telling(self.desk, clock, self.targets, lambda: self.config, lambda: self.rules.facts.units)
         self.housekeeping.tell_held = self.telling.about_held
         self.housekeeping.jobs["unanswered"] = (OVERDUE_S, self.telling.look)
+        self.housekeeping.jobs["stuck"] = (STUCK_S, self.telling.look_stuck)
         self.watching = Watching(lambda: self.rules, self.live, self.desk.look, clock)
         self.dispatches: dict[str, Dispatch] = {}
         self.process: Process | None = None

@@ -48,7 +48,11 @@ def list_(*, limit: int, place: Place, json: bool) -> None:
         (
             [one["id"], one["state"], one["ordering_key"], show.kind(one), one["idempotency_key"],
              show.age(one["changed_at"], at)],
-            [show.content(one, units), f"{'the ERP said' if one['state'] == 'dead' else 'because'}: {one['error']}"],
+            [
+                show.content(one, units),
+                f"{'the ERP said' if one['state'] == 'dead' else 'because'}: {one['error']}",
+                *show.group(one),
+            ],
         )
         for one in found
     ]  # fmt: skip

@@ -134,16 +134,16 @@ def known_authority(wiring: Wiring) -> Findings:
 
 
 def somebody_can_be_told(wiring: Wiring) -> Findings:
-    """Whom an escalation tells is told by a target."""
+    """Whom an escalation or a stuck posting tells is told by a target."""
     authority, workflows = wiring.tree.get("authority"), wiring.tree.get("workflows")
     for name, rule in authority.mapping.items() if authority else ():
-        to, flow = rule.get("escalate_to"), workflows.get(name) if workflows else None
-        if to is None or flow is None:
-            continue
-        if flow.get("targets", "notify") is None:
-            yield to.finding(f"nobody could be told: name a target for notify under workflows.{name}.targets", "")
-        if rule.get("escalate_hours") is None:
-            yield to.finding("nobody would be told: say after how many hours, with escalate_hours", "")
+        flow = workflows.get(name) if workflows else None
+        for to in (rule.get("escalate_to"), rule.get("stuck_to")):
+            if to is not None and flow is not None and flow.get("targets", "notify") is None:
+                yield to.finding(f"nobody could be told: name a target for notify under workflows.{name}.targets", "")
+        late = rule.get("escalate_to")
+        if late is not None and flow is not None and rule.get("escalate_hours") is None:
+            yield late.finding("nobody would be told: say after how many hours, with escalate_hours", "")
 
 
 def told_once(wiring: Wiring) -> Findings:

@@ -199,6 +199,11 @@ class Authority(Settings):
         default=(),
         description="Roles that are told then, through the workflow's target for `notify`; none: nobody is",
     )
+    stuck_to: tuple[Name, ...] = Field(
+        default=(),
+        description="Roles that are told at once where the ERP refuses a posting or nobody knows whether it is booked, "
+        "through the workflow's target for `notify`; none: nobody is",
+    )
     expire_hours: float | None = Field(
         default=None, gt=0, le=8760,
         description="Held so long without a signature is refused, an alarm: it is never posted; absent: it waits",

@@ -1,19 +1,21 @@
-"""Who else is told where nobody reacts: about held postings that nobody decides about, and about notifications."""
+"""Who is told that a posting is stuck, and who else where nobody reacts: to what is held, and to a notification."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
+
+import apsw
 
 from agent.configuration.config import Config
 from agent.configuration.settings import PostingMode
 from agent.people.desk import Desk
 from agent.people.shown import said
 from agent.ports import Clock, ErpTarget, Kind, TellsPeople
-from agent.store import approvals, decisions, notices
+from agent.store import approvals, decisions, notices, stuck
 from agent.store.encode import to_us
 from agent.store.keys import idempotency_key
 from agent.store.postings import NewPosting, Tells
@@ -21,6 +23,7 @@ from agent.store.transaction import Transaction
 from agent.units import UnitTable
 from agent.workflows.sentences import Words
 
+STUCK_S: Final = 2.0  # how often is looked for what is stuck
 NOTIFY: Final = "notify"  # the role among a workflow's targets
 KINDS: Final[Mapping[str, str]] = {kind.value: kind.value.replace("_", " ") for kind in Kind}
 
@@ -70,10 +73,8 @@ class Telling:
 
     def about_held(self, tx: Transaction, workflow: str, held: Sequence[int], hours: float) -> None:
         """Tell the roles of the workflow's `escalate_to` about held postings, in the commit that escalates them."""
-        config = self._config()
-        to, flow = config.authority_of(workflow).escalate_to, config.workflows.get(workflow)
-        name = flow.targets.get(NOTIFY, "") if flow is not None else ""
-        if not to or self._teller(name) is None:
+        to, name = self._config().authority_of(workflow).escalate_to, self._told_by(workflow)
+        if not to or not name:
             return
         for posting_id in held:
             one = approvals.show(tx.connection, posting_id)
@@ -98,6 +99,29 @@ class Telling:
             "order": order, "line": one["line"],
         }  # fmt: skip
 
+    # ── what the ERP refused, or nobody knows ───────────────────────────────────────────────────────────────────
+
+    async def look_stuck(self) -> None:
+        """Tell the roles of each workflow's `stuck_to` at once what is dead or doubtful: it waits for a person."""
+        for workflow, rule in self._config().authority.items():
+            if rule.stuck_to and self._told_by(workflow):
+                await self._tell_stuck(workflow, rule.stuck_to)
+
+    async def _tell_stuck(self, workflow: str, to: Sequence[str]) -> None:
+        def find(reader: apsw.Connection) -> list[int]:
+            return stuck.untold(reader, workflow)
+
+        def tell(tx: Transaction) -> None:
+            name = self._told_by(workflow)
+            for posting_id in find(tx.connection) if name else ():  # somebody may have acted since
+                one = approvals.show(tx.connection, posting_id)
+                key = idempotency_key(f"stuck/{posting_id}/{one['version']}", workflow, name)
+                self._write(tx, one, name, _of_stuck(one, to), key, lane=f"{NOTIFY}/stuck/{posting_id}")
+                stuck.told(tx, posting_id)
+
+        if await asyncio.to_thread(self._desk.look, find):
+            await self._desk.act(tell)
+
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _write(
@@ -117,6 +141,12 @@ class Telling:
         )  # fmt: skip
         notices.tell(tx, new)
 
+    def _told_by(self, workflow: str) -> str:
+        """The target by which people hear of this workflow; empty: none, or it is off."""
+        flow = self._config().workflows.get(workflow)
+        name = flow.targets.get(NOTIFY, "") if flow is not None else ""
+        return name if self._teller(name) is not None else ""
+
     def _teller(self, name: str) -> TellsPeople | None:
         """The target of this name, where it tells people and is not off."""
         target = self._targets.get(name)
@@ -127,6 +157,35 @@ class Telling:
 
     def _now_us(self) -> int:
         return to_us(self._clock())
+
+
+def _of_stuck(one: Mapping[str, Any], to: Sequence[str]) -> dict[str, Any]:
+    """What is stuck and why, and of a group what is booked of it and what is not."""
+    order = str(one["payload"].get("order") or "")
+    kind, about = KINDS[one["kind"]], f" for order {order}" if order else ""
+    dead = one["state"] == "dead"
+    lines = [
+        f"The ERP refused a {kind}{about}: {one['error']}" if dead
+        else f"Nobody knows whether a {kind}{about} is booked: {one['error']}",
+        *_rest_of_group(one),
+        "Nothing more of it is sent until a person acts: "
+        + ("replay it once its cause is mended, or refuse it." if dead else "look into the ERP for its document."),
+        f"gatepost deadletter show {one['id']}",
+    ]  # fmt: skip
+    what = "Refused by the ERP" if dead else "Booked or not"
+    return {
+        "to": list(to), "severity": "alarm", "subject": f"{what}: {kind}{about}",
+        "text": "\n".join(lines), "link": f"#/held/{one['id']}", "cause": f"stuck/{one['id']}", "order": order,
+        "line": one["line"],
+    }  # fmt: skip
+
+
+def _rest_of_group(one: Mapping[str, Any]) -> Iterator[str]:
+    others = [other for other in (one["group"] or {}).get("postings", ()) if other["id"] != one["id"]]
+    if booked := [f"{KINDS[other['kind']]} {other['document']}" for other in others if other["document"]]:
+        yield f"Booked with it, and stays booked: {', '.join(booked)}."
+    if waiting := [KINDS[other["kind"]] for other in others if other["state"] == "held"]:
+        yield f"Not sent, waits for it: {', '.join(waiting)}."
 
 
 def _us(span: timedelta) -> int:

@@ -88,7 +88,7 @@ def due(connection: apsw.Connection, now_us: int) -> list[Due]:
 
 
 def reacted(tx: Transaction, one: Due) -> bool:
-    """Whether a person acted on its event, or on a posting of it, since; or nothing of it is held any more."""
+    """Whether a person acted on its event, or on a posting of it, since; or nothing of it waits for one any more."""
     found: Any = tx.execute("SELECT event_id FROM posting WHERE id = ?", (one.posting_id,)).fetchone()
     if found is None or found[0] is None:
         return found is None  # archived: long over
@@ -100,8 +100,9 @@ def reacted(tx: Transaction, one: Due) -> bool:
         (event, one.at_us),
     ).get
     held: Any = tx.execute(
-        "SELECT count(*) FILTER (WHERE state = 'held'), EXISTS (SELECT 1 FROM audit WHERE event_id = ?1 "
-        "AND action = 'decided' AND json_extract(detail, '$.route') = 'held') "
+        "SELECT count(*) FILTER (WHERE state IN ('held', 'dead', 'doubtful')), "
+        "EXISTS (SELECT 1 FROM audit WHERE event_id = ?1 AND action = 'decided' "
+        "AND json_extract(detail, '$.route') = 'held') "
         "FROM posting WHERE event_id = ?1 AND kind <> ?2",
         (event, Kind.NOTIFICATION.value),
     ).fetchone()

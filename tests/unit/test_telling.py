@@ -19,8 +19,8 @@ from agent.judging.rules import Door
 from agent.judging.verdicts import write
 from agent.people.desk import Act, Desk
 from agent.people.telling import Telling
-from agent.ports import Draft, Kind
-from agent.store import approvals, notices, outbox
+from agent.ports import Acknowledgement, Draft, Kind
+from agent.store import approvals, notices, outbox, stuck
 from agent.store.approvals import Signature
 from agent.store.postings import Tells
 from agent.store.writer import Writer
@@ -76,6 +76,7 @@ class Keeper:
         self.clock.forward(**span)
         for _ in range(2):
             await self.keeping.end_holds()
+            await self.telling.look_stuck()
             await self.telling.look()
 
     def told(self) -> list[list[str]]:
@@ -107,7 +108,8 @@ def writer(tmp_path: Path, clock: Clock) -> Iterator[Writer]:
 @pytest.fixture
 def keeper(writer: Writer, clock: Clock, tmp_path: Path) -> Keeper:
     def change(content: dict[str, Any]) -> None:
-        content["authority"]["consumption"] |= {"escalate_hours": 8, "escalate_to": ["planner"]}
+        rule = {"escalate_hours": 8, "escalate_to": ["planner"], "stuck_to": ["planner"]}
+        content["authority"]["consumption"] |= rule
 
     return Keeper(writer, clock, tmp_path, change)
 
@@ -265,3 +267,75 @@ async def test_a_held_posting_that_nobody_decides_about_is_told_in_plain_words(k
     assert keeper.told() == [["planner"], ["shift-lead"]]
     assert state(writer, held) == "held"
     assert [one.posting.target for one in claim(writer, target="people")] == ["people", "people"]
+
+
+# ── stuck postings ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def half_sent(writer: Writer) -> int:
+    """A group that a person approved: its first is booked, the ERP has refused the second, which is returned."""
+    arrive(writer, b"{}")
+    kinds = (Kind.SCRAP, Kind.DEFECT, Kind.STOCK_TRANSFER)
+    first, second, _ = add(
+        writer, *(posting(n, event_id=1, kind=kind, follows=n > 0) for n, kind in enumerate(kinds))
+    )  # fmt: skip
+    writer.call(lambda tx: tx.audit("decided", {"route": "held"}, event_id=1))
+    (sent,) = claim(writer)
+    assert sent.posting.id == first
+    writer.call(lambda tx: outbox.acknowledged(tx, sent.posting, Acknowledgement("2026/49")))
+    refuse_next(writer)
+    return second
+
+
+def refuse_next(writer: Writer) -> None:
+    """What is sent now is refused by the ERP."""
+    (sent,) = claim(writer)
+    writer.call(lambda tx: outbox.dead(tx, sent.posting, "defect code 0001 is not allowed", code="QM/1"))
+
+
+async def test_a_group_that_is_half_sent_is_told_at_once_with_what_is_booked_of_it(keeper: Keeper, writer: Writer):
+    """Once, in the ERP's words; where nobody reacts who is next is told."""
+    dead = half_sent(writer)
+    await keeper.after(seconds=2)
+    assert keeper.told() == [["planner"]]
+    found = keeper.payload(4)
+    assert (found["severity"], found["subject"]) == ("alarm", "Refused by the ERP: defect")
+    for words in (
+        "defect code 0001 is not allowed", "stays booked: scrap 2026/49.", "Not sent, waits for it: stock transfer.",
+        f"gatepost deadletter show {dead}",
+    ):  # fmt: skip
+        assert words in found["text"]
+    await keeper.after(minutes=31)
+    assert keeper.told() == [["planner"], ["shift-lead"]]
+
+
+async def test_what_is_stuck_again_is_told_again_and_nothing_where_somebody_reacted(keeper: Keeper, writer: Writer):
+    """A person replays it in time: nobody is next; the ERP refuses it once more: that is news."""
+    dead = half_sent(writer)
+    await keeper.after(seconds=2)
+    await keeper.desk.replay(dead, Act("anna", "the code is allowed now"))
+    await keeper.after(minutes=31)
+    assert keeper.told() == [["planner"]]
+    refuse_next(writer)
+    await keeper.after(seconds=2)
+    assert keeper.told() == [["planner"]] * 2
+
+
+async def test_a_clock_that_is_set_back_tells_what_is_stuck_once(keeper: Keeper, writer: Writer):
+    """It became stuck in what is the future now."""
+    half_sent(writer)
+    await keeper.after(hours=-1)
+    assert writer.call(lambda tx: stuck.untold(tx.connection, "consumption")) == []
+    await keeper.after(hours=0.4)
+    assert keeper.told() == [["planner"]]
+
+
+async def test_the_last_posting_of_what_was_held_is_stuck_until_somebody_reacts(keeper: Keeper, writer: Writer):
+    """That nothing is held any more is no reaction."""
+    arrive(writer, b"{}")
+    add(writer, posting(1, event_id=1))
+    writer.call(lambda tx: tx.audit("decided", {"route": "held"}, event_id=1))
+    refuse_next(writer)
+    await keeper.after(seconds=2)
+    await keeper.after(minutes=31)
+    assert keeper.told() == [["planner"], ["shift-lead"]]
