@@ -237,7 +237,7 @@ async def test_a_line_that_speaks_sparkplug_reaches_sap(start, tmp_path):
     door = await bench.until("without Ignition")
     password = (await bench.until("log in as")).split()[-1]
     async with httpx.AsyncClient(base_url=re.findall(r"http:\S+", door)[0]) as client:
-        for person, status in (("manager", 200), ("worker", 200), ("nobody", 401)):
+        for person, status in (("manager", 200), ("quality", 200), ("auditor", 200), ("nobody", 401)):
             login = await client.post("/login", json={"user": person, "password": password})
             assert login.status_code == status, person
     await bench.until("reported")
