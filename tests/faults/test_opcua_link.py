@@ -34,7 +34,7 @@ def outages(opcua: OpcuaSource) -> list[Mapping[str, Any]]:
 async def test_a_link_that_breaks_is_an_outage_with_its_time(how: str, said: str):
     """Half-open or reset: noticed, found again by itself, and no quantity is missing."""
     port, shelf = free_port(), Shelf()
-    async with child(port) as plc, quiet_link(port) as link, running(source(link.port, silent_s=1), shelf) as opcua:
+    async with child(port) as plc, quiet_link(port) as link, running(source(link.port, silent_s=3), shelf) as opcua:
         await plc.set(5)
         await until(lambda: sum(numbers(shelf)) == 5)
         began = time.monotonic()

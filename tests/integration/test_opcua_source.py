@@ -167,7 +167,7 @@ async def test_a_server_that_falls_silent_is_noticed():
         began = time.monotonic()
         plc.signal(signal.SIGSTOP)
         await until(lambda: not opcua.status()["connected"])
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert opcua._tags is not None
         assert opcua._tags.current()["good"].quality is Quality.STALE
         plc.signal(signal.SIGCONT)
