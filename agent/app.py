@@ -36,9 +36,9 @@ from agent.oversight.past_use import Past
 from agent.oversight.promotion import Shelf
 from agent.oversight.shadow import Shadow
 from agent.people.desk import Act, Desk, lists
-from agent.people.telling import STUCK_S, Telling
+from agent.people.telling import SHORTAGES, STUCK_S, Telling
 from agent.pipeline import Intake, Process
-from agent.ports import Clock, GivesReceipts, Source
+from agent.ports import Clock, GivesReceipts, Kind, Source
 from agent.reconciling import TICK_S as RECONCILE_S
 from agent.reconciling import Reconciling
 from agent.scoring.drift import shown
@@ -83,14 +83,15 @@ class Agent:
         self.housekeeping.jobs["drift"] = (DOUBT_S, self.doubt.look)
         self.reconciling = Reconciling(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["reconciliation"] = (RECONCILE_S, self.reconciling.tick)
-        self.shortages = Shortages(
-            self.desk, clock, lambda: self.config, lambda: self.rules.facts, assembly.forecaster, self.doubt.follow
-        )
-        self.housekeeping.jobs["shortages"] = (SHORTAGES_S, self.shortages.tick)
         self.unbooked = TellingUnbooked(self.desk, clock, lambda: self.rules)
         self.housekeeping.jobs["unbooked"] = (UNBOOKED_S, self.unbooked.look)
         self.telling = Telling(self.desk, clock, self.targets, lambda: self.config, lambda: self.rules.facts.units)
         self.housekeeping.tell_held = self.telling.about_held
+        self.shortages = Shortages(
+            self.desk, clock, lambda: self.config, lambda: self.rules.facts, assembly.forecaster, self.doubt.follow,
+            self.telling.about_short,
+        )  # fmt: skip
+        self.housekeeping.jobs["shortages"] = (SHORTAGES_S, self.shortages.tick)
         self.housekeeping.jobs["unanswered"] = (OVERDUE_S, self.telling.look)
         self.housekeeping.jobs["stuck"] = (STUCK_S, self.telling.look_stuck)
         self.watching = Watching(lambda: self.rules, self.live, self.desk.look, clock)
@@ -230,6 +231,8 @@ class Agent:
                 return authority.recheck(
                     waiting.posting, assignment.rule, today, approved=waiting.approved, together=waiting.together
                 )
+        if waiting.workflow == SHORTAGES and waiting.posting.kind is Kind.NOTIFICATION:
+            return ()  # the forecast tells it, and no workflow
         return () if waiting.approved else (f"no workflow {waiting.workflow!r} is configured any more",)
 
     def process_rules(self, rules: Rules) -> None:

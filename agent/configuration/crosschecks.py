@@ -103,6 +103,8 @@ def known_targets(wiring: Wiring) -> Findings:
     known = [name.text for name in _values(wiring.tree.get("targets"), "name")]
     workflows = wiring.tree.get("workflows")
     users = [*(workflows.mapping.values() if workflows else ()), *_items(wiring.tree.get("sources"))]
+    if (told := wiring.tree.get("shortages", "notify")) is not None:
+        users.append(told)
     for user in users:
         others = user.get("targets")
         for target in (user.get("target"), *(others.mapping.values() if others else ())):
@@ -122,6 +124,14 @@ def targets_take_their_postings(wiring: Wiring) -> Findings:
                 yield node.finding(
                     f"is on, but target {target.name} takes none: {remedy}, or switch it off", mode.value
                 )
+
+
+def shortages_are_told(wiring: Wiring) -> Findings:
+    """The target that shall tell of shortages may."""
+    node = wiring.tree.get("shortages", "notify", "target")
+    for one in wiring.targets:
+        if node is not None and one.name == node.text and one.postings.mode(Kind.NOTIFICATION) is PostingMode.OFF:
+            yield node.finding(f"nobody would be told: notification is off at {one.name}; name one of kind notify", "")
 
 
 def known_authority(wiring: Wiring) -> Findings:
@@ -295,6 +305,7 @@ CHECKS: tuple[Callable[[Wiring], Findings], ...] = (
     unique_tokens,
     gateways_can_sign,
     known_targets,
+    shortages_are_told,
     targets_take_their_postings,
     known_authority,
     somebody_can_be_told,

@@ -252,12 +252,24 @@ class Drift(Settings):
     )
 
 
+class ShortageNotice(Settings):
+    """Who is told that a material is forecast to run short."""
+
+    target: Name = Field(description="The target of kind `notify` that tells them")
+    to: tuple[Name, ...] = Field(min_length=1, description="Roles that are told, as `planner`")
+    above: float = Field(
+        default=0.7, gt=0, lt=1,
+        description="From this probability on, within three hours: once, and again after it was below half of this",
+    )  # fmt: skip
+
+
 class Shortages(Settings):
     """Which materials run short at their places within two and three hours, forecast every quarter of an hour."""
 
     model: str = Field(
         default="shortage_forecast", min_length=1, description="The folder below `models` that forecasts what is used"
     )
+    notify: ShortageNotice | None = Field(default=None, description="Who is told of what runs short; absent: nobody")
 
 
 class PostingDate(Settings):

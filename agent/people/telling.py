@@ -24,6 +24,7 @@ from agent.units import UnitTable
 from agent.workflows.sentences import Words
 
 STUCK_S: Final = 2.0  # how often is looked for what is stuck
+SHORTAGES: Final = "shortages"  # what stands for a workflow at what the forecast tells
 NOTIFY: Final = "notify"  # the role among a workflow's targets
 KINDS: Final[Mapping[str, str]] = {kind.value: kind.value.replace("_", " ") for kind in Kind}
 
@@ -122,13 +123,29 @@ class Telling:
         if await asyncio.to_thread(self._desk.look, find):
             await self._desk.act(tell)
 
+    # ── what is forecast ────────────────────────────────────────────────────────────────────────────────────
+
+    def about_short(self, tx: Transaction, name: str, payload: Mapping[str, Any], moment: int) -> bool:
+        """Tell by this target that something runs short, in the commit of its forecast; whether it is told now.
+
+        `moment` is when it began: the same again is another notification.
+        """
+        if self._teller(name) is None:
+            return False
+        about = {"event_id": None, "workflow": SHORTAGES, "line": payload["line"]}
+        key = idempotency_key(f"{payload['cause']}/{moment}", SHORTAGES, name)
+        return self._write(tx, about, name, dict(payload), key, lane=f"{NOTIFY}/{payload['cause']}", anew=True)
+
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _write(
         self, tx: Transaction, about: Mapping[str, Any], name: str, payload: Mapping[str, Any], key: str, *,
         lane: str, anew: bool = False,
-    ) -> None:  # fmt: skip
-        """One notification. What goes to who is next is told although its cause was; with `anew` once in its time."""
+    ) -> bool:  # fmt: skip
+        """One notification. What goes to who is next is told although its cause was; with `anew` once in its time.
+
+        Returns whether it is told.
+        """
         target = self._teller(name)
         assert target is not None  # noqa: S101  # asked by whoever calls
         patience = target.patience(payload)
@@ -139,7 +156,7 @@ class Telling:
             ordering_key=lane, line=about["line"], idempotency_key=key, payload=payload, value=Decimal(0),
             policy=self._config().version, tells=tells,
         )  # fmt: skip
-        notices.tell(tx, new)
+        return notices.tell(tx, new) is not None
 
     def _told_by(self, workflow: str) -> str:
         """The target by which people hear of this workflow; empty: none, or it is off."""

@@ -25,11 +25,12 @@ from agent.people.desk import Desk
 from agent.ports import Clock
 from agent.scoring.drift import State
 from agent.scoring.inference import Absent, Model
-from agent.shortages import drifting
+from agent.shortages import drifting, noticing
 from agent.shortages.outlook import Kept, Left, Outlook, likely, outlooks
 from agent.shortages.used import Used
 from agent.store import audit, drifts, inbox, issues
 from agent.store.encode import to_us
+from agent.store.transaction import Transaction
 
 log = logging.getLogger("gatepost")
 
@@ -101,6 +102,7 @@ class Shortages:
         facts: Callable[[], Facts],
         load: Callable[[Config], Model],
         follow: Follow,
+        tell: noticing.Tell,
     ) -> None:
         self._desk = desk
         self._clock = clock
@@ -108,6 +110,7 @@ class Shortages:
         self._facts = facts
         self._load = load
         self._follow = follow
+        self._tell_people = tell
         self._one = asyncio.Lock()  # at a time
         self._due = 0.0  # monotonic
         self._used = Used()
@@ -188,10 +191,15 @@ class Shortages:
         finally:
             if isinstance(model, Model):
                 model.close()
-        written = [(KEY, found.model_dump_json().encode())]
-        if asked is not None:
-            written.append((ASKED, drifting.ROWS.dump_json(asked)))
-        await self._desk.writer.run(lambda tx: inbox.put_checkpoints(tx, written))
+        written = [] if asked is None else [(ASKED, drifting.ROWS.dump_json(asked))]
+        notify = config.shortages.notify
+
+        def put(tx: Transaction) -> None:
+            if notify is not None:
+                found.told = noticing.told(tx, self._tell_people, notify, found, self._facts().units)
+            inbox.put_checkpoints(tx, [(KEY, found.model_dump_json().encode()), *written])
+
+        await self._desk.act(put)
         self.likely, self.model = likely(found), found.model
         await self._tell(model, config)
         if isinstance(model, Model) and _over(slot, self._watched):
@@ -208,7 +216,7 @@ class Shortages:
                 for one in left_out]  # fmt: skip
         found = Kept(
             slot=slot, model="" if model.unfit else model.name, stock_as_of=facts.orders_as_of, outlooks=each,
-            left_out=left,
+            left_out=left, told=before.told if before is not None else [],
         )  # fmt: skip
         if model.unfit or not drifting.due(slot):
             return _Found(found, None)

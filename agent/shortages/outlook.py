@@ -88,6 +88,7 @@ class Kept(BaseModel):
     stock_as_of: datetime | None = None
     outlooks: list[Outlook] = []
     left_out: list[Left] = []
+    told: list[str] = []  # causes that people were told of, and which last
 
 
 def likely(kept: Kept) -> int:

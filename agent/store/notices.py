@@ -110,6 +110,11 @@ def reacted(tx: Transaction, one: Due) -> bool:
     return bool(acts) or (bool(was_held) and not still)
 
 
+def over(tx: Transaction, target: str, cause: str) -> None:
+    """It is no more so: nobody else need be told, whether somebody reacted or not."""
+    tx.execute("UPDATE notice SET due_us = NULL WHERE target = ? AND cause = ?", (target, cause))
+
+
 def settle(tx: Transaction, one: Due) -> None:
     """Nobody else need be told about it."""
     tx.execute(

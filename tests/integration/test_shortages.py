@@ -15,29 +15,45 @@ import httpx
 import pytest
 
 from agent import assembly
+from agent.configuration.settings import ShortageNotice
 from agent.errors import Conflict
 from agent.features.shortage_forecast import DAY
 from agent.people.desk import Act
-from agent.shortages import drifting, looking
+from agent.shortages import drifting, looking, noticing
 from agent.shortages.drifting import EVERY
 from agent.shortages.looking import Shortages
 from agent.store import audit, inbox, issues
 from agent.store.encode import to_us
+from simulators.receivers.hook import Hook, hook
 from tests import stores
 from tests.api_bench import HOUSE, Bench, bench, until
 from tests.command_line import gatepost_
 from tests.trained import forecasts_moved, trust
 
+ERP: dict[str, Any] = {
+    "name": "s4", "kind": "sap_s4", "url": "", "path": "/sap/opu/odata/sap", "client": "100",
+    "time_zone": "Europe/Berlin", "auth": {"kind": "basic", "user": "GATEPOST", "password": {"secret": "erp_password"}},
+    "postings": {"goods_issue": "live", "confirmation": "live", "reversal": "live"},
+}  # fmt: skip
 QUARTER = timedelta(minutes=15)
 DAYS = 15
 RESIN = ("RM-RESIN", "171A")
 
 
-def history(folder: Path) -> None:
-    """Two weeks and a day in which resin was used all the time."""
+def people(web: Hook) -> dict[str, Any]:
+    """A target that tells the planner, and then the lead."""
+    return {
+        "name": "people", "kind": "notify", "postings": {"notification": "live"}, "otherwise": "lead",
+        "channels": {"web": {"kind": "webhook", "url": web.url}}, "next": {"planner": "lead"},
+        "people": {"planner": ["web"], "lead": ["web"]},
+    }  # fmt: skip
+
+
+def history(folder: Path, times: int = 1) -> None:
+    """Two weeks and a day in which resin was used all the time, so many times as much as usual."""
     now = datetime.now(UTC)
     payload = {"material": RESIN[0], "storage_location": RESIN[1], "unit": "KGM"}
-    issues = [(now - n * QUARTER, {**payload, "quantity": f"{2 + n % 5}.5"}) for n in range(DAYS * 96, 0, -1)]
+    issues = [(now - n * QUARTER, {**payload, "quantity": f"{(2 + n % 5) * times}.5"}) for n in range(DAYS * 96, 0, -1)]
     (folder / "data").mkdir()
     with stores.opened(folder / "data/gatepost.db", stores.Clock(now)) as writer:
         stores.booked(writer, issues)
@@ -48,7 +64,7 @@ async def forecast(plant: Bench, later: int) -> dict[str, Any]:
     agent = plant.agent
     look = Shortages(
         agent.desk, lambda: agent.clock() + later * QUARTER, lambda: agent.config, lambda: agent.rules.facts,
-        assembly.forecaster, agent.doubt.follow,
+        assembly.forecaster, agent.doubt.follow, agent.telling.about_short,
     )  # fmt: skip
     await look.look()
     (one,) = (await plant.get("/v1/shortages"))["items"]
@@ -70,11 +86,11 @@ async def alone(plant: Bench) -> None:
 
 
 @asynccontextmanager
-async def forecasting(folder: Path) -> AsyncIterator[Bench]:
+async def forecasting(folder: Path, times: int = 1, **more: Any) -> AsyncIterator[Bench]:
     """A plant with a history of use, a model of its own, and a look at shortages only when it is asked for."""
-    history(folder)
+    history(folder, times)
     shutil.copytree(HOUSE / "models/shortage_forecast", folder / "models/shortage_forecast")
-    more: dict[str, Any] = {"shortages": {}, "model_keys": str(HOUSE / "edge_config/trust/models")}
+    more = {"shortages": {}, "model_keys": str(HOUSE / "edge_config/trust/models"), **more}
     async with bench(folder, **more) as plant:
         await alone(plant)
         yield plant
@@ -162,13 +178,51 @@ async def test_a_forecast_that_has_drifted_is_said_to_be_in_doubt(tmp_path: Path
 
 
 @pytest.mark.asyncio
+async def test_people_are_told_once_of_what_runs_short(tmp_path: Path):
+    """Not again while it lasts; whoever is next is told where nobody reacts, but not once it is over."""
+    told = {"target": "people", "to": ["planner"], "above": 0.6}
+    async with (
+        hook() as web,
+        forecasting(tmp_path, 50_000, shortages={"notify": told}, targets=[ERP, people(web)]) as it,
+    ):
+
+        async def arrived() -> bool:
+            return bool(web.posted)
+
+        await forecast(it, 1)
+        await until(arrived)
+        await forecast(it, 2)
+        await it.agent.telling.look()
+        message = json.loads(web.posted[0].body)
+        assert (message["cause"], message["to"]) == ("short/RM-RESIN/171A", ["planner"])
+        assert message["subject"] == "RM-RESIN at 171A is likely to run short"
+        assert "Within 3 h less than that is left with a probability of " in message["text"]
+        sql = "SELECT (SELECT count(*) FROM posting WHERE kind = 'notification'), due_us FROM notice"
+        ((count, due),) = it.agent.desk.look(lambda reader: list(reader.execute(sql)))
+        assert (count, due is not None) == (1, True)
+
+        found = it.agent.desk.look(looking.kept)
+        assert found is not None
+        settings = ShortageNotice.model_validate(told)
+        assert found.told == ["short/RM-RESIN/171A"]
+        for at in found.outlooks[0].horizons:
+            at.short = 0.1
+        units = it.agent.rules.facts.units
+        left = await it.agent.writer.run(
+            lambda tx: noticing.told(tx, it.agent.telling.about_short, settings, found, units)
+        )
+        ((_, due),) = it.agent.desk.look(lambda reader: list(reader.execute(sql)))
+        assert (left, due) == ([], None)
+
+
+@pytest.mark.asyncio
 async def test_a_clock_that_was_ahead_leaves_the_forecast_as_it_was(tmp_path: Path):
     """A look with a clock a month ahead forgets what was used; once the clock is right two weeks are read again."""
     async with forecasting(tmp_path) as plant:
         agent, ahead = plant.agent, [timedelta(0)]
         look = Shortages(
             agent.desk, lambda: agent.clock() + ahead[0], lambda: agent.config, lambda: agent.rules.facts,
-            assembly.forecaster, agent.doubt.follow,
+            assembly.forecaster, agent.doubt.follow, agent.telling.about_short,
         )  # fmt: skip
         for ahead[0] in (QUARTER, timedelta(days=30), 2 * QUARTER):
             await look.look()

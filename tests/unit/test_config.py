@@ -381,6 +381,14 @@ def test_a_source_names_a_target_that_exists(write):
     assert (finding.path, finding.value) == ("sources[1].target", "ecc")
 
 
+@pytest.mark.parametrize(("target", "told"), [("s5", "there is no such target"), ("s4", "notification is off at s4")])
+def test_shortages_are_told_by_a_target_that_tells(write, target, told):
+    """Else nobody would hear of them."""
+    shortages = f"shortages:\n  notify: {{target: {target}, to: [planner]}}\ntargets:"
+    (finding,) = findings(write(("targets:", shortages)))
+    assert (finding.path, told in str(finding)) == ("shortages.notify.target", True)
+
+
 def test_nobody_shares_a_token(write):
     """Two names with one hash are refused at the second; the hash is not repeated."""
     one = next(line for line in write().read_text().splitlines() if "sha256" in line)

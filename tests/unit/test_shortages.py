@@ -20,6 +20,7 @@ from agent.ports import Kind
 from agent.scoring import registry
 from agent.scoring.inference import Absent, Model
 from agent.scoring.recalibration import QuantileOffsets
+from agent.shortages import noticing
 from agent.shortages.looking import KEY
 from agent.shortages.outlook import GAP, PROFILE, Kept, Learnt, Left, Outlook, begin_of, likely, moved, outlooks
 from agent.shortages.telling import shown
@@ -274,6 +275,20 @@ def _told(material: str, short: float) -> Outlook:
         "material": material, "storage_location": "171A", "unit": "KGM", "stock": 5.0, "safety": 1.0,
         "horizons": horizons,
     })  # fmt: skip
+
+
+def test_people_are_told_when_it_begins_and_again_only_after_it_was_over():
+    """Around the limit it lasts; where nobody can say it stays as it was; a place that is left out is over."""
+    one = _told("RM-RESIN", 0.7)
+    cause = noticing.cause_of(one)
+    chances: Any = ((0.69, [], []), (0.7, [one], []), (0.4, [], [cause]), (None, [], [cause]), (0.3, [], []))
+    before: list[str] = []
+    for chance, begun, lasting in chances:
+        for at in one.horizons:
+            at.short = chance
+        assert noticing.news(before, [one], 0.7) == (begun, lasting, [] if begun or lasting else before), chance
+        before = lasting + [noticing.cause_of(each) for each in begun]
+    assert noticing.news([cause], [], 0.7).over == [cause]
 
 
 def test_an_absent_model_refuses_a_forecast():
