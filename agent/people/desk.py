@@ -20,6 +20,7 @@ from agent.ports import REVERSIBLE, Clock, Kind
 from agent.store import approvals, audit, awaited, file, inbox, lists, notices, outbox, pauses, postings, reversals
 from agent.store.approvals import Signature, once
 from agent.store.jobs import Job
+from agent.store.lanes import blocked_by
 from agent.store.trace import trace
 from agent.store.transaction import Transaction
 from agent.store.writer import Writer
@@ -214,7 +215,13 @@ def reverse(tx: Transaction, document: str, act: Act) -> Mapping[str, Any]:
     tx.execute("UPDATE posting SET approved = 1 WHERE id = ?", (posting_id,))
     detail = {"meaning": "reverse", "reason": act.reason, "document": document, "posting": posting_id}
     tx.audit("reversal_signed", detail, actor=act.by, event_id=one.event_id, posting_id=posting_id)
-    return {"id": posting_id, "state": state, "document": document, "by": act.by}
+    answer = {"id": posting_id, "state": state, "document": document, "by": act.by}
+    stuck = blocked_by(tx.connection, one.target, one.ordering_key)
+    return {**answer, "waits_for": _decide_first(*stuck)} if stuck is not None else answer
+
+
+def _decide_first(posting_id: int, state: str) -> str:
+    return f"posting {posting_id}, which is {state} and blocks its lane: gatepost deadletter show {posting_id}"
 
 
 def _refuse_under_way(tx: Transaction, document: str, other: int | None) -> None:

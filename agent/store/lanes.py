@@ -55,6 +55,15 @@ def is_head(tx: Transaction, one: Posting) -> bool:
     return row.fetchone() is not None
 
 
+def blocked_by(connection: apsw.Connection, target: str, ordering_key: str) -> tuple[int, str] | None:
+    """Posting and state of the head that blocks this lane until a person decides; None: it is not blocked."""
+    row: Any = connection.execute(
+        "SELECT head, posting.state FROM lane JOIN posting ON posting.id = head "
+        "WHERE lane.target = ? AND lane.ordering_key = ? AND lane.state = 'blocked'", (target, ordering_key)
+    ).fetchone()  # fmt: skip
+    return (row[0], row[1]) if row else None
+
+
 def hold(tx: Transaction, target: str, ordering_key: str) -> None:
     """The head is under way: nobody else claims it."""
     tx.execute("UPDATE lane SET state = 'busy' WHERE target = ? AND ordering_key = ?", (target, ordering_key))

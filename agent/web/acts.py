@@ -179,10 +179,10 @@ async def resume(asked: bodies.Stop, agent: TheAgent, caller: Pauser, key: Key =
 
 
 @router.post("/v1/reversals", tags=["control"])
-async def reverse(asked: bodies.Document, agent: TheAgent, caller: Reverser, key: Key = "") -> models.Acted:
+async def reverse(asked: bodies.Document, agent: TheAgent, caller: Reverser, key: Key = "") -> models.Reversed:
     """Take back a booked document by a posting of its own, signed by whoever asks. Booked once per document."""
     await _permit_reversal(agent, asked, caller)
-    return models.Acted(**await committed(agent, agent.desk.reverse(asked.document, act_of(caller, asked, key))))
+    return models.Reversed(**await committed(agent, agent.desk.reverse(asked.document, act_of(caller, asked, key))))
 
 
 # ── models ──────────────────────────────────────────────────────────────────────────────────────────────────

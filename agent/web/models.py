@@ -232,6 +232,14 @@ class Acted(Done):
     state: str = Field(description="The state of the posting now")
 
 
+class Reversed(Acted):
+    """The posting that takes a document back."""
+
+    waits_for: str | None = Field(
+        default=None, description="The dead or doubtful posting that blocks its lane, and how to see it; null: none"
+    )
+
+
 class Replayed(Done):
     """What became of a quarantined event."""
 

@@ -412,6 +412,19 @@ def test_a_reversal_that_came_to_nothing_is_asked_anew(writer: Writer, came_to_n
         _ask(writer)
 
 
+def test_who_takes_a_document_back_behind_a_dead_letter_hears_that_it_waits(writer: Writer):
+    """What blocks the lane is named with its command; once that is decided about, the reversal goes."""
+    add(writer, posting(1), posting(2))
+    _acknowledge(writer, claim(writer)[0], "2026/1")
+    (dead,) = claim(writer)
+    writer.call(lambda tx: outbox.dead(tx, dead.posting, "the period is closed"))
+    answer = writer.call(lambda tx: reverse(tx, "2026/1", Act("ann", "wrong batch")))
+    assert answer["waits_for"] == "posting 2, which is dead and blocks its lane: gatepost deadletter show 2"
+    assert claim(writer) == []
+    _refused(writer, 2)
+    assert [one.posting.id for one in claim(writer)] == [answer["id"]]
+
+
 @pytest.mark.parametrize("held", [True, False], ids=["signed", "asked"])
 def test_the_database_refuses_a_second_reversal_of_a_document(writer: Writer, held: bool):
     """Whatever the code before it thinks: what another posting takes back joins no lane."""
