@@ -458,6 +458,16 @@ async def test_what_comes_from_the_floor_is_text_on_every_page(plant, chromium):
     assert complaints == []
 
 
+async def test_on_a_phone_a_long_name_leaves_room_for_what_it_names(chromium):
+    """The fields of a defect are called so long that their values stood letter under letter."""
+    style = static()["/console/console.css"][0].decode()
+    page = await chromium.new_page(viewport={"width": 390, "height": 400})
+    named = "<dl><dt>defect 8: ManufacturingOrderOperation</dt><dd>2026-11-27</dd></dl>"
+    await page.set_content(f"<style>{style}</style><main><section class='card'>{named}</section></main>")
+    assert await page.locator("dd").evaluate("one => one.clientWidth") > 120
+    await page.close()
+
+
 async def test_a_session_that_has_ended_leads_back_to_the_door(plant, chromium):
     """Nobody stares at a dead page: the next question shows the login."""
     page, _ = await at_the_console(plant, chromium, "ben")
