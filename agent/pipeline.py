@@ -74,6 +74,7 @@ class Intake:
         def then(error: BaseException | None) -> None:
             if error is not None:
                 log.error("a batch from %s was not stored, its sender will repeat it: %s", batch.source, error)
+                batch.dropped()
                 return
             batch.stored()
             self.stored[batch.source] += len(batch.deliveries)

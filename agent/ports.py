@@ -44,6 +44,7 @@ class Notice:
 class Batch:
     """Deliveries that become durable together; `stored` is called once, after the commit, on the writer's thread.
 
+    Where the store refuses them it calls `dropped` instead: they are not on disk, and will not be.
     `checkpoints` is source state (key, bytes) that commits with the deliveries. A batch that is never stored is
     never acknowledged: the sender keeps it.
     """
@@ -54,6 +55,7 @@ class Batch:
     stored: Callable[[], None]
     checkpoints: Sequence[tuple[str, bytes]] = ()
     notices: Sequence[Notice] = ()
+    dropped: Callable[[], None] = lambda: None
 
 
 class Intake(Protocol):

@@ -215,10 +215,11 @@ async def _decided(agent: Agent, report: SegmentResponse, *, stored: bool) -> Ve
     try:
         if not stored and key not in waiters.underway:
             waiters.underway.add(key)
-            kept = partial(waiters.underway.discard, key)
-            batch = Batch(own_events.SOURCE, (own_events.event_of(report),), report.occurred_at, kept)
+            over = partial(waiters.underway.discard, key)
+            deliveries = (own_events.event_of(report),)
+            batch = Batch(own_events.SOURCE, deliveries, report.occurred_at, stored=over, dropped=over)
             if intake is None or not intake.put(batch, 0):
-                kept()
+                over()
                 why = "the store takes nothing more just now; nothing was kept, send it again in a few seconds"
                 raise StoreError(why)
         async with asyncio.timeout(ANSWER_S):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent import own_events
 from agent.ports import Batch, Delivery
 from agent.store import inbox
 from tests.api_bench import CONSUMPTION, HOUSE, Bench, bench, until, weighing
@@ -119,6 +120,28 @@ async def test_a_question_that_is_repeated_before_its_answer_is_asked_once(runni
     other = await asyncio.gather(*(ask(running, order_id=f"PROD-{n}", headers={"Idempotency-Key": "k3"}) for n in "12"))
     assert sorted(one.status_code for one in other) == [200, 409]
     assert (await running.get("/v1/quarantine"))["items"] == []
+
+
+async def test_a_question_that_the_store_refused_can_be_asked_again(running: Bench, monkeypatch: pytest.MonkeyPatch):
+    """Nothing of it was kept, and the one who repeats it under its key is answered."""
+    monkeypatch.setattr("agent.web.feasibility.ANSWER_S", 0.2)
+    store, refused = inbox.store, list[Batch]()
+
+    def refuses_the_first(tx: Any, batch: Batch) -> None:
+        if batch.source == own_events.SOURCE and batch in (refused or [batch]):
+            refused.append(batch)
+            raise ValueError("as by a bug")
+        store(tx, batch)
+
+    monkeypatch.setattr(inbox, "store", refuses_the_first)
+
+    async def answered() -> bool:
+        answer = await ask(running, headers={"Idempotency-Key": "k5"})
+        return bool(answer.status_code == 200)
+
+    assert not await answered()
+    await until(answered)
+    assert refused
 
 
 async def test_who_may_not_report_may_not_ask(running: Bench):
