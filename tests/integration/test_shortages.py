@@ -59,11 +59,12 @@ def history(folder: Path, times: int = 1) -> None:
         stores.booked(writer, issues)
 
 
-async def forecast(plant: Bench, later: int) -> dict[str, Any]:
+async def forecast(plant: Bench, later: int, now: datetime | None = None) -> dict[str, Any]:
     """As it would be so many quarters of an hour from now."""
     agent = plant.agent
+    at = (now or agent.clock()) + later * QUARTER
     look = Shortages(
-        agent.desk, lambda: agent.clock() + later * QUARTER, lambda: agent.config, lambda: agent.rules.facts,
+        agent.desk, lambda: at, lambda: agent.config, lambda: agent.rules.facts,
         assembly.forecaster, agent.doubt.follow, agent.telling.about_short,
     )  # fmt: skip
     await look.look()
@@ -137,8 +138,9 @@ async def test_what_runs_short_is_forecast_and_shown(tmp_path: Path):
 async def test_a_forecast_that_has_drifted_is_said_to_be_in_doubt(tmp_path: Path):
     """The first week is the measure; another rhythm is one alarm, the list says so until a person accepts it."""
     async with forecasting(tmp_path) as plant:
-        now = to_us(plant.agent.clock()) // issues.SLOT_US
-        await forecast(plant, EVERY - now % EVERY)
+        began = plant.agent.clock()  # and so it stays: a quarter of an hour may end meanwhile
+        now = to_us(began) // issues.SLOT_US
+        await forecast(plant, EVERY - now % EVERY, began)
         rows = plant.agent.desk.look(looking.rows)
         assert {one.place for one in rows} == {RESIN}
         assert rows[-1].said == pytest.approx(1, abs=0.5)  # of the mean use: it is used all the time
@@ -150,7 +152,7 @@ async def test_a_forecast_that_has_drifted_is_said_to_be_in_doubt(tmp_path: Path
             asked = [row.model_copy(update={"slot": now - n}) for n in range(0, 8 * DAY, EVERY)]
             written = drifting.ROWS.dump_json(asked)
             await plant.agent.writer.run(lambda tx: inbox.put_checkpoints(tx, ((looking.ASKED, written),)))
-            await forecast(plant, 1 if now % EVERY != EVERY - 1 else 2)  # no row of its own
+            await forecast(plant, 1 if now % EVERY != EVERY - 1 else 2, began)  # no row of its own
             return dict(await plant.get("/v1/shortages"))
 
         found = await week(0.0)
@@ -219,15 +221,15 @@ async def test_people_are_told_once_of_what_runs_short(tmp_path: Path):
 async def test_a_clock_that_was_ahead_leaves_the_forecast_as_it_was(tmp_path: Path):
     """A look with a clock a month ahead forgets what was used; once the clock is right two weeks are read again."""
     async with forecasting(tmp_path) as plant:
-        agent, ahead = plant.agent, [timedelta(0)]
+        agent, ahead, began = plant.agent, [timedelta(0)], plant.agent.clock()
         look = Shortages(
-            agent.desk, lambda: agent.clock() + ahead[0], lambda: agent.config, lambda: agent.rules.facts,
+            agent.desk, lambda: began + ahead[0], lambda: agent.config, lambda: agent.rules.facts,
             assembly.forecaster, agent.doubt.follow, agent.telling.about_short,
         )  # fmt: skip
         for ahead[0] in (QUARTER, timedelta(days=30), 2 * QUARTER):
             await look.look()
         (one,) = (await plant.get("/v1/shortages"))["items"]
-        after_a_start = await forecast(plant, 2)
+        after_a_start = await forecast(plant, 2, began)
         assert [at["likely"] for at in one["horizons"]] == [at["likely"] for at in after_a_start["horizons"]]
 
 
