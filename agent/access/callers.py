@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from agent.access.signing import known_as
 from agent.access.tokens import Scope, Token
 from agent.errors import GatepostError
 
@@ -49,13 +50,15 @@ class Identity:
         return not self.lines or line in self.lines
 
     def actor(self, on_behalf_of: str | None = None) -> str:
-        """The name in the audit trail. Raises Forbidden where the token may not speak for a person."""
+        """The name in the audit trail. Raises Forbidden where the token may not speak for a person, or names itself."""
         if on_behalf_of is None:
             return self.name
         if not (self.acts_for_people and self.may(Scope.APPROVE)):
             raise Forbidden(
                 f"token {self.name} may not act for other people: set acts_for_people for it, or leave on_behalf_of"
             )
+        if known_as(on_behalf_of) == known_as(self.name):  # else it would be a second person beside whom it acted for
+            raise Forbidden(f"{on_behalf_of} is the name of the token itself: say which person acts")
         return f"{on_behalf_of} via {self.name}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.access.callers import Identity
+from agent.access.callers import Forbidden, Identity
 from agent.access.tokens import Scope, Token
 from agent.errors import (
     BadPayload,
@@ -146,6 +146,15 @@ def test_tokens_are_known_by_their_hash():
     for headers in ([], [anna, anna], [(b"authorization", b"Basic anna")], [(b"authorization", b"Bearer ")],
                     [(b"authorization", b"Bearer " + b"x" * 600)], [(b"x-user", b"anna")]):  # fmt: skip
         assert door.identify(headers) is None
+
+
+def test_a_token_does_not_act_for_itself():
+    """Else the command line's would be a second person beside the one for whom it has signed."""
+    token = Identity("operator", frozenset({Scope.APPROVE}), acts_for_people=True)
+    assert token.actor("Ann") == "Ann via operator"
+    for name in ("operator", "OPERATOR", "oper\u200bator"):
+        with pytest.raises(Forbidden, match="say which person acts"):
+            token.actor(name)
 
 
 def test_admin_holds_every_scope_and_lines_limit_all():
