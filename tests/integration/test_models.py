@@ -261,8 +261,12 @@ async def test_an_unfit_version_is_refused_and_the_champion_goes_on(
     assert await scored_by(line) == f"{NAME}/1"
 
 
-async def test_without_a_model_that_fits_the_agent_starts_and_holds_what_asks_it(tmp_path: Path):
+async def test_without_a_model_that_fits_the_agent_starts_and_holds_what_asks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """An alarm with the reason, which status and held postings tell; once the files are restored a reload takes it."""
+    for name, value in SECRETS.items():  # a reload reads them again
+        monkeypatch.setenv(name, value)
     signature = copied(tmp_path / "models", "1") / "manifest.sig"
     signed = signature.read_bytes()
     signature.write_bytes(b"")
