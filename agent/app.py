@@ -87,6 +87,7 @@ class Agent:
         self.housekeeping.jobs["unbooked"] = (UNBOOKED_S, self.unbooked.look)
         self.telling = Telling(self.desk, clock, self.targets, lambda: self.config, lambda: self.rules.facts.units)
         self.housekeeping.tell_held = self.telling.about_held
+        self.housekeeping.tell_expired = self.telling.about_expired
         self.shortages = Shortages(
             self.desk, clock, lambda: self.config, lambda: self.rules.facts, assembly.forecaster, self.doubt.follow,
             self.telling.about_short,

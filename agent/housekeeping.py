@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
+from typing import TypeAlias
 
 import apsw
 
@@ -30,6 +31,8 @@ BALANCE_S = 3600.0
 OVERDUE_S = 10.0
 STEADY_S = 3600.0  # nothing expires sooner after a start or a jump of the clock: it may be wrong
 PROBLEMS = 10  # how many of the last are shown
+Tell: TypeAlias = Callable[[Transaction, str, Sequence[int], float], None]
+"""Tells people of postings of a workflow that nobody has decided about for so many hours."""
 
 
 class Housekeeping:
@@ -49,7 +52,8 @@ class Housekeeping:
         self._health = health
         self._monotonic = monotonic  # of what a wrong wall clock must not decide
         self._steps, self._steady_since = 0, monotonic()
-        self.tell_held: Callable[[Transaction, str, Sequence[int], float], None] = lambda *_: None
+        self.tell_held: Tell = lambda *_: None
+        self.tell_expired: Tell = lambda *_: None
         self._signed_seq = 0  # the row of the last checkpoint
         self._signed_at = float("-inf")  # monotonic
         self.jobs: dict[str, tuple[float, Callable[[], Awaitable[None]]]] = {  # seconds between two, and what is done
@@ -120,11 +124,14 @@ class Housekeeping:
             if rule.escalate_hours is not None:
                 await self._of_overdue(workflow, rule.escalate_hours, partial(self._escalate, workflow), told=False)
             if rule.expire_hours is not None and self._clock_is_steady(rule.expire_hours * 3600):
-                await self._of_overdue(workflow, rule.expire_hours, overdue.expire, told=True)
+                await self._of_overdue(workflow, rule.expire_hours, partial(self._expire, workflow), told=True)
 
     def _escalate(self, workflow: str, tx: Transaction, held: list[int], hours: float) -> None:
         overdue.escalate(tx, held, hours)
         self.tell_held(tx, workflow, held, hours)
+
+    def _expire(self, workflow: str, tx: Transaction, held: list[int], hours: float) -> None:
+        self.tell_expired(tx, workflow, overdue.expire(tx, held, hours), hours)
 
     async def _of_overdue(
         self, workflow: str, hours: float, act: Callable[[Transaction, list[int], float], None], *, told: bool

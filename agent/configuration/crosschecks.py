@@ -152,8 +152,10 @@ def somebody_can_be_told(wiring: Wiring) -> Findings:
             if to is not None and flow is not None and flow.get("targets", "notify") is None:
                 yield to.finding(f"nobody could be told: name a target for notify under workflows.{name}.targets", "")
         late = rule.get("escalate_to")
-        if late is not None and flow is not None and rule.get("escalate_hours") is None:
-            yield late.finding("nobody would be told: say after how many hours, with escalate_hours", "")
+        hours = rule.get("escalate_hours") or rule.get("expire_hours")
+        if late is not None and flow is not None and hours is None:
+            why = "nobody would be told: say after how many hours, with escalate_hours or expire_hours"
+            yield late.finding(why, "")
 
 
 def told_once(wiring: Wiring) -> Findings:

@@ -197,7 +197,8 @@ class Authority(Settings):
     )
     escalate_to: tuple[Name, ...] = Field(
         default=(),
-        description="Roles that are told then, through the workflow's target for `notify`; none: nobody is",
+        description="Roles that are told then, and at the end of `expire_hours`, through the workflow's target for "
+        "`notify`; none: nobody is",
     )
     stuck_to: tuple[Name, ...] = Field(
         default=(),

@@ -1,4 +1,4 @@
-"""Who is told that a posting is stuck, and who else where nobody reacts: to what is held, and to a notification."""
+"""Who is told that a posting is stuck, and who else where nobody reacts to it or decides about what is held."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from agent.workflows.sentences import Words
 
 STUCK_S: Final = 2.0  # how often is looked for what is stuck
 SHORTAGES: Final = "shortages"  # what stands for a workflow at what the forecast tells
+READERS: Final = {"held": ("operator", "accountant"), "expired": ("operator",)}  # whose sentences are told of what
 NOTIFY: Final = "notify"  # the role among a workflow's targets
 KINDS: Final[Mapping[str, str]] = {kind.value: kind.value.replace("_", " ") for kind in Kind}
 
@@ -74,31 +75,42 @@ class Telling:
 
     def about_held(self, tx: Transaction, workflow: str, held: Sequence[int], hours: float) -> None:
         """Tell the roles of the workflow's `escalate_to` about held postings, in the commit that escalates them."""
+        self._about(tx, workflow, held, "held", f"Held for {hours:g} h", [
+            f"It waits for a person, and nobody has decided about it for {hours:g} h.",
+        ])  # fmt: skip
+
+    def about_expired(self, tx: Transaction, workflow: str, expired: Sequence[int], hours: float) -> None:
+        """Tell the same roles what is never posted because nobody decided, in the commit that refuses it."""
+        self._about(tx, workflow, expired, "expired", "Not decided about, never posted", [
+            f"Nobody has decided about this for {hours:g} h: it is refused, with what follows it, and never booked.",
+            "If it happened on the floor, report it anew, or book it in the ERP by hand.",
+        ])  # fmt: skip
+
+    def _about(
+        self, tx: Transaction, workflow: str, postings: Sequence[int], what: str, subject: str, lines: Sequence[str]
+    ) -> None:
         to, name = self._config().authority_of(workflow).escalate_to, self._told_by(workflow)
         if not to or not name:
             return
-        for posting_id in held:
+        for posting_id in postings:
             one = approvals.show(tx.connection, posting_id)
-            payload = self._of_held(tx, one, to, hours)
-            key = idempotency_key(f"held/{posting_id}/{one['version']}", workflow, name)
-            self._write(tx, one, name, payload, key, lane=f"{NOTIFY}/held/{posting_id}", anew=True)
+            order = str(one["payload"].get("order") or "")
+            payload = {
+                "to": list(to), "severity": "warning" if what == "held" else "alarm",
+                "subject": f"{subject}: {KINDS[one['kind']]}" + (f" for order {order}" if order else ""),
+                "text": "\n".join([*lines, *self._words_of(tx, one, READERS[what])]), "link": f"#/held/{posting_id}",
+                "cause": f"{what}/{posting_id}", "order": order, "line": one["line"],
+            }  # fmt: skip
+            key = idempotency_key(f"{what}/{posting_id}/{one['version']}", workflow, name)
+            self._write(tx, one, name, payload, key, lane=f"{NOTIFY}/{what}/{posting_id}", anew=True)
 
-    def _of_held(self, tx: Transaction, one: Mapping[str, Any], to: Sequence[str], hours: float) -> dict[str, Any]:
-        event, order = one["event_id"], str(one["payload"].get("order") or "")
-        decided = decisions.of_event(tx.connection, event) if event is not None else None
+    def _words_of(self, tx: Transaction, one: Mapping[str, Any], readers: Sequence[str]) -> Iterator[str]:
+        """What it is about and why it was held, in plain words."""
+        decided = decisions.of_event(tx.connection, one["event_id"]) if one["event_id"] is not None else None
         words = Words(self._units(), self._config().plant.currency)
         sentences = said(decided.detail if decided else {}, one, words)
-        kind, about = KINDS[one["kind"]], f" for order {order}" if order else ""
-        lines = [
-            f"A {kind}{about} waits for a person, and nobody has decided about it for {hours:g} h.",
-            *(sentences[reader] for reader in ("operator", "accountant") if reader in sentences),
-            *(f"Held because: {reason}" for reason in one["reasons"]),
-        ]
-        return {
-            "to": list(to), "severity": "warning", "subject": f"Held for {hours:g} h: {kind}{about}",
-            "text": "\n".join(lines), "link": f"#/held/{one['id']}", "cause": f"held/{one['id']}",
-            "order": order, "line": one["line"],
-        }  # fmt: skip
+        yield from (sentences[reader] for reader in readers if reader in sentences)
+        yield from (f"Held because: {reason}" for reason in one["reasons"])
 
     # ── what the ERP refused, or nobody knows ───────────────────────────────────────────────────────────────────
 

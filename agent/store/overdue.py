@@ -42,10 +42,13 @@ def escalate(tx: Transaction, postings: list[int], hours: float) -> None:
         tx.audit("escalated", why, posting_id=posting_id, alarm=True)
 
 
-def expire(tx: Transaction, postings: list[int], hours: float) -> None:
-    """Never post them: nobody decided in time. What somebody decided meanwhile stays as it is."""
+def expire(tx: Transaction, postings: list[int], hours: float) -> list[int]:
+    """Never post them: nobody decided in time. Returns which; what somebody decided meanwhile stays as it is."""
+    expired = []
     for posting_id in postings:
         try:
             outbox.expire(tx, posting_id, f"nobody has decided about it for {hours:g} hours: it is never posted")
         except Conflict:  # a person was faster
             continue
+        expired.append(posting_id)
+    return expired

@@ -58,8 +58,10 @@ class Keeper:
         desk = Desk(writer, clock)
         self.desk = desk
         self.telling = Telling(desk, clock, self.targets, lambda: self.config, lambda: FACTS.units)
-        self.keeping = Housekeeping(self.config, desk, clock, Health(clock(), ready=True))
+        steady = lambda: clock().timestamp()  # noqa: E731  # it never jumps
+        self.keeping = Housekeeping(self.config, desk, clock, Health(clock(), ready=True), monotonic=steady)
         self.keeping.tell_held = self.telling.about_held
+        self.keeping.tell_expired = self.telling.about_expired
 
     def tell(self, cause: str = "short/1", event: int | None = None, **changes: Any) -> int | None:
         """A notification, as a decision makes it."""
@@ -267,6 +269,31 @@ async def test_a_held_posting_that_nobody_decides_about_is_told_in_plain_words(k
     assert keeper.told() == [["planner"], ["shift-lead"]]
     assert state(writer, held) == "held"
     assert [one.posting.target for one in claim(writer, target="people")] == ["people", "people"]
+
+
+async def test_what_is_never_posted_because_nobody_decided_is_told(writer: Writer, clock: Clock, tmp_path: Path):
+    """To the roles of escalate_to, once, with what to do."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["authority"]["consumption"] |= {"expire_hours": 24, "escalate_to": ["planner"]}
+
+    keeper = Keeper(writer, clock, tmp_path, change)
+    arrive(writer, b"{}")
+    payload = {"material": "RM-RESIN", "quantity": "26.000", "unit": "KGM", "order": "1000100", "operation": "0010",
+               "posting_date": "2026-11-20", "storage_location": "171A"}  # fmt: skip
+    (held,) = add(writer, posting(1, event_id=1, reasons=("200 % of what is usual",), payload=payload))
+    writer.call(lambda tx: tx.audit("decided", {"route": "held"}, event_id=1))
+    await keeper.after(hours=23.9)
+    assert (state(writer, held), keeper.told()) == ("held", [])
+    await keeper.after(hours=0.2)
+    assert (state(writer, held), keeper.told()) == ("refused", [["planner"]])
+    found = keeper.payload(2)
+    assert (found["subject"], found["severity"]) == (
+        "Not decided about, never posted: goods issue for order 1000100", "alarm"
+    )  # fmt: skip
+    for words in ("Nobody has decided about this for 24 h", "report it anew", "26 KG of RM-RESIN was used", "200 %"):
+        assert words in found["text"]
+    assert "is charged" not in found["text"], "nothing is"
 
 
 # ── stuck postings ──────────────────────────────────────────────────────────────────────────────────────────
