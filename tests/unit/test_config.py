@@ -389,6 +389,22 @@ def test_shortages_are_told_by_a_target_that_tells(write, target, told):
     assert (finding.path, told in str(finding)) == ("shortages.notify.target", True)
 
 
+@pytest.mark.parametrize(
+    ("rule", "at", "told"),
+    [
+        ("stuck_to: [planner]", "stuck_to", "name a target for notify under workflows.weighing.targets"),
+        ("escalate_to: [planner], escalate_hours: 8", "escalate_to", "name a target for notify"),
+        ("escalate_to: [planner], expire_hours: 8", "escalate_to", "name a target for notify"),
+        ("escalate_to: [planner]", "escalate_to", "say after how many hours, with escalate_hours or expire_hours"),
+    ],
+)
+def test_whom_a_rule_tells_can_be_told(write, rule, at, told):
+    """By a target of the workflow, and at a time that is said."""
+    found = findings(write(("weighing: {mode: auto", f"weighing: {{{rule}, mode: auto")))
+    assert {one.path for one in found} == {f"authority.weighing.{at}"}
+    assert any(told in one.message for one in found)
+
+
 def test_nobody_shares_a_token(write):
     """Two names with one hash are refused at the second; the hash is not repeated."""
     one = next(line for line in write().read_text().splitlines() if "sha256" in line)
