@@ -13,7 +13,7 @@ from simulators.stories.stage import WIDTH, Stage
 
 FOLDER = Path(stories.__file__).parent
 BENCH = Bench(1, 2, 3, 4, 5, 6, 7, "nobody", "NONE")
-ALONE = re.compile(r"""stage\.say\(f?['"]  \.venv/bin/$""")
+ALONE = re.compile(r"""stage\.say\(\s*f?['"]  \.venv/bin/$""")
 COMMAND = re.compile(r"gatepost (?:[a-z]+-)?[a-z]+ ")
 
 
